@@ -1,0 +1,52 @@
+"""The engine's face towards the event loop: a contract, so that the API is tested against a scripted engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from server.engine.request import EngineEvent, Request
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A snapshot of the engine's state, taken by the engine thread after its latest step."""
+
+    num_waiting: int
+    num_running: int
+    num_blocks: int
+    num_free_blocks: int
+    num_resident_prefixes: int
+    num_leases: int
+    num_steps: int
+    num_preemptions: int
+    num_prefix_loads: int
+
+
+class EngineClient(Protocol):
+    """What the API asks of an engine.
+
+    `stream` checks the request before it returns (raising `RequestRefused` or `EngineOverloaded`) and yields its
+    events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the iterator early
+    (`aclose`, or cancelling its consumer) aborts what is still running.
+    """
+
+    def stream(self, request: Request) -> AsyncIterator[EngineEvent]: ...
+
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.
+
+        An aborted choice ends with `ChoiceFinished(choice, ABORTED)` unless it had ended before.
+        """
+
+    @property
+    def max_context(self) -> int:
+        """Most positions a sequence may take: virtual tokens, prompt and output together."""
+
+    @property
+    def stats(self) -> EngineStats: ...
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the engine thread runs and has not wedged."""

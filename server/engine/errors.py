@@ -1,0 +1,50 @@
+"""What the engine refuses or fails with.
+
+EngineError
+├── RequestRefused        could never be served as asked: the caller's mistake, raised at the door
+│   ├── PromptEmpty
+│   ├── TokenOutOfRange
+│   ├── ContextExceeded
+│   └── PrefixTooLarge
+├── EngineOverloaded      the queue is full: try again later
+├── EngineStopped         the engine has stopped or is stopping
+└── StepFailed            a step raised; its sequences failed with it
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Base of all errors of the engine."""
+
+
+class RequestRefused(EngineError):
+    """The request could never be served as asked. The message is written for the caller."""
+
+
+class PromptEmpty(RequestRefused):
+    """The prompt has no tokens."""
+
+
+class TokenOutOfRange(RequestRefused):
+    """A prompt token id, stop token id or logit bias is not in the vocabulary."""
+
+
+class ContextExceeded(RequestRefused):
+    """Virtual tokens, prompt and `max_tokens` together exceed the context; the message has the numbers."""
+
+
+class PrefixTooLarge(RequestRefused):
+    """The prefix needs more blocks than the prefix budget holds."""
+
+
+class EngineOverloaded(EngineError):
+    """The queue is full."""
+
+
+class EngineStopped(EngineError):
+    """The engine has stopped, is stopping, or its thread has died."""
+
+
+class StepFailed(EngineError):
+    """A step raised; the cause is chained."""
