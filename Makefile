@@ -1,0 +1,57 @@
+# Two commands do everything from a bare clone: `make serve` and `make test`. `make help` lists the rest.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+HOST   ?= 127.0.0.1
+PORT   ?= 8000
+ARGS   ?=
+TESTS  ?= tests
+
+# Test workers share the machine: one tensor thread each, two workers unless told otherwise.
+TEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install serve test check format demo-model openapi clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP) ## make .venv with everything in it (repeated calls are instant)
+
+# PyTorch comes first and alone, at the version of constraints.txt, from wherever pip is configured to look.
+# On Linux the public default build carries CUDA; for the smaller CPU build, point pip at it as PyTorch's installation
+# page says (for instance through PIP_EXTRA_INDEX_URL) before the first `make`.
+$(STAMP): pyproject.toml constraints.txt
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[dev]' -c constraints.txt
+	@touch $@
+
+serve: install ## serve the demo model (HOST, PORT, ARGS="--base-model …")
+	@exec $(BIN)/softprompt serve --host "$(HOST)" --port "$(PORT)" $(ARGS)
+
+test: install ## run the tests (TESTS=tests/engine for a part)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+check: install ## ruff, mypy strict, import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install ## sort imports, format, fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo-model: install ## rebuild the demo model and its soft prompts from nothing (fixed seeds)
+	$(BIN)/python -m server.demo.build
+
+openapi: install ## write docs/openapi.json
+	$(BIN)/python -m server.api.openapi docs/openapi.json
+
+clean: ## remove .venv and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

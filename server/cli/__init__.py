@@ -1,0 +1,5 @@
+"""The `softprompt` command."""
+
+
+def main() -> None:
+    """Run the command line."""

@@ -1,0 +1,18 @@
+"""What every test shares: no network for models, and one tensor thread a worker."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_outside_settings(monkeypatch):
+    """A developer's own SOFTPROMPT_ variables never reach a test."""
+    for name in [name for name in os.environ if name.startswith("SOFTPROMPT_")]:
+        monkeypatch.delenv(name)
