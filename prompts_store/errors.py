@@ -1,0 +1,197 @@
+"""What the store refuses or fails with. Every class bears a stable `code`; every message is written for the caller.
+
+StoreError
+├── NotFound
+│   ├── TaskNotFound
+│   ├── VersionNotFound
+│   └── AliasNotFound
+├── Conflict
+│   ├── TaskExists
+│   ├── VersionInUse           an alias still names the version
+│   ├── NameReserved           the base model bears this name
+│   └── NoPreviousVersion      nothing to roll back to
+├── PreconditionFailed         the alias is not where the caller believes it to be
+├── InvalidName
+├── InvalidManifest            `param` names the field
+├── InvalidCheckpoint          `param` names the file, or the field of the manifest
+│   ├── UnsupportedPeftType
+│   ├── UnsupportedTaskType
+│   ├── MalformedConfig
+│   ├── MalformedTensors
+│   ├── ShapeMismatch
+│   ├── NotFinite
+│   ├── BaseMismatch
+│   ├── InvalidTaskIndex
+│   └── CheckpointTooLarge
+├── StoreCorrupt               what was read back is not what was written
+├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
+└── StoreUnavailable           the database cannot be reached; the cause is chained
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class StoreError(Exception):
+    """Base of all errors of the store."""
+
+    code: ClassVar[str] = "store_error"
+
+
+class NotFound(StoreError):
+    """What was asked for does not exist."""
+
+    code = "not_found"
+
+
+class TaskNotFound(NotFound):
+    """No live task has this name."""
+
+    code = "task_not_found"
+
+
+class VersionNotFound(NotFound):
+    """The task has no live version of this number."""
+
+    code = "version_not_found"
+
+
+class AliasNotFound(NotFound):
+    """The task has no alias of this name."""
+
+    code = "alias_not_found"
+
+
+class Conflict(StoreError):
+    """The request contradicts what the store holds."""
+
+    code = "conflict"
+
+
+class TaskExists(Conflict):
+    """A live task has this name."""
+
+    code = "task_exists"
+
+
+class VersionInUse(Conflict):
+    """The version cannot be retired while an alias names it."""
+
+    code = "version_in_use"
+
+
+class NameReserved(Conflict):
+    """A task may not bear a name of the base model."""
+
+    code = "name_reserved"
+
+
+class NoPreviousVersion(Conflict):
+    """The alias has no earlier live version to go back to."""
+
+    code = "no_previous_version"
+
+
+class PreconditionFailed(StoreError):
+    """The alias has moved, exists or is gone, against what the caller demanded."""
+
+    code = "precondition_failed"
+
+
+class InvalidName(StoreError):
+    """A task name, alias name or task reference is outside the pattern."""
+
+    code = "invalid_name"
+
+
+class InvalidManifest(StoreError):
+    """A field is not as it must be; `param` names it, such as `manifest.labels`."""
+
+    code = "invalid_manifest"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidCheckpoint(StoreError):
+    """The checkpoint is refused. `param` is `adapter_config`, `adapter_model` or a field of the manifest."""
+
+    code = "invalid_checkpoint"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnsupportedPeftType(InvalidCheckpoint):
+    """The checkpoint is none of PEFT's prompt-learning types."""
+
+    code = "unsupported_peft_type"
+
+
+class UnsupportedTaskType(InvalidCheckpoint):
+    """The checkpoint was not trained for causal language modelling."""
+
+    code = "unsupported_task_type"
+
+
+class MalformedConfig(InvalidCheckpoint):
+    """`adapter_config.json` is not strict JSON, or a key is missing or of the wrong type."""
+
+    code = "malformed_config"
+
+
+class MalformedTensors(InvalidCheckpoint):
+    """`adapter_model.safetensors` is not a safetensors file with exactly the expected tensors."""
+
+    code = "malformed_tensors"
+
+
+class ShapeMismatch(InvalidCheckpoint):
+    """The checkpoint does not fit the base model's numbers."""
+
+    code = "shape_mismatch"
+
+
+class NotFinite(InvalidCheckpoint):
+    """A value is NaN or infinite, or becomes so in the serving dtype."""
+
+    code = "not_finite"
+
+
+class BaseMismatch(InvalidCheckpoint):
+    """The checkpoint names another base model."""
+
+    code = "base_mismatch"
+
+
+class InvalidTaskIndex(InvalidCheckpoint):
+    """`task_index` is missing, out of range, or given where there is nothing to choose."""
+
+    code = "invalid_task_index"
+
+
+class CheckpointTooLarge(InvalidCheckpoint):
+    """A file, or the tensors as float32, exceed the limit."""
+
+    code = "checkpoint_too_large"
+
+
+class StoreCorrupt(StoreError):
+    """A digest of what was read back does not agree with the one stored."""
+
+    code = "store_corrupt"
+
+
+class SchemaUnsupported(StoreError):
+    """The database was written by a newer release, or is not a soft prompt store."""
+
+    code = "schema_unsupported"
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or cannot do its work now; the cause is chained."""
+
+    code = "store_unavailable"

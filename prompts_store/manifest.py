@@ -1,0 +1,142 @@
+"""What a version carries beside its tensors, checked. See records.Manifest for what each field means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from prompts_store.errors import InvalidManifest
+from prompts_store.generation_defaults import parse_defaults
+from prompts_store.records import Manifest
+from prompts_store.strict_json import JsonRefused, canonical, check_depth
+
+INPUT_MARK = "{input}"
+MAX_TEMPLATE_LENGTH = 32 * 1024
+MAX_LABELS = 1000
+MAX_LABEL_LENGTH = 256
+MAX_STOPS = 16
+MAX_STOP_LENGTH = 256
+MAX_METRICS_BYTES = 16 * 1024
+MAX_NOTE_LENGTH = 4096
+
+_FIELDS = frozenset(Manifest.__dataclass_fields__)
+_NOT_CONTENT = ("metrics", "note")
+
+
+def parse_manifest(data: Mapping[str, Any]) -> Manifest:
+    """Check a manifest as a caller wrote it. Lengths are in characters.
+
+    Raises InvalidManifest whose `param` is `manifest.` and the field; unknown fields are refused.
+    """
+    for key in data:
+        if key not in _FIELDS:
+            raise InvalidManifest("The manifest has a field that is not known.", param="manifest")
+    return Manifest(
+        template=_template(data.get("template")),
+        labels=_labels(data.get("labels")),
+        stop=_texts(data.get("stop"), "stop", max_items=MAX_STOPS, max_length=MAX_STOP_LENGTH),
+        add_special_tokens=_flag(data.get("add_special_tokens")),
+        defaults=parse_defaults(data.get("defaults")),
+        task_index=_task_index(data.get("task_index")),
+        metrics=_metrics(data.get("metrics")),
+        note=_text(data.get("note", ""), "note", MAX_NOTE_LENGTH),
+    )
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """Return every field as a JSON value; parse_manifest reads it back to an equal manifest."""
+    fields = asdict(manifest)
+    return fields | {"labels": list(manifest.labels), "stop": list(manifest.stop)}
+
+
+def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
+    """Return the manifest that manifest_to_json gave, unchecked: what was stored stays readable when rules tighten."""
+    return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"])})
+
+
+def content_fields(manifest: Manifest) -> dict[str, Any]:
+    """Return the fields that change an answer, as JSON values."""
+    return {key: value for key, value in manifest_to_json(manifest).items() if key not in _NOT_CONTENT}
+
+
+def check_text(value: str, name: str, max_length: int) -> None:
+    """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
+    if len(value) > max_length:
+        raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
+
+
+def _refusal(field: str, problem: str) -> InvalidManifest:
+    return InvalidManifest(f"{field} {problem}.", param=f"manifest.{field}")
+
+
+def _text(value: object, field: str, max_length: int) -> str:
+    if not isinstance(value, str):
+        raise _refusal(field, "is not a text")
+    check_text(value, f"manifest.{field}", max_length)
+    return value
+
+
+def _template(value: object) -> str | None:
+    if value is None:
+        return None
+    template = _text(value, "template", MAX_TEMPLATE_LENGTH)
+    if template.count(INPUT_MARK) != 1:
+        raise _refusal("template", f"does not hold {INPUT_MARK} exactly once")
+    return template
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    labels = _texts(value, "labels", max_items=MAX_LABELS, max_length=MAX_LABEL_LENGTH)
+    if len(labels) == 1:
+        raise _refusal("labels", "has one label, which leaves nothing to choose; give none, or two and more")
+    if len(set(labels)) != len(labels):
+        raise _refusal("labels", "has a label twice")
+    if not all(label.strip() for label in labels):
+        raise _refusal("labels", "has a blank label")
+    return labels
+
+
+def _texts(value: object, field: str, *, max_items: int, max_length: int) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or len(value) > max_items:
+        raise _refusal(field, f"is not a list of at most {max_items} texts")
+    texts = tuple(_text(item, field, max_length) for item in value)
+    if "" in texts:
+        raise _refusal(field, "has an empty text")
+    return texts
+
+
+def _flag(value: object) -> bool | None:
+    if value is None or isinstance(value, bool):
+        return value
+    raise _refusal("add_special_tokens", "is neither true nor false")
+
+
+def _task_index(value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
+        raise _refusal("task_index", "is not an integer from 0 up")
+    return value
+
+
+def _metrics(value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _refusal("metrics", "is not a JSON object")
+    try:
+        metrics: dict[str, Any] = dict(value)
+        check_depth(metrics)
+        size = len(canonical(metrics))
+    except JsonRefused as error:
+        raise _refusal("metrics", str(error)) from error
+    except (TypeError, ValueError) as error:
+        raise _refusal("metrics", "holds something that JSON cannot express") from error
+    if size > MAX_METRICS_BYTES:
+        raise _refusal("metrics", f"has more than {MAX_METRICS_BYTES} bytes")
+    return metrics

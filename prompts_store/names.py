@@ -1,0 +1,61 @@
+"""Names and task references: one strict pattern, because a name is input from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Self
+
+from prompts_store.errors import InvalidName, NameReserved
+
+PRODUCTION = "production"
+MAX_VERSION = 2**31 - 1
+TASK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
+
+_VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
+_RULE = "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit"  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReference:
+    """What a request puts in `model`: a task, and one version or one alias of it. Exactly one of the two is set."""
+
+    task: str
+    version: int | None
+    alias: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `task` (its `production` alias), `task@3` or `task@alias`. Raises InvalidName."""
+        task, at, selector = text.partition("@")
+        check_task_name(task)
+        if not at:
+            return cls(task, None, PRODUCTION)
+        if _VERSION_NUMBER.fullmatch(selector) and int(selector) <= MAX_VERSION:
+            return cls(task, int(selector), None)
+        check_alias_name(selector)
+        return cls(task, None, selector)
+
+    def __str__(self) -> str:
+        if self.version is not None:
+            return f"{self.task}@{self.version}"
+        return self.task if self.alias == PRODUCTION else f"{self.task}@{self.alias}"
+
+
+def check_task_name(name: str) -> None:
+    """Raise InvalidName unless `name` can be a task's."""
+    if not TASK_NAME.fullmatch(name):
+        raise InvalidName(f"A task name has {_RULE}.")
+
+
+def check_alias_name(name: str) -> None:
+    """Raise InvalidName unless `name` can be an alias's. Digits alone would read as a version number."""
+    if not TASK_NAME.fullmatch(name) or name.isdigit():
+        raise InvalidName(f"An alias name has {_RULE}; it is not a number.")
+
+
+def check_not_reserved(name: str, base_names: Collection[str]) -> None:
+    """Raise NameReserved if the base model bears this name."""
+    if name in base_names:
+        raise NameReserved("A task may not bear a name of the base model.")

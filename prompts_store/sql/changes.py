@@ -1,0 +1,48 @@
+"""The change table: one row a change, written in the change's own transaction."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, func, insert, select
+
+from prompts_store.records import Change, ChangeKind
+from prompts_store.sql.tables import changes
+
+
+def record(
+    connection: Connection,
+    kind: ChangeKind,
+    fingerprint: str,
+    task: str,
+    *,
+    version: int | None = None,
+    alias: str | None = None,
+    actor: str,
+) -> None:
+    """Add a row to the change table."""
+    connection.execute(
+        insert(changes).values(
+            kind=kind,
+            base_fingerprint=fingerprint,
+            task=task,
+            version=version,
+            alias=alias,
+            changed_at=datetime.now(UTC),
+            changed_by=actor,
+        )
+    )
+
+
+def tail(connection: Connection) -> int:
+    """Return the id of the last change, 0 before the first."""
+    last: int | None = connection.scalar(select(func.max(changes.c.id)))
+    return last or 0
+
+
+def since(connection: Connection, revision: int, limit: int) -> tuple[Change, ...]:
+    """Return the first `limit` changes after `revision`, oldest first."""
+    rows = connection.execute(select(changes).where(changes.c.id > revision).order_by(changes.c.id).limit(limit))
+    return tuple(
+        Change(row.id, ChangeKind(row.kind), row.base_fingerprint, row.task, row.version, row.alias) for row in rows
+    )

@@ -1,0 +1,160 @@
+"""What the database holds, in portable types. Rows are never removed, except an alias's current place.
+
+A task's row outlives its deletion, so that its version numbers go on where they stopped if the name returns.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime, kept as UTC also where the database knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Convert to UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Make aware again what comes back naive."""
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _id() -> Column[Any]:
+    # SQLite gives ids by itself only to a column of exactly the type INTEGER.
+    return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+
+
+metadata = MetaData()
+
+tasks = Table(
+    "tasks",
+    metadata,
+    _id(),
+    Column("base_fingerprint", String(128), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("description", Text, nullable=False),
+    Column("last_version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("deleted_at", UtcDateTime),
+    UniqueConstraint("base_fingerprint", "name", name="uq_tasks_name"),
+    sqlite_autoincrement=True,
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _id(),
+    Column("task_id", ForeignKey("tasks.id", name="fk_versions_task"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("prefix_digest", String(64), nullable=False),
+    Column("prefix_shape", Text, nullable=False),
+    Column("peft_type", String(32), nullable=False),
+    Column("num_virtual_tokens", Integer, nullable=False),
+    Column("base_name", Text, nullable=False),
+    Column("base_mismatch", Boolean, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("retired_at", UtcDateTime),
+    Column("retired_by", Text),
+    UniqueConstraint("task_id", "number", name="uq_versions_number"),
+    sqlite_autoincrement=True,
+)
+_live = versions.c.retired_at.is_(None)
+Index(
+    "uq_versions_live_digest",
+    versions.c.task_id,
+    versions.c.digest,
+    unique=True,
+    sqlite_where=_live,
+    postgresql_where=_live,
+)
+
+# Versions that differ only in a template share their tensors.
+tensors = Table(
+    "tensors",
+    metadata,
+    Column("sha256", String(64), primary_key=True),
+    Column("data", LargeBinary, nullable=False),
+)
+
+version_tensors = Table(
+    "version_tensors",
+    metadata,
+    Column("version_id", ForeignKey("versions.id", name="fk_version_tensors_version"), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("original_dtype", String(8), nullable=False),
+    Column("shape", Text, nullable=False),
+    Column("sha256", ForeignKey("tensors.sha256", name="fk_version_tensors_tensor"), nullable=False, index=True),
+    PrimaryKeyConstraint("version_id", "name", name="pk_version_tensors"),
+)
+
+# `parent_id` is the move that a rollback from this one goes back to: moves form an undo stack.
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    _id(),
+    Column("task_id", ForeignKey("tasks.id", name="fk_alias_moves_task"), nullable=False),
+    Column("alias", String(64), nullable=False),
+    Column("from_version", Integer),
+    Column("to_version", Integer),
+    Column("parent_id", ForeignKey("alias_moves.id", name="fk_alias_moves_parent")),
+    Column("moved_at", UtcDateTime, nullable=False),
+    Column("moved_by", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("ix_alias_moves_alias", alias_moves.c.task_id, alias_moves.c.alias, alias_moves.c.id)
+
+# `move_id` is the move that brought the alias here, and its etag.
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("task_id", ForeignKey("tasks.id", name="fk_aliases_task"), nullable=False),
+    Column("alias", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("move_id", ForeignKey("alias_moves.id", name="fk_aliases_move"), nullable=False),
+    PrimaryKeyConstraint("task_id", "alias", name="pk_aliases"),
+    ForeignKeyConstraint(["task_id", "version"], ["versions.task_id", "versions.number"], name="fk_aliases_version"),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    _id(),
+    Column("kind", String(32), nullable=False),
+    Column("base_fingerprint", String(128), nullable=False),
+    Column("task", String(64), nullable=False),
+    Column("version", Integer),
+    Column("alias", String(64)),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

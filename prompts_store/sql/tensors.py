@@ -1,0 +1,71 @@
+"""Tensors in the database: canonical float32 bytes under their sha256, written once, verified on every read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, Row, insert, select
+
+from prompts_store.digests import canonical_bytes, content_digest
+from prompts_store.errors import StoreCorrupt
+from prompts_store.prefix import restore_prefix, tensor_kind
+from prompts_store.records import Checkpoint, StoredTensor, VersionContent
+from prompts_store.sql import versions
+from prompts_store.sql.tables import tensors, version_tensors
+from prompts_store.strict_json import canonical
+
+
+def add(connection: Connection, version_id: int, checkpoint: Checkpoint) -> None:
+    """Store a version's tensors; bytes that are there already are shared."""
+    for tensor in checkpoint.tensors:
+        data = canonical_bytes(tensor.values)
+        sha256 = hashlib.sha256(data).hexdigest()
+        if connection.scalar(select(tensors.c.sha256).where(tensors.c.sha256 == sha256)) is None:
+            connection.execute(insert(tensors).values(sha256=sha256, data=data))
+        connection.execute(
+            insert(version_tensors).values(
+                version_id=version_id,
+                name=tensor.name,
+                original_dtype=tensor.original_dtype,
+                shape=canonical(list(tensor.values.shape)),
+                sha256=sha256,
+            )
+        )
+
+
+def rows(connection: Connection, version_id: int) -> list[Row[Any]]:
+    """Return a version's tensors with their bytes, by name."""
+    joined = version_tensors.join(tensors, tensors.c.sha256 == version_tensors.c.sha256)
+    query = select(version_tensors, tensors.c.data).select_from(joined)
+    query = query.where(version_tensors.c.version_id == version_id).order_by(version_tensors.c.name)
+    return list(connection.execute(query))
+
+
+def restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
+    """Build a version from its rows and prove it by its digests. Raises StoreCorrupt."""
+    record = versions.record(version)
+    checkpoint = Checkpoint(
+        peft_type=record.peft_type,
+        num_virtual_tokens=record.num_virtual_tokens,
+        config=json.loads(version.config),
+        tensors=tuple(_verified(row) for row in tensor_rows),
+    )
+    corrupt = StoreCorrupt(f'Version {record.version} of task "{record.task}" does not agree with its digest.')
+    if content_digest(tensor_kind(record.peft_type), checkpoint, record.manifest) != record.digest:
+        raise corrupt
+    prefix = restore_prefix(checkpoint, record.manifest.task_index, tuple(json.loads(version.prefix_shape)))
+    if prefix.digest != record.prefix_digest:
+        raise corrupt
+    return VersionContent(record, checkpoint, prefix)
+
+
+def _verified(row: Row[Any]) -> StoredTensor:
+    shape = json.loads(row.shape)
+    if hashlib.sha256(row.data).hexdigest() != row.sha256 or len(row.data) != 4 * math.prod(shape):
+        raise StoreCorrupt("A stored tensor does not agree with its digest.")
+    values = np.frombuffer(row.data, "<f4").astype(np.float32)
+    return StoredTensor(row.name, row.original_dtype, values.reshape(shape))

@@ -1,0 +1,155 @@
+"""Queries about versions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+
+from prompts_store.errors import AliasNotFound, VersionInUse, VersionNotFound
+from prompts_store.manifest import manifest_from_json, manifest_to_json
+from prompts_store.names import MAX_VERSION, check_alias_name, check_task_name
+from prompts_store.records import ChangeKind, Checkpoint, Manifest, PeftType, ResolvedPrefix, VersionRecord
+from prompts_store.sql import changes
+from prompts_store.sql.tables import aliases, tasks, versions
+from prompts_store.sql.tasks import task_id
+from prompts_store.strict_json import canonical
+
+_ROWS = select(versions, tasks.c.name, tasks.c.base_fingerprint).join(tasks, tasks.c.id == versions.c.task_id)
+_LIVE = versions.c.retired_at.is_(None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VersionDraft:
+    """A version before it has a number: checked and digested, so that the transaction only writes."""
+
+    checkpoint: Checkpoint
+    manifest: Manifest
+    prefix: ResolvedPrefix
+    digest: str
+    base_name: str
+    base_mismatch: bool
+    actor: str
+
+
+def row(connection: Connection, fingerprint: str, task: str, number: int, *, include_retired: bool = False) -> Row[Any]:
+    """Return a version's row. Raises TaskNotFound, VersionNotFound and InvalidName.
+
+    With `include_retired` tombstones are looked through: those of versions and that of the task.
+    """
+    check_task_name(task)
+    found = _named(fingerprint, task) & (versions.c.number == number)
+    if not include_retired:
+        found &= _LIVE & tasks.c.deleted_at.is_(None)
+    match = connection.execute(_ROWS.where(found)).one_or_none() if 1 <= number <= MAX_VERSION else None
+    if match is None:
+        task_id(connection, fingerprint, task)
+        raise VersionNotFound(f'Task "{task}" has no version {number}.')
+    return match
+
+
+def row_by_alias(connection: Connection, fingerprint: str, task: str, alias: str) -> Row[Any]:
+    """Return the row of the version that an alias names. Raises TaskNotFound, AliasNotFound and InvalidName."""
+    check_task_name(task)
+    check_alias_name(alias)
+    named = (aliases.c.task_id == versions.c.task_id) & (aliases.c.version == versions.c.number)
+    query = _ROWS.join(aliases, named).where(_named(fingerprint, task), aliases.c.alias == alias)
+    match = connection.execute(query).one_or_none()
+    if match is None:
+        task_id(connection, fingerprint, task)
+        raise AliasNotFound(f'Task "{task}" has no alias "{alias}".')
+    return match
+
+
+def page(
+    connection: Connection, fingerprint: str, task: str, *, include_retired: bool, before: int | None, limit: int
+) -> tuple[VersionRecord, ...]:
+    """Return the first `limit` versions below the number `before`, newest first. Raises TaskNotFound, InvalidName."""
+    query = _ROWS.where(versions.c.task_id == task_id(connection, fingerprint, task))
+    if not include_retired:
+        query = query.where(_LIVE)
+    if before is not None:
+        query = query.where(versions.c.number < min(before, MAX_VERSION + 1))
+    return tuple(record(match) for match in connection.execute(query.order_by(versions.c.number.desc()).limit(limit)))
+
+
+def live_number(connection: Connection, task: int, digest: str) -> int | None:
+    """Return the number of the task's live version with this content."""
+    found: int | None = connection.scalar(
+        select(versions.c.number).where(versions.c.task_id == task, versions.c.digest == digest, _LIVE)
+    )
+    return found
+
+
+def has_live(connection: Connection, task: int) -> bool:
+    """Tell whether the task has a live version."""
+    return connection.scalar(select(versions.c.id).where(versions.c.task_id == task, _LIVE).limit(1)) is not None
+
+
+def add(connection: Connection, task: int, number: int, draft: VersionDraft) -> int:
+    """Add a version without its tensors; return the row's id."""
+    values = {
+        "task_id": task,
+        "number": number,
+        "digest": draft.digest,
+        "prefix_digest": draft.prefix.digest,
+        "prefix_shape": canonical(list(draft.prefix.values.shape)),
+        "peft_type": draft.checkpoint.peft_type,
+        "num_virtual_tokens": draft.checkpoint.num_virtual_tokens,
+        "base_name": draft.base_name,
+        "base_mismatch": draft.base_mismatch,
+        "config": canonical(draft.checkpoint.config),
+        "manifest": canonical(manifest_to_json(draft.manifest)),
+        "created_at": datetime.now(UTC),
+        "created_by": draft.actor,
+    }
+    created: int = connection.scalars(insert(versions).values(values).returning(versions.c.id)).one()
+    return created
+
+
+def retire(connection: Connection, fingerprint: str, task: str, number: int, actor: str) -> VersionRecord:
+    """Mark a live version retired. Raises TaskNotFound, VersionNotFound, InvalidName and VersionInUse."""
+    match = row(connection, fingerprint, task, number)
+    naming = (aliases.c.task_id == match.task_id) & (aliases.c.version == number)
+    names = connection.scalars(select(aliases.c.alias).where(naming).order_by(aliases.c.alias)).all()
+    if names:
+        listed = ", ".join(names[:5])
+        raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')
+    _retire(connection, versions.c.id == match.id, actor)
+    changes.record(connection, ChangeKind.VERSION_RETIRED, fingerprint, task, version=number, actor=actor)
+    return record(row(connection, fingerprint, task, number, include_retired=True))
+
+
+def retire_all(connection: Connection, task: int, actor: str) -> None:
+    """Mark every live version of a task retired. No alias may name one."""
+    _retire(connection, versions.c.task_id == task, actor)
+
+
+def record(match: Row[Any]) -> VersionRecord:
+    """Return a row as a record."""
+    return VersionRecord(
+        task=match.name,
+        version=match.number,
+        digest=match.digest,
+        prefix_digest=match.prefix_digest,
+        peft_type=PeftType(match.peft_type),
+        num_virtual_tokens=match.num_virtual_tokens,
+        base_fingerprint=match.base_fingerprint,
+        base_name=match.base_name,
+        manifest=manifest_from_json(json.loads(match.manifest)),
+        created_at=match.created_at,
+        created_by=match.created_by,
+        retired_at=match.retired_at,
+        base_mismatch=match.base_mismatch,
+    )
+
+
+def _named(fingerprint: str, task: str) -> ColumnElement[bool]:
+    return (tasks.c.base_fingerprint == fingerprint) & (tasks.c.name == task)
+
+
+def _retire(connection: Connection, which: ColumnElement[bool], actor: str) -> None:
+    connection.execute(update(versions).where(which, _LIVE).values(retired_at=datetime.now(UTC), retired_by=actor))
