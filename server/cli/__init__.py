@@ -1,5 +1,84 @@
-"""The `softprompt` command."""
+"""The `softprompt` command.
+
+serve.py           run the server            serve_options.py  settings -> options
+tasks.py           task list, show, publish, promote, rollback, retire, delete, export
+backend.py         what the task commands ask; http_backend.py and store_backend.py answer
+generate.py        one completion            connection.py     HTTP, and its errors
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.main import get_command
+
+from prompts_store.errors import StoreError
+from server import __version__
+from server.cli.errors import CliError
+from server.cli.generate import generate
+from server.cli.output import print_error
+from server.cli.serve import serve
+from server.cli.tasks import tasks
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command("serve")(serve)
+app.add_typer(tasks, name="task")
+app.command("generate")(generate)
 
 
-def main() -> None:
-    """Run the command line."""
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def softprompt(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    """Serve many soft prompts over one frozen language model."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
+
+    This is the edge of the process: whatever goes wrong ends as one line on standard error.
+    """
+    try:
+        code = get_command(app)(arguments, prog_name="softprompt", standalone_mode=False)
+        sys.stdout.flush()
+    except CliError as error:
+        print_error(str(error))
+        return error.exit_code
+    except typer.TyperException as error:
+        if message := error.format_message():  # none where the help is shown instead
+            print_error(message)
+        return error.exit_code
+    except StoreError as error:
+        param = getattr(error, "param", None)
+        print_error(f"{param}: {error}" if param else str(error))
+        return 1
+    except typer.Abort:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:
+        logger.debug("unexpected", exc_info=True)
+        print_error(f"{type(error).__name__}: {error}")
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _reader_gone() -> int:
+    """Whoever read standard output stopped reading: end without a word, at exit too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

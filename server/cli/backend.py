@@ -1,0 +1,47 @@
+"""The seam of the task commands: what they ask, whoever answers it (a server or a database)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+
+PRODUCTION = "production"
+
+
+class TaskBackend(Protocol):
+    """Where tasks live. Methods raise CliError or prompts_store.errors.StoreError, with a message for the user."""
+
+    def list_tasks(self) -> Sequence[TaskView]:
+        """Return every task, by name."""
+
+    def get_task(self, task: str) -> TaskView:
+        """Return one task."""
+
+    def list_versions(self, task: str) -> Sequence[VersionView]:
+        """Return the live versions of a task, newest first."""
+
+    def list_aliases(self, task: str) -> Sequence[AliasView]:
+        """Return the aliases of a task, by name."""
+
+    def get_version(self, reference: str) -> VersionView:
+        """Return the version that a task reference means (`task`, `task@3`, `task@canary`)."""
+
+    def publish(self, publication: Publication) -> PublishedView:
+        """Make a new version, and the task where it is missing."""
+
+    def promote(self, task: str, version: int) -> AliasView:
+        """Point `production` at a version."""
+
+    def rollback(self, task: str) -> AliasView:
+        """Point `production` at the version before."""
+
+    def retire(self, task: str, version: int) -> None:
+        """Retire a version that no alias names."""
+
+    def delete(self, task: str) -> None:
+        """Delete a task with all its versions and aliases."""
+
+    def read_files(self, task: str, version: int) -> CheckpointFiles:
+        """Return a version as a PEFT checkpoint."""

@@ -1,0 +1,59 @@
+"""A version as a folder: a PEFT checkpoint's two files, and the manifest beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from server.cli.errors import FilesProblem
+from server.cli.views import CheckpointFiles
+
+CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+
+
+def read_checkpoint(folder: Path) -> CheckpointFiles:
+    """Read the two files of a checkpoint, unchecked. Raises FilesProblem."""
+    if not (folder / TENSORS).exists() and (folder / "adapter_model.bin").exists():
+        raise FilesProblem(f"{folder} holds a pickle; save the adapter with safe_serialization=True")
+    return CheckpointFiles(_read(folder / CONFIG), _read(folder / TENSORS))
+
+
+def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
+    """Read a manifest's JSON object: of `file`, else of the folder; empty where the folder has none."""
+    if file is None and not (folder / MANIFEST).exists():
+        return {}
+    path = file or folder / MANIFEST
+    try:
+        manifest = json.loads(_read(path))
+    except ValueError as error:
+        raise FilesProblem(f"{path} is not JSON") from error
+    if not isinstance(manifest, dict):
+        raise FilesProblem(f"{path} is not a JSON object")
+    return manifest
+
+
+def write_version(folder: Path, files: CheckpointFiles, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Write a version as a folder, made where it is missing. Raises FilesProblem."""
+    contents = {
+        CONFIG: files.config,
+        TENSORS: files.tensors,
+        MANIFEST: (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode(),
+    }
+    standing = [name for name in contents if (folder / name).exists()]
+    if standing and not overwrite:
+        raise FilesProblem(f"{folder / standing[0]} exists already; --force overwrites it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+    except OSError as error:
+        raise FilesProblem(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FilesProblem(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,97 @@
+"""HTTP to a server: the one place where httpx's errors and the server's error bodies become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A client of one server, and what to say when it fails."""
+
+    client: httpx.Client
+
+    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """Send a request and return its successful response. Raises ServerRefused or ServerUnreachable."""
+        with self._errors():
+            response = self.client.request(method, path, **request)
+        _check(response)
+        return response
+
+    def read(self, path: str, **request: Any) -> dict[str, Any]:
+        """GET a JSON object."""
+        return json_object(self.send("GET", path, **request))
+
+    def lines(self, path: str, body: object) -> Iterator[str]:
+        """POST JSON and yield the lines of the response as they come."""
+        with self._errors(), self.client.stream("POST", path, json=body) as response:
+            if not response.is_success:
+                response.read()
+            _check(response)
+            yield from response.iter_lines()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.ConnectError as error:
+            hint = "is `softprompt serve` running?"
+            raise ServerUnreachable(f"nobody answers at {self.client.base_url}: {hint}") from error
+        except httpx.TimeoutException as error:
+            raise ServerUnreachable(f"{self.client.base_url} did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(f"the connection to {self.client.base_url} broke") from error
+
+
+@contextmanager
+def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None = None) -> Iterator[Connection]:
+    """Open a connection; `transport` replaces the network in tests. Raises UsageProblem for what is no HTTP URL."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise UsageProblem("--url (SOFTPROMPT_URL) is not a URL") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UsageProblem("--url (SOFTPROMPT_URL) must look like http://127.0.0.1:8000")
+    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+    timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    with httpx.Client(base_url=parsed, headers=headers, timeout=timeout, transport=transport) as client:
+        yield Connection(client)
+
+
+def json_object(response: httpx.Response) -> dict[str, Any]:
+    """Return a response's JSON object. Raises ServerUnreachable where something else than our server answers."""
+    try:
+        body = response.json()
+    except ValueError as error:
+        raise _stranger(response) from error
+    if not isinstance(body, dict):
+        raise _stranger(response)
+    return body
+
+
+def _check(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    error = json_object(response).get("error")
+    if not isinstance(error, dict):
+        raise _stranger(response)
+    param, message = error.get("param"), error.get("message")
+    text = f"{param}: {message}" if param else str(message)
+    raise ServerRefused(text, status=response.status_code)
+
+
+def _stranger(response: httpx.Response) -> ServerUnreachable:
+    return ServerUnreachable(
+        f"what answers at {response.url.copy_with(path='/', query=None)} is not a softprompt server "
+        f"(status {response.status_code})"
+    )

@@ -1,0 +1,52 @@
+"""Why a command ends without success. The message is the one line that the user reads.
+
+CliError                 exit code 1
+├── UsageProblem         the command line or a setting is wrong; exit code 2
+├── FilesProblem         a file or folder cannot be read or written
+├── ServerUnreachable    nobody answered at the URL
+├── ServerRefused        the server answered with an error; the message is the server's
+├── NothingBefore        `rollback` finds no version to go back to
+└── StartFailed          `softprompt serve` could not start
+
+Errors of the store (prompts_store.errors) are written for the caller too, and pass through as they are.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CliError(Exception):
+    """Base of all errors of the command line."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageProblem(CliError):
+    """Options contradict each other, or a setting is out of range."""
+
+    exit_code = 2
+
+
+class FilesProblem(CliError):
+    """A file or folder that the user named cannot be read or written."""
+
+
+class ServerUnreachable(CliError):
+    """Nobody answered at the URL, or the connection broke."""
+
+
+class ServerRefused(CliError):
+    """The server answered with an error status. `status` is HTTP's."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NothingBefore(CliError):
+    """The task has no earlier live version."""
+
+
+class StartFailed(CliError):
+    """`softprompt serve` could not start."""

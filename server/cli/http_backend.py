@@ -1,0 +1,134 @@
+"""Tasks on a server, over its HTTP API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from prompts_store.names import TaskReference, check_task_name
+from server.cli.backend import PRODUCTION
+from server.cli.connection import Connection, json_object
+from server.cli.errors import NothingBefore, ServerRefused
+from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+
+CREATED, NOT_FOUND = 201, 404
+PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTaskBackend:
+    """A backend over a connection to a server."""
+
+    connection: Connection
+
+    def list_tasks(self) -> Sequence[TaskView]:
+        return [_task_view(task) for task in self._pages("/v1/tasks", cursor="after", key="name")]
+
+    def get_task(self, task: str) -> TaskView:
+        return _task_view(self.connection.read(_path(task)))
+
+    def list_versions(self, task: str) -> Sequence[VersionView]:
+        return [_version_view(item) for item in self._pages(_path(task, "versions"), cursor="before", key="version")]
+
+    def list_aliases(self, task: str) -> Sequence[AliasView]:
+        return [_alias_view(task, item) for item in self.connection.read(_path(task, "aliases"))["data"]]
+
+    def get_version(self, reference: str) -> VersionView:
+        found = TaskReference.parse(reference)
+        number = found.version or self._alias(found.task, found.alias or PRODUCTION)[0].version
+        return _version_view(self.connection.read(_path(found.task, "versions", number)))
+
+    def publish(self, publication: Publication) -> PublishedView:
+        manifest = {**publication.manifest, "allow_base_mismatch": publication.allow_base_mismatch}
+        response = self.connection.send(
+            "POST",
+            _path(publication.task, "versions"),
+            files={
+                "adapter_config": ("adapter_config.json", publication.files.config, "application/json"),
+                "adapter_model": ("adapter_model.safetensors", publication.files.tensors, "application/octet-stream"),
+            },
+            data={"manifest": json.dumps(manifest), "promote": str(publication.promote).lower()},
+        )
+        body = json_object(response)
+        created = response.status_code == CREATED
+        return PublishedView(body["task"], body["version"], body["digest"], created)
+
+    def promote(self, task: str, version: int) -> AliasView:
+        """Read where `production` points, then move it from there."""
+        try:
+            _, etag = self._alias(task, PRODUCTION)
+        except ServerRefused as error:
+            if error.status != NOT_FOUND:
+                raise
+            return self._move(task, version, {"if-none-match": "*"})
+        return self._move(task, version, {"if-match": etag})
+
+    def rollback(self, task: str) -> AliasView:
+        """The API keeps no history yet: the version before is the highest live number below `production`."""
+        current, etag = self._alias(task, PRODUCTION)
+        before = [version.version for version in self.list_versions(task) if version.version < current.version]
+        if not before:
+            raise NothingBefore(f"{task} has no live version before {current.version}")
+        return self._move(task, max(before), {"if-match": etag})
+
+    def retire(self, task: str, version: int) -> None:
+        self.connection.send("DELETE", _path(task, "versions", version))
+
+    def delete(self, task: str) -> None:
+        self.connection.send("DELETE", _path(task))
+
+    def read_files(self, task: str, version: int) -> CheckpointFiles:
+        config, tensors = (
+            self.connection.send("GET", _path(task, "versions", version, file)).content
+            for file in ("adapter_config.json", "adapter_model.safetensors")
+        )
+        return CheckpointFiles(config, tensors)
+
+    def _alias(self, task: str, alias: str) -> tuple[AliasView, str]:
+        response = self.connection.send("GET", _path(task, "aliases", alias))
+        return _alias_view(task, json_object(response)), response.headers["etag"]
+
+    def _move(self, task: str, version: int, condition: dict[str, str]) -> AliasView:
+        response = self.connection.send(
+            "PUT", _path(task, "aliases", PRODUCTION), json={"version": version}, headers=condition
+        )
+        return _alias_view(task, json_object(response))
+
+    def _pages(self, path: str, *, cursor: str, key: str) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list that comes in pages; `cursor` is the parameter, `key` the field it takes."""
+        position: dict[str, Any] = {}
+        while True:
+            body = self.connection.read(path, params={"limit": PAGE, **position})
+            yield from body["data"]
+            if not body.get("has_more") or not body["data"]:
+                return
+            position = {cursor: body["data"][-1][key]}
+
+
+def _path(task: str, *parts: str | int) -> str:
+    check_task_name(task)
+    return "/".join(("/v1/tasks", *(quote(str(part), safe="") for part in (task, *parts))))
+
+
+def _task_view(task: dict[str, Any]) -> TaskView:
+    return TaskView(
+        task["name"], task.get("description", ""), task.get("latest_version"), task.get("production_version")
+    )
+
+
+def _version_view(version: dict[str, Any]) -> VersionView:
+    return VersionView(
+        version=version["version"],
+        digest=version["digest"],
+        peft_type=version["peft_type"],
+        num_virtual_tokens=version["num_virtual_tokens"],
+        created_at=str(version["created_at"]),
+        manifest=version["manifest"],
+    )
+
+
+def _alias_view(task: str, alias: dict[str, Any]) -> AliasView:
+    return AliasView(task, alias["alias"], alias["version"])

@@ -1,0 +1,79 @@
+"""What reaches the terminal: results on standard output, progress and errors on standard error."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_WIDE = 10_000  # columns: where nobody looks, nothing is cut off
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters replaced: what a server or a model wrote must not drive the terminal."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for character in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line, without control characters."""
+    return printable(" ".join(text.split()))
+
+
+def print_json(value: Any) -> None:
+    """Print dataclasses, or lists of them, as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their columns; cut to the terminal's width, whole where there is none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else one_line(str(cell)), no_wrap=True) for cell in row))
+    _console(sys.stdout).print(table)
+
+
+def print_error(message: str) -> None:
+    """Print the one line that says why a command failed."""
+    print(f"softprompt: {one_line(message)}", file=sys.stderr)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something is going on while the block runs, if somebody watches."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(what, total=None)
+        yield
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")

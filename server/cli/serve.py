@@ -1,0 +1,90 @@
+"""`softprompt serve`: bind, load, listen, say so, and end cleanly."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from server.cli.errors import StartFailed
+from server.cli.serve_options import takes_settings
+from server.cli.welcome import welcome
+from server.logging import configure_logging
+from server.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+
+@takes_settings
+def serve(settings: ServeSettings) -> None:
+    """Serve a base model and its soft prompts over HTTP. Every option has an environment variable.
+
+    Ctrl-C lets running requests finish; a second one does not.
+    """
+    configure_logging(settings.log_level)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server the same way
+    try:
+        with bind(settings.host, settings.port) as listener:
+            run(settings, listener)
+    except KeyboardInterrupt:
+        logger.info("stopped")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address before the model is loaded; nobody can connect until the server listens. Raises StartFailed."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartFailed(f"{host} is not an address of this machine") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def run(settings: ServeSettings, listener: socket.socket) -> None:
+    """Load everything and serve until told to stop."""
+    from server.cli.http_server import HttpServer, http_config
+
+    port = listener.getsockname()[1]
+    logger.info("loading %s", settings.base_model or "the demo model")
+    app = load(settings)
+    server = HttpServer(http_config(app, settings), on_ready=lambda: print(welcome(settings, port), flush=True))
+    try:
+        server.run(sockets=[listener])
+    except OSError as error:  # another process began to listen here while the model was loading
+        raise _cannot_listen(settings.host, port, error) from error
+
+
+def load(settings: ServeSettings) -> FastAPI:
+    """Build the application; PyTorch is imported here and not before."""
+    if not sys.stderr.isatty():
+        _hide_progress_bars()
+    from server.app import build_services, create_app
+
+    return create_app(build_services(settings))
+
+
+def _hide_progress_bars() -> None:
+    """Keep the bars that loading weights draws out of logs."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StartFailed:
+    if error.errno == errno.EADDRINUSE:
+        return StartFailed(f"port {port} of {host} is in use; choose another with --port")
+    return StartFailed(f"cannot listen on port {port} of {host}: {error.strerror}")

@@ -1,0 +1,146 @@
+"""Tasks straight in a database, for when no server runs or none should be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint_writer import write_config, write_tensors
+from prompts_store.manifest import manifest_to_json, parse_manifest
+from prompts_store.names import TaskReference
+from prompts_store.records import AliasRecord, BaseModel, TaskRecord, VersionRecord
+from prompts_store.store import Store
+from server.cli.backend import PRODUCTION
+from server.cli.errors import FilesProblem, UsageProblem
+from server.cli.serve_options import read_settings
+from server.cli.target import Target
+from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+from server.settings import sqlite_url
+
+PAGE = 100
+ACTOR = "cli"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTaskBackend:
+    """A backend over an open store.
+
+    `fingerprint` says whose tasks are meant; `read_base` reads the base model's identity, which only publishing needs.
+    """
+
+    store: Store
+    fingerprint: str
+    read_base: Callable[[], BaseModel]
+
+    def list_tasks(self) -> Sequence[TaskView]:
+        found: list[TaskRecord] = []
+        while page := self.store.list_tasks(self.fingerprint, after=found[-1].name if found else None, limit=PAGE):
+            found.extend(page)
+        return [_task_view(task) for task in found]
+
+    def get_task(self, task: str) -> TaskView:
+        return _task_view(self.store.get_task(self.fingerprint, task))
+
+    def list_versions(self, task: str) -> Sequence[VersionView]:
+        found: list[VersionRecord] = []
+        while page := self.store.list_versions(
+            self.fingerprint, task, before=found[-1].version if found else None, limit=PAGE
+        ):
+            found.extend(page)
+        return [_version_view(version) for version in found]
+
+    def list_aliases(self, task: str) -> Sequence[AliasView]:
+        return [_alias_view(alias) for alias in self.store.list_aliases(self.fingerprint, task)]
+
+    def get_version(self, reference: str) -> VersionView:
+        return _version_view(self.store.resolve(self.fingerprint, TaskReference.parse(reference)))
+
+    def publish(self, publication: Publication) -> PublishedView:
+        manifest = parse_manifest(publication.manifest)
+        base = self.read_base()
+        if base.fingerprint != self.fingerprint:
+            raise UsageProblem("the database's tasks belong to another base model; name it with --base-model")
+        checkpoint = read_checkpoint(
+            publication.files.config,
+            publication.files.tensors,
+            base,
+            task_index=manifest.task_index,
+            allow_base_mismatch=publication.allow_base_mismatch,
+        )
+        published = self.store.publish(
+            base, publication.task, checkpoint, manifest, promote=publication.promote, actor=ACTOR
+        )
+        version = published.version
+        return PublishedView(version.task, version.version, version.digest, published.created)
+
+    def promote(self, task: str, version: int) -> AliasView:
+        alias = self.store.put_alias(
+            self.fingerprint, task, PRODUCTION, version, if_match=None, must_not_exist=False, actor=ACTOR
+        )
+        return _alias_view(alias)
+
+    def rollback(self, task: str) -> AliasView:
+        return _alias_view(self.store.rollback(self.fingerprint, task, PRODUCTION, actor=ACTOR))
+
+    def retire(self, task: str, version: int) -> None:
+        self.store.retire_version(self.fingerprint, task, version, actor=ACTOR)
+
+    def delete(self, task: str) -> None:
+        self.store.delete_task(self.fingerprint, task, actor=ACTOR)
+
+    def read_files(self, task: str, version: int) -> CheckpointFiles:
+        content = self.store.load_content(self.fingerprint, task, version)
+        return CheckpointFiles(write_config(content), write_tensors(content.checkpoint))
+
+
+@contextmanager
+def open_store_backend(target: Target) -> Iterator[StoreTaskBackend]:
+    """Open the database of a target. Raises CliError or StoreError."""
+    if target.data_dir is not None and not target.data_dir.expanduser().is_dir():
+        raise FilesProblem(f"{target.data_dir} is not a folder")
+    store = Store.open(target.database_url or sqlite_url(target.data_dir or Path()))
+    try:
+        read_base = cache(partial(_read_base, target))
+        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), target, read_base), read_base)
+    finally:
+        store.close()
+
+
+def _choose_fingerprint(bases: Sequence[str], target: Target, read_base: Callable[[], BaseModel]) -> str:
+    if target.fingerprint is not None:
+        return target.fingerprint
+    if target.base_model is None and len(bases) == 1:
+        return bases[0]
+    if target.base_model is None and bases:
+        raise UsageProblem(f"the database serves several base models; pass --fingerprint, one of {', '.join(bases)}")
+    return read_base().fingerprint
+
+
+def _read_base(target: Target) -> BaseModel:
+    """Read the base model's identity and numbers, not its weights."""
+    from server.model.identity import read_base_model
+
+    return read_base_model(read_settings({"base_model": target.base_model, "insecure": True}))
+
+
+def _task_view(task: TaskRecord) -> TaskView:
+    return TaskView(task.name, task.description, task.latest_version, task.production_version)
+
+
+def _version_view(version: VersionRecord) -> VersionView:
+    return VersionView(
+        version=version.version,
+        digest=version.digest,
+        peft_type=version.peft_type.value,
+        num_virtual_tokens=version.num_virtual_tokens,
+        created_at=version.created_at.isoformat(timespec="seconds"),
+        manifest=manifest_to_json(version.manifest),
+    )
+
+
+def _alias_view(alias: AliasRecord) -> AliasView:
+    return AliasView(alias.task, alias.alias, alias.version)

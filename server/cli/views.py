@@ -1,0 +1,67 @@
+"""What the task commands show and send, the same from a server and from a database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """A task at a glance."""
+
+    name: str
+    description: str
+    latest_version: int | None
+    production_version: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One version. `created_at` is ISO 8601; `manifest` is as `manifest.json` has it."""
+
+    version: int
+    digest: str
+    peft_type: str
+    num_virtual_tokens: int
+    created_at: str
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AliasView:
+    """Where an alias points."""
+
+    task: str
+    alias: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFiles:
+    """The two files of a PEFT checkpoint, as bytes."""
+
+    config: bytes
+    tensors: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A version to be: what `softprompt task publish` hands over. `manifest` is not yet checked."""
+
+    task: str
+    files: CheckpointFiles
+    manifest: Mapping[str, Any]
+    allow_base_mismatch: bool
+    promote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedView:
+    """The answer to a publication. `created` is False where the task already had this content."""
+
+    task: str
+    version: int
+    digest: str
+    created: bool

@@ -1,0 +1,43 @@
+"""What `softprompt serve` prints once it is ready: the address, and three commands that work."""
+
+from __future__ import annotations
+
+import json
+
+from server import __version__
+from server.settings import ServeSettings
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def welcome(settings: ServeSettings, port: int) -> str:
+    """Return the text; `port` is the one that was taken."""
+    url = address(settings.host, port)
+    commands = "\n".join(f"  {command}" for command in curl_commands(settings, url))
+    return f"\nsoftprompt-server {__version__} is ready: {url} (its API: {url}/docs)\n\n{commands}\n"
+
+
+def address(host: str, port: int) -> str:
+    """Return the URL to use on this machine."""
+    host = _ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def curl_commands(settings: ServeSettings, url: str) -> list[str]:
+    """Return three commands: two tasks and a classification of the demo, or what another base model can answer."""
+    curl = "curl -s" if settings.api_key is None else 'curl -s -H "authorization: Bearer $SOFTPROMPT_API_KEY"'
+    if settings.base_model is not None:
+        return [
+            f"{curl} {url}/v1/models",
+            f"{curl} {url}/v1/tasks",
+            f"softprompt task publish DIR --task NAME --url {url}",
+        ]
+    return [
+        _post(curl, f"{url}/v1/completions", {"model": "sentiment", "prompt": "What a wonderful little film."}),
+        _post(curl, f"{url}/v1/completions", {"model": "date-iso", "prompt": "March 5, 2021"}),
+        _post(curl, f"{url}/v1/classify", {"model": "sentiment", "input": "The soup was cold and the waiter rude."}),
+    ]
+
+
+def _post(curl: str, url: str, body: dict[str, str]) -> str:
+    return f"{curl} {url} -H 'content-type: application/json' -d '{json.dumps(body)}'"
