@@ -1,0 +1,117 @@
+"""Loading the frozen base model: once, as transformers has it, with our attention function."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+
+from server.model.architecture import Architecture, check_model_type, read_architecture
+from server.model.attention import ATTENTION_NAME, register_attention
+from server.model.errors import BaseModelUnavailable
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True)
+class BaseModelOptions:
+    """Which base model, and how. `source` is a hub id or a local folder; `dtype` and `device` may be "auto"."""
+
+    source: str
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    max_context: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """The frozen model in evaluation mode, on its device, and what the engine must know of it.
+
+    `eos_token_ids` end a generation, from the model's generation configuration.
+    """
+
+    model: PreTrainedModel
+    architecture: Architecture
+    dtype: torch.dtype
+    device: torch.device
+    eos_token_ids: frozenset[int]
+
+
+def load_base_model(options: BaseModelOptions) -> LoadedModel:
+    """Load weights and freeze them.
+
+    Raises `BaseModelUnavailable` where there is no such model and `UnsupportedArchitecture` where it cannot be served.
+    """
+    register_attention()
+    config = load_config(options)
+    check_model_type(config.get_text_config())
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.dtype, config, device)
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            options.source,
+            revision=options.revision,
+            dtype=dtype,
+            attn_implementation=ATTENTION_NAME,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise BaseModelUnavailable(f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}") from error
+    model = model.to(device).eval().requires_grad_(False)
+    architecture = read_architecture(model, options.max_context)
+    return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
+
+
+def load_config(options: BaseModelOptions) -> PreTrainedConfig:
+    """Read the model's configuration; raises `BaseModelUnavailable`."""
+    try:
+        return AutoConfig.from_pretrained(options.source, revision=options.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        where = "folder" if os.path.isdir(options.source) else "hub id or folder"
+        raise BaseModelUnavailable(
+            f"the {where} {options.source!r} holds no usable model: {_first_line(error)}"
+        ) from error
+
+
+def choose_device(name: str) -> torch.device:
+    """ "auto" is CUDA where there is one; raises `BaseModelUnavailable` for a device this machine lacks."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise BaseModelUnavailable(f"there is no device {name} on this machine")
+    return device
+
+
+def choose_dtype(name: str, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
+    """ "auto" is float32 on a CPU, and on a GPU what the weights are stored in."""
+    if name != "auto":
+        return _DTYPES[name]
+    stored = config.get_text_config().dtype
+    if device.type == "cpu" or not isinstance(stored, torch.dtype):
+        return torch.float32
+    return stored
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """The name used in settings and records: "float32", "float16" or "bfloat16"."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    if configured is None:
+        configured = getattr(model.config.get_text_config(), "eos_token_id", None)
+    if configured is None:
+        return frozenset()
+    return frozenset([configured] if isinstance(configured, int) else configured)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

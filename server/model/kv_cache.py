@@ -1,0 +1,77 @@
+"""The paged KV cache: one pair of tensors a layer, addressed by block and slot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class LayerShape:
+    """What one attention layer stores for a token: key `[num_kv_heads, key_dim]`, value `[num_kv_heads, value_dim]`."""
+
+    num_kv_heads: int
+    key_dim: int
+    value_dim: int
+    sliding_window: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCopy:
+    """Copy the first `num_slots` slots of block `source` to block `target`, in every layer."""
+
+    source: int
+    target: int
+    num_slots: int
+
+
+class KVCache:
+    """Keys and values of `num_blocks` blocks of `block_size` slots.
+
+    Per layer `[num_blocks, block_size, num_kv_heads, dim]`. Slot s of block b is row `b * block_size + s` of the flat view.
+    Block 0 pads ragged block tables: it is never handed out and always zero, so that padding never brings NaN in.
+    """
+
+    def __init__(
+        self, layers: Sequence[LayerShape], num_blocks: int, block_size: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self.num_blocks = num_blocks
+        self.block_size = block_size
+
+        def pages(num_heads: int, dim: int) -> torch.Tensor:
+            return torch.zeros(num_blocks, block_size, num_heads, dim, dtype=dtype, device=device)
+
+        self.keys = [pages(shape.num_kv_heads, shape.key_dim) for shape in layers]
+        self.values = [pages(shape.num_kv_heads, shape.value_dim) for shape in layers]
+
+    @staticmethod
+    def bytes_per_block(layers: Sequence[LayerShape], block_size: int, dtype: torch.dtype) -> int:
+        """Memory of one block over all layers, in bytes."""
+        numbers = sum(shape.num_kv_heads * (shape.key_dim + shape.value_dim) for shape in layers)
+        return numbers * block_size * dtype.itemsize
+
+    def write(self, layer: int, slots: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Store `[num_tokens, num_kv_heads, dim]` rows at `slots` `[num_tokens]`."""
+        self.keys[layer].flatten(0, 1).index_copy_(0, slots, key)
+        self.values[layer].flatten(0, 1).index_copy_(0, slots, value)
+
+    def copy(self, copies: Sequence[BlockCopy]) -> None:
+        """Carry out block copies in order."""
+        for pages in (*self.keys, *self.values):
+            for copy in copies:
+                pages[copy.target, : copy.num_slots] = pages[copy.source, : copy.num_slots]
+
+    def zero(self, blocks: Sequence[int]) -> None:
+        """Scrub blocks, so that NaN left by a failed sequence cannot reach the next owner through masked slots."""
+        if not blocks:
+            return
+        index = torch.tensor(blocks, device=self.keys[0].device)
+        for pages in (*self.keys, *self.values):
+            pages[index] = 0
+
+    def all_finite(self, blocks: Sequence[int]) -> bool:
+        """Whether every number in these blocks is finite."""
+        index = torch.tensor(blocks, device=self.keys[0].device)
+        return all(bool(torch.isfinite(pages[index]).all()) for pages in (*self.keys, *self.values))

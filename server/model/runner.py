@@ -1,0 +1,121 @@
+"""Runs one step's tensors: chunks in, logits out. The engine's only way to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from server.model.base_model import LoadedModel
+from server.model.errors import NonFiniteValues
+from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.kv_cache import BlockCopy, KVCache
+from server.model.paged_attention import PagedAttention
+from server.model.prefix import Prefix, PrefixKind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PrefixPlacement:
+    """A prefix and the blocks that its keys and values go to."""
+
+    prefix: Prefix
+    blocks: tuple[int, ...]
+
+
+class Runner(Protocol):
+    """What the engine asks of the model. A fake with scripted logits is enough to test everything above."""
+
+    def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
+        """Fill blocks with prefixes; the answer has the failure, or None, of each placement."""
+
+    def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
+        """Carry out block copies in order."""
+
+    def zero_blocks(self, blocks: Sequence[int]) -> None:
+        """Scrub blocks that a failed sequence leaves behind."""
+
+    def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """Compute chunks, storing their keys and values; returns float32 logits `[num_logits, vocab_size]`, chunk after chunk."""
+
+
+class ModelRunner:
+    """The runner over a transformers model and a paged KV cache."""
+
+    def __init__(self, loaded: LoadedModel, kv_cache: KVCache) -> None:
+        self._model = loaded.model
+        self._device = loaded.device
+        self._dtype = loaded.dtype
+        self._cache = kv_cache
+
+    @torch.inference_mode()
+    def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
+        """Embeddings run through the model in one flat batch; keys and values are written as they are."""
+        chunks = []
+        for placement in placements:
+            if placement.prefix.kind is PrefixKind.KEY_VALUES:
+                self._write_key_values(placement)
+            else:
+                rows = placement.prefix.tensor.to(self._device, self._dtype)
+                chunks.append(Chunk(rows, start=0, block_table=placement.blocks, logits_from=None))
+        if chunks:
+            self._run(chunks)
+        return tuple(
+            None if self._cache.all_finite(placement.blocks) else NonFiniteValues("the prefix is not finite in the cache")
+            for placement in placements
+        )
+
+    @torch.inference_mode()
+    def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
+        """See `Runner`."""
+        self._cache.copy(copies)
+
+    @torch.inference_mode()
+    def zero_blocks(self, blocks: Sequence[int]) -> None:
+        """See `Runner`."""
+        self._cache.zero(blocks)
+
+    @torch.inference_mode()
+    def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        """See `Runner`."""
+        return self._run(chunks).float()
+
+    def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        batch = build_flat_batch(chunks, self._cache.block_size, self._device)
+        output = self._model(
+            **self._inputs(chunks),
+            position_ids=batch.positions[None],
+            use_cache=False,
+            # A model call that selects no row at all is not supported everywhere: one row, then dropped.
+            logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
+            paged=PagedAttention(self._cache, batch),
+        )
+        logits: torch.Tensor = output.logits[0]
+        return logits[: len(batch.logits_rows)]
+
+    def _inputs(self, chunks: Sequence[Chunk]) -> dict[str, torch.Tensor]:
+        """Ids where the whole batch is text, else embeddings."""
+        if not any(isinstance(chunk.tokens, torch.Tensor) for chunk in chunks):
+            ids = [token for chunk in chunks for token in chunk.tokens]
+            return {"input_ids": torch.tensor(ids, device=self._device)[None]}
+        rows = [self._embed(chunk) for chunk in chunks]
+        return {"inputs_embeds": torch.cat(rows)[None]}
+
+    def _embed(self, chunk: Chunk) -> torch.Tensor:
+        if isinstance(chunk.tokens, torch.Tensor):
+            return chunk.tokens
+        embedded: torch.Tensor = self._model.get_input_embeddings()(torch.tensor(chunk.tokens, device=self._device))
+        return embedded
+
+    def _write_key_values(self, placement: PrefixPlacement) -> None:
+        """`[num_virtual_tokens, 2 * num_layers, num_kv_heads, head_dim]`: even index key, odd index value."""
+        rows = placement.prefix.tensor.to(self._device, self._dtype)
+        block_size = self._cache.block_size
+        slots = [
+            placement.blocks[position // block_size] * block_size + position % block_size
+            for position in range(placement.prefix.num_virtual_tokens)
+        ]
+        index = torch.tensor(slots, device=self._device)
+        for layer in range(rows.shape[1] // 2):
+            self._cache.write(layer, index, rows[:, 2 * layer], rows[:, 2 * layer + 1])

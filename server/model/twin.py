@@ -1,0 +1,38 @@
+"""The twin: a second module tree over the same parameters, with transformers' stock attention and masks.
+
+It costs no weight memory. Whatever must wrap, hook or train a model takes the twin; the serving tree is never touched.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+
+def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:
+    """Build `model`'s architecture on the meta device, assign the same parameter tensors and copy the buffers."""
+    config = copy.deepcopy(model.config)
+    with torch.device("meta"):
+        twin: PreTrainedModel = AutoModelForCausalLM.from_config(
+            config, attn_implementation=attention, dtype=model.dtype, trust_remote_code=False
+        )
+    if type(twin) is not type(model):  # composite checkpoints resolve to another class by configuration alone
+        with torch.device("meta"):
+            twin = type(model)._from_config(config, attn_implementation=attention, dtype=model.dtype)
+    twin.generation_config = copy.deepcopy(model.generation_config)
+    sources = dict(model.named_modules(remove_duplicate=False))
+    for name, target in twin.named_modules(remove_duplicate=False):
+        _share(sources[name], target)
+    return twin.eval()
+
+
+def _share(source: torch.nn.Module, target: torch.nn.Module) -> None:
+    for name, parameter in source._parameters.items():
+        target._parameters[name] = parameter
+    for name, buffer in source._buffers.items():
+        target._buffers[name] = None if buffer is None else buffer.clone()
+    for name, value in vars(source).items():  # rotary embeddings keep tensors as plain attributes
+        if isinstance(value, torch.Tensor):
+            setattr(target, name, value.clone())
