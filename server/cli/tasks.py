@@ -20,8 +20,8 @@ tasks = typer.Typer(
     no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or straight on a database."
 )
 
-Task = Annotated[str, typer.Argument(help="The task's name.", show_default=False)]
-Version = Annotated[int, typer.Argument(help="The version's number.", min=1, show_default=False)]
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)]
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.", min=1, show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -1,0 +1,100 @@
+"""`softprompt serve`: the address, what is said when it is ready, and the options."""
+
+import shlex
+import socket
+import threading
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from server.cli.errors import StartFailed
+from server.cli.http_server import HttpServer, http_config
+from server.cli.serve import bind
+from server.cli.serve_options import option_name, variable_name
+from server.cli.welcome import address, curl_commands
+from server.settings import ServeSettings
+
+
+def test_every_setting_has_an_option_and_names_its_variable(softprompt, monkeypatch):
+    """Nothing can be set in one way only."""
+    monkeypatch.setenv("COLUMNS", "400")
+    code, out, _ = softprompt("serve", "--help")
+    assert code == 0
+    for name in ServeSettings.model_fields:
+        assert f" {option_name(name)} " in out
+        assert variable_name(name) in out
+    assert option_name("base_names") == "--base-name"
+
+
+def test_a_port_in_use_is_found_before_the_model_is_loaded(softprompt):
+    """The user reads one line at once, not after minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        code, _, err = softprompt("serve", "--port", other.getsockname()[1])
+    assert code == 1
+    assert "is in use" in err
+    assert err.count("\n") == 1
+
+
+def test_nobody_connects_before_the_server_listens():
+    """A load balancer must see a closed door while the model loads, not an open one without answer."""
+    with bind("127.0.0.1", 0) as listener, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(listener.getsockname()[:2])
+
+
+def test_a_host_of_another_machine_is_refused():
+    """Neither a name that does not resolve nor an address that is not ours."""
+    with pytest.raises(StartFailed):
+        bind("no-such-host.invalid", 0)
+    with pytest.raises(StartFailed):
+        bind("192.0.2.1", 0)
+
+
+def test_the_server_says_ready_when_it_answers():
+    """What the terminal promises is true at that moment."""
+    ready = threading.Event()
+    app = FastAPI()
+    app.get("/health")(lambda: "ok")
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(http_config(app, ServeSettings()), on_ready=ready.set)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert ready.wait(timeout=10)
+            assert httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}/health").json() == "ok"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (ServeSettings(), ("/v1/completions", "/v1/completions", "/v1/classify")),
+        (ServeSettings(base_model="org/model"), ("/v1/models", "/v1/tasks", "task publish")),
+    ],
+    ids=["demo", "another base model"],
+)
+def test_three_commands_are_printed_whole(settings, words):
+    """Each is one line that a shell reads as it stands."""
+    commands = curl_commands(settings, "http://127.0.0.1:8000")
+    assert len(commands) == 3
+    for command, word in zip(commands, words, strict=True):
+        assert word in command
+        assert shlex.split(command)
+
+
+def test_the_key_is_named_and_not_printed():
+    """A terminal's scrollback is no place for it."""
+    for command in curl_commands(ServeSettings(api_key="k3y"), "http://127.0.0.1:8000"):
+        assert "$SOFTPROMPT_API_KEY" in command
+        assert "k3y" not in command
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:1"), ("0.0.0.0", "http://127.0.0.1:1"), ("::", "http://[::1]:1")],
+)
+def test_the_address_printed_can_be_opened_on_this_machine(host, url):
+    """An address that means "everywhere" is nowhere to go."""
+    assert address(host, 1) == url

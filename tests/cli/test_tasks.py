@@ -1,0 +1,156 @@
+"""`softprompt task …` on a database: what each command does, prints and refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from server.cli.checkpoint_folder import read_checkpoint
+from server.cli.views import Publication
+
+
+@pytest.fixture
+def publish(backend, write_checkpoint):
+    """Publish a checkpoint of this fill, past the command line (which would read a real base model)."""
+
+    def run(task, fill, *, promote=False, manifest=None):
+        files = read_checkpoint(write_checkpoint(task, fill))
+        return backend.publish(Publication(task, files, manifest or {}, False, promote))
+
+    return run
+
+
+def test_list_shows_each_task_with_its_versions(softprompt, publish, data_dir):
+    """A person sees columns, a script reads JSON, both in the order of names."""
+    publish("sentiment", 0.5)
+    publish("sentiment", 0.6)
+    publish("dates", 0.7)
+    code, out, err = softprompt("task", "list", "--data-dir", data_dir)
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["TASK", "PRODUCTION", "LATEST", "DESCRIPTION"],
+        ["dates", "1", "1"],
+        ["sentiment", "1", "2"],
+    ]
+    code, out, _ = softprompt("task", "list", "--data-dir", data_dir, "--json")
+    assert json.loads(out)[1] == {
+        "name": "sentiment",
+        "description": "",
+        "latest_version": 2,
+        "production_version": 1,
+    }
+
+
+def test_list_goes_on_past_one_page(softprompt, backend, data_dir):
+    """More tasks than the store gives at once are all listed."""
+    for number in range(203):
+        backend.store.create_task(backend.fingerprint, f"task-{number:03}")
+    _, out, _ = softprompt("task", "list", "--data-dir", data_dir, "--fingerprint", backend.fingerprint, "--json")
+    assert [task["name"] for task in json.loads(out)] == [f"task-{number:03}" for number in range(203)]
+
+
+def test_show_lists_versions_newest_first_with_their_aliases(softprompt, publish, data_dir):
+    """What is `production` shows at a glance."""
+    publish("sentiment", 0.5, manifest={"note": "first"})
+    publish("sentiment", 0.6, manifest={"note": "second"})
+    code, out, _ = softprompt("task", "show", "sentiment", "--data-dir", data_dir)
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [("2", "-", "second"), ("1", "production", "first")]
+    _, out, _ = softprompt("task", "show", "sentiment", "--data-dir", data_dir, "--json")
+    assert [version["num_virtual_tokens"] for version in json.loads(out)["versions"]] == [3, 3]
+
+
+def test_promote_and_rollback_move_production(softprompt, publish, data_dir):
+    """Back and forth between two versions."""
+    publish("sentiment", 0.5)
+    publish("sentiment", 0.6)
+    assert softprompt("task", "promote", "sentiment", 2, "--data-dir", data_dir)[1] == "sentiment@production -> 2\n"
+    assert softprompt("task", "rollback", "sentiment", "--data-dir", data_dir)[1] == "sentiment@production -> 1\n"
+    code, _, err = softprompt("task", "promote", "sentiment", 9, "--data-dir", data_dir)
+    assert code == 1
+    assert err.startswith("softprompt: ")
+
+
+def test_a_version_that_production_names_is_not_retired(softprompt, publish, data_dir):
+    """One line says why, and the version stays."""
+    publish("sentiment", 0.5)
+    publish("sentiment", 0.6)
+    code, out, err = softprompt("task", "retire", "sentiment", 1, "--data-dir", data_dir)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert softprompt("task", "retire", "sentiment", 2, "--data-dir", data_dir)[0] == 0
+
+
+def test_delete_asks_first(softprompt, publish, data_dir):
+    """Where nobody can be asked, only --yes deletes."""
+    publish("sentiment", 0.5)
+    code, _, err = softprompt("task", "delete", "sentiment", "--data-dir", data_dir)
+    assert code == 2
+    assert "--yes" in err
+    fingerprint = ("--fingerprint", "f" * 64)
+    assert softprompt("task", "delete", "sentiment", "--data-dir", data_dir, "--yes")[0] == 0
+    assert json.loads(softprompt("task", "list", "--data-dir", data_dir, *fingerprint, "--json")[1]) == []
+
+
+def test_export_gives_back_what_was_published(softprompt, publish, data_dir, tmp_path):
+    """The same tensors, and a manifest that publishes to the same version."""
+    publish("sentiment", 0.5, manifest={"template": "Review: {input}", "labels": ["good", "bad"]})
+    code, _, _ = softprompt("task", "export", "sentiment@1", tmp_path / "out", "--data-dir", data_dir)
+    assert code == 0
+    exported = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    assert exported["prompt_embeddings"].tolist() == np.full((3, 8), 0.5).tolist()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert publish("sentiment", 0.5, manifest=manifest).created is False
+
+
+def test_export_overwrites_only_when_told(softprompt, publish, data_dir, tmp_path):
+    """A folder with something in it is not lost to a slip."""
+    publish("sentiment", 0.5)
+    arguments = ("task", "export", "sentiment", tmp_path, "--data-dir", data_dir)
+    assert softprompt(*arguments)[0] == 0
+    code, _, err = softprompt(*arguments)
+    assert code == 1
+    assert "--force" in err
+    assert softprompt(*arguments, "--force")[0] == 0
+
+
+def test_a_database_of_several_base_models_wants_one_named(softprompt, backend, data_dir):
+    """Tasks of different base models never mix in one answer."""
+    for fingerprint in ("a" * 64, "b" * 64):
+        backend.store.create_task(fingerprint, "sentiment")
+    code, _, err = softprompt("task", "list", "--data-dir", data_dir)
+    assert code == 2
+    assert "a" * 64 in err
+    assert softprompt("task", "list", "--data-dir", data_dir, "--fingerprint", "a" * 64)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["task", "lst"], 2),
+        (["task", "promote", "sentiment", "zero"], 2),
+        (["task", "show"], 2),
+        (["task", "list", "--url", "ftp://example.org"], 2),
+        (["task", "list", "--data-dir", "/no/such/folder"], 1),
+        (["task", "publish", "/no/such/folder"], 1),
+        (["serve", "--port", "http"], 2),
+        (["serve", "--host", "0.0.0.0"], 2),
+        (["serve", "--api-key", "two words"], 2),
+    ],
+    ids=str,
+)
+def test_what_goes_wrong_is_one_line_on_standard_error(softprompt, arguments, code):
+    """Exit code 2 for wrong usage, 1 for a failure, never a traceback."""
+    found, out, err = softprompt(*arguments)
+    assert (found, out, err.count("\n")) == (code, "", 1)
+    assert err.startswith("softprompt: ")
+    assert "two words" not in err
+
+
+def test_a_folder_with_a_pickle_is_refused_with_the_remedy(softprompt, tmp_path):
+    """The old PEFT format is named, not guessed at."""
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.bin").write_bytes(b"")
+    _, _, err = softprompt("task", "publish", tmp_path)
+    assert "safe_serialization" in err
