@@ -8,5 +8,6 @@ checkpoint_reader.py  the two files of a PEFT checkpoint -> Checkpoint
 checkpoint_writer.py  Checkpoint -> the two files again
 prefix.py             Checkpoint -> what the model sees
 digests.py            prefix digest and content digest
+publish.py            what publishing means
 store.py              the store itself; sql/ holds its tables and queries, migrations/ its schema
 """

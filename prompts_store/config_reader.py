@@ -120,6 +120,8 @@ def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
         raise ShapeMismatch(
             f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
         )
+    if config.num_ranks > base.hidden_size:
+        raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
     expected = {"num_layers": base.num_layers, "token_dim": base.hidden_size}
     heads = _optional_count(config.raw, "num_attention_heads")
     if config.peft_type in KEY_VALUE_TYPES:

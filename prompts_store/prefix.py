@@ -106,8 +106,8 @@ def _multitask(
 ) -> NDArray[np.float32]:
     """Return `shared * (cols @ rows)`, `[num_virtual_tokens, hidden_size]`.
 
-    `cols` is `[num_virtual_tokens, num_ranks]`, `rows` is `[num_ranks, hidden_size]`. Summed in float64 and in the order
-    of the ranks: the prefix digest must not depend on a machine's BLAS.
+    `cols` is `[num_virtual_tokens, num_ranks]`, `rows` is `[num_ranks, hidden_size]`. Summed in float64 and in the
+    order of the ranks: the prefix digest must not depend on a machine's BLAS.
     """
     product = np.zeros(shared.shape, np.float64)
     for col, row in zip(cols.T, rows, strict=True):

@@ -6,18 +6,15 @@ from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
-from prompts_store.config_reader import base_name
-from prompts_store.digests import content_digest
-from prompts_store.errors import CheckpointTooLarge, StoreError, TaskExists
-from prompts_store.manifest import check_text, manifest_to_json, parse_manifest
+from prompts_store.errors import StoreError, TaskExists
+from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
-from prompts_store.prefix import resolve_prefix
+from prompts_store.publish import draft_version, publish
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
     BaseModel,
     Change,
-    ChangeKind,
     Checkpoint,
     Manifest,
     Published,
@@ -132,24 +129,9 @@ class Store:
         check_task_name(task)
         check_not_reserved(task, base.names)
         check_text(description, "description", MAX_DESCRIPTION_LENGTH)
-        draft = self._draft(base, checkpoint, manifest, actor)
+        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
-            tasks.create(connection, base.fingerprint, task, description, actor)
-            production = aliases.key(connection, base.fingerprint, task, PRODUCTION)
-            number = versions.live_number(connection, production.task_id, draft.digest)
-            created = number is None
-            if number is None:
-                promote = promote or not versions.has_live(connection, production.task_id)
-                number = tasks.next_version(connection, production.task_id)
-                tensors.add(connection, versions.add(connection, production.task_id, number, draft), checkpoint)
-                changes.record(
-                    connection, ChangeKind.VERSION_PUBLISHED, base.fingerprint, task, version=number, actor=actor
-                )
-            if promote:
-                aliases.promote(connection, production, number, actor)
-            version = versions.record(versions.row(connection, base.fingerprint, task, number))
-            promoted = tasks.get(connection, base.fingerprint, task).production_version == number
-        return Published(version, created, promoted)
+            return publish(connection, base.fingerprint, task, draft, promote=promote, description=description)
 
     def list_versions(
         self,
@@ -265,21 +247,3 @@ class Store:
         """Return the first `limit` changes after `revision`, in commit order."""
         with self._database.read() as connection:
             return changes.since(connection, revision, limit)
-
-    def _draft(self, base: BaseModel, checkpoint: Checkpoint, manifest: Manifest, actor: str) -> versions.VersionDraft:
-        num_bytes = sum(tensor.values.nbytes for tensor in checkpoint.tensors)
-        if num_bytes > self._max_tensor_bytes:
-            message = f"The tensors take more than {self._max_tensor_bytes} bytes as float32."
-            raise CheckpointTooLarge(message, param="adapter_model")
-        manifest = parse_manifest(manifest_to_json(manifest))
-        prefix = resolve_prefix(checkpoint, manifest.task_index, base)
-        name = base_name(checkpoint.config)
-        return versions.VersionDraft(
-            checkpoint=checkpoint,
-            manifest=manifest,
-            prefix=prefix,
-            digest=content_digest(prefix.kind, checkpoint, manifest),
-            base_name=name,
-            base_mismatch=bool(name) and name not in base.names,
-            actor=actor,
-        )

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import URL, Connection, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, TimeoutError
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from prompts_store.errors import StoreUnavailable
@@ -23,7 +24,7 @@ class Database:
     def __init__(self, url: str) -> None:
         """Take a SQLAlchemy URL, or the path of a SQLite file. Raises StoreUnavailable; connects to nothing yet."""
         try:
-            parsed = make_url(url if "://" in url else f"sqlite:///{url}")
+            parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
         except ArgumentError as error:
             raise StoreUnavailable("The database URL cannot be read.") from error
         if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
@@ -70,7 +71,7 @@ class Database:
 def _unavailable() -> Iterator[None]:
     try:
         yield
-    except (DBAPIError, TimeoutError) as error:
+    except (DBAPIError, PoolTimeout) as error:
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
 
 

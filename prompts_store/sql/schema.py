@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from alembic import command
@@ -13,6 +14,9 @@ from sqlalchemy import Connection, inspect
 from prompts_store.errors import SchemaUnsupported
 from prompts_store.sql.database import Database
 
+# Alembic hands its context to env.py through a global.
+_alembic_turn = threading.Lock()
+
 
 def migrate(database: Database) -> None:
     """Bring the database to this release's schema, in one transaction; a new file gets the whole of it.
@@ -21,23 +25,22 @@ def migrate(database: Database) -> None:
     """
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
-    head = ScriptDirectory.from_config(config).get_current_head()
+    scripts = ScriptDirectory.from_config(config)
     with database.read() as connection:
-        if _supported_revision(connection, config) == head:
+        if _supported_heads(connection, scripts) == set(scripts.get_heads()):
             return
     database.use_write_ahead_log()
-    with database.write() as connection:
-        _supported_revision(connection, config)
+    with _alembic_turn, database.write() as connection:
+        _supported_heads(connection, scripts)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
 
-def _supported_revision(connection: Connection, config: Config) -> str | None:
-    """Return the database's revision, None for an empty one. Raises SchemaUnsupported."""
-    revision = MigrationContext.configure(connection).get_current_revision()
-    if revision is None and inspect(connection).get_table_names():
+def _supported_heads(connection: Connection, scripts: ScriptDirectory) -> set[str]:
+    """Return the revisions that the database is at, none for an empty one. Raises SchemaUnsupported."""
+    heads = set(MigrationContext.configure(connection).get_current_heads())
+    if not heads and inspect(connection).get_table_names():
         raise SchemaUnsupported("The database holds other tables and is not a soft prompt store.")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
+    if not heads <= {script.revision for script in scripts.walk_revisions()}:
         raise SchemaUnsupported("The database was written by a newer release; it was left as it is.")
-    return revision
+    return heads

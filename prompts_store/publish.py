@@ -1,0 +1,57 @@
+"""Publishing: what is checked and digested before the transaction, and what the transaction does."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from prompts_store.config_reader import base_name
+from prompts_store.digests import content_digest
+from prompts_store.errors import CheckpointTooLarge
+from prompts_store.manifest import manifest_to_json, parse_manifest
+from prompts_store.names import PRODUCTION
+from prompts_store.prefix import resolve_prefix
+from prompts_store.records import BaseModel, ChangeKind, Checkpoint, Manifest, Published
+from prompts_store.sql import aliases, changes, tasks, tensors, versions
+from prompts_store.sql.versions import VersionDraft
+
+
+def draft_version(
+    base: BaseModel, checkpoint: Checkpoint, manifest: Manifest, *, actor: str, max_tensor_bytes: int
+) -> VersionDraft:
+    """Check and digest a version. Raises InvalidManifest and InvalidCheckpoint."""
+    if sum(tensor.values.nbytes for tensor in checkpoint.tensors) > max_tensor_bytes:
+        message = f"The tensors take more than {max_tensor_bytes} bytes as float32."
+        raise CheckpointTooLarge(message, param="adapter_model")
+    manifest = parse_manifest(manifest_to_json(manifest))
+    prefix = resolve_prefix(checkpoint, manifest.task_index, base)
+    name = base_name(checkpoint.config)
+    return VersionDraft(
+        checkpoint=checkpoint,
+        manifest=manifest,
+        prefix=prefix,
+        digest=content_digest(prefix.kind, checkpoint, manifest),
+        base_name=name,
+        base_mismatch=bool(name) and name not in base.names,
+        actor=actor,
+    )
+
+
+def publish(
+    connection: Connection, fingerprint: str, task: str, draft: VersionDraft, *, promote: bool, description: str
+) -> Published:
+    """Make the draft a version of a live task, unless its content is one already, and promote it where it should be."""
+    tasks.create(connection, fingerprint, task, description, draft.actor)
+    production = aliases.key(connection, fingerprint, task, PRODUCTION)
+    number = versions.live_number(connection, production.task_id, draft.digest)
+    created = number is None
+    if number is None:
+        promote = promote or not versions.has_live(connection, production.task_id)
+        number = tasks.next_version(connection, production.task_id)
+        tensors.add(connection, versions.add(connection, production.task_id, number, draft), draft.checkpoint)
+        kind = ChangeKind.VERSION_PUBLISHED
+        changes.record(connection, kind, fingerprint, task, version=number, actor=draft.actor)
+    if promote:
+        aliases.promote(connection, production, number, draft.actor)
+    version = versions.record(versions.row(connection, fingerprint, task, number))
+    promoted = tasks.get(connection, fingerprint, task).production_version == number
+    return Published(version, created, promoted)

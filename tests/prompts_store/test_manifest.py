@@ -1,0 +1,134 @@
+"""Manifests: what is accepted survives a round trip, what is refused names its field."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from prompts_store.errors import InvalidManifest
+from prompts_store.manifest import content_fields, manifest_from_json, manifest_to_json, parse_manifest
+from prompts_store.records import Manifest
+
+FULL: dict[str, Any] = {
+    "template": "Review: {input} {}{{}} {0} %s\nLabel:",
+    "labels": ["good", "bad", "schön"],
+    "stop": ["\n", "END"],
+    "add_special_tokens": False,
+    "defaults": {
+        "max_tokens": 16,
+        "min_tokens": 1,
+        "temperature": 0,
+        "top_p": 0.9,
+        "top_k": 40,
+        "min_p": 0,
+        "seed": -1,
+        "stop_token_ids": [7, 2, 7],
+        "ignore_eos": False,
+        "presence_penalty": -2,
+        "frequency_penalty": 2,
+        "repetition_penalty": 1.1,
+    },
+    "task_index": 0,
+    "metrics": {"accuracy": 0.93, "by_label": {"good": [1, 2]}, "tuned": True, "seed": None},
+    "note": "second run",
+}
+
+
+def test_a_full_manifest_survives_json() -> None:
+    manifest = parse_manifest(FULL)
+    text = json.dumps(manifest_to_json(manifest))
+    assert parse_manifest(json.loads(text)) == manifest
+    assert manifest_from_json(json.loads(text)) == manifest
+
+
+def test_an_empty_manifest_is_the_default_one() -> None:
+    assert parse_manifest({}) == Manifest()
+    assert parse_manifest(manifest_to_json(Manifest())) == Manifest()
+
+
+def test_one_content_has_one_form() -> None:
+    """Numbers equal by value, and stop token ids in any order, are the same content."""
+    spelled = {"temperature": 1, "top_p": 1, "presence_penalty": -0.0, "stop_token_ids": [2, 1, 2]}
+    plain = {"temperature": 1.0, "top_p": 1.0, "presence_penalty": 0, "stop_token_ids": [1, 2], "seed": None}
+    first, second = (json.dumps(manifest_to_json(parse_manifest({"defaults": each}))) for each in (spelled, plain))
+    assert first == second
+
+
+def test_metrics_and_note_are_not_content() -> None:
+    manifest = parse_manifest(FULL)
+    assert content_fields(manifest).keys() == manifest_to_json(manifest).keys() - {"metrics", "note"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("template", 3),
+        ("template", ""),
+        ("template", "no mark"),
+        ("template", "{input} and {input}"),
+        ("template", "{Input}"),
+        ("template", "{input}" + "x" * 40_000),
+        ("template", "{input}\0"),
+        ("template", "{input}\ud800"),
+        ("labels", "good"),
+        ("labels", {"good": 1}),
+        ("labels", ["one"]),
+        ("labels", ["a", "a"]),
+        ("labels", ["a", ""]),
+        ("labels", ["a", " "]),
+        ("labels", ["a", 1]),
+        ("labels", ["a", "b" * 257]),
+        ("labels", [str(number) for number in range(1001)]),
+        ("stop", "\n"),
+        ("stop", [""]),
+        ("stop", ["x"] * 17),
+        ("stop", ["x" * 257]),
+        ("stop", [None]),
+        ("add_special_tokens", 1),
+        ("add_special_tokens", "true"),
+        ("task_index", -1),
+        ("task_index", True),
+        ("task_index", 1.0),
+        ("task_index", 2**31),
+        ("metrics", []),
+        ("metrics", "good"),
+        ("metrics", {"a": float("nan")}),
+        ("metrics", {"a": object()}),
+        ("metrics", {(1, 2): 3}),
+        ("metrics", {"a": "x" * 20_000}),
+        ("note", None),
+        ("note", 1),
+        ("note", "x" * 4097),
+        ("note", "\udfff"),
+        ("defaults", []),
+        ("defaults", {"n": 2}),
+        ("defaults", {"logit_bias": {}}),
+        ("defaults", {"Temperature": 1.0}),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(InvalidManifest) as refused:
+        parse_manifest({field: value})
+    assert refused.value.param == f"manifest.{field}"
+    assert len(str(refused.value)) < 300
+
+
+def test_deep_metrics_are_refused() -> None:
+    metrics: dict[str, Any] = {}
+    for _ in range(50_000):
+        metrics = {"a": metrics}
+    with pytest.raises(InvalidManifest, match="nests deeper"):
+        parse_manifest({"metrics": metrics})
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(InvalidManifest) as refused:
+        parse_manifest({"lables": ["a", "b"]})
+    assert refused.value.param == "manifest"
+
+
+@pytest.mark.parametrize("labels", [[], ["a", "b"], [str(number) for number in range(1000)]])
+def test_no_label_or_two_to_a_thousand_are_accepted(labels: list[str]) -> None:
+    assert parse_manifest({"labels": labels}).labels == tuple(labels)
