@@ -3,6 +3,7 @@
 import shlex
 import socket
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -98,3 +99,12 @@ def test_the_key_is_named_and_not_printed():
 def test_the_address_printed_can_be_opened_on_this_machine(host, url):
     """An address that means "everywhere" is nowhere to go."""
     assert address(host, 1) == url
+
+
+def test_the_readme_describes_every_option_as_the_help_does():
+    """The table is the settings' own words."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    for name, field in ServeSettings.model_fields.items():
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{option_name(name)}` |"))
+        assert f"| `{variable_name(name)}` |" in row
+        assert row.endswith(f"| {field.description} |")
