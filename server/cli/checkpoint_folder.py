@@ -11,6 +11,7 @@ from server.cli.errors import FilesProblem
 from server.cli.views import CheckpointFiles
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
+_OURS: Mapping[str, type] = {"description": str, "allow_base_mismatch": bool}
 
 
 def read_checkpoint(folder: Path) -> CheckpointFiles:
@@ -21,7 +22,11 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
 
 
 def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
-    """Read a manifest's JSON object: of `file`, else of the folder; empty where the folder has none."""
+    """Read a manifest's JSON object: of `file`, else of the folder; empty where the folder has none.
+
+    Besides what a version's manifest holds, it may have `description` (a text) and `allow_base_mismatch` (true or false).
+    Raises FilesProblem.
+    """
     if file is None and not (folder / MANIFEST).exists():
         return {}
     path = file or folder / MANIFEST
@@ -31,6 +36,9 @@ def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
         raise FilesProblem(f"{path} is not JSON") from error
     if not isinstance(manifest, dict):
         raise FilesProblem(f"{path} is not a JSON object")
+    for field, kind in _OURS.items():
+        if not isinstance(manifest.get(field, kind()), kind):
+            raise FilesProblem(f"{path}: {field} is of the wrong type")
     return manifest
 
 

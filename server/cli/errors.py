@@ -5,7 +5,7 @@ CliError                 exit code 1
 ├── FilesProblem         a file or folder cannot be read or written
 ├── ServerUnreachable    nobody answered at the URL
 ├── ServerRefused        the server answered with an error; the message is the server's
-├── NothingBefore        `rollback` finds no version to go back to
+├── BaseUnreadable       the base model's identity cannot be read
 └── StartFailed          `softprompt serve` could not start
 
 Errors of the store (prompts_store.errors) are written for the caller too, and pass through as they are.
@@ -44,8 +44,8 @@ class ServerRefused(CliError):
         self.status = status
 
 
-class NothingBefore(CliError):
-    """The task has no earlier live version."""
+class BaseUnreadable(CliError):
+    """The base model that a database's tasks belong to cannot be read."""
 
 
 class StartFailed(CliError):

@@ -11,10 +11,10 @@ from urllib.parse import quote
 from prompts_store.names import TaskReference, check_task_name
 from server.cli.backend import PRODUCTION
 from server.cli.connection import Connection, json_object
-from server.cli.errors import NothingBefore, ServerRefused
+from server.cli.errors import ServerRefused
 from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
 
-CREATED, NOT_FOUND = 201, 404
+CREATED, NOT_FOUND, CONFLICT = 201, 404, 409
 PAGE = 100
 
 
@@ -42,6 +42,8 @@ class HttpTaskBackend:
         return _version_view(self.connection.read(_path(found.task, "versions", number)))
 
     def publish(self, publication: Publication) -> PublishedView:
+        if publication.description:
+            self._describe(publication.task, publication.description)
         manifest = {**publication.manifest, "allow_base_mismatch": publication.allow_base_mismatch}
         response = self.connection.send(
             "POST",
@@ -67,12 +69,8 @@ class HttpTaskBackend:
         return self._move(task, version, {"if-match": etag})
 
     def rollback(self, task: str) -> AliasView:
-        """The API keeps no history yet: the version before is the highest live number below `production`."""
-        current, etag = self._alias(task, PRODUCTION)
-        before = [version.version for version in self.list_versions(task) if version.version < current.version]
-        if not before:
-            raise NothingBefore(f"{task} has no live version before {current.version}")
-        return self._move(task, max(before), {"if-match": etag})
+        response = self.connection.send("POST", _path(task, "aliases", PRODUCTION, "rollback"))
+        return _alias_view(task, json_object(response))
 
     def retire(self, task: str, version: int) -> None:
         self.connection.send("DELETE", _path(task, "versions", version))
@@ -86,6 +84,14 @@ class HttpTaskBackend:
             for file in ("adapter_config.json", "adapter_model.safetensors")
         )
         return CheckpointFiles(config, tensors)
+
+    def _describe(self, task: str, description: str) -> None:
+        """Make the task with its description, unless it exists: an upload describes versions only."""
+        try:
+            self.connection.send("POST", "/v1/tasks", json={"name": task, "description": description})
+        except ServerRefused as error:
+            if error.status != CONFLICT:
+                raise
 
     def _alias(self, task: str, alias: str) -> tuple[AliasView, str]:
         response = self.connection.send("GET", _path(task, "aliases", alias))

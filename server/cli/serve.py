@@ -71,8 +71,12 @@ def load(settings: ServeSettings) -> FastAPI:
     if not sys.stderr.isatty():
         _hide_progress_bars()
     from server.app import build_services, create_app
+    from server.model.errors import ModelError
 
-    return create_app(build_services(settings))
+    try:
+        return create_app(build_services(settings))
+    except ModelError as error:
+        raise StartFailed(str(error)) from error
 
 
 def _hide_progress_bars() -> None:

@@ -15,7 +15,7 @@ from prompts_store.names import TaskReference
 from prompts_store.records import AliasRecord, BaseModel, TaskRecord, VersionRecord
 from prompts_store.store import Store
 from server.cli.backend import PRODUCTION
-from server.cli.errors import FilesProblem, UsageProblem
+from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serve_options import read_settings
 from server.cli.target import Target
 from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
@@ -72,7 +72,13 @@ class StoreTaskBackend:
             allow_base_mismatch=publication.allow_base_mismatch,
         )
         published = self.store.publish(
-            base, publication.task, checkpoint, manifest, promote=publication.promote, actor=ACTOR
+            base,
+            publication.task,
+            checkpoint,
+            manifest,
+            promote=publication.promote,
+            description=publication.description,
+            actor=ACTOR,
         )
         version = published.version
         return PublishedView(version.task, version.version, version.digest, published.created)
@@ -122,9 +128,13 @@ def _choose_fingerprint(bases: Sequence[str], target: Target, read_base: Callabl
 
 def _read_base(target: Target) -> BaseModel:
     """Read the base model's identity and numbers, not its weights."""
+    from server.model.errors import ModelError
     from server.model.identity import read_base_model
 
-    return read_base_model(read_settings({"base_model": target.base_model, "insecure": True}))
+    try:
+        return read_base_model(read_settings({"base_model": target.base_model, "insecure": True}))
+    except ModelError as error:
+        raise BaseUnreadable(str(error)) from error
 
 
 def _task_view(task: TaskRecord) -> TaskView:

@@ -61,7 +61,7 @@ def publish(
         typer.Option(
             "--manifest",
             metavar="FILE",
-            help="JSON: template, labels, stop, defaults, metrics, note.",
+            help="JSON: template, labels, stop, add_special_tokens, defaults, metrics, note, description.",
             show_default="DIR/manifest.json, if there is one",
         ),
     ] = None,
@@ -75,13 +75,15 @@ def publish(
     json: Json = False,
 ) -> None:
     """Publish a PEFT checkpoint as a new version. A task's first version becomes `production`."""
+    contents = read_manifest(folder, manifest)
     given = {"task_index": task_index, "note": note}
     publication = Publication(
         task=task or folder.resolve().name,
+        description=contents.pop("description", ""),
         files=read_checkpoint(folder),
-        manifest=read_manifest(folder, manifest) | {key: value for key, value in given.items() if value is not None},
-        allow_base_mismatch=allow_base_mismatch,
+        allow_base_mismatch=contents.pop("allow_base_mismatch", False) or allow_base_mismatch,
         promote=promote,
+        manifest=contents | {key: value for key, value in given.items() if value is not None},
     )
     with working(f"Publishing {publication.task}"):
         published = backend.publish(publication)

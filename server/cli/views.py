@@ -48,9 +48,13 @@ class CheckpointFiles:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A version to be: what `softprompt task publish` hands over. `manifest` is not yet checked."""
+    """A version to be: what `softprompt task publish` hands over. `manifest` is not yet checked.
+
+    `description` is the task's own, and counts only where the task is new.
+    """
 
     task: str
+    description: str
     files: CheckpointFiles
     manifest: Mapping[str, Any]
     allow_base_mismatch: bool

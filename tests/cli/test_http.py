@@ -8,7 +8,7 @@ import pytest
 
 from prompts_store.errors import InvalidName
 from server.cli.connection import connect
-from server.cli.errors import NothingBefore, ServerRefused, ServerUnreachable, UsageProblem
+from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
 from server.cli.http_backend import HttpTaskBackend
 from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView
@@ -76,7 +76,7 @@ def test_publish_sends_two_files_and_a_manifest(server):
     """The body is what the upload route documents; 200 instead of 201 means that nothing was new."""
     path = "/v1/tasks/sentiment/versions"
     server.answer("POST", path, 201, json=version(1))
-    publication = Publication("sentiment", CheckpointFiles(b"{}", b"\0tensors"), {"note": "n"}, True, promote=True)
+    publication = Publication("sentiment", "", CheckpointFiles(b"{}", b"\0tensors"), {"note": "n"}, True, promote=True)
     with server.backend() as backend:
         assert backend.publish(publication) == PublishedView("sentiment", 1, "d" * 64, created=True)
         server.answer("POST", path, 200, json=version(1))
@@ -108,16 +108,21 @@ def test_promote_creates_production_where_there_is_none(server):
     assert server.requests[-1].headers["if-none-match"] == "*"
 
 
-def test_rollback_goes_to_the_highest_live_version_below(server):
-    """Numbers decide, since the API shows no history."""
-    server.answer("GET", ALIAS, headers={"etag": '"e"'}, json=alias(4))
-    server.answer("GET", "/v1/tasks/sentiment/versions?limit=100", json={"data": [version(n) for n in (5, 4, 2, 1)]})
-    server.answer("PUT", ALIAS, json=alias(2))
+def test_a_description_makes_the_task_first(server):
+    """An upload describes versions only; a task that exists keeps its description."""
+    server.answer("POST", "/v1/tasks", 409, json={"error": {"message": "exists", "param": None}})
+    server.answer("POST", "/v1/tasks/sentiment/versions", 201, json=version(1))
+    publication = Publication("sentiment", "Says what is meant.", CheckpointFiles(b"{}", b"t"), {}, False, False)
     with server.backend() as backend:
-        assert backend.rollback("sentiment").version == 2
-        server.answer("GET", ALIAS, headers={"etag": '"e"'}, json=alias(1))
-        with pytest.raises(NothingBefore):
-            backend.rollback("sentiment")
+        assert backend.publish(publication).version == 1
+    assert json.loads(server.requests[0].content) == {"name": "sentiment", "description": "Says what is meant."}
+
+
+def test_rollback_leaves_the_choice_to_the_server(server):
+    """Which version was before, only the alias's history knows."""
+    server.answer("POST", f"{ALIAS}/rollback", json=alias(1))
+    with server.backend() as backend:
+        assert backend.rollback("sentiment") == AliasView("sentiment", "production", 1)
 
 
 @pytest.mark.parametrize(

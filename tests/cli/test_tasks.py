@@ -16,7 +16,7 @@ def publish(backend, write_checkpoint):
 
     def run(task, fill, *, promote=False, manifest=None):
         files = read_checkpoint(write_checkpoint(task, fill))
-        return backend.publish(Publication(task, files, manifest or {}, False, promote))
+        return backend.publish(Publication(task, "", files, manifest or {}, False, promote))
 
     return run
 
@@ -154,3 +154,13 @@ def test_a_folder_with_a_pickle_is_refused_with_the_remedy(softprompt, tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     _, _, err = softprompt("task", "publish", tmp_path)
     assert "safe_serialization" in err
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"description": 3}', '{"allow_base_mismatch": "yes"}'])
+def test_a_manifest_that_is_none_is_refused_with_its_path(softprompt, write_checkpoint, text):
+    """Before anything is sent."""
+    folder = write_checkpoint("sentiment")
+    (folder / "manifest.json").write_text(text)
+    code, _, err = softprompt("task", "publish", folder)
+    assert code == 1
+    assert str(folder / "manifest.json") in err
