@@ -179,10 +179,12 @@ class Store:
     def resolve(self, fingerprint: str, reference: TaskReference) -> VersionRecord:
         """Return the version that a reference names now. Raises TaskNotFound, VersionNotFound and AliasNotFound."""
         with self._database.read() as connection:
-            if reference.version is not None:
-                return versions.record(versions.row(connection, fingerprint, reference.task, reference.version))
-            alias = reference.alias or PRODUCTION
-            return versions.record(versions.row_by_alias(connection, fingerprint, reference.task, alias))
+            if reference.alias is not None:
+                row = versions.row_by_alias(connection, fingerprint, reference.task, reference.alias)
+            else:
+                assert reference.version is not None
+                row = versions.row(connection, fingerprint, reference.task, reference.version)
+            return versions.record(row)
 
     # --- aliases ------------------------------------------------------------------------------------------------------
 

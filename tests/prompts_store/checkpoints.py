@@ -29,7 +29,7 @@ NUM_RANKS = 2
 _KEY_VALUE_WIDTH = 2 * 2 * 2 * 3
 
 
-def config(peft_type: PeftType = PeftType.PROMPT_TUNING, **changes: Any) -> dict[str, Any]:
+def config(peft_type: PeftType = PeftType.PROMPT_TUNING, /, **changes: Any) -> dict[str, Any]:
     """Return a configuration as PEFT writes it, with some keys changed."""
     fields: dict[str, Any] = {
         "auto_mapping": None,
@@ -53,7 +53,7 @@ def config(peft_type: PeftType = PeftType.PROMPT_TUNING, **changes: Any) -> dict
     return fields | changes
 
 
-def config_bytes(peft_type: PeftType = PeftType.PROMPT_TUNING, **changes: Any) -> bytes:
+def config_bytes(peft_type: PeftType = PeftType.PROMPT_TUNING, /, **changes: Any) -> bytes:
     """Return config() as a file."""
     return json.dumps(config(peft_type, **changes)).encode()
 

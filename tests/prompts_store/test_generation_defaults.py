@@ -7,24 +7,23 @@ import pytest
 from prompts_store.errors import InvalidManifest
 from prompts_store.generation_defaults import parse_defaults
 
+REFUSED: dict[str, list[object]] = {
+    "max_tokens": [0, -1, True, 1.0, "1", 2**31],
+    "min_tokens": [-1, False, 0.0],
+    "temperature": [-0.1, 2.1, True, "1", float("nan"), float("inf"), []],
+    "top_p": [0, 0.0, -0.0, 1.01],
+    "top_k": [-1, 1.0],
+    "min_p": [-0.1, 1.1],
+    "seed": [2**63, -(2**63) - 1, 1.0, True],
+    "stop_token_ids": [1, [-1], [True], [1.0], [2**31], list(range(65)), "1"],
+    "ignore_eos": [0, "false"],
+    "presence_penalty": [-2.1, 2.1],
+    "frequency_penalty": [-2.1, 10**400],
+    "repetition_penalty": [0, 10.1, -1],
+}
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *[("max_tokens", value) for value in (0, -1, True, 1.0, "1", 2**31)],
-        *[("min_tokens", value) for value in (-1, False, 0.0)],
-        *[("temperature", value) for value in (-0.1, 2.1, True, "1", float("nan"), float("inf"), [])],
-        *[("top_p", value) for value in (0, 0.0, -0.0, 1.01)],
-        *[("top_k", value) for value in (-1, 1.0)],
-        *[("min_p", value) for value in (-0.1, 1.1)],
-        *[("seed", value) for value in (2**63, -(2**63) - 1, 1.0, True)],
-        *[("stop_token_ids", value) for value in (1, [-1], [True], [1.0], [2**31], list(range(65)), "1")],
-        *[("ignore_eos", value) for value in (0, "false")],
-        *[("presence_penalty", value) for value in (-2.1, 2.1)],
-        *[("frequency_penalty", value) for value in (-2.1, 10**400)],
-        *[("repetition_penalty", value) for value in (0, 10.1, -1)],
-    ],
-)
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
 def test_a_wrong_type_or_range_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(InvalidManifest) as refused:
         parse_defaults({name: value})

@@ -49,7 +49,8 @@ def test_a_reference_is_read_and_written(text: str, reference: TaskReference) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", "@", "a@", "@3", "a@0", "a@03", "a@-1", "a@+1", "a@2147483648", "a@1.5@2", "a@b@c", "a@B", " a", "a@3 "]
+    "text",
+    ["", "@", "a@", "@3", "a@0", "a@03", "a@-1", "a@+1", "a@2147483648", "a@1.5@2", "a@b@c", "a@B", " a", "a@3 "],
 )
 def test_a_reference_outside_the_pattern_is_refused(text: str) -> None:
     with pytest.raises(InvalidName):
