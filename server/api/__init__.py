@@ -1,0 +1,1 @@
+"""HTTP: routes, wire types, and the pure conversion between wire and engine."""

@@ -1,0 +1,57 @@
+"""The HTTP application: routes, error bodies, limits and authentication around the services."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+
+from server import __version__
+from server.api.authentication import declared_scopes
+from server.api.body_limit import BodyLimitMiddleware
+from server.api.error_responses import install_error_handlers
+from server.api.limits import ApiLimits
+from server.api.openapi import install_openapi, operation_id
+from server.api.request_id import RequestIdMiddleware
+from server.api.routes import aliases, chat, classify, completions, models, operations, tasks, tokenize, versions
+from server.api.services import Services
+
+_DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
+_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, tokenize, operations)
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
+    """The application that answers with these services. `lifespan` is entered at start and left at the end."""
+    app = build_routes(services.settings.limits, lifespan)
+    app.state.services = services
+    return app
+
+
+def build_routes(limits: ApiLimits = ApiLimits(), lifespan: Lifespan | None = None) -> FastAPI:  # noqa: B008  (frozen)
+    """The application without services: enough to describe it."""
+    app = FastAPI(
+        title="softprompt-server",
+        version=__version__,
+        description=_DESCRIPTION,
+        openapi_url=None,
+        generate_unique_id_function=operation_id,
+        redirect_slashes=False,
+        lifespan=lifespan,
+    )
+    for resource in _ROUTES:
+        app.include_router(resource.router)
+    _refuse_undeclared(app)
+    install_error_handlers(app)
+    install_openapi(app)
+    app.add_middleware(BodyLimitMiddleware, limits=limits)
+    app.add_middleware(RequestIdMiddleware)
+    return app
+
+
+def _refuse_undeclared(app: FastAPI) -> None:
+    undeclared = [route for route, scope in declared_scopes(app.routes).items() if scope is None]
+    if undeclared:
+        raise RuntimeError(f"routes without a scope: {', '.join(undeclared)}")

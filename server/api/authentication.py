@@ -1,0 +1,82 @@
+"""Who may call what. Every route declares the scope it needs; an application with one that does not is not built.
+
+Authorisation hangs on the route itself, never on the request's path, which proxies and routers read differently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+from fastapi import Depends
+from fastapi.routing import iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.routing import BaseRoute
+
+from server.api.errors import Unauthorized
+from server.api.services import ServicesDep
+
+
+class Scope(StrEnum):
+    """What a key may be allowed to do. `PUBLIC` routes answer without a key."""
+
+    PUBLIC = "public"
+    INFER = "infer"
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    TUNE = "tune"
+    ADMIN = "admin"
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="The server's API key.")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+class _Declaration:
+    """A dependency of a route that names the scope it needs."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+
+class _Public(_Declaration):
+    def __call__(self) -> None:
+        """Admit everyone."""
+
+
+class _KeyNeeded(_Declaration):
+    def __call__(self, services: ServicesDep, credentials: _Credentials) -> None:
+        """Raise `Unauthorized` unless the caller bears the configured key, which has every scope."""
+        expected = services.settings.api_key
+        if expected is not None and (credentials is None or not _same_key(credentials.credentials, expected)):
+            raise Unauthorized("a valid API key is required: send 'Authorization: Bearer <key>'")
+
+
+def requires(scope: Scope) -> Any:
+    """Declare the scope that a route needs: an entry of its `dependencies`."""
+    return Depends(_Public(scope) if scope is Scope.PUBLIC else _KeyNeeded(scope))
+
+
+def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
+    """The scope of each route by "METHOD path"; None where a route declares none."""
+    scopes: dict[str, Scope | None] = {}
+    for route in iter_route_contexts(routes):
+        dependant = getattr(route, "dependant", None)
+        declared = (
+            [d.call.scope for d in dependant.dependencies if isinstance(d.call, _Declaration)] if dependant else []
+        )
+        for method in route.methods or {"ANY"}:
+            scopes[f"{method} {route.path}"] = declared[0] if declared else None
+    return scopes
+
+
+def _same_key(given: str, expected: str) -> bool:
+    """Compare digests in constant time, so that neither content nor length of the key shows in the time taken."""
+    return hmac.compare_digest(_digest(given), _digest(expected))
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", errors="surrogatepass")).digest()

@@ -1,0 +1,59 @@
+"""No body is larger, or slower, than its route allows: what exceeds the limit is refused while it streams in."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.limits import ApiLimits
+
+
+class BodyLimitMiddleware:
+    """Counts the bytes of each request's body, up to `ApiLimits.max_body_bytes` unless its route says otherwise.
+
+    Reading raises starlette's `HTTPException`, 413 or 408, which FastAPI passes on while it parses a body.
+    """
+
+    def __init__(self, app: ASGIApp, limits: ApiLimits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["max_body_bytes"] = self._limits.max_body_bytes
+        declared_bytes = int(Headers(scope=scope).get("content-length", "0"))
+        num_bytes, is_complete = 0, False
+
+        async def receive_limited() -> Message:
+            nonlocal num_bytes, is_complete
+            if is_complete:
+                return await receive()
+            if declared_bytes > state["max_body_bytes"]:
+                raise HTTPException(413)
+            message = await self._receive_in_time(receive)
+            num_bytes += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            if num_bytes > state["max_body_bytes"]:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+    async def _receive_in_time(self, receive: Receive) -> Message:
+        try:
+            async with asyncio.timeout(self._limits.max_body_wait_s):
+                return await receive()
+        except TimeoutError as error:
+            raise HTTPException(408) from error
+
+
+def allow_body(request: Request, max_bytes: int) -> None:
+    """Set another limit for a request whose body has not been read yet."""
+    request.state.max_body_bytes = max_bytes

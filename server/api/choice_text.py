@@ -1,0 +1,92 @@
+"""The text of one choice, grown from its tokens: characters whole, stop strings cut off, log-probabilities in step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.engine.request import FinishReason, TokenEvent, TokenLogprob
+from server.tokenizer.detokenizer import Detokenizer
+from server.tokenizer.stop_strings import StopMatcher
+from server.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TextToken:
+    """A token of the text. `offset` is where its text begins, in characters; `logprob` is None where it has none."""
+
+    token_id: int
+    offset: int
+    logprob: TokenLogprob | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """What a choice grew by. `token_ids` are those generated, `tokens` those whose text is part of the answer."""
+
+    choice: int
+    text: str
+    token_ids: tuple[int, ...] = ()
+    tokens: tuple[TextToken, ...] = ()
+    finish_reason: FinishReason | None = None
+
+
+class ChoiceText:
+    """Collects one choice's tokens. The end token, and from a stop string on all, is withheld from the text.
+
+    Stop strings count once `min_tokens` tokens are there. A token is told together with the first of its characters.
+    """
+
+    def __init__(
+        self, choice: int, tokenizer: Tokenizer, context: Sequence[int], stop: Sequence[str], min_tokens: int
+    ) -> None:
+        self._choice = choice
+        self._detokenizer = Detokenizer(tokenizer, context)
+        self._matcher = StopMatcher(stop)
+        self._min_tokens = min_tokens
+        self._num_tokens = 0
+        self._num_decoded = 0
+        self._num_told = 0
+        self._untold: list[TextToken] = []
+        self.is_finished = False
+
+    def feed(self, event: TokenEvent) -> TextDelta:
+        """Take the next token."""
+        self._num_tokens += 1
+        text = ""
+        if event.finish_reason is not FinishReason.STOP:
+            self._untold.append(TextToken(event.token_id, self._num_decoded, event.logprob))
+            text = self._take(self._detokenizer.feed(event.token_id))
+        if event.finish_reason is None and not self._matcher.stopped:
+            return self._delta(text, (event.token_id,), None)
+        return self._finish(text, (event.token_id,), event.finish_reason)
+
+    def finish(self, reason: FinishReason) -> TextDelta:
+        """End without a further token."""
+        return self._finish("", (), reason)
+
+    @property
+    def met_stop_string(self) -> bool:
+        """Whether the text ended at a stop string, while the engine may still be generating."""
+        return self._matcher.stopped
+
+    def _take(self, decoded: str) -> str:
+        self._num_decoded += len(decoded)
+        return decoded if self._num_tokens < self._min_tokens else self._matcher.feed(decoded)
+
+    def _finish(self, text: str, token_ids: tuple[int, ...], reason: FinishReason | None) -> TextDelta:
+        self.is_finished = True
+        if not self._matcher.stopped:
+            text += self._take(self._detokenizer.flush())
+        if self._matcher.stopped:
+            return self._delta(text, token_ids, FinishReason.STOP)
+        text += self._matcher.flush()
+        return self._delta(text, token_ids, reason, is_whole=True)
+
+    def _delta(
+        self, text: str, token_ids: tuple[int, ...], reason: FinishReason | None, *, is_whole: bool = False
+    ) -> TextDelta:
+        self._num_told += len(text)
+        told = tuple(token for token in self._untold if is_whole or token.offset < self._num_told)
+        self._untold = self._untold[len(told) :]
+        return TextDelta(self._choice, text, token_ids, told, reason)

@@ -1,0 +1,39 @@
+"""Work that ends when its client goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+_Result = TypeVar("_Result")
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of the work, which is cancelled when the client closes its connection.
+
+    The request's body must have been read. Raises starlette's `ClientDisconnect`, which nobody is left to hear of.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        await _cancel(working, watching)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

@@ -1,0 +1,78 @@
+"""The one table from exceptions to HTTP. A class that is not here is answered by its nearest base that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import prompts_store.errors as store
+from server.api import errors as api
+from server.engine import errors as engine
+from server.tokenizer import errors as text
+
+INVALID_REQUEST = "invalid_request_error"
+SERVER_ERROR = "server_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a class of exceptions is answered.
+
+    `code` None takes the exception's own. `message` None takes the exception's text, which only our own classes
+    that write for the caller may do.
+    """
+
+    status: int
+    code: str | None = None
+    param: str | None = None
+    type: str = INVALID_REQUEST
+    message: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
+_RETRY_SOON = (("Retry-After", "1"),)
+
+ERROR_TABLE: Mapping[type[Exception], Answer] = {
+    api.InvalidRequest: Answer(400),
+    api.ModelNotFound: Answer(404),
+    api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
+    api.UploadTooLarge: Answer(413),
+    api.UnsupportedMediaType: Answer(415),
+    api.PreconditionRequired: Answer(428),
+    api.NotReady: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
+    engine.PromptEmpty: Answer(400, "prompt_empty", "prompt"),
+    engine.TokenOutOfRange: Answer(400, "token_out_of_range"),
+    engine.ContextExceeded: Answer(400, "context_exceeded"),
+    engine.PrefixTooLarge: Answer(400, "prefix_too_large", "model"),
+    engine.RequestRefused: Answer(400, "request_refused"),
+    engine.EngineOverloaded: Answer(
+        429,
+        "engine_overloaded",
+        type="rate_limit_error",
+        message="too many requests are waiting; try again later",
+        headers=_RETRY_SOON,
+    ),
+    engine.EngineStopped: Answer(
+        503, "engine_stopped", type=SERVER_ERROR, message="the engine is not running", headers=_RETRY_SOON
+    ),
+    engine.EngineError: Answer(500, "engine_failed", type=SERVER_ERROR, message="the engine failed on this request"),
+    text.ChatRefused: Answer(400, "chat_refused", "messages"),
+    text.UnknownToken: Answer(400, "token_out_of_range"),
+    store.NotFound: Answer(404),
+    store.Conflict: Answer(409),
+    store.PreconditionFailed: Answer(412),
+    store.InvalidName: Answer(400),
+    store.InvalidManifest: Answer(400),
+    store.InvalidCheckpoint: Answer(400),
+    store.CheckpointTooLarge: Answer(413),
+    store.StoreUnavailable: Answer(
+        503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
+    ),
+    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store of tasks failed on this request"),
+}
+
+
+def answer_to(error: BaseException) -> Answer:
+    """The entry of an exception's class, or of the nearest of its bases; `INTERNAL_ERROR` for a foreign one."""
+    return next((ERROR_TABLE[cls] for cls in type(error).__mro__ if cls in ERROR_TABLE), INTERNAL_ERROR)

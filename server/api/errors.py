@@ -1,0 +1,67 @@
+"""What the HTTP layer itself refuses. Messages are written for the caller; `error_table` gives each class its status.
+
+ApiError
+├── InvalidRequest          a parameter has a value that cannot be served
+├── ModelNotFound           `model` is neither a base name nor a task reference
+├── Unauthorized            no key, or a wrong one
+├── UploadTooLarge
+├── UnsupportedMediaType
+├── PreconditionRequired    a conditional request without its condition
+└── NotReady                the engine or the catalog is not working
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ApiError(Exception):
+    """Base of all errors of the HTTP layer. `code` is stable; `param` names the parameter at fault."""
+
+    code: ClassVar[str]
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidRequest(ApiError):
+    """A parameter has a value that cannot be served."""
+
+    code = "invalid_value"
+
+
+class ModelNotFound(ApiError):
+    """`model` is neither the base model's id nor a task reference."""
+
+    code = "model_not_found"
+
+
+class Unauthorized(ApiError):
+    """No API key was sent, or a wrong one."""
+
+    code = "invalid_api_key"
+
+
+class UploadTooLarge(ApiError):
+    """An uploaded file exceeds its limit."""
+
+    code = "body_too_large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is not of the content type that the route takes."""
+
+    code = "unsupported_media_type"
+
+
+class PreconditionRequired(ApiError):
+    """The request must say which state it changes."""
+
+    code = "precondition_required"
+
+
+class NotReady(ApiError):
+    """The server cannot answer requests now."""
+
+    code = "not_ready"

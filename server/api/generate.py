@@ -1,0 +1,68 @@
+"""From a checked request to its response: what completions and chat have in common."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator
+from typing import Protocol
+
+from fastapi import Request
+from starlette.responses import Response
+
+from server.api.answer_form import AnswerForm
+from server.api.disconnect import unless_disconnected
+from server.api.event_stream import EventStreamResponse
+from server.api.generation import Generation, TextEvent
+from server.api.json_response import json_response
+from server.api.services import Services
+from server.api.target import Target
+from server.api.wire.bodies import ResponseBody
+from server.engine.request import GenerateRequest, SamplingParams
+
+
+class Answer(Protocol):
+    """Writes text events in the form of one route."""
+
+    async def body(self, events: AsyncIterable[TextEvent]) -> ResponseBody:
+        """The whole answer at once."""
+
+    def chunks(self, events: AsyncIterable[TextEvent]) -> AsyncIterator[ResponseBody]:
+        """The answer as it grows."""
+
+
+def start_generation(
+    services: Services,
+    target: Target,
+    form: AnswerForm,
+    sampling: SamplingParams,
+    stop: tuple[str, ...],
+    *,
+    echo: bool = False,
+) -> Generation:
+    """Hand the form's prompts to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+    requests = [
+        GenerateRequest(
+            request_id=f"{form.id}-{number}",
+            task=target.task,
+            prompt_token_ids=prompt,
+            sampling=sampling,
+            prefix=target.prefix,
+            num_choices=form.num_choices,
+        )
+        for number, prompt in enumerate(form.prompts)
+    ]
+    generation = Generation(services.engine, services.tokenizer, requests, stop=stop, echo=echo)
+    generation.start()
+    return generation
+
+
+async def respond(
+    request: Request, target: Target, generation: Generation, answer: Answer, *, stream: bool
+) -> Response:
+    """The response to a started generation, which is closed when the response is done or its client gone."""
+    if stream:
+        return EventStreamResponse(answer.chunks(generation), headers=target.headers, close=generation.close)
+    try:
+        body = await unless_disconnected(request, answer.body(generation))
+    finally:
+        generation.close()
+    return json_response(body, headers=target.headers)

@@ -1,0 +1,147 @@
+"""A few generate requests at once, as one stream of text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from server.api.choice_text import ChoiceText, TextDelta, TextToken
+from server.engine.client import EngineClient
+from server.engine.errors import EngineError, EngineStopped, StepFailed
+from server.engine.request import (
+    ChoiceFinished,
+    EngineEvent,
+    FinishReason,
+    GenerateRequest,
+    PromptProcessed,
+    RequestFailed,
+    RequestFinished,
+    TokenEvent,
+)
+from server.tokenizer.detokenizer import Detokenizer
+from server.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class PromptText:
+    """A prompt was processed. `tokens` are given where its log-probabilities were asked for or its text is echoed."""
+
+    prompt: int
+    num_cached_tokens: int
+    text: str = ""
+    tokens: tuple[TextToken, ...] = ()
+
+
+TextEvent = PromptText | TextDelta
+
+
+class Generation:
+    """Runs generate requests with one number of choices each; their choices are numbered through.
+
+    `start` hands them to the engine, iterating yields their text as it comes, and `close`, which must follow `start`
+    whatever happens, ends what is still running.
+    """
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        tokenizer: Tokenizer,
+        requests: Sequence[GenerateRequest],
+        *,
+        stop: Sequence[str] = (),
+        echo: bool = False,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._requests = tuple(requests)
+        self._stop = tuple(stop)
+        self._echo = echo
+        self._queue: asyncio.Queue[TextEvent | Exception | None] = asyncio.Queue()
+        self._pumps: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Hand every request to the engine, or none. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+        streams: list[AsyncIterator[EngineEvent]] = []
+        try:
+            for request in self._requests:
+                streams.append(self._engine.stream(request))
+        except EngineError:
+            self._abort_all()
+            raise
+        for prompt, stream in enumerate(streams):
+            self._pumps.append(asyncio.create_task(self._pump(prompt, stream)))
+
+    async def __aiter__(self) -> AsyncIterator[TextEvent]:
+        """Every text event until all have finished. Raises `EngineError` when one of the requests fails."""
+        num_running = len(self._pumps)
+        while num_running:
+            event = await self._queue.get()
+            if isinstance(event, Exception):
+                raise event
+            if event is None:
+                num_running -= 1
+            else:
+                yield event
+
+    def close(self) -> None:
+        """End what is still running. Harmless when all has finished."""
+        if any(not pump.done() for pump in self._pumps):
+            self._abort_all()
+        for pump in self._pumps:
+            pump.cancel()
+
+    def _abort_all(self) -> None:
+        for request in self._requests:
+            self._engine.abort(request.request_id)
+
+    async def _pump(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> None:
+        try:
+            async for event in self._text_events(prompt, stream):
+                self._queue.put_nowait(event)
+        except Exception as error:  # raised again where the queue is read
+            self._queue.put_nowait(error)
+        else:
+            self._queue.put_nowait(None)
+
+    async def _text_events(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> AsyncIterator[TextEvent]:
+        request = self._requests[prompt]
+        choices = [self._choice_text(prompt, number) for number in range(request.num_choices)]
+        async for event in stream:
+            match event:
+                case PromptProcessed():
+                    yield self._prompt_text(prompt, event)
+                case TokenEvent() if not (choice := choices[event.choice]).is_finished:
+                    yield choice.feed(event)
+                    if choice.met_stop_string and event.finish_reason is None:
+                        self._engine.abort(request.request_id, event.choice)
+                case ChoiceFinished() if not (choice := choices[event.choice]).is_finished:
+                    if event.finish_reason is FinishReason.ABORTED:
+                        raise EngineStopped("the engine ended a request on its own")
+                    yield choice.finish(event.finish_reason)
+                case RequestFailed(cause=cause):
+                    raise cause if isinstance(cause, EngineError) else StepFailed("a request failed") from cause
+                case RequestFinished():
+                    return
+
+    def _choice_text(self, prompt: int, number: int) -> ChoiceText:
+        request = self._requests[prompt]
+        return ChoiceText(
+            prompt * request.num_choices + number,
+            self._tokenizer,
+            request.prompt_token_ids,
+            self._stop,
+            request.sampling.min_tokens,
+        )
+
+    def _prompt_text(self, prompt: int, event: PromptProcessed) -> PromptText:
+        if not self._echo:
+            return PromptText(prompt, event.num_cached_tokens)
+        token_ids = self._requests[prompt].prompt_token_ids
+        detokenizer = Detokenizer(self._tokenizer)
+        logprobs = event.prompt_logprobs or (None,) * len(token_ids)
+        text, tokens = "", []
+        for token_id, logprob in zip(token_ids, logprobs, strict=True):
+            tokens.append(TextToken(token_id, len(text), logprob))
+            text += detokenizer.feed(token_id)
+        return PromptText(prompt, event.num_cached_tokens, text + detokenizer.flush(), tuple(tokens))

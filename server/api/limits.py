@@ -1,0 +1,51 @@
+"""What one request may ask for. Everything that a client makes long or many has its limit here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+MIB = 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class ApiLimits:
+    """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
+
+    `max_body_wait_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
+    completion, `max_label_scores` inputs times labels of one classification. Header sizes and the number of connections
+    are the HTTP server's to limit.
+    """
+
+    max_body_bytes: int = 4 * MIB
+    max_body_wait_s: float = 60.0
+    max_config_bytes: int = 1 * MIB
+    max_tensor_bytes: int = 64 * MIB
+    max_manifest_bytes: int = 256 * 1024
+    max_prompts: int = 64
+    max_choices: int = 16
+    max_sequences: int = 128
+    max_logprobs: int = 20
+    max_stop_strings: int = 16
+    max_stop_length: int = 256
+    max_stop_token_ids: int = 64
+    max_logit_biases: int = 1_024
+    max_messages: int = 1_024
+    max_inputs: int = 64
+    max_labels: int = 1_000
+    max_label_length: int = 256
+    max_label_scores: int = 4_096
+    max_page_size: int = 100
+    max_listed_models: int = 10_000
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """A whole upload: its files, its manifest, and room for what multipart puts around them."""
+        return self.max_config_bytes + self.max_tensor_bytes + self.max_manifest_bytes + 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Settings of the HTTP interface. Without `api_key` every caller may do everything."""
+
+    api_key: str | None = None
+    limits: ApiLimits = field(default_factory=ApiLimits)

@@ -1,0 +1,68 @@
+"""The OpenAPI document, fit for generators. `python -m server.api.openapi` writes the committed copy.
+
+FastAPI's own has no schema for what only refers to one (error bodies, stream chunks), and adds a 422 that never comes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from server.api.wire.chat import ChatCompletionChunk
+from server.api.wire.completions import CompletionChunk
+from server.api.wire.errors import ErrorBody
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+_REFERRED_TO = (ErrorBody, CompletionChunk, ChatCompletionChunk)
+_NEVER_SENT = ("HTTPValidationError", "ValidationError")
+_METHODS = ("get", "post", "put", "delete")
+
+
+def operation_id(route: APIRoute) -> str:
+    """`{tag}_{name}`: what generated clients call an operation."""
+    return f"{route.tags[0]}_{route.name}" if route.tags else route.name
+
+
+def install_openapi(app: FastAPI) -> None:
+    """Make `app.openapi()` answer with our document, built when first asked for."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build_document(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def build_document(app: FastAPI) -> dict[str, Any]:
+    """The document of an application's routes."""
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+    )
+    for path in document["paths"].values():
+        for method in _METHODS:
+            path.get(method, {}).get("responses", {}).pop("422", None)
+    _, referred = models_json_schema(
+        [(model, "serialization") for model in _REFERRED_TO], ref_template="#/components/schemas/{model}"
+    )
+    schemas = {**referred["$defs"], **document["components"]["schemas"]}
+    document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in _NEVER_SENT}
+    return document
+
+
+def as_text(document: dict[str, Any]) -> str:
+    """The document as it is committed."""
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    from server.api.application import build_routes
+
+    DOCUMENT.write_text(as_text(build_document(build_routes())), encoding="utf-8")

@@ -1,0 +1,71 @@
+"""What a client wrote becomes the prompt that the model sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.api.errors import InvalidRequest
+from server.api.limits import ApiLimits
+from server.api.target import Target
+from server.api.wire.chat import ChatMessageBody
+from server.api.wire.completions import Prompt
+from server.tokenizer.chat import ChatMessage, render_chat
+from server.tokenizer.template import fill_template
+from server.tokenizer.tokenizer import Tokenizer
+
+TokenIdTuple = tuple[int, ...]
+
+
+async def encode_text(
+    tokenizer: Tokenizer, target: Target, text: str, *, add_special_tokens: bool | None = None
+) -> TokenIdTuple:
+    """A text behind the target's template, as token ids.
+
+    Special tokens are added as the argument says, or if it is None as the version does, or else as the tokenizer does.
+    """
+    if add_special_tokens is None:
+        add_special_tokens = target.manifest.add_special_tokens
+    filled = fill_template(target.manifest.template, text)
+    return await tokenizer.encode_async(filled, add_special_tokens=add_special_tokens)
+
+
+async def encode_prompts(
+    tokenizer: Tokenizer, target: Target, prompt: Prompt, limits: ApiLimits
+) -> tuple[TokenIdTuple, ...]:
+    """Every prompt of a completion as token ids. Raises `InvalidRequest`, or `UnknownToken` for ids."""
+    texts, id_lists = _split(prompt)
+    if len(texts) + len(id_lists) > limits.max_prompts:
+        raise InvalidRequest(f"there are at most {limits.max_prompts} prompts", param="prompt")
+    if not texts and not id_lists:
+        raise InvalidRequest("the prompt is empty", param="prompt")
+    for token_ids in id_lists:
+        tokenizer.check_ids(token_ids)
+    encoded = [await encode_text(tokenizer, target, text) for text in texts]
+    return (*encoded, *map(tuple, id_lists))
+
+
+async def encode_chat(
+    tokenizer: Tokenizer, target: Target, messages: Sequence[ChatMessageBody], limits: ApiLimits
+) -> TokenIdTuple:
+    """A conversation as token ids: rendered first, then put into the target's template.
+
+    Raises `InvalidRequest` or `ChatRefused`.
+    """
+    if len(messages) > limits.max_messages:
+        raise InvalidRequest(f"there are at most {limits.max_messages} messages", param="messages")
+    text = render_chat(tokenizer, [ChatMessage(message.role, message.text()) for message in messages])
+    # A chat template writes the special tokens itself: without the version's word none are added to them.
+    add_special_tokens = target.manifest.add_special_tokens
+    if add_special_tokens is None and tokenizer.has_chat_template:
+        add_special_tokens = False
+    return await encode_text(tokenizer, target, text, add_special_tokens=add_special_tokens)
+
+
+def _split(prompt: Prompt) -> tuple[list[str], list[list[int]]]:
+    """The four forms of a prompt as texts and lists of ids, of which one is empty."""
+    if isinstance(prompt, str):
+        return [prompt], []
+    texts = [item for item in prompt if isinstance(item, str)]
+    id_lists = [item for item in prompt if isinstance(item, list)]
+    flat = [item for item in prompt if isinstance(item, int)]
+    return texts, [flat] if flat else id_lists

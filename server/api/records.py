@@ -1,0 +1,79 @@
+"""The store's records become wire bodies."""
+
+from __future__ import annotations
+
+import prompts_store.records as store
+from server.api.wire.tasks import Alias, AliasMove, PublishedVersion, Task, Version, VersionManifest
+
+
+def task_body(record: store.TaskRecord) -> Task:
+    """A task on the wire."""
+    return Task(
+        object="task",
+        name=record.name,
+        description=record.description,
+        created_at=record.created_at,
+        latest_version=record.latest_version,
+        production_version=record.production_version,
+    )
+
+
+def version_body(record: store.VersionRecord) -> Version:
+    """A version on the wire."""
+    return Version(
+        object="task.version",
+        task=record.task,
+        version=record.version,
+        digest=record.digest,
+        prefix_digest=record.prefix_digest,
+        peft_type=record.peft_type.value,
+        num_virtual_tokens=record.num_virtual_tokens,
+        base_model_name=record.base_name,
+        base_fingerprint=record.base_fingerprint,
+        manifest=_manifest_body(record.manifest),
+        created_at=record.created_at,
+        created_by=record.created_by,
+        retired_at=record.retired_at,
+    )
+
+
+def published_body(published: store.Published) -> PublishedVersion:
+    """The answer to a publish."""
+    version = version_body(published.version)
+    return PublishedVersion(**dict(version), created=published.created, promoted=published.promoted)
+
+
+def alias_body(record: store.AliasRecord) -> Alias:
+    """An alias on the wire; its etag goes into a header."""
+    return Alias(
+        object="task.alias",
+        task=record.task,
+        alias=record.alias,
+        version=record.version,
+        updated_at=record.updated_at,
+        updated_by=record.updated_by,
+    )
+
+
+def move_body(move: store.AliasMove) -> AliasMove:
+    """One entry of an alias's history on the wire."""
+    return AliasMove(
+        object="task.alias.move",
+        from_version=move.from_version,
+        to_version=move.to_version,
+        moved_at=move.moved_at,
+        moved_by=move.moved_by,
+    )
+
+
+def _manifest_body(manifest: store.Manifest) -> VersionManifest:
+    return VersionManifest(
+        template=manifest.template,
+        labels=list(manifest.labels),
+        stop=list(manifest.stop),
+        add_special_tokens=manifest.add_special_tokens,
+        defaults=dict(manifest.defaults),
+        task_index=manifest.task_index,
+        metrics=dict(manifest.metrics),
+        note=manifest.note,
+    )

@@ -1,0 +1,62 @@
+"""What the routes say about their answers in the OpenAPI document."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from server.api.wire.tasks import PublishedVersion
+
+Responses = dict[int | str, dict[str, Any]]
+
+ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorBody"}
+_EVERYWHERE = (400, 401, 500, 503)
+_HEADERS = {
+    "x-softprompt-task": "The task that answered; absent for the base model.",
+    "x-softprompt-version": "The number of the version that answered.",
+    "x-softprompt-digest": "The content digest (sha256) of the version that answered.",
+}
+
+
+def errors(*statuses: int) -> Responses:
+    """The error body for these statuses and for those that every route has."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "content": {"application/json": {"schema": ERROR_SCHEMA}},
+        }
+        for status in sorted({*statuses, *_EVERYWHERE})
+    }
+
+
+def answered_by_task() -> Responses:
+    """A success whose headers name the version that answered."""
+    headers = {
+        name: {"description": description, "schema": {"type": "string"}} for name, description in _HEADERS.items()
+    }
+    return {200: {"headers": headers}}
+
+
+def event_stream(chunk: str) -> Responses:
+    """A success that, with `stream`, comes as events whose data are chunks of this schema."""
+    responses = answered_by_task()
+    schema = {"$ref": f"#/components/schemas/{chunk}"}
+    responses[200]["content"] = {"text/event-stream": {"schema": schema}}
+    return responses
+
+
+def binary_file(media_type: str) -> Responses:
+    """A success whose body is a file."""
+    schema = {"type": "string", "format": "binary"}
+    return {200: {"description": "The file", "content": {media_type: {"schema": schema}}}}
+
+
+def etagged() -> Responses:
+    """A success with the `ETag` that a conditional request needs."""
+    description = "Changes with every move; `If-Match` takes it."
+    return {200: {"headers": {"ETag": {"description": description, "schema": {"type": "string"}}}}}
+
+
+def published_already() -> Responses:
+    """A success that made nothing new."""
+    return {200: {"model": PublishedVersion, "description": "The same content is a live version already"}}

@@ -1,0 +1,145 @@
+"""`/v1/tasks/{task}/aliases`: where they point, moving them, and their history."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+
+from prompts_store.records import AliasRecord
+from prompts_store.store import Store
+from server.api.authentication import Scope, requires
+from server.api.errors import InvalidRequest, PreconditionRequired
+from server.api.json_response import json_response
+from server.api.records import alias_body, move_body
+from server.api.route_responses import errors, etagged
+from server.api.services import ServicesDep
+from server.api.store_access import ACTOR, read, write
+from server.api.wire.tasks import Alias, AliasHistory, AliasList, MoveAlias
+
+_ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
+
+IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have, or `*`: it must exist.")]
+IfNoneMatch = Annotated[str | None, Header(description="`*`: the alias must not exist.")]
+
+router = APIRouter(tags=["aliases"])
+
+
+@router.get(
+    "/v1/tasks/{task}/aliases",
+    name="list",
+    response_model=AliasList,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def list_aliases(task: str, services: ServicesDep) -> Response:
+    """All aliases of a task, by name."""
+    found = await read(services, Store.list_aliases, services.base.fingerprint, task)
+    return json_response(AliasList(object="list", data=[alias_body(alias) for alias in found]))
+
+
+@router.get(
+    "/v1/tasks/{task}/aliases/{alias}",
+    name="get",
+    response_model=Alias,
+    responses=etagged() | errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
+    """Where an alias points; its `ETag` is needed to move it."""
+    return _respond(await read(services, Store.get_alias, services.base.fingerprint, task, alias))
+
+
+@router.put(
+    "/v1/tasks/{task}/aliases/{alias}",
+    name="put",
+    response_model=Alias,
+    responses=etagged() | errors(404, 412, 413, 415, 428),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def put_alias(
+    task: str,
+    alias: str,
+    body: MoveAlias,
+    services: ServicesDep,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Move an alias that is where `If-Match` says, or create one with `If-None-Match: *`."""
+    if (if_match is None) == (if_none_match is None):
+        raise PreconditionRequired("send either If-Match with the alias's ETag, or If-None-Match: * to create it")
+    if if_none_match not in (None, "*"):
+        raise InvalidRequest("If-None-Match can only be *", param="if-none-match")
+    moved = await write(
+        services,
+        Store.put_alias,
+        services.base.fingerprint,
+        task,
+        alias,
+        body.version,
+        if_match=_etag(if_match),
+        must_not_exist=if_none_match is not None,
+        actor=ACTOR,
+    )
+    return _respond(moved)
+
+
+@router.delete(
+    "/v1/tasks/{task}/aliases/{alias}",
+    name="delete",
+    status_code=204,
+    responses=errors(404, 412),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def delete_alias(task: str, alias: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+    """Delete an alias; its history stays. With `If-Match`, only if it is where the caller believes it to be."""
+    await write(
+        services,
+        Store.delete_alias,
+        services.base.fingerprint,
+        task,
+        alias,
+        if_match=_etag(if_match),
+        actor=ACTOR,
+    )
+    return Response(status_code=204)
+
+
+@router.get(
+    "/v1/tasks/{task}/aliases/{alias}/history",
+    name="history",
+    response_model=AliasHistory,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def alias_history(task: str, alias: str, services: ServicesDep) -> Response:
+    """The latest moves of an alias, newest first."""
+    moves = await read(services, Store.alias_history, services.base.fingerprint, task, alias)
+    return json_response(AliasHistory(object="list", data=[move_body(move) for move in moves]))
+
+
+@router.post(
+    "/v1/tasks/{task}/aliases/{alias}/rollback",
+    name="rollback",
+    response_model=Alias,
+    responses=etagged() | errors(404, 409),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def roll_back_alias(task: str, alias: str, services: ServicesDep) -> Response:
+    """Undo an alias's last move; again, the one before it."""
+    return _respond(await write(services, Store.rollback, services.base.fingerprint, task, alias, actor=ACTOR))
+
+
+def _respond(alias: AliasRecord) -> Response:
+    return json_response(alias_body(alias), headers={"ETag": f'"{alias.etag}"'})
+
+
+def _etag(header: str | None) -> str | None:
+    """The tag without its quotes (RFC 9110, section 8.8.3); "*" stays. Raises `InvalidRequest` for anything else."""
+    if header is None or header == "*":
+        return header
+    match = _ETAG.fullmatch(header.strip())
+    if match is None:
+        raise InvalidRequest('If-Match is one strong ETag in double quotes, or "*"', param="if-match")
+    return match[1]

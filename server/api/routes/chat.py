@@ -1,0 +1,74 @@
+"""`POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from server.api.answer_form import AnswerForm
+from server.api.authentication import Scope, requires
+from server.api.chat_answer import ChatCompletionAnswer
+from server.api.errors import InvalidRequest
+from server.api.generate import respond, start_generation
+from server.api.limits import ApiLimits
+from server.api.prompts import encode_chat
+from server.api.route_responses import errors, event_stream
+from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
+from server.api.services import ServicesDep
+from server.api.target import resolve_target
+from server.api.wire.chat import ChatCompletion, ChatRequest
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post(
+    "/v1/chat/completions",
+    name="complete",
+    response_model=ChatCompletion,
+    responses=event_stream("ChatCompletionChunk") | errors(404, 413, 415, 429),
+    dependencies=[requires(Scope.INFER)],
+)
+async def complete_chat(body: ChatRequest, request: Request, services: ServicesDep) -> Response:
+    """Answer a conversation. With `stream`, the answer comes as server-sent events."""
+    limits, tokenizer = services.settings.limits, services.tokenizer
+    check_stream_options(body)
+    target = await resolve_target(services, body.model)
+    defaults = target.manifest.defaults
+    prompt = await encode_chat(tokenizer, target, body.messages, limits)
+    room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
+    sampling = sampling_params(
+        body,
+        defaults,
+        limits,
+        max_tokens=_max_tokens(body, defaults, room),
+        num_logprobs=_num_logprobs(body, limits),
+    )
+    form = AnswerForm.of(
+        body,
+        target,
+        (prompt,),
+        id_prefix="chatcmpl",
+        num_choices=num_choices(body, limits),
+        with_logprobs=bool(body.logprobs),
+    )
+    generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))
+    return await respond(request, target, generation, ChatCompletionAnswer(form, tokenizer), stream=bool(body.stream))
+
+
+def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], room: int) -> int:
+    """The request's limit, else the version's, else all that the context has room for (1 where it has none)."""
+    given = {body.max_tokens, body.max_completion_tokens} - {None}
+    if len(given) > 1:
+        raise InvalidRequest("max_tokens and max_completion_tokens differ", param="max_completion_tokens")
+    limit = given.pop() if given else defaults.get("max_tokens")
+    return limit if limit is not None else max(room, 1)
+
+
+def _num_logprobs(body: ChatRequest, limits: ApiLimits) -> int | None:
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InvalidRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
+    if not body.logprobs:
+        return None
+    return check_num_logprobs(body.top_logprobs or 0, limits, "top_logprobs")

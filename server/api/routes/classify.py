@@ -1,0 +1,56 @@
+"""`POST /v1/classify`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+from fastapi import APIRouter, Request, Response
+
+from server.api.authentication import Scope, requires
+from server.api.classification import chosen_labels, classification, label_token_ids, score_prompts
+from server.api.disconnect import unless_disconnected
+from server.api.errors import InvalidRequest
+from server.api.json_response import json_response
+from server.api.prompts import encode_text
+from server.api.route_responses import answered_by_task, errors
+from server.api.services import ServicesDep
+from server.api.target import resolve_target
+from server.api.usage import usage_of
+from server.api.wire.classify import ClassifyRequest, ClassifyResult
+
+router = APIRouter(tags=["classify"])
+
+
+@router.post(
+    "/v1/classify",
+    name="create",
+    response_model=ClassifyResult,
+    responses=answered_by_task() | errors(404, 413, 415, 429),
+    dependencies=[requires(Scope.INFER)],
+)
+async def classify(body: ClassifyRequest, request: Request, services: ServicesDep) -> Response:
+    """Choose between labels: each is scored as the model's whole answer to the input."""
+    limits, tokenizer = services.settings.limits, services.tokenizer
+    inputs = [body.input] if isinstance(body.input, str) else body.input
+    if not 0 < len(inputs) <= limits.max_inputs:
+        raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
+    target = await resolve_target(services, body.model)
+    labels = chosen_labels(body.labels, target, len(inputs), limits)
+    continuations = label_token_ids(services, labels)
+    prompts = [await encode_text(tokenizer, target, text) for text in inputs]
+    scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
+    result = ClassifyResult(
+        id=f"classify-{uuid.uuid4().hex}",
+        object="classification",
+        created=int(time.time()),
+        model=body.model,
+        data=[classification(index, labels, one.logprobs) for index, one in enumerate(scored)],
+        usage=usage_of(
+            num_prompt=sum(map(len, prompts)),
+            num_completion=0,
+            num_cached=sum(one.num_cached_tokens for one in scored),
+            num_virtual=target.num_virtual_tokens * len(prompts),
+        ),
+    )
+    return json_response(result, headers=target.headers)

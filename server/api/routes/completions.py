@@ -1,0 +1,57 @@
+"""`POST /v1/completions`."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+
+from server.api.answer_form import AnswerForm
+from server.api.authentication import Scope, requires
+from server.api.completion_answer import CompletionAnswer
+from server.api.generate import respond, start_generation
+from server.api.prompts import encode_prompts
+from server.api.route_responses import errors, event_stream
+from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
+from server.api.services import ServicesDep
+from server.api.target import resolve_target
+from server.api.wire.completions import Completion, CompletionRequest
+
+_DEFAULT_MAX_TOKENS = 16
+
+router = APIRouter(tags=["completions"])
+
+
+@router.post(
+    "/v1/completions",
+    name="create",
+    response_model=Completion,
+    responses=event_stream("CompletionChunk") | errors(404, 413, 415, 429),
+    dependencies=[requires(Scope.INFER)],
+)
+async def create_completion(body: CompletionRequest, request: Request, services: ServicesDep) -> Response:
+    """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
+    limits, tokenizer = services.settings.limits, services.tokenizer
+    check_stream_options(body)
+    target = await resolve_target(services, body.model)
+    defaults = target.manifest.defaults
+    prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
+    num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
+    max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
+    sampling = sampling_params(
+        body,
+        defaults,
+        limits,
+        max_tokens=max_tokens,
+        num_logprobs=num_logprobs,
+        prompt_logprobs=num_logprobs if body.echo else None,
+    )
+    form = AnswerForm.of(
+        body,
+        target,
+        prompts,
+        id_prefix="cmpl",
+        num_choices=num_choices(body, limits, len(prompts)),
+        with_logprobs=num_logprobs is not None,
+    )
+    stop = stop_strings(body, target.manifest.stop, limits)
+    generation = start_generation(services, target, form, sampling, stop, echo=bool(body.echo))
+    return await respond(request, target, generation, CompletionAnswer(form, tokenizer), stream=bool(body.stream))

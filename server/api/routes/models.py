@@ -1,0 +1,78 @@
+"""`GET /v1/models`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Response
+
+from prompts_store.records import TaskRecord
+from server.api.authentication import Scope, requires
+from server.api.json_response import json_response
+from server.api.route_responses import answered_by_task, errors
+from server.api.services import Services, ServicesDep
+from server.api.target import resolve_target
+from server.api.wire.models import Model, ModelList
+
+_OWNER = "softprompt-server"
+_PAGE_SIZE = 1_000
+
+router = APIRouter(tags=["models"])
+
+
+@router.get(
+    "/v1/models",
+    name="list",
+    response_model=ModelList,
+    responses=errors(),
+    dependencies=[requires(Scope.INFER)],
+)
+async def list_models(services: ServicesDep) -> Response:
+    """The base model and every task with a version in production."""
+    tasks = await asyncio.to_thread(_served_tasks, services)
+    models = [_model(services, task.name, int(task.created_at.timestamp()), is_task=True) for task in tasks]
+    return json_response(ModelList(object="list", data=[_base_model(services), *models]))
+
+
+@router.get(
+    "/v1/models/{model_id:path}",
+    name="get",
+    response_model=Model,
+    responses=answered_by_task() | errors(404),
+    dependencies=[requires(Scope.INFER)],
+)
+async def get_model(model_id: str, services: ServicesDep) -> Response:
+    """One model by its id: a base name, slashes included, or a task reference."""
+    target = await resolve_target(services, model_id)
+    if target.record is None:
+        return json_response(_base_model(services))
+    created = int(target.record.created_at.timestamp())
+    return json_response(_model(services, model_id, created, is_task=True), headers=target.headers)
+
+
+def _served_tasks(services: Services) -> list[TaskRecord]:
+    """All tasks that their bare name can be asked for, up to the limit."""
+    served: list[TaskRecord] = []
+    after: str | None = None
+    while len(served) < services.settings.limits.max_listed_models:
+        page = services.store.list_tasks(services.base.fingerprint, after=after, limit=_PAGE_SIZE)
+        served += [task for task in page if task.production_version is not None]
+        if len(page) < _PAGE_SIZE:
+            break
+        after = page[-1].name
+    return served
+
+
+def _base_model(services: Services) -> Model:
+    return _model(services, services.base_id, services.started_at, is_task=False)
+
+
+def _model(services: Services, model_id: str, created: int, *, is_task: bool) -> Model:
+    return Model(
+        id=model_id,
+        object="model",
+        created=created,
+        owned_by=_OWNER,
+        parent=services.base_id if is_task else None,
+        max_model_len=services.engine.max_context,
+    )

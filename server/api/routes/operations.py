@@ -1,0 +1,54 @@
+"""`/health`, `/ready`, `/version` and the OpenAPI document."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from starlette.responses import JSONResponse
+
+from server import __version__
+from server.api.authentication import Scope, requires
+from server.api.errors import NotReady
+from server.api.json_response import json_response
+from server.api.route_responses import errors
+from server.api.services import ServicesDep
+from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health", name="health", response_model=Health, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
+async def health(services: ServicesDep) -> Response:
+    """Whether the engine lives; when not, restart the process."""
+    if not services.engine.is_alive:
+        raise NotReady("the engine is not running")
+    return json_response(Health(status="ok"))
+
+
+@router.get("/ready", name="ready", response_model=Readiness, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
+async def ready(services: ServicesDep) -> Response:
+    """Whether to send requests here."""
+    if not services.engine.is_alive:
+        raise NotReady("the engine is not running")
+    if not services.catalog.is_following:
+        raise NotReady("changes of the store are not being followed")
+    reachable = services.catalog.store_is_reachable
+    return json_response(Readiness(status="ready", store="reachable" if reachable else "unreachable"))
+
+
+@router.get(
+    "/version",
+    name="version",
+    response_model=ServerVersion,
+    responses=errors(),
+    dependencies=[requires(Scope.INFER)],
+)
+async def version(services: ServicesDep) -> Response:
+    """Release and base model."""
+    base = BaseModelVersion(id=services.base_id, fingerprint=services.base.fingerprint)
+    return json_response(ServerVersion(version=__version__, base_model=base))
+
+
+@router.get("/openapi.json", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
+    return JSONResponse(request.app.openapi())

@@ -1,0 +1,79 @@
+"""`/v1/tasks` and `/v1/tasks/{task}`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from prompts_store.names import check_not_reserved
+from prompts_store.store import Store
+from server.api.authentication import Scope, requires
+from server.api.json_response import json_response
+from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.records import task_body
+from server.api.route_responses import errors
+from server.api.services import ServicesDep
+from server.api.store_access import ACTOR, read, write
+from server.api.wire.tasks import CreateTask, Task, TaskList
+
+router = APIRouter(tags=["tasks"])
+
+
+@router.get(
+    "/v1/tasks",
+    name="list",
+    response_model=TaskList,
+    responses=errors(),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def list_tasks(
+    services: ServicesDep,
+    limit: PageSize = DEFAULT_PAGE_SIZE,
+    after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
+) -> Response:
+    """The tasks of this base model, by name."""
+    size = page_size(limit, services.settings.limits)
+    found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1)
+    page, has_more = cut(found, size)
+    return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
+
+
+@router.post(
+    "/v1/tasks",
+    name="create",
+    response_model=Task,
+    status_code=201,
+    responses=errors(409, 413, 415),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def create_task(body: CreateTask, services: ServicesDep) -> Response:
+    """Make a task without versions. Publishing a version makes its task too."""
+    check_not_reserved(body.name, services.base_names)
+    task = await write(services, Store.create_task, services.base.fingerprint, body.name, body.description, actor=ACTOR)
+    return json_response(task_body(task), status=201, headers={"Location": f"/v1/tasks/{task.name}"})
+
+
+@router.get(
+    "/v1/tasks/{task}",
+    name="get",
+    response_model=Task,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def get_task(task: str, services: ServicesDep) -> Response:
+    """One task."""
+    return json_response(task_body(await read(services, Store.get_task, services.base.fingerprint, task)))
+
+
+@router.delete(
+    "/v1/tasks/{task}",
+    name="delete",
+    status_code=204,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def delete_task(task: str, services: ServicesDep) -> Response:
+    """Delete a task with its versions and aliases. Running requests of it finish."""
+    await write(services, Store.delete_task, services.base.fingerprint, task, actor=ACTOR)
+    return Response(status_code=204)

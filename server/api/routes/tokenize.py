@@ -1,0 +1,53 @@
+"""`POST /tokenize` and `POST /detokenize`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import APIRouter, Response
+
+from server.api.authentication import Scope, requires
+from server.api.json_response import json_response
+from server.api.prompts import encode_text
+from server.api.route_responses import answered_by_task, errors
+from server.api.services import ServicesDep
+from server.api.target import resolve_target
+from server.api.wire.tokenize import DetokenizeRequest, DetokenizeResult, TokenizeRequest, TokenizeResult
+
+router = APIRouter(tags=["tokens"])
+
+
+@router.post(
+    "/tokenize",
+    name="tokenize",
+    response_model=TokenizeResult,
+    responses=answered_by_task() | errors(404, 413, 415),
+    dependencies=[requires(Scope.INFER)],
+)
+async def tokenize(body: TokenizeRequest, services: ServicesDep) -> Response:
+    """The token ids of a prompt, exactly as a completion would use them."""
+    target = await resolve_target(services, body.model)
+    token_ids = await encode_text(services.tokenizer, target, body.prompt, add_special_tokens=body.add_special_tokens)
+    result = TokenizeResult(
+        tokens=list(token_ids),
+        count=len(token_ids),
+        num_virtual_tokens=target.num_virtual_tokens,
+        max_model_len=services.engine.max_context,
+    )
+    return json_response(result, headers=target.headers)
+
+
+@router.post(
+    "/detokenize",
+    name="detokenize",
+    response_model=DetokenizeResult,
+    responses=answered_by_task() | errors(404, 413, 415),
+    dependencies=[requires(Scope.INFER)],
+)
+async def detokenize(body: DetokenizeRequest, services: ServicesDep) -> Response:
+    """The text of token ids."""
+    services.tokenizer.check_ids(body.tokens)
+    target = await resolve_target(services, body.model)
+    text = await asyncio.to_thread(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
+    result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
+    return json_response(result, headers=target.headers)

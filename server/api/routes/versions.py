@@ -1,0 +1,138 @@
+"""`/v1/tasks/{task}/versions`: publish, list, read, download and retire."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint_writer import write_config, write_tensors
+from prompts_store.manifest import parse_manifest
+from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
+from prompts_store.records import BaseModel, Published
+from prompts_store.store import Store
+from server.api.authentication import Scope, requires
+from server.api.json_response import json_response
+from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.records import published_body, version_body
+from server.api.route_responses import binary_file, errors, published_already
+from server.api.services import ServicesDep
+from server.api.store_access import ACTOR, read, write
+from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, UploadDep
+from server.api.wire.tasks import PublishedVersion, Version, VersionList
+
+VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]
+
+router = APIRouter(tags=["versions"])
+
+
+@router.post(
+    "/v1/tasks/{task}/versions",
+    name="publish",
+    response_model=PublishedVersion,
+    status_code=201,
+    responses=published_already() | errors(409, 413, 415),
+    openapi_extra=UPLOAD_REQUEST,
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def publish_version(task: str, upload: UploadDep, services: ServicesDep) -> Response:
+    """Publish a PEFT checkpoint as a new version; the task is made where it is missing."""
+    check_task_name(task)
+    check_not_reserved(task, services.base_names)
+    published = await write(services, _publish, services.base, task, upload)
+    number = published.version.version
+    return json_response(
+        published_body(published),
+        status=201 if published.created else 200,
+        headers={"Location": f"/v1/tasks/{task}/versions/{number}"},
+    )
+
+
+@router.get(
+    "/v1/tasks/{task}/versions",
+    name="list",
+    response_model=VersionList,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def list_versions(
+    task: str,
+    services: ServicesDep,
+    limit: PageSize = DEFAULT_PAGE_SIZE,
+    before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Begin below this number.")] = None,
+) -> Response:
+    """The live versions of a task, newest first."""
+    size = page_size(limit, services.settings.limits)
+    found = await read(services, Store.list_versions, services.base.fingerprint, task, before=before, limit=size + 1)
+    page, has_more = cut(found, size)
+    body = VersionList(object="list", data=[version_body(version) for version in page], has_more=has_more)
+    return json_response(body)
+
+
+@router.get(
+    "/v1/tasks/{task}/versions/{version}",
+    name="get",
+    response_model=Version,
+    responses=errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def get_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """One live version."""
+    return json_response(
+        version_body(await read(services, Store.get_version, services.base.fingerprint, task, version))
+    )
+
+
+@router.delete(
+    "/v1/tasks/{task}/versions/{version}",
+    name="retire",
+    response_model=Version,
+    responses=errors(404, 409),
+    dependencies=[requires(Scope.TASKS_WRITE)],
+)
+async def retire_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """Retire a version that no alias names. Running requests of it finish; its number is never used again."""
+    retired = await write(services, Store.retire_version, services.base.fingerprint, task, version, actor=ACTOR)
+    return json_response(version_body(retired))
+
+
+@router.get(
+    "/v1/tasks/{task}/versions/{version}/adapter_config.json",
+    name="download_config",
+    response_class=Response,
+    responses=binary_file("application/json") | errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def download_config(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """The version's `adapter_config.json`, for PEFT to load."""
+    content = await read(services, Store.load_content, services.base.fingerprint, task, version)
+    return Response(write_config(content), media_type="application/json")
+
+
+@router.get(
+    "/v1/tasks/{task}/versions/{version}/adapter_model.safetensors",
+    name="download_tensors",
+    response_class=Response,
+    responses=binary_file("application/octet-stream") | errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def download_tensors(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """The version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
+    content = await read(services, Store.load_content, services.base.fingerprint, task, version)
+    tensors = await asyncio.to_thread(write_tensors, content.checkpoint)
+    return Response(tensors, media_type="application/octet-stream")
+
+
+def _publish(store: Store, base: BaseModel, task: str, upload: CheckpointUpload) -> Published:
+    """Check an upload and publish it, off the event loop."""
+    manifest = parse_manifest(upload.manifest)
+    checkpoint = read_checkpoint(
+        upload.config,
+        upload.tensors,
+        base,
+        task_index=manifest.task_index,
+        allow_base_mismatch=upload.allow_base_mismatch,
+    )
+    return store.publish(base, task, checkpoint, manifest, promote=upload.promote, actor=ACTOR)

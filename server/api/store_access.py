@@ -1,0 +1,36 @@
+"""Reading and writing the store from a route: in a thread, and known to this server's own catalog at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Concatenate, ParamSpec, TypeVar
+
+from prompts_store.errors import StoreUnavailable
+from prompts_store.store import Store
+from server.api.services import Services
+
+ACTOR = "http"
+"""Who changed something, in the store's records: keys have no names yet."""
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+
+async def read(
+    services: Services, operation: Callable[Concatenate[Store, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+) -> _Result:
+    """The result of an operation of the store, run in a thread. Raises what the operation does."""
+    return await asyncio.to_thread(operation, services.store, *args, **kwargs)
+
+
+async def write(
+    services: Services, operation: Callable[Concatenate[Store, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+) -> _Result:
+    """As `read`; once it returns, this server answers by what was written."""
+    result = await read(services, operation, *args, **kwargs)
+    # What is written stays written even if the store goes away now; the follower takes it over later.
+    with suppress(StoreUnavailable):
+        await services.catalog.refresh()
+    return result

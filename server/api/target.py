@@ -1,0 +1,61 @@
+"""What `model` means: the base model, or one version of a task. Resolved once a request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prompts_store.errors import InvalidName
+from prompts_store.names import TaskReference
+from prompts_store.records import Manifest, VersionRecord
+from server.api.errors import ModelNotFound
+from server.api.services import Services
+from server.model.prefix import Prefix
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What answers a request. For the base model `record` and `prefix` are None."""
+
+    record: VersionRecord | None = None
+    prefix: Prefix | None = None
+
+    @property
+    def task(self) -> str:
+        """The task's name; empty for the base model."""
+        return "" if self.record is None else self.record.task
+
+    @property
+    def manifest(self) -> Manifest:
+        """The version's template, labels and defaults; the base model has none."""
+        return Manifest() if self.record is None else self.record.manifest
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        """Length of the soft prompt in tokens."""
+        return 0 if self.prefix is None else self.prefix.num_virtual_tokens
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Response headers that name what answered."""
+        if self.record is None:
+            return {}
+        return {
+            "x-softprompt-task": self.record.task,
+            "x-softprompt-version": str(self.record.version),
+            "x-softprompt-digest": self.record.digest,
+        }
+
+
+async def resolve_target(services: Services, model: str) -> Target:
+    """Look up what `model` names now.
+
+    Raises `ModelNotFound`, prompts_store's `NotFound`, and `StoreUnavailable` for what only the store knows.
+    """
+    if model in services.base_names:
+        return Target()
+    try:
+        reference = TaskReference.parse(model)
+    except InvalidName as error:
+        raise ModelNotFound("the model is neither the base model nor a task reference", param="model") from error
+    served = await services.catalog.resolve(reference)
+    return Target(served.record, served.prefix)

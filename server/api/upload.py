@@ -1,0 +1,134 @@
+"""A published checkpoint as it arrives: two plain files and a manifest. No archives, no pickles, no URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.datastructures import FormData, UploadFile
+
+from prompts_store.strict_json import JsonRefused, parse_object
+from server.api.body_limit import allow_body
+from server.api.errors import InvalidRequest, UnsupportedMediaType, UploadTooLarge
+from server.api.limits import ApiLimits
+from server.api.services import ServicesDep
+
+_FILES = ("adapter_config", "adapter_model")
+_FIELDS = ("manifest", "promote")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+_SCHEMA: Mapping[str, Any] = {
+    "title": "CheckpointUpload",
+    "type": "object",
+    "required": list(_FILES),
+    "properties": {
+        "adapter_config": {
+            "type": "string",
+            "format": "binary",
+            "description": "PEFT's `adapter_config.json`.",
+        },
+        "adapter_model": {
+            "type": "string",
+            "format": "binary",
+            "description": "PEFT's `adapter_model.safetensors`.",
+        },
+        "manifest": {
+            "type": "string",
+            "description": "A JSON object with any of `template` (holding one literal `{input}`), `labels`, `stop`, "
+            "`add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, `task_index` "
+            "(multitask checkpoints only) and `allow_base_mismatch`.",
+        },
+        "promote": {
+            "type": "boolean",
+            "default": False,
+            "description": "Point `production` at this version; a task's first version becomes it in any case.",
+        },
+    },
+}
+UPLOAD_REQUEST: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SCHEMA}}}
+}
+"""The body in the OpenAPI document. FastAPI does not read it, so that nothing is read before the key is checked."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CheckpointUpload:
+    """What was sent, read but not yet checked."""
+
+    config: bytes
+    tensors: bytes
+    manifest: Mapping[str, Any]
+    allow_base_mismatch: bool
+    promote: bool
+
+
+async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload:
+    """Read the multipart body.
+
+    Raises `UnsupportedMediaType`, `UploadTooLarge` or `InvalidRequest`, and starlette's `HTTPException` for a body that
+    is too large as a whole or no proper multipart.
+    """
+    limits = services.settings.limits
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "multipart/form-data":
+        raise UnsupportedMediaType("the body must be multipart/form-data")
+    allow_body(request, limits.max_upload_bytes)
+    async with request.form(
+        max_files=len(_FILES), max_fields=len(_FIELDS), max_part_size=limits.max_manifest_bytes
+    ) as form:
+        _check_names(form)
+        manifest = _manifest(_field(form, "manifest", "{}"), limits)
+        return CheckpointUpload(
+            config=await _file(form, "adapter_config", limits.max_config_bytes),
+            tensors=await _file(form, "adapter_model", limits.max_tensor_bytes),
+            allow_base_mismatch=_allow_base_mismatch(manifest),
+            manifest={name: value for name, value in manifest.items() if name != "allow_base_mismatch"},
+            promote=_flag(_field(form, "promote", "false")),
+        )
+
+
+UploadDep = Annotated[CheckpointUpload, Depends(_read_upload)]
+
+
+def _check_names(form: FormData) -> None:
+    names = [name for name, _ in form.multi_items()]
+    if len(names) != len(set(names)) or not set(names) <= {*_FILES, *_FIELDS}:
+        raise InvalidRequest(f"the parts of the body are {', '.join((*_FILES, *_FIELDS))}, each at most once")
+
+
+async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
+    part = form.get(name)
+    if not isinstance(part, UploadFile):
+        raise InvalidRequest("this file is missing, or was sent without a file name", param=name)
+    if part.size is None or part.size > max_bytes:
+        raise UploadTooLarge(f"this file has more than {max_bytes} bytes", param=name)
+    return await part.read()
+
+
+def _field(form: FormData, name: str, default: str) -> str:
+    part = form.get(name, default)
+    if not isinstance(part, str):
+        raise InvalidRequest("this part must be a field, not a file", param=name)
+    return part
+
+
+def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
+    try:
+        return parse_object(text.encode(), max_bytes=limits.max_manifest_bytes)
+    except JsonRefused as error:
+        raise InvalidRequest(f"the manifest {error}", param="manifest") from error
+
+
+def _allow_base_mismatch(manifest: Mapping[str, Any]) -> bool:
+    allowed = manifest.get("allow_base_mismatch", False)
+    if not isinstance(allowed, bool):
+        raise InvalidRequest("this is neither true nor false", param="manifest.allow_base_mismatch")
+    return allowed
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise InvalidRequest("promote is true or false", param="promote")
+    return _FLAGS[text.lower()]

@@ -1,0 +1,136 @@
+"""`/v1/tasks` and what is below it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from server.api.wire.bodies import RequestBody, ResponseBody
+
+
+class CreateTask(RequestBody):
+    """A task without versions."""
+
+    name: str
+    """1 to 64 characters of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter or digit."""
+    description: str = ""
+
+
+class Task(ResponseBody):
+    """A task."""
+
+    object: Literal["task"]
+    name: str
+    description: str
+    created_at: datetime
+    latest_version: int | None
+    """The highest number of a live version."""
+    production_version: int | None
+    """The version that the bare task name means."""
+
+
+class TaskList(ResponseBody):
+    """A page of tasks, by name."""
+
+    object: Literal["list"]
+    data: list[Task]
+    has_more: bool
+    """Whether tasks follow: ask for those `after` the last name."""
+
+
+class VersionManifest(ResponseBody):
+    """What a version carries beside its tensors."""
+
+    template: str | None
+    """Holds one literal `{input}`; null: the input is the prompt."""
+    labels: list[str]
+    stop: list[str]
+    add_special_tokens: bool | None
+    """null: as the tokenizer does by default."""
+    defaults: dict[str, Any]
+    """Generation parameters for requests that leave them out."""
+    task_index: int | None
+    metrics: dict[str, Any]
+    note: str
+
+
+class Version(ResponseBody):
+    """One immutable version of a task."""
+
+    object: Literal["task.version"]
+    task: str
+    version: int
+    digest: str
+    """Content digest: sha256 of everything that changes an answer."""
+    prefix_digest: str
+    """sha256 of what the model sees of the soft prompt."""
+    peft_type: str
+    num_virtual_tokens: int
+    base_model_name: str
+    """What the checkpoint called its base model."""
+    base_fingerprint: str
+    manifest: VersionManifest
+    created_at: datetime
+    created_by: str
+    retired_at: datetime | None
+
+
+class PublishedVersion(Version):
+    """The answer to a publish."""
+
+    created: bool
+    """False where the same content already was a live version."""
+    promoted: bool
+    """Whether `production` points here now."""
+
+
+class VersionList(ResponseBody):
+    """A page of versions, newest first."""
+
+    object: Literal["list"]
+    data: list[Version]
+    has_more: bool
+    """Whether older ones follow: ask for those `before` the last number."""
+
+
+class MoveAlias(RequestBody):
+    """Where an alias is to point."""
+
+    version: int = Field(ge=1, le=2**31 - 1)
+
+
+class Alias(ResponseBody):
+    """A movable name for one version. The `ETag` header changes with every move."""
+
+    object: Literal["task.alias"]
+    task: str
+    alias: str
+    version: int
+    updated_at: datetime
+    updated_by: str
+
+
+class AliasList(ResponseBody):
+    """All aliases of a task, by name."""
+
+    object: Literal["list"]
+    data: list[Alias]
+
+
+class AliasMove(ResponseBody):
+    """One move of an alias. A missing version means that the alias did not exist."""
+
+    object: Literal["task.alias.move"]
+    from_version: int | None
+    to_version: int | None
+    moved_at: datetime
+    moved_by: str
+
+
+class AliasHistory(ResponseBody):
+    """The latest moves of an alias, newest first."""
+
+    object: Literal["list"]
+    data: list[AliasMove]

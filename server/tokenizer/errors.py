@@ -1,0 +1,25 @@
+"""What the text layer refuses. The messages are written for the caller.
+
+TextError
+├── TokenizerUnsupported    the base model's tokenizer cannot be served
+├── UnknownToken            a token id outside the vocabulary
+└── ChatRefused             these messages cannot become a prompt
+"""
+
+from __future__ import annotations
+
+
+class TextError(Exception):
+    """Base of all errors of the text layer."""
+
+
+class TokenizerUnsupported(TextError):
+    """The base model has no fast tokenizer."""
+
+
+class UnknownToken(TextError):
+    """A token id is outside the vocabulary."""
+
+
+class ChatRefused(TextError):
+    """The chat template, or its absence, does not allow these messages."""

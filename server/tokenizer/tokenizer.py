@@ -1,0 +1,107 @@
+"""The base model's tokenizer, reduced to what the server asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
+from server.tokenizer.token_bytes import TokenBytes
+
+_MAX_INLINE_CHARACTERS = 2_048
+"""Longer texts are tokenized in a thread: they would hold up the event loop for more than about a millisecond."""
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Works on the Rust tokenizer underneath: transformers' own call sets truncation and padding on it, which is not safe
+    under concurrency, while encoding and decoding with both switched off once are.
+    """
+
+    def __init__(self, pretrained: PreTrainedTokenizerBase) -> None:
+        backend = getattr(pretrained, "backend_tokenizer", None)
+        if not isinstance(backend, tokenizers.Tokenizer):
+            raise TokenizerUnsupported("the base model has no fast tokenizer (tokenizer.json)")
+        backend.no_truncation()
+        backend.no_padding()
+        self._pretrained = pretrained
+        self._backend = backend
+        self._token_bytes = TokenBytes(backend)
+        self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self.special_token_ids: frozenset[int] = frozenset(
+            token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special
+        )
+
+    @classmethod
+    def load(cls, source: str | Path, *, revision: str | None = None) -> Tokenizer:
+        """Load from a local folder or a hub id; code that a repository brings along is never run.
+
+        Raises `TokenizerUnsupported` without a fast tokenizer, and transformers' `OSError` where nothing is found.
+        """
+        return cls(
+            AutoTokenizer.from_pretrained(
+                str(source), revision=revision or "main", trust_remote_code=False, use_fast=True
+            )
+        )
+
+    def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
+        """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them."""
+        return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens is not False).ids)
+
+    async def encode_async(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
+        """`encode`, off the event loop when the text is long."""
+        if len(text) <= _MAX_INLINE_CHARACTERS:
+            return self.encode(text, add_special_tokens=add_special_tokens)
+        return await asyncio.to_thread(self.encode, text, add_special_tokens=add_special_tokens)
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of token ids, exactly as the decoder makes it (nothing is cleaned up)."""
+        return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes that one token stands for."""
+        return self._token_bytes.of(token_id)
+
+    def token_text(self, token_id: int) -> str:
+        """One token as text; bytes that are no whole character become U+FFFD."""
+        return self.token_bytes(token_id).decode("utf-8", errors="replace")
+
+    def check_ids(self, token_ids: Sequence[int]) -> None:
+        """Raise `UnknownToken` when an id is outside the vocabulary."""
+        for token_id in token_ids:
+            if not 0 <= token_id < self.vocab_size:
+                raise UnknownToken(f"token id {token_id} is outside the vocabulary of {self.vocab_size} tokens")
+
+    def eos_token_ids(self, generation_config: Collection[int] = ()) -> frozenset[int]:
+        """The tokenizer's end token together with those of the model's generation configuration."""
+        own = self.eos_token_id
+        return frozenset(generation_config) | (frozenset() if own is None else {own})
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """The tokenizer's own end token, if it has one."""
+        token_id = self._pretrained.eos_token_id
+        return token_id if isinstance(token_id, int) else None
+
+    @property
+    def id_mapping(self) -> Mapping[str, int]:
+        """Every token and its id, added tokens included: what a fingerprint of the tokenizer is taken of."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer brings a chat template."""
+        return self._pretrained.chat_template is not None
+
+    def render_chat_template(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The messages as the tokenizer's own template writes them, ready for the model's turn."""
+        rendered = self._pretrained.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+        )
+        assert isinstance(rendered, str)
+        return rendered
