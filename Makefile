@@ -41,7 +41,7 @@ check: install ## ruff, mypy strict, import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: install ## sort imports, format, fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -24,7 +24,7 @@ def read_checkpoint(folder: Path) -> CheckpointFiles:
 def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
     """Read a manifest's JSON object: of `file`, else of the folder; empty where the folder has none.
 
-    Besides what a version's manifest holds, it may have `description` (a text) and `allow_base_mismatch` (true or false).
+    Besides what a version's manifest holds, it may have `description` (text) and `allow_base_mismatch` (a boolean).
     Raises FilesProblem.
     """
     if file is None and not (folder / MANIFEST).exists():
