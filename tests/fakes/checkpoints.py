@@ -1,0 +1,39 @@
+"""PEFT checkpoints small enough to make in a test."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from safetensors.numpy import save
+
+from prompts_store.records import BaseModel
+
+BASE_NAME = "tiny/base-model"
+BASE = BaseModel(
+    fingerprint="f" * 64,
+    names=(BASE_NAME, "tiny-base"),
+    hidden_size=8,
+    num_layers=2,
+    num_kv_heads=2,
+    head_dim=4,
+    max_context=256,
+    serving_dtype="float32",
+)
+
+
+def prompt_tuning_files(*, num_virtual_tokens: int = 4, seed: int = 0, **changes) -> dict[str, bytes]:
+    """The two files of a PROMPT_TUNING checkpoint, by part name; `changes` are keys of its configuration."""
+    config = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": BASE_NAME,
+        "num_virtual_tokens": num_virtual_tokens,
+        "token_dim": BASE.hidden_size,
+        "num_layers": BASE.num_layers,
+        "num_attention_heads": BASE.num_kv_heads,
+        "num_transformer_submodules": 1,
+        "inference_mode": True,
+    } | changes
+    matrix = np.random.default_rng(seed).standard_normal((num_virtual_tokens, BASE.hidden_size), dtype=np.float32)
+    return {"adapter_config": json.dumps(config).encode(), "adapter_model": save({"prompt_embeddings": matrix})}

@@ -1,0 +1,145 @@
+"""An engine that says what a script tells it to: the API's tests need no model."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+
+from server.engine.client import EngineStats
+from server.engine.errors import ContextExceeded, EngineError, PromptEmpty
+from server.engine.request import (
+    ChoiceFinished,
+    EngineEvent,
+    FinishReason,
+    GenerateRequest,
+    PromptProcessed,
+    Request,
+    RequestFailed,
+    RequestFinished,
+    Scored,
+    ScoreRequest,
+    TokenEvent,
+    TokenLogprob,
+)
+
+Script = Callable[[GenerateRequest, int], Sequence[int]]
+Score = Callable[[ScoreRequest, tuple[int, ...]], float]
+
+
+@dataclass
+class ScriptedEngine:
+    """Implements `EngineClient`. What a test wants otherwise, it sets.
+
+    `script` gives the tokens of a choice, `score` the log-probability of a continuation. `refuse` is raised at the
+    door; `fail_after` tokens a request fails with `cause`; while `gate` is cleared, no token comes.
+    """
+
+    script: Script
+    eos_token_ids: frozenset[int]
+    score: Score = lambda request, continuation: -float(len(continuation))
+    max_context: int = 256
+    refuse: EngineError | None = None
+    fail_after: int | None = None
+    cause: BaseException = field(default_factory=lambda: RuntimeError("a secret of the engine"))
+    is_alive: bool = True
+    num_cached_tokens: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    requests: list[Request] = field(default_factory=list)
+    aborted: list[tuple[str, int | None]] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)
+
+    def __post_init__(self):
+        self.gate.set()
+
+    @property
+    def stats(self) -> EngineStats:
+        return EngineStats(0, len(self.running), 0, 0, 0, 0, 0, 0, 0)
+
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        self.aborted.append((request_id, choice))
+        if choice is None:
+            self.running.discard(request_id)
+
+    def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
+        self._check(request)
+        self.requests.append(request)
+        self.running.add(request.request_id)
+        return self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
+
+    def _check(self, request: Request) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        if not request.prompt_token_ids:
+            raise PromptEmpty("the prompt is empty")
+        virtual = request.prefix.num_virtual_tokens if request.prefix else 0
+        wanted = request.sampling.max_tokens if isinstance(request, GenerateRequest) else 1
+        total = virtual + len(request.prompt_token_ids) + wanted
+        if total > self.max_context:
+            raise ContextExceeded(f"{total} positions are needed, and the context has {self.max_context}")
+
+    async def _score(self, request: ScoreRequest) -> AsyncIterator[EngineEvent]:
+        await self.gate.wait()
+        if self.fail_after is not None:
+            yield RequestFailed(self.cause)
+            return
+        scores = tuple(self.score(request, continuation) for continuation in request.continuations)
+        self.running.discard(request.request_id)
+        yield Scored(scores, self.num_cached_tokens)
+
+    async def _generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+        try:
+            yield PromptProcessed(self.num_cached_tokens, self._prompt_logprobs(request))
+            for event in self._events(request):
+                await self.gate.wait()
+                await asyncio.sleep(0)
+                if isinstance(event, RequestFailed):
+                    yield event
+                    return
+                if (request.request_id, event.choice) not in self.aborted:
+                    yield event
+            yield RequestFinished()
+        finally:
+            self.running.discard(request.request_id)
+
+    def _events(self, request: GenerateRequest):
+        """Choices take turns, as in a batch."""
+        if request.sampling.max_tokens == 0:
+            for choice in range(request.num_choices):
+                yield ChoiceFinished(choice, FinishReason.LENGTH)
+            return
+        scripts = [list(self._until_end(request, choice)) for choice in range(request.num_choices)]
+        for position in range(max(map(len, scripts))):
+            if position == self.fail_after:
+                yield RequestFailed(self.cause)
+                return
+            for script in scripts:
+                if position < len(script):
+                    yield script[position]
+
+    def _until_end(self, request: GenerateRequest, choice: int):
+        sampling = request.sampling
+        ends = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else self.eos_token_ids)
+        tokens = list(self.script(request, choice))
+        for number, token_id in enumerate(tokens, start=1):
+            reason = None
+            if token_id in ends and number > sampling.min_tokens:
+                reason = FinishReason.STOP
+            elif number == sampling.max_tokens or number == len(tokens):
+                reason = FinishReason.LENGTH
+            yield TokenEvent(choice, token_id, self._logprob(token_id, sampling.num_logprobs), reason)
+            if reason is not None:
+                return
+
+    def _prompt_logprobs(self, request: GenerateRequest) -> tuple[TokenLogprob | None, ...]:
+        wanted = request.sampling.prompt_logprobs
+        if wanted is None:
+            return ()
+        return (None, *(self._logprob(token_id, wanted) for token_id in request.prompt_token_ids[1:]))
+
+    @staticmethod
+    def _logprob(token_id: int, num_top: int | None) -> TokenLogprob | None:
+        if num_top is None:
+            return None
+        top = tuple((token_id + rank, -0.5 - rank) for rank in range(num_top))
+        return TokenLogprob(token_id, -0.5, top)

@@ -1,0 +1,79 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from server.tokenizer.detokenizer import Detokenizer
+from tests.fakes.tokenizers import byte_level, sentencepiece
+
+TOKENIZERS = {"byte_level": byte_level(), "sentencepiece": sentencepiece()}
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\ufffd"), max_size=60)
+
+
+def pieces(tokenizer, token_ids, context=()):
+    detokenizer = Detokenizer(tokenizer, context)
+    return [*(detokenizer.feed(token_id) for token_id in token_ids), detokenizer.flush()]
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=150, deadline=None)
+@given(text=texts)
+def test_pieces_of_a_text_join_to_its_decoding(name, text):
+    """Whatever the text, cutting it into tokens and joining the pieces loses and adds nothing."""
+    tokenizer = TOKENIZERS[name]
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    assert "".join(pieces(tokenizer, token_ids)) == tokenizer.decode(token_ids)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.integers(0, byte_level().vocab_size - 1), max_size=60))
+def test_any_byte_level_tokens_join_to_their_decoding(token_ids):
+    """A model may generate bytes that are no text: the pieces still join to what decoding them at once gives."""
+    tokenizer = byte_level()
+    assert "".join(pieces(tokenizer, token_ids)) == tokenizer.decode(token_ids)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=150, deadline=None)
+@given(text=texts)
+def test_no_piece_holds_half_a_character(name, text):
+    """A character that spans several tokens comes out whole, with the last of them."""
+    tokenizer = TOKENIZERS[name]
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    assert not any("\ufffd" in piece for piece in pieces(tokenizer, token_ids))
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=100, deadline=None)
+@given(prompt=texts, text=texts)
+def test_a_context_goes_before_the_text(name, prompt, text):
+    """Behind a prompt, the pieces are what decoding prompt and answer together adds to the prompt."""
+    tokenizer = TOKENIZERS[name]
+    context = tokenizer.encode(prompt, add_special_tokens=False)
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    whole = tokenizer.decode([*context, *token_ids])
+    assert tokenizer.decode(context) + "".join(pieces(tokenizer, token_ids, context)) == whole
+
+
+def test_the_space_before_the_first_word_is_kept_behind_a_prompt():
+    """A sentencepiece decoder drops the space before the very first word; the answer's first word is not that."""
+    tokenizer = sentencepiece()
+    context, answer = tokenizer.encode("the"), tokenizer.encode("the", add_special_tokens=False)
+    assert "".join(pieces(tokenizer, answer, context)) == " the"
+    assert "".join(pieces(tokenizer, answer)) == "the"
+
+
+def test_special_tokens_have_no_text():
+    """A special token in the middle of an answer neither shows nor swallows the space after it."""
+    tokenizer = sentencepiece()
+    token_ids = [*tokenizer.encode("a the", add_special_tokens=False)]
+    token_ids.insert(1, tokenizer.eos_token_id)
+    assert "".join(pieces(tokenizer, token_ids)) == "a the"
+
+
+def test_endless_garbage_stays_cheap():
+    """Bytes that never become a character are passed on in bounded pieces."""
+    tokenizer = byte_level()
+    detokenizer = Detokenizer(tokenizer)
+    garbage = next(i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i) == b"\x80")
+    told = [detokenizer.feed(garbage) for _ in range(1_000)]
+    assert sum(map(len, told)) >= 900

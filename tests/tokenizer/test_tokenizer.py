@@ -1,0 +1,88 @@
+import concurrent.futures
+
+import pytest
+
+from server.tokenizer.chat import ChatMessage, render_chat
+from server.tokenizer.errors import ChatRefused, UnknownToken
+from server.tokenizer.template import fill_template
+from tests.fakes.tokenizers import END, byte_level, sentencepiece
+
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'developer' %}{{ raise_exception('no') }}{% endif %}"
+    "[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
+)
+
+
+@pytest.mark.parametrize("make", [byte_level, sentencepiece])
+def test_token_bytes_join_to_the_text(make):
+    """The bytes of single tokens, joined, are the text (behind sentencepiece's own leading space)."""
+    tokenizer = make()
+    text = "the Größe 你好 😀"
+    token_ids = tokenizer.encode(text, add_special_tokens=False)
+    assert b"".join(map(tokenizer.token_bytes, token_ids)).decode().removeprefix(" ") == text
+
+
+def test_special_tokens_are_added_by_default_only_where_the_tokenizer_does():
+    """None means the tokenizer's own default: a begin token for one family, none for the other."""
+    assert sentencepiece().encode("a")[0] == 1
+    assert sentencepiece().encode("a", add_special_tokens=False)[0] != 1
+    assert byte_level().encode("a") == byte_level().encode("a", add_special_tokens=False)
+
+
+def test_the_end_token_reads_as_its_name():
+    """Special tokens have a text of their own for log-probabilities, and none in an answer."""
+    tokenizer = byte_level()
+    assert tokenizer.token_text(tokenizer.eos_token_id) == END
+    assert tokenizer.decode([tokenizer.eos_token_id]) == ""
+    assert tokenizer.eos_token_ids({7}) == {tokenizer.eos_token_id, 7}
+    assert tokenizer.id_mapping[END] == tokenizer.eos_token_id
+    assert len(tokenizer.id_mapping) == tokenizer.vocab_size
+
+
+@pytest.mark.parametrize("token_id", [-1, 10**12, byte_level().vocab_size])
+def test_ids_outside_the_vocabulary_are_refused(token_id):
+    """Checked before any of them reaches the Rust tokenizer."""
+    with pytest.raises(UnknownToken):
+        byte_level().check_ids([0, token_id])
+
+
+def test_threads_do_not_disturb_each_other():
+    """Encoding and decoding change nothing in the tokenizer they share."""
+    tokenizer = byte_level()
+    texts = [f"text {number} " * 50 for number in range(32)]
+    expected = [tokenizer.encode(text) for text in texts]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(tokenizer.encode, texts)) == expected
+        assert list(pool.map(tokenizer.decode, expected)) == texts
+
+
+async def test_long_texts_are_encoded_alike():
+    """Off the event loop or on it, the ids are the same."""
+    text = "the quick brown fox " * 500
+    assert await byte_level().encode_async(text) == byte_level().encode(text)
+
+
+def test_a_template_replaces_nothing_but_its_placeholder():
+    """Braces of template and text are text; the input is never interpreted again."""
+    assert fill_template(" {input} ->", "a {input} {0} %s") == " a {input} {0} %s ->"
+    assert fill_template("{x} {{ {input} }}", "y") == "{x} {{ y }}"
+    assert fill_template(None, "{input}") == "{input}"
+
+
+def test_a_chat_template_renders_the_messages():
+    """The tokenizer's own template writes the conversation, up to the model's turn."""
+    messages = [ChatMessage("system", "be brief"), ChatMessage("user", "{{ 7*7 }}")]
+    assert render_chat(byte_level(TEMPLATE), messages) == "[system] be brief\n[user] {{ 7*7 }}\n[assistant]"
+
+
+def test_a_chat_template_that_refuses_is_answered_with_ours():
+    """What the template says is not quoted."""
+    with pytest.raises(ChatRefused, match="does not accept"):
+        render_chat(byte_level(TEMPLATE), [ChatMessage("developer", "x")])
+
+
+def test_without_a_chat_template_the_last_user_message_is_the_input():
+    """Earlier user messages are passed over; any other role is refused."""
+    assert render_chat(byte_level(), [ChatMessage("user", "a"), ChatMessage("user", "b")]) == "b"
+    with pytest.raises(ChatRefused, match="no chat template"):
+        render_chat(byte_level(), [ChatMessage("system", "a"), ChatMessage("user", "b")])
