@@ -1,0 +1,185 @@
+"""The engine's thread, and its face towards the event loop: messages both ways, no locks.
+
+Requests and aborts go through an inbox that the thread empties between steps. Events come back in one call to the
+event loop a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from server.engine.client import EngineStats
+from server.engine.engine import Engine
+from server.engine.errors import EngineOverloaded, EngineStopped
+from server.engine.options import EngineOptions, check_request
+from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+
+logger = logging.getLogger(__name__)
+
+_TERMINAL = (RequestFinished, Scored, RequestFailed)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Submit:
+    request: Request
+    sink: Callable[[EngineEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Abort:
+    request_id: str
+    choice: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+class AsyncEngine:
+    """An engine on a thread of its own; implements `EngineClient`. All methods belong to one event loop.
+
+    A step that takes longer than `wedged_after_s` seconds counts as wedged.
+    """
+
+    def __init__(self, engine: Engine, options: EngineOptions, wedged_after_s: float = 300.0) -> None:
+        self._engine = engine
+        self._options = options
+        self._wedged_after_s = wedged_after_s
+        self._inbox: queue.SimpleQueue[_Submit | _Abort | _Stop] = queue.SimpleQueue()
+        self._outbox: list[tuple[asyncio.Queue[EngineEvent], EngineEvent]] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._open: dict[str, asyncio.Queue[EngineEvent]] = {}
+        self._is_accepting = False
+        self._stats = engine.stats
+        self._busy_since: float | None = None
+
+    def start(self) -> None:
+        """Start the thread; to be called on the event loop that will use the engine."""
+        self._loop = asyncio.get_running_loop()
+        self._is_accepting = True
+        self._thread.start()
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Accept nothing more, let accepted requests finish for `grace_s` seconds, abort the rest, end the thread."""
+        self._is_accepting = False
+        deadline = time.monotonic() + grace_s
+        while self._open and self._thread.is_alive() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+        for request_id in list(self._open):
+            self.abort(request_id)
+        self._inbox.put(_Stop())
+        await asyncio.to_thread(self._thread.join)
+        self._fail_open()
+
+    def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
+        """See `EngineClient`. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped` at once."""
+        if not self._is_accepting or not self._thread.is_alive():
+            raise EngineStopped("the engine is not running")
+        check_request(request, self._options)
+        if len(self._open) >= self._options.max_open_requests:
+            raise EngineOverloaded("the queue is full")
+        if request.request_id in self._open:
+            raise ValueError(f"request id {request.request_id!r} is in use")
+        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self._open[request.request_id] = events
+        self._inbox.put(_Submit(request, lambda event: self._outbox.append((events, event))))
+        return self._events(request.request_id, events)
+
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        """See `EngineClient`."""
+        self._inbox.put(_Abort(request_id, choice))
+
+    @property
+    def max_context(self) -> int:
+        """See `EngineClient`."""
+        return self._options.max_context
+
+    @property
+    def stats(self) -> EngineStats:
+        """See `EngineClient`."""
+        return self._stats
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs and its present step is not overdue."""
+        busy_since = self._busy_since
+        overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
+        return self._thread.is_alive() and not overdue
+
+    async def _events(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> AsyncIterator[EngineEvent]:
+        is_over = False
+        try:
+            while not is_over:
+                event = await events.get()
+                is_over = isinstance(event, _TERMINAL)
+                yield event
+        finally:
+            self._open.pop(request_id, None)
+            if not is_over:
+                self.abort(request_id)
+
+    # --- the engine thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._take_messages():
+                self._busy_since = time.monotonic()
+                self._engine.step()
+                self._busy_since = None
+                self._stats = self._engine.stats
+                self._deliver()
+        except BaseException:  # the process edge of this thread: say so, then let nobody wait
+            logger.critical("the engine thread has died", exc_info=True)
+            raise
+        finally:
+            self._deliver()
+            self._call_soon(self._fail_open)
+
+    def _take_messages(self) -> bool:
+        """Empty the inbox, waiting for a message while there is nothing to compute; False once told to stop."""
+        while True:
+            try:
+                message = self._inbox.get(block=not self._engine.has_work)
+            except queue.Empty:
+                return True
+            if isinstance(message, _Stop):
+                return False
+            if isinstance(message, _Submit):
+                self._engine.add(message.request, message.sink)
+            else:
+                self._engine.abort(message.request_id, message.choice)
+            if not self._engine.has_work:
+                self._stats = self._engine.stats
+                self._deliver()
+
+    def _deliver(self) -> None:
+        if self._outbox:
+            batch, self._outbox = self._outbox, []
+            self._call_soon(_put_all, batch)
+
+    def _call_soon(self, function: Callable[..., None], *arguments: object) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: nobody is left to tell
+            logger.debug("the event loop closed before the engine")
+
+    def _fail_open(self) -> None:
+        """The thread has ended: whoever still waits learns it."""
+        self._is_accepting = False
+        for events in self._open.values():
+            events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
+        self._open.clear()
+
+
+def _put_all(batch: list[tuple[asyncio.Queue[EngineEvent], EngineEvent]]) -> None:
+    for events, event in batch:
+        events.put_nowait(event)

@@ -1,0 +1,51 @@
+"""Which task is served next: virtual token counters, one a task.
+
+Each task's counter grows by the tokens it was served; the lowest goes first (VTC: Sheng et al., "Fairness in Serving
+Large Language Models", OSDI 2024). A task that returns from idle starts at the lowest counter of those that are
+busy: idling earns no credit.
+"""
+
+from __future__ import annotations
+
+
+class TokenCounters:
+    """Counters of the busy tasks. Only the engine thread calls this."""
+
+    def __init__(self) -> None:
+        self._served: dict[str, int] = {}
+        self._num_open: dict[str, int] = {}
+
+    @property
+    def num_busy(self) -> int:
+        """Tasks with at least one open sequence."""
+        return len(self._num_open)
+
+    def served(self, task: str) -> int:
+        """The task's counter, in tokens."""
+        return self._served[task]
+
+    def open(self, task: str) -> None:
+        """A sequence of the task arrives."""
+        if task not in self._num_open:
+            lowest = min((self._served[busy] for busy in self._num_open), default=0)
+            self._served[task] = max(self._served.get(task, 0), lowest)
+        self._num_open[task] = self._num_open.get(task, 0) + 1
+
+    def close(self, task: str) -> None:
+        """A sequence of the task has ended."""
+        self._num_open[task] -= 1
+        if self._num_open[task] == 0:
+            del self._num_open[task]
+            self._forget_idle()
+
+    def charge(self, task: str, num_tokens: int) -> None:
+        """The task is served tokens."""
+        self._served[task] += num_tokens
+
+    def _forget_idle(self) -> None:
+        """Drop counters that say nothing more: of an idle task at or below every busy one, and all when nothing is busy."""
+        if not self._num_open:
+            self._served.clear()
+        elif len(self._served) > 2 * len(self._num_open) + 64:
+            lowest = min(self._served[busy] for busy in self._num_open)
+            self._served = {t: n for t, n in self._served.items() if n > lowest or t in self._num_open}

@@ -1,0 +1,83 @@
+"""The engine's fixed numbers, and the check of a request against them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, TokenOutOfRange
+from server.engine.request import GenerateRequest, Request
+from server.model.prefix import Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Sizes and limits.
+
+    `num_blocks` counts the padding block 0. `max_batch_tokens` bounds the tokens of a step, `max_num_seqs` the sequences
+    that run at once, `max_open_requests` the requests accepted and not yet answered, `max_prefix_blocks` the blocks of
+    all resident prefixes. `max_context` counts positions: virtual tokens, prompt and output. `fair_quantum` is how many
+    tokens a task may be served ahead of one that waits for room before it is held back.
+    """
+
+    num_blocks: int
+    block_size: int
+    max_prefix_blocks: int
+    max_num_seqs: int
+    max_batch_tokens: int
+    max_open_requests: int
+    max_context: int
+    vocab_size: int
+    eos_token_ids: frozenset[int]
+    fair_quantum: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.max_batch_tokens < self.max_num_seqs:
+            raise ValueError("max_batch_tokens must be at least max_num_seqs: each running sequence decodes one token")
+        if not 0 < self.max_prefix_blocks < self.num_blocks - 1:
+            raise ValueError("max_prefix_blocks must leave at least one block for text")
+
+
+def check_request(request: Request, options: EngineOptions) -> None:
+    """Raise `RequestRefused` for what could never be served; an accepted request never fails for memory."""
+    prompt = request.prompt_token_ids
+    if not prompt:
+        raise PromptEmpty("the prompt is empty: at least one token is needed")
+    _check_tokens(request, options.vocab_size)
+    num_virtual = 0 if request.prefix is None else request.prefix.num_virtual_tokens
+    if request.prefix is not None:
+        _check_prefix(request.prefix, options)
+    num_new = _most_new_tokens(request)
+    total = num_virtual + len(prompt) + num_new
+    numbers = f"{num_virtual} virtual tokens + {len(prompt)} prompt tokens + {num_new} new tokens = {total}"
+    if total > options.max_context:
+        raise ContextExceeded(f"the context holds {options.max_context} tokens: {numbers}")
+    # The part-filled last virtual block exists twice: in the prefix and as the sequence's own copy.
+    num_blocks = -(-total // options.block_size) + (num_virtual % options.block_size > 0)
+    if num_blocks > options.num_blocks - 1:
+        held = (options.num_blocks - 1) * options.block_size
+        raise ContextExceeded(f"this server's KV cache holds {held} tokens: {numbers}")
+
+
+def _most_new_tokens(request: Request) -> int:
+    if isinstance(request, GenerateRequest):
+        return request.sampling.max_tokens
+    return max(len(continuation) for continuation in request.continuations)
+
+
+def _check_tokens(request: Request, vocab_size: int) -> None:
+    if isinstance(request, GenerateRequest):
+        given = [*request.prompt_token_ids, *(token for token, _ in request.sampling.logit_bias)]
+        given.extend(request.sampling.stop_token_ids)
+    else:
+        given = [*request.prompt_token_ids, *(token for tokens in request.continuations for token in tokens)]
+    if min(given) < 0 or max(given) >= vocab_size:
+        raise TokenOutOfRange(f"token ids must be from 0 to {vocab_size - 1}")
+
+
+def _check_prefix(prefix: Prefix, options: EngineOptions) -> None:
+    needed = -(-prefix.num_virtual_tokens // options.block_size)
+    if needed > options.max_prefix_blocks:
+        held = options.max_prefix_blocks * options.block_size
+        raise PrefixTooLarge(
+            f"the soft prompt has {prefix.num_virtual_tokens} virtual tokens; this server keeps room for {held}"
+        )

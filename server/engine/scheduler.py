@@ -1,0 +1,346 @@
+"""Who runs next, and with which blocks.
+
+A step first continues every decode, then spends what is left of its token budget on prompts: chunks of running
+sequences and newly admitted ones, always of the task that was served least. Within a task first come, first served.
+Out of blocks, the youngest sequence of the task that holds most is preempted and later recomputed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from server.engine.block_manager import BlockManager, chain_key
+from server.engine.fairness import TokenCounters
+from server.engine.options import EngineOptions
+from server.engine.sequence import Sequence
+from server.model.kv_cache import BlockCopy
+from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
+
+
+_MIN_TURN_TOKENS = 16  # output tokens before a sequence may lose its place to let another task have a turn
+
+
+@dataclass(slots=True)
+class StepPlan:
+    """One step: prefixes to load, then blocks to copy, then how many tokens of each sequence to compute."""
+
+    chunks: dict[Sequence, int] = field(default_factory=dict)
+    copies: dict[Sequence, BlockCopy] = field(default_factory=dict)
+    loads: tuple[ResidentPrefix, ...] = ()
+
+    @property
+    def num_tokens(self) -> int:
+        return sum(self.chunks.values())
+
+
+class Scheduler:
+    """The queues, and the hold of each sequence on blocks and prefixes. Only the engine thread calls this."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self.blocks = BlockManager(options.num_blocks, options.block_size)
+        self.residency = PrefixResidency(self.blocks, options.block_size, options.max_prefix_blocks)
+        self._counters = TokenCounters()
+        self._waiting: dict[str, deque[Sequence]] = {}
+        self._running: dict[Sequence, None] = {}
+        self.num_preemptions = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences in the queues."""
+        return sum(len(queue) for queue in self._waiting.values())
+
+    @property
+    def num_running(self) -> int:
+        """Sequences that hold blocks."""
+        return len(self._running)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._running or self._waiting)
+
+    def add(self, sequence: Sequence, *, first: bool = False) -> None:
+        """Queue a new sequence, at the end or, for a fork of a running one, at the front."""
+        self._counters.open(sequence.task)
+        self._enqueue(sequence, first=first)
+
+    def remove(self, sequence: Sequence) -> None:
+        """A sequence has ended, wherever it was: its blocks and its lease come back."""
+        if sequence in self._running:
+            self._stop(sequence)
+        else:
+            queue = self._waiting[sequence.task]
+            queue.remove(sequence)
+            if not queue:
+                del self._waiting[sequence.task]
+        self._counters.close(sequence.task)
+
+    def fork(self, parent: Sequence, child: Sequence) -> BlockCopy | None:
+        """Start `child`, whose tokens begin with what `parent` has computed, on the parent's blocks.
+
+        Full blocks are shared; a part-filled last one must be copied before the next step, as the answer says. Without
+        room the child is queued instead and computed like any other.
+        """
+        num_full, num_slots = divmod(parent.num_virtual + parent.num_computed, self._options.block_size)
+        has_room = len(self._running) < self._options.max_num_seqs and (not num_slots or self.blocks.num_free)
+        if not has_room:
+            self.add(child, first=True)
+            return None
+        self._counters.open(child.task)
+        child.num_computed, child.num_shared_blocks = parent.num_computed, parent.num_shared_blocks
+        child.block_table = parent.block_table[:num_full]
+        child.block_keys = list(parent.block_keys)
+        for block in child.own_blocks:
+            self.blocks.share(block)
+        if parent.prefix is not None:
+            child.lease = self.residency.acquire(parent.prefix)
+        self._running[child] = None
+        if not num_slots:
+            return None
+        child.block_table.append(self.blocks.allocate())
+        return BlockCopy(parent.block_table[num_full], child.block_table[num_full], num_slots)
+
+    def schedule(self) -> StepPlan:
+        """Plan the next step; every planned sequence has the blocks it needs."""
+        plan = StepPlan()
+        self._plan_decodes(plan)
+        self._plan_prompts(plan)
+        plan.loads = self.residency.take_pending()
+        return plan
+
+    def commit(self, sequence: Sequence, num_tokens: int) -> None:
+        """A step has computed tokens of a sequence: its full blocks can be found by others from now on."""
+        index = self._own_block_index(sequence, sequence.num_computed)
+        sequence.num_computed += num_tokens
+        own = sequence.own_blocks
+        while (end := self._own_block_end(sequence, index)) <= sequence.num_computed:
+            if index + 1 == len(sequence.block_keys):
+                sequence.block_keys.append(self._own_block_key(sequence, index, end))
+            self.blocks.register(own[index], sequence.block_keys[index + 1])
+            index += 1
+
+    # --- a step's plan ------------------------------------------------------------------------------------------------
+
+    def _plan_decodes(self, plan: StepPlan) -> None:
+        for sequence in list(self._running):
+            if sequence in self._running and sequence.num_remaining == 1 and self._grow(sequence, plan):
+                self._plan_chunk(plan, sequence, 1)
+
+    def _plan_prompts(self, plan: StepPlan) -> None:
+        budget = self._options.max_batch_tokens - plan.num_tokens
+        unfinished: dict[str, deque[Sequence]] = {}
+        for sequence in self._running:
+            if sequence not in plan.chunks and sequence.num_remaining > 1:
+                unfinished.setdefault(sequence.task, deque()).append(sequence)
+        order = [self._turn(task, unfinished) for task in {*unfinished, *self._waiting}]
+        heapq.heapify(order)
+        bar: float = float("inf")
+        while budget > 0 and order:
+            served, _, task = heapq.heappop(order)
+            sequence = self._next_unfinished(unfinished.get(task), plan)
+            if sequence is None and task in self._waiting and served <= bar:
+                sequence = self._admit(self._waiting[task][0], plan)
+                if sequence is None:  # it waits for room: nobody may be admitted far ahead of it
+                    bar = served + self._options.fair_quantum
+            if sequence is None:
+                continue
+            num_tokens = min(sequence.num_remaining, budget)
+            self._plan_chunk(plan, sequence, num_tokens)
+            budget -= num_tokens
+            if unfinished.get(task) or task in self._waiting:
+                heapq.heappush(order, self._turn(task, unfinished))
+
+    def _turn(self, task: str, unfinished: dict[str, deque[Sequence]]) -> tuple[int, int, str]:
+        """The order of tasks: least served first, then whose first sequence came first."""
+        head = (unfinished.get(task) or self._waiting[task])[0]
+        return self._counters.served(task), head.group.arrival, task
+
+    def _next_unfinished(self, queue: deque[Sequence] | None, plan: StepPlan) -> Sequence | None:
+        """The task's next running prompt that still runs: room made for others may have preempted it."""
+        while queue:
+            sequence = queue.popleft()
+            if sequence in self._running and sequence not in plan.chunks and self._grow(sequence, plan):
+                return sequence
+        return None
+
+    def _plan_chunk(self, plan: StepPlan, sequence: Sequence, num_tokens: int) -> None:
+        plan.chunks[sequence] = num_tokens
+        self._counters.charge(sequence.task, num_tokens)
+
+    # --- admission ----------------------------------------------------------------------------------------------------
+
+    def _admit(self, sequence: Sequence, plan: StepPlan) -> Sequence | None:
+        """Move a waiting sequence to the running ones with blocks for all its tokens; None where there is no room."""
+        task = sequence.task
+        if len(self._running) >= self._options.max_num_seqs and not self._preempt_for_slot(task, plan):
+            return None
+        if sequence.prefix is not None and not self._take_lease(sequence, plan):
+            return None
+        if not self._take_blocks(sequence, plan):
+            self._release(sequence)
+            return None
+        queue = self._waiting[task]
+        queue.remove(sequence)  # the head, unless a preempted sequence of this very task was put before it
+        if not queue:
+            del self._waiting[task]
+        self._running[sequence] = None
+        sequence.num_turn_start = len(sequence.tokens)
+        if sequence.group.num_cached_tokens is None:
+            sequence.group.num_cached_tokens = sequence.num_computed
+        return sequence
+
+    def _take_lease(self, sequence: Sequence, plan: StepPlan) -> bool:
+        prefix = sequence.prefix
+        assert prefix is not None
+        while (lease := self.residency.acquire(prefix)) is None:
+            needed = self.residency.blocks_needed(prefix)
+            if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
+                if not self._preempt_for_blocks(sequence.task, needed, plan):
+                    return False
+            elif not self._preempt_for_lease(sequence.task, plan):
+                return False
+        sequence.lease = lease
+        num_shared = sequence.num_virtual // self._options.block_size
+        sequence.block_table = list(lease.blocks[:num_shared])
+        sequence.num_shared_blocks = num_shared
+        return True
+
+    def _take_blocks(self, sequence: Sequence, plan: StepPlan) -> bool:
+        """Fill the block table from the prefix cache as far as it reaches, then with fresh blocks."""
+        self._share_cached(sequence)
+        positions = sequence.num_virtual + sequence.num_target
+        needed = -(-positions // self._options.block_size) - len(sequence.block_table)
+        reserve = min(len(self._running), self.blocks.num_blocks // 16)
+        while self.blocks.num_free < needed + reserve:
+            if self.residency.evict_idle():
+                continue
+            if not self._preempt_for_blocks(sequence.task, needed, plan):
+                return False
+        is_cold = not sequence.own_blocks
+        sequence.block_table.extend(self.blocks.allocate() for _ in range(needed))
+        num_slots = sequence.num_virtual % self._options.block_size
+        if is_cold and num_slots:
+            assert sequence.lease is not None
+            source, target = sequence.lease.blocks[-1], sequence.own_blocks[0]
+            plan.copies[sequence] = BlockCopy(source, target, num_slots)
+        return True
+
+    def _share_cached(self, sequence: Sequence) -> None:
+        """Take over cached blocks, short of the first token whose logits are wanted."""
+        limit = sequence.num_target - 1
+        if sequence.next_score is not None:
+            limit = min(limit, sequence.next_score - 1)
+        index = 0
+        while (end := self._own_block_end(sequence, index)) <= limit:
+            if index + 1 == len(sequence.block_keys):
+                sequence.block_keys.append(self._own_block_key(sequence, index, end))
+            block = self.blocks.find(sequence.block_keys[index + 1])
+            if block is None:
+                return
+            self.blocks.share(block)
+            sequence.block_table.append(block)
+            sequence.num_computed = end
+            index += 1
+
+    def _own_block_index(self, sequence: Sequence, num_tokens: int) -> int:
+        """Which of its own blocks holds the text token after the first `num_tokens`."""
+        size = self._options.block_size
+        return (sequence.num_virtual + num_tokens) // size - sequence.num_virtual // size
+
+    def _own_block_end(self, sequence: Sequence, index: int) -> int:
+        """Text tokens up to the end of the sequence's `index`-th own block."""
+        size = self._options.block_size
+        return (sequence.num_virtual // size + index + 1) * size - sequence.num_virtual
+
+    def _own_block_key(self, sequence: Sequence, index: int, end: int) -> bytes:
+        start = max(0, end - self._options.block_size)
+        return chain_key(sequence.block_keys[index], sequence.tokens[start:end])
+
+    # --- room ---------------------------------------------------------------------------------------------------------
+
+    def _grow(self, sequence: Sequence, plan: StepPlan) -> bool:
+        """Give a decoding sequence its next slot; False if it was itself the one to be preempted."""
+        positions = sequence.num_virtual + sequence.num_target
+        while len(sequence.block_table) * self._options.block_size < positions:
+            if self.blocks.num_free or self.residency.evict_idle():
+                sequence.block_table.append(self.blocks.allocate())
+                continue
+            held = self._blocks_held()
+            victim = self._youngest(max(held, key=lambda task: held[task]))
+            self._preempt(victim, plan)
+            if victim is sequence:
+                return False
+        return True
+
+    def _preempt_for_slot(self, task: str, plan: StepPlan) -> bool:
+        """Free a place for a task below its share of places, from the task that has most, if that is over its share."""
+        held = Counter(sequence.task for sequence in self._running)
+        share = max(1.0, self._options.max_num_seqs / self._counters.num_busy)
+        return self._preempt_largest(held, held[task] + 1, share, plan)
+
+    def _preempt_for_blocks(self, task: str, needed: int, plan: StepPlan) -> bool:
+        """Free blocks for a task below its share of blocks, from the task that has most, if that is over its share."""
+        held = self._blocks_held()
+        return self._preempt_largest(held, held[task] + needed, self.blocks.num_blocks / self._counters.num_busy, plan)
+
+    def _preempt_largest(self, held: Counter[str], wanted: int, share: float, plan: StepPlan) -> bool:
+        largest = max(held, key=lambda task: held[task], default=None)
+        if largest is None or wanted > share or held[largest] <= share:
+            return False
+        self._preempt(self._youngest(largest), plan)
+        return True
+
+    def _preempt_for_lease(self, task: str, plan: StepPlan) -> bool:
+        """Free the leases of a task far ahead of one that waits for room among the prefixes.
+
+        Only once each of its sequences has had a turn: tasks that took leases from each other before a prompt is
+        computed would recompute for ever.
+        """
+        bar = self._counters.served(task) + self._options.fair_quantum
+        holders = [sequence for sequence in self._running if sequence.lease is not None]
+        in_turn = {sequence.task for sequence in holders if sequence.num_turn_tokens < _MIN_TURN_TOKENS}
+        ahead = max({sequence.task for sequence in holders} - in_turn, key=self._counters.served, default=None)
+        if ahead is None or self._counters.served(ahead) <= bar:
+            return False
+        while any(sequence.task == ahead for sequence in self._running):
+            self._preempt(self._youngest(ahead), plan)
+        return True
+
+    def _blocks_held(self) -> Counter[str]:
+        held: Counter[str] = Counter()
+        for sequence in self._running:
+            held[sequence.task] += len(sequence.block_table) - sequence.num_shared_blocks
+        return held
+
+    def _youngest(self, task: str) -> Sequence:
+        candidates = (sequence for sequence in self._running if sequence.task == task)
+        return max(candidates, key=lambda sequence: (sequence.group.arrival, sequence.choice))
+
+    def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
+        """Take everything from a running sequence; it will be recomputed, from cached blocks where they survive."""
+        plan.chunks.pop(sequence, None)
+        plan.copies.pop(sequence, None)
+        self._stop(sequence)
+        self._enqueue(sequence, first=True)
+        self.num_preemptions += 1
+
+    def _enqueue(self, sequence: Sequence, *, first: bool) -> None:
+        queue = self._waiting.setdefault(sequence.task, deque())
+        if first:
+            queue.appendleft(sequence)
+        else:
+            queue.append(sequence)
+
+    def _stop(self, sequence: Sequence) -> None:
+        del self._running[sequence]
+        self._release(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        self.blocks.free_all(sequence.own_blocks)
+        if sequence.lease is not None:
+            self.residency.release(sequence.lease)
+        sequence.lease = None
+        sequence.block_table, sequence.num_shared_blocks, sequence.num_computed = [], 0, 0

@@ -1,0 +1,168 @@
+"""Who the base model is: a fingerprint of what changes its answers, and the numbers a checkpoint must fit.
+
+The fingerprint covers the stored weights (tensor by tensor, so that sharding does not matter), the configuration that
+changes outputs, and the tokenizer's id mapping; not the path, the serving dtype or the chat template. Hashing weights
+reads every byte once; the result is remembered under the files' identity (path, size, modification time, inode).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import cached_file
+
+from server.model.errors import BaseModelUnavailable
+
+_DOMAIN = b"softprompt base model 1\n"
+# Keys of config.json that no logit depends on.
+_NEUTRAL_KEYS = frozenset(
+    {
+        "_name_or_path",
+        "architectures",
+        "auto_map",
+        "bos_token_id",
+        "dtype",
+        "eos_token_id",
+        "id2label",
+        "label2id",
+        "output_attentions",
+        "output_hidden_states",
+        "pad_token_id",
+        "return_dict",
+        "task_specific_params",
+        "torch_dtype",
+        "transformers_version",
+        "use_cache",
+    }
+)
+_READ_BYTES = 8 << 20
+
+Progress = Callable[[int], None]
+
+
+def fingerprint(
+    source: str, revision: str | None, id_mapping: Mapping[str, int], cache_dir: Path, progress: Progress | None = None
+) -> str:
+    """The base model's fingerprint, 64 hexadecimal digits.
+
+    `id_mapping` is the tokenizer's token -> id table. `progress` is told of bytes hashed. Raises `BaseModelUnavailable`
+    where the files cannot be found or read.
+    """
+    digest = hashlib.sha256(_DOMAIN)
+    try:
+        files = _weight_files(source, revision)
+        digest.update(_cached_weights_digest(files, cache_dir, progress or (lambda _: None)).encode())
+        config = json.loads(_resolve(source, revision, "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BaseModelUnavailable(f"the files of {source!r} cannot be read") from error
+    digest.update(_canonical(_without_neutral(config)))
+    digest.update(_canonical(sorted(id_mapping.items(), key=lambda item: (item[1], item[0]))))
+    return digest.hexdigest()
+
+
+def _without_neutral(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_neutral(item) for key, item in value.items() if key not in _NEUTRAL_KEYS}
+    return value
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+
+
+def _resolve(source: str, revision: str | None, name: str) -> Path:
+    """The local path of one file, from a folder or the hub's cache (fetched where it is missing)."""
+    path = cached_file(source, name, revision=revision)
+    if path is None:
+        raise FileNotFoundError(name)
+    return Path(path)
+
+
+def _weight_files(source: str, revision: str | None) -> list[Path]:
+    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
+        try:
+            shards = json.loads(_resolve(source, revision, index).read_text(encoding="utf-8"))["weight_map"]
+        except OSError:
+            continue
+        return [_resolve(source, revision, name) for name in sorted(set(shards.values()))]
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        try:
+            return [_resolve(source, revision, name)]
+        except OSError:
+            continue
+    raise FileNotFoundError("no weights")
+
+
+def _cached_weights_digest(files: list[Path], cache_dir: Path, progress: Progress) -> str:
+    identity = json.dumps([_file_identity(file) for file in files])
+    key = hashlib.sha256(identity.encode()).hexdigest()
+    entry = cache_dir / "weights" / key
+    try:
+        remembered = entry.read_text(encoding="ascii")
+        if len(remembered) == 64:
+            return remembered
+    except OSError:
+        pass
+    computed = _weights_digest(files, progress)
+    _remember(entry, computed)
+    return computed
+
+
+def _file_identity(file: Path) -> list[Any]:
+    stat = file.stat()
+    return [str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _remember(entry: Path, text: str) -> None:
+    """Write whole or not at all; a cache that cannot be written costs time only."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=entry.parent)
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+        os.replace(temporary, entry)
+    except OSError:
+        return
+
+
+def _weights_digest(files: list[Path], progress: Progress) -> str:
+    tensors: dict[str, str] = {}
+    for file in files:
+        if file.suffix == ".safetensors":
+            tensors.update(_tensor_digests(file, progress))
+        else:
+            tensors[file.name] = _digest_range(file, 0, file.stat().st_size, progress)
+    return hashlib.sha256(_canonical(sorted(tensors.items()))).hexdigest()
+
+
+def _tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]:
+    """Name, dtype and shape with the bytes' digest of each tensor (safetensors format: 8-byte header length, JSON, data)."""
+    with file.open("rb") as stream:
+        header_size = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(header_size))
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        data = _digest_range(file, 8 + header_size + begin, end - begin, progress)
+        yield name, f"{entry['dtype']} {entry['shape']} {data}"
+
+
+def _digest_range(file: Path, offset: int, length: int, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        while length:
+            part = stream.read(min(length, _READ_BYTES))
+            if not part:
+                raise ValueError("the file is shorter than its header says")
+            digest.update(part)
+            progress(len(part))
+            length -= len(part)
+    return digest.hexdigest()
