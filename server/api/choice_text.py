@@ -34,7 +34,7 @@ class TextDelta:
 class ChoiceText:
     """Collects one choice's tokens. The end token, and from a stop string on all, is withheld from the text.
 
-    Stop strings count once `min_tokens` tokens are there. A token is told together with the first of its characters.
+    Stop strings are looked for behind the first `min_tokens` tokens. A token is told together with the first of its characters.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ChoiceText:
 
     def _take(self, decoded: str) -> str:
         self._num_decoded += len(decoded)
-        return decoded if self._num_tokens < self._min_tokens else self._matcher.feed(decoded)
+        return decoded if self._num_tokens <= self._min_tokens else self._matcher.feed(decoded)
 
     def _finish(self, text: str, token_ids: tuple[int, ...], reason: FinishReason | None) -> TextDelta:
         self.is_finished = True

@@ -7,13 +7,13 @@ import math
 import uuid
 from collections.abc import Sequence
 
+from server.api.engine_failure import failure_of
 from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
-from server.engine.errors import EngineError, StepFailed
 from server.engine.request import RequestFailed, Scored, ScoreRequest
 
 
@@ -64,13 +64,15 @@ async def _score(
     engine: EngineClient, target: Target, prompt: tuple[int, ...], continuations: tuple[tuple[int, ...], ...]
 ) -> Scored:
     request = ScoreRequest(f"score-{uuid.uuid4().hex}", target.task, prompt, continuations, target.prefix)
+    scored: Scored | None = None
     async for event in engine.stream(request):
         match event:
             case Scored():
-                return event
-            case RequestFailed(cause=cause):
-                raise cause if isinstance(cause, EngineError) else StepFailed("a request failed") from cause
-    raise StepFailed("a score request ended without scores")
+                scored = event
+            case RequestFailed():
+                raise failure_of(event)
+    assert scored is not None, "a score request ends with its scores or its failure"
+    return scored
 
 
 def classification(index: int, labels: Sequence[str], logprobs: Sequence[float]) -> Classification:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from server.api.choice_text import ChoiceText, TextDelta, TextToken
+from server.api.engine_failure import failure_of
 from server.engine.client import EngineClient
-from server.engine.errors import EngineError, EngineStopped, StepFailed
+from server.engine.errors import EngineError, EngineStopped
 from server.engine.request import (
     ChoiceFinished,
     EngineEvent,
@@ -16,7 +17,6 @@ from server.engine.request import (
     GenerateRequest,
     PromptProcessed,
     RequestFailed,
-    RequestFinished,
     TokenEvent,
 )
 from server.tokenizer.detokenizer import Detokenizer
@@ -107,6 +107,7 @@ class Generation:
     async def _text_events(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> AsyncIterator[TextEvent]:
         request = self._requests[prompt]
         choices = [self._choice_text(prompt, number) for number in range(request.num_choices)]
+        failure: EngineError | None = None
         async for event in stream:
             match event:
                 case PromptProcessed():
@@ -117,12 +118,13 @@ class Generation:
                         self._engine.abort(request.request_id, event.choice)
                 case ChoiceFinished() if not (choice := choices[event.choice]).is_finished:
                     if event.finish_reason is FinishReason.ABORTED:
-                        raise EngineStopped("the engine ended a request on its own")
-                    yield choice.finish(event.finish_reason)
-                case RequestFailed(cause=cause):
-                    raise cause if isinstance(cause, EngineError) else StepFailed("a request failed") from cause
-                case RequestFinished():
-                    return
+                        failure = EngineStopped("the engine ended a request on its own")
+                    else:
+                        yield choice.finish(event.finish_reason)
+                case RequestFailed():
+                    failure = failure_of(event)
+        if failure is not None:
+            raise failure
 
     def _choice_text(self, prompt: int, number: int) -> ChoiceText:
         request = self._requests[prompt]

@@ -34,7 +34,7 @@ class GenerationParameters(RequestBody):
     max_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
     """Most tokens to generate. Default: 16 for completions; for chat, what the context has room for."""
     min_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """No end token, stop token or stop string ends the answer before so many tokens. Default 0."""
+    """No end or stop token ends the answer within so many tokens, nor a stop string that begins there. Default 0."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """0 always takes the most likely token. Default 1."""
     top_p: float | None = Field(default=None, gt=0, le=1)

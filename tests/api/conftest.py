@@ -1,0 +1,105 @@
+"""The real application around a scripted engine, a small tokenizer and a temporary store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from prompts_store.store import Store
+from server.api.limits import ApiSettings
+from server.api.services import Services
+from server.app import create_app
+from server.soft_prompts.catalog import TaskCatalog
+from tests.fakes.checkpoints import BASE, prompt_tuning_files
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tokenizers import byte_level
+
+SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(f"sqlite:///{tmp_path}/prompts.db") as store:
+        yield store
+
+
+@pytest.fixture
+def engine():
+    """Answers " positive" and ends."""
+    tokenizer = byte_level()
+    answer = (*tokenizer.encode(" positive"), tokenizer.eos_token_id)
+    return ScriptedEngine(script=lambda request, choice: answer, eos_token_ids=tokenizer.eos_token_ids())
+
+
+@pytest.fixture
+def services(store, engine):
+    tokenizer = byte_level()
+    return Services(
+        engine=engine,
+        tokenizer=tokenizer,
+        catalog=TaskCatalog(store, BASE, poll_interval_s=0.02),
+        store=store,
+        base=BASE,
+        base_id="tiny-base",
+        eos_token_ids=tokenizer.eos_token_ids(),
+        settings=ApiSettings(),
+        started_at=1_700_000_000,
+    )
+
+
+@asynccontextmanager
+async def client_of(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application that has started."""
+    app = create_app(services)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        yield http
+
+
+@pytest.fixture
+async def client(services):
+    async with client_of(services) as http:
+        yield http
+
+
+@pytest.fixture
+async def limited(services):
+    """Makes clients of applications with other limits."""
+
+    def make(**limits):
+        settings = replace(services.settings, limits=replace(services.settings.limits, **limits))
+        return client_of(replace(services, settings=settings))
+
+    return make
+
+
+async def publish(client, task="sentiment", *, manifest=None, promote=False, seed=0, **files):
+    """Publish a small checkpoint; the response."""
+    files = prompt_tuning_files(seed=seed) | files
+    return await client.post(
+        f"/v1/tasks/{task}/versions",
+        files={name: (name, data) for name, data in files.items()},
+        data={"manifest": json.dumps(SENTIMENT if manifest is None else manifest), "promote": str(promote).lower()},
+    )
+
+
+def events_of(text: str) -> list:
+    """The data of an event stream's events; JSON where it is."""
+    assert text.endswith("\n\n")
+    lines = [event.removeprefix("data: ") for event in text.removesuffix("\n\n").split("\n\n")]
+    return [line if line == "[DONE]" else json.loads(line) for line in lines]
+
+
+def error_of(response) -> dict:
+    """The error of an error body, which has this shape and no other."""
+    body = response.json()
+    assert response.headers["content-type"] == "application/json"
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "code", "param"}
+    assert response.headers["x-request-id"]
+    return body["error"]
