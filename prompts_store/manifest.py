@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -21,17 +22,20 @@ MAX_METRICS_BYTES = 16 * 1024
 MAX_NOTE_LENGTH = 4096
 
 _FIELDS = frozenset(Manifest.__dataclass_fields__)
+_STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
 _NOT_CONTENT = ("metrics", "note")
 
 
-def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-    """Check a manifest as a caller wrote it. Lengths are in characters.
+def parse_manifest(data: object) -> Manifest:
+    """Check a manifest, a JSON object, as a caller wrote it. Lengths are in characters.
 
     Raises InvalidManifest whose `param` is `manifest.` and the field; unknown fields are refused.
     """
-    for key in data:
-        if key not in _FIELDS:
-            raise InvalidManifest("The manifest has a field that is not known.", param="manifest")
+    if not isinstance(data, Mapping):
+        raise InvalidManifest("The manifest is not a JSON object.", param="manifest")
+    if not data.keys() <= _FIELDS:
+        known = ", ".join(Manifest.__dataclass_fields__)
+        raise InvalidManifest(f"The manifest has an unknown field; known are {known}.", param="manifest")
     return Manifest(
         template=_template(data.get("template")),
         labels=_labels(data.get("labels")),
@@ -64,7 +68,7 @@ def check_text(value: str, name: str, max_length: int) -> None:
     """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
     if len(value) > max_length:
         raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if not _STORABLE.fullmatch(value):
         raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
 
 

@@ -27,9 +27,10 @@ def migrate(database: Database) -> None:
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
     with database.read() as connection:
-        if _supported_heads(connection, scripts) == set(scripts.get_heads()):
-            return
+        heads = _supported_heads(connection, scripts)
     database.use_write_ahead_log()
+    if heads == set(scripts.get_heads()):
+        return
     with _alembic_turn, database.write() as connection:
         _supported_heads(connection, scripts)
         config.attributes["connection"] = connection

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts_store.checkpoint_reader import read_checkpoint
@@ -92,6 +92,7 @@ def test_no_other_type_takes_a_task_index(peft_type: PeftType) -> None:
         read(config_bytes(peft_type), tensor_bytes(peft_type), index=0)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_random_bytes_are_refused(config: bytes, tensors: bytes) -> None:
     with pytest.raises(InvalidCheckpoint):
@@ -100,6 +101,7 @@ def test_random_bytes_are_refused(config: bytes, tensors: bytes) -> None:
         read(config_bytes(), tensors)
 
 
+@settings(deadline=None)
 @given(PEFT_TYPES, st.data())
 def test_a_mutated_file_is_read_or_refused(peft_type: PeftType, data: st.DataObject) -> None:
     """Overwritten, cut and inserted bytes, in the configuration or the tensors, raise nothing but InvalidCheckpoint."""
@@ -112,6 +114,7 @@ def test_a_mutated_file_is_read_or_refused(peft_type: PeftType, data: st.DataObj
         read(files[0], files[1], index=task_index(peft_type))
 
 
+@settings(deadline=None)
 @given(
     PEFT_TYPES,
     st.sampled_from(sorted(["peft_type", "num_virtual_tokens", "token_dim", "num_layers", "num_tasks", "task_type"])),
@@ -126,6 +129,7 @@ def test_a_configuration_of_odd_values_is_read_or_refused(peft_type: PeftType, k
         read(config_bytes(peft_type, **{key: value}), tensor_bytes(peft_type), index=task_index(peft_type))
 
 
+@settings(deadline=None)
 @given(PEFT_TYPES, PEFT_TYPES)
 def test_the_tensors_of_another_type_are_refused_where_they_differ(told: PeftType, given_type: PeftType) -> None:
     differs = {n: v.shape for n, v in arrays(told).items()} != {n: v.shape for n, v in arrays(given_type).items()}

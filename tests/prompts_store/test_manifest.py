@@ -123,9 +123,10 @@ def test_deep_metrics_are_refused() -> None:
         parse_manifest({"metrics": metrics})
 
 
-def test_an_unknown_field_is_refused() -> None:
+@pytest.mark.parametrize("data", [{"lables": ["a", "b"]}, {1: 2}, [], "template", None])
+def test_what_is_no_object_of_known_fields_is_refused(data: object) -> None:
     with pytest.raises(InvalidManifest) as refused:
-        parse_manifest({"lables": ["a", "b"]})
+        parse_manifest(data)
     assert refused.value.param == "manifest"
 
 

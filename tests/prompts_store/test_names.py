@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts_store.errors import InvalidName, NameReserved
@@ -57,6 +57,7 @@ def test_a_reference_outside_the_pattern_is_refused(text: str) -> None:
         TaskReference.parse(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     try:
@@ -66,6 +67,7 @@ def test_any_text_is_a_reference_or_refused(text: str) -> None:
     assert TaskReference.parse(str(reference)) == reference
 
 
+@settings(deadline=None)
 @given(NAMES, st.one_of(st.integers(1, 2**31 - 1).map(str), NAMES.filter(lambda name: not name.isdigit())))
 def test_every_name_and_selector_make_a_reference(task: str, selector: str) -> None:
     reference = TaskReference.parse(f"{task}@{selector}")

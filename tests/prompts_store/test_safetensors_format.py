@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from safetensors.torch import save
@@ -131,6 +131,7 @@ def test_the_size_limit_counts_float32_and_comes_first() -> None:
 
 
 @pytest.mark.parametrize("dtype", TORCH_DTYPES)
+@settings(deadline=None)
 @given(data=st.data())
 def test_every_finite_value_survives_to_the_byte(dtype: str, data: st.DataObject) -> None:
     """Bits of every dtype, subnormals and negative zero among them, come back as they were."""

@@ -18,6 +18,9 @@ from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
+F = BASE.fingerprint
+TASK_TYPE = "MULTITASK_PROMPT_TUNING"
+
 
 def execute(path: Path, *statements: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
@@ -34,12 +37,30 @@ def test_the_migrations_make_the_tables_that_the_queries_expect(tmp_path: Path) 
     database.close()
 
 
+def test_a_store_of_the_first_release_is_read(tmp_path: Path) -> None:
+    """Three versions, one retired, as revision 0001 kept them: whole, and verified against their digests."""
+    path = tmp_path / "store.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((Path(__file__).parent / "golden" / "store_0001.sql").read_text())
+    with Store.open(str(path)) as store:
+        contents = [store.load_content(F, "sentiment", number, include_retired=True) for number in (1, 2, 3)]
+        assert [content.record.peft_type for content in contents] == ["PROMPT_TUNING", TASK_TYPE, "CARTRIDGE"]
+        assert [content.record.digest[:8] for content in contents] == ["3e15fd8f", "c1d3410f", "5427cb47"]
+        assert contents[0].record.manifest.labels == ("good", "bad")
+        assert contents[0].record.retired_at is not None
+        assert store.get_task(F, "sentiment").production_version == 2
+        assert store.revision() == 7
+        assert store.publish(BASE, "sentiment", checkpoint(seed=5), Manifest()).version.version == 4
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     with Store.open(path) as store:
         published = store.publish(BASE, "t", checkpoint(), Manifest())
     with Store.open(f"sqlite:///{path}") as store:
-        assert store.get_version(BASE.fingerprint, "t", 1) == published.version
+        assert store.get_version(F, "t", 1) == published.version
         assert store.revision() == 3
 
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts_store.strict_json import MAX_DEPTH, JsonRefused, canonical, parse_object
@@ -57,16 +57,19 @@ def test_the_depth_cap_is_exact() -> None:
         parse_object(nested(MAX_DEPTH + 1), max_bytes=10_000)
 
 
+@settings(deadline=None)
 @given(OBJECTS)
 def test_canonical_text_is_read_back_equal(value: dict[str, Any]) -> None:
     assert parse_object(canonical(value).encode(), max_bytes=10**6) == value
 
 
+@settings(deadline=None)
 @given(OBJECTS)
 def test_canonical_text_does_not_depend_on_the_order_of_keys(value: dict[str, Any]) -> None:
     assert canonical(dict(reversed(value.items()))) == canonical(value)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
     try:
