@@ -34,7 +34,7 @@ class TextDelta:
 class ChoiceText:
     """Collects one choice's tokens. The end token, and from a stop string on all, is withheld from the text.
 
-    Stop strings are looked for behind the first `min_tokens` tokens. A token is told together with the first of its characters.
+    Stop strings are looked for behind the first `min_tokens` tokens. A token is told with the first of its characters.
     """
 
     def __init__(

@@ -55,9 +55,12 @@ async def score_prompts(
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-    async with asyncio.TaskGroup() as group:
-        scoring = [group.create_task(_score(engine, target, prompt, continuations)) for prompt in prompts]
-    return [task.result() for task in scoring]
+    scoring = [asyncio.create_task(_score(engine, target, prompt, continuations)) for prompt in prompts]
+    try:
+        return await asyncio.gather(*scoring)
+    finally:
+        for task in scoring:
+            task.cancel()
 
 
 async def _score(

@@ -250,7 +250,7 @@ async def test_when_one_prompt_fails_the_others_are_ended(client, engine):
     """Nothing goes on running for an answer that nobody gets."""
     engine.fail_after = 1
     await client.post("/v1/completions", json=BASE | {"prompt": ["a", "b", "c"]})
-    assert not engine.running
+    assert not engine.unfinished
 
 
 async def test_a_full_queue_is_429_with_retry_after(client, engine):
@@ -273,7 +273,7 @@ async def test_a_prompt_that_the_engine_refuses_ends_those_before_it(client, eng
     """All prompts of a request run, or none."""
     response = await client.post("/v1/completions", json=BASE | {"prompt": ["a", "b" * 600]})
     assert (response.status_code, error_of(response)["code"]) == (400, "context_exceeded")
-    assert not engine.running
+    assert not engine.unfinished
 
 
 async def test_a_moved_alias_does_not_alter_a_running_request(client, engine, services):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from server.engine.client import EngineStats
@@ -47,24 +48,28 @@ class ScriptedEngine:
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Request] = field(default_factory=list)
     aborted: list[tuple[str, int | None]] = field(default_factory=list)
-    running: set[str] = field(default_factory=set)
+    unfinished: set[str] = field(default_factory=set)
 
     def __post_init__(self):
         self.gate.set()
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
     @property
     def stats(self) -> EngineStats:
-        return EngineStats(0, len(self.running), 0, 0, 0, 0, 0, 0, 0)
+        return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         self.aborted.append((request_id, choice))
         if choice is None:
-            self.running.discard(request_id)
+            self.unfinished.discard(request_id)
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         self._check(request)
         self.requests.append(request)
-        self.running.add(request.request_id)
+        self.unfinished.add(request.request_id)
         return self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
 
     def _check(self, request: Request) -> None:
@@ -84,7 +89,7 @@ class ScriptedEngine:
             yield RequestFailed(self.cause)
             return
         scores = tuple(self.score(request, continuation) for continuation in request.continuations)
-        self.running.discard(request.request_id)
+        self.unfinished.discard(request.request_id)
         yield Scored(scores, self.num_cached_tokens)
 
     async def _generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
@@ -100,7 +105,7 @@ class ScriptedEngine:
                     yield event
             yield RequestFinished()
         finally:
-            self.running.discard(request.request_id)
+            self.unfinished.discard(request.request_id)
 
     def _events(self, request: GenerateRequest):
         """Choices take turns, as in a batch."""

@@ -1,0 +1,111 @@
+from dataclasses import replace
+
+import pytest
+
+from tests.api.conftest import client_of, error_of, events_of, publish
+from tests.fakes.tokenizers import byte_level
+
+TOKENIZER = byte_level()
+BASE = {"model": "tiny-base", "messages": [{"role": "user", "content": "What a film."}]}
+TEMPLATE = "<end>{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
+
+
+@pytest.fixture
+async def templated(services):
+    """A client of a server whose tokenizer has a chat template."""
+    async with client_of(replace(services, tokenizer=byte_level(TEMPLATE))) as http:
+        yield http
+
+
+async def test_without_a_chat_template_the_last_user_message_is_the_tasks_input(client, engine):
+    """It goes into the task's template like a prompt."""
+    await publish(client)
+    response = await client.post("/v1/chat/completions", json=BASE | {"model": "sentiment"})
+    assert response.json()["choices"] == [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": " positive"},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ]
+    assert response.headers["x-softprompt-version"] == "1"
+    assert TOKENIZER.decode(engine.requests[0].prompt_token_ids) == " What a film. ->"
+
+
+async def test_a_chat_template_renders_the_messages_for_the_tasks_template(templated, engine):
+    """First the conversation, then the template around it; pieces of text are joined."""
+    await publish(templated)
+    messages = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": [{"type": "text", "text": "What "}, {"type": "text", "text": "now?"}]},
+    ]
+    await templated.post("/v1/chat/completions", json={"model": "sentiment", "messages": messages})
+    (request,) = engine.requests
+    expected = " <end>[system] be brief\n[user] What now?\n[assistant] ->"
+    assert TOKENIZER.decode(request.prompt_token_ids, skip_special_tokens=False) == expected
+    assert TOKENIZER.eos_token_id in request.prompt_token_ids
+
+
+async def test_other_roles_need_a_chat_template(client):
+    """A server that would silently drop them is worse than one that refuses."""
+    body = BASE | {"messages": [{"role": "system", "content": "x"}, *BASE["messages"]]}
+    response = await client.post("/v1/chat/completions", json=body)
+    assert (response.status_code, error_of(response)["code"]) == (400, "chat_refused")
+
+
+async def test_the_answer_may_fill_the_context(client, engine):
+    """Without a limit of request or version, all room behind virtual tokens and prompt is allowed."""
+    await publish(client)
+    body = BASE | {"model": "sentiment"}
+    await client.post("/v1/chat/completions", json=body)
+    (request,) = engine.requests
+    assert request.sampling.max_tokens == engine.max_context - 4 - len(request.prompt_token_ids)
+    for name in ("max_tokens", "max_completion_tokens"):
+        await client.post("/v1/chat/completions", json=body | {name: 5})
+        assert engine.requests[-1].sampling.max_tokens == 5
+
+
+async def test_two_different_limits_contradict_each_other(client):
+    """One of the two names is enough."""
+    response = await client.post("/v1/chat/completions", json=BASE | {"max_tokens": 1, "max_completion_tokens": 2})
+    assert error_of(response)["param"] == "max_completion_tokens"
+
+
+async def test_a_conversation_without_room_is_refused_with_the_numbers(client):
+    """The engine's own words reach the caller."""
+    body = BASE | {"messages": [{"role": "user", "content": "long " * 300}]}
+    error = error_of(await client.post("/v1/chat/completions", json=body))
+    assert error["code"] == "context_exceeded"
+    assert "256" in error["message"]
+
+
+async def test_logprobs_have_bytes(client):
+    """Each token with its bytes and, where asked for, the likeliest in its place."""
+    body = BASE | {"logprobs": True, "top_logprobs": 2}
+    content = (await client.post("/v1/chat/completions", json=body)).json()["choices"][0]["logprobs"]["content"]
+    assert b"".join(bytes(token["bytes"]) for token in content) == b" positive"
+    assert all(len(token["top_logprobs"]) == 2 and token["logprob"] == -0.5 for token in content)
+
+
+@pytest.mark.parametrize("extra", [{}, {"n": 2}, {"logprobs": True}, {"return_token_ids": True}])
+async def test_a_stream_adds_up_to_the_body(client, extra):
+    """First the role, then the text, then why it ended, then the usage."""
+    body = BASE | extra
+    whole = (await client.post("/v1/chat/completions", json=body)).json()
+    stream = body | {"stream": True, "stream_options": {"include_usage": True}}
+    opening, *chunks, last, done = events_of((await client.post("/v1/chat/completions", json=stream)).text)
+    assert done == "[DONE]"
+    assert last["usage"] == whole["usage"]
+    assert [choice["delta"] for choice in opening["choices"]] == [{"role": "assistant", "content": ""}] * len(
+        whole["choices"]
+    )
+    assert opening.get("prompt_token_ids") == whole.get("prompt_token_ids")
+    for choice in whole["choices"]:
+        pieces = [piece for chunk in chunks for piece in chunk["choices"] if piece["index"] == choice["index"]]
+        assert "".join(piece["delta"].get("content", "") for piece in pieces) == choice["message"]["content"]
+        assert pieces[-1]["finish_reason"] == choice["finish_reason"]
+        if choice["logprobs"]:
+            content = [token for piece in pieces for token in piece["logprobs"]["content"]]
+            assert content == choice["logprobs"]["content"]
+        assert [x for piece in pieces for x in piece.get("token_ids", [])] == choice.get("token_ids", [])
