@@ -2,23 +2,171 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+import torch
 from fastapi import FastAPI
 
+from prompts_store.records import BaseModel
+from prompts_store.store import Store
 from server.api.application import build_api
+from server.api.limits import ApiSettings
 from server.api.services import Services
+from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
+from server.engine.async_engine import AsyncEngine
+from server.engine.engine import Engine
+from server.engine.options import EngineOptions
+from server.model.architecture import Architecture
+from server.model.base_model import (
+    BaseModelOptions,
+    LoadedModel,
+    choose_device,
+    choose_dtype,
+    dtype_name,
+    load_base_model,
+    load_config,
+    load_skeleton,
+)
+from server.model.identity import fingerprint
+from server.model.kv_cache import KVCache
+from server.model.memory import CacheSize, choose_num_blocks
+from server.model.runner import ModelRunner
+from server.model.self_proof import prove
+from server.settings import ServeSettings
+from server.soft_prompts.bundled import publish_folder
+from server.soft_prompts.catalog import TaskCatalog
+from server.tokenizer.tokenizer import Tokenizer
 
-__all__ = ["Services", "create_app"]
+__all__ = ["Services", "build_services", "create_app", "read_base_model"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application. While it runs, the catalog follows the store's changes."""
+    """The application. While it runs, the engine computes and the catalog follows the store's changes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.catalog.following():
+        async with services.engine.running(), services.catalog.following():
             yield
+        services.store.close()
 
     return build_api(services, lifespan)
+
+
+def build_services(settings: ServeSettings) -> Services:
+    """Load the model, prove it, size the KV cache, open the store; publish the demo's tasks where none are yet.
+
+    Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    origin = _origin(settings)
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    loaded = load_base_model(_model_options(settings, origin))
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
+    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+    store = Store.open(_prepared_store_url(settings))
+    if origin.is_demo and base.fingerprint not in store.bases():
+        publish_folder(store, base, TASKS_DIR, actor="demo")
+    key = settings.api_key
+    eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+    return Services(
+        engine=_build_engine(settings, loaded, eos_token_ids),
+        tokenizer=tokenizer,
+        catalog=TaskCatalog(store, base),
+        store=store,
+        base=base,
+        base_id=origin.base_id,
+        eos_token_ids=eos_token_ids,
+        settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
+    )
+
+
+def read_base_model(settings: ServeSettings) -> BaseModel:
+    """What checkpoints must fit, from the model's files alone: no weights are loaded. Raises `ModelError`."""
+    origin = _origin(settings)
+    options = _model_options(settings, origin)
+    dtype = choose_dtype(options.dtype, load_config(options), choose_device(options.device))
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    return _describe(settings, origin, tokenizer, load_skeleton(options), dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where the base model comes from. `base_id` is its public name, `names` those that checkpoints may give it."""
+
+    source: str
+    base_id: str
+    names: tuple[str, ...]
+    is_demo: bool
+
+
+def _origin(settings: ServeSettings) -> _Origin:
+    if settings.base_model is None:
+        return _Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names), is_demo=True)
+    path = Path(settings.base_model).expanduser()
+    if not path.is_dir():  # a hub id
+        return _Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
+    own = path.resolve().name
+    base_id = settings.base_names[0] if settings.base_names else own
+    return _Origin(str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False)
+
+
+def _model_options(settings: ServeSettings, origin: _Origin) -> BaseModelOptions:
+    return BaseModelOptions(
+        source=origin.source,
+        revision=settings.revision,
+        dtype=settings.dtype,
+        device=settings.device,
+        max_context=settings.max_context,
+    )
+
+
+def _describe(
+    settings: ServeSettings, origin: _Origin, tokenizer: Tokenizer, architecture: Architecture, dtype: torch.dtype
+) -> BaseModel:
+    uniform = architecture.uniform_kv
+    data_dir = settings.data_dir.expanduser()
+    return BaseModel(
+        fingerprint=fingerprint(origin.source, settings.revision, tokenizer.id_mapping, data_dir / "cache"),
+        names=origin.names,
+        hidden_size=architecture.hidden_size,
+        num_layers=architecture.num_layers,
+        num_kv_heads=None if uniform is None else uniform[0],
+        head_dim=None if uniform is None else uniform[1],
+        max_context=architecture.max_context,
+        serving_dtype=dtype_name(dtype),
+    )
+
+
+def _prepared_store_url(settings: ServeSettings) -> str:
+    if settings.database_url is None:
+        settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
+    return settings.store_url
+
+
+def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: frozenset[int]) -> AsyncEngine:
+    size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
+    num_blocks = choose_num_blocks(loaded, size)
+    cache = KVCache(loaded.architecture.layers, num_blocks, settings.block_size, loaded.dtype, loaded.device)
+    max_batch_tokens = settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type]
+    options = EngineOptions(
+        num_blocks=num_blocks,
+        block_size=settings.block_size,
+        max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
+        max_num_seqs=settings.max_num_seqs,
+        max_batch_tokens=max(max_batch_tokens, settings.max_num_seqs),
+        max_open_requests=settings.max_waiting + settings.max_num_seqs,
+        max_context=loaded.architecture.max_context,
+        vocab_size=loaded.architecture.vocab_size,
+        eos_token_ids=eos_token_ids,
+    )
+    logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)

@@ -128,11 +128,12 @@ def _choose_fingerprint(bases: Sequence[str], target: Target, read_base: Callabl
 
 def _read_base(target: Target) -> BaseModel:
     """Read the base model's identity and numbers, not its weights."""
+    from server.app import read_base_model
     from server.model.errors import ModelError
-    from server.model.identity import read_base_model
 
+    given = {"base_model": target.base_model, "data_dir": target.data_dir, "insecure": True}
     try:
-        return read_base_model(read_settings({"base_model": target.base_model, "insecure": True}))
+        return read_base_model(read_settings(given))
     except ModelError as error:
         raise BaseUnreadable(str(error)) from error
 

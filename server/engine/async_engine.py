@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from server.engine.client import EngineStats
@@ -60,6 +61,15 @@ class AsyncEngine:
         self._is_accepting = False
         self._stats = engine.stats
         self._busy_since: float | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """See `EngineClient`."""
+        self.start()
+        try:
+            yield
+        finally:
+            await self.stop()
 
     def start(self) -> None:
         """Start the thread; to be called on the event loop that will use the engine."""

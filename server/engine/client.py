@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,9 @@ class EngineClient(Protocol):
     events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the iterator early
     (`aclose`, or cancelling its consumer) aborts what is still running.
     """
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Compute while the context is open; what is unfinished when it closes is aborted."""
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]: ...
 

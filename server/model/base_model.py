@@ -68,6 +68,16 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
 
 
+def load_skeleton(options: BaseModelOptions) -> Architecture:
+    """Read the architecture without weights, on the meta device. Raises as `load_base_model` does."""
+    register_attention()
+    config = load_config(options)
+    check_model_type(config.get_text_config())
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
+    return read_architecture(model.eval(), options.max_context)
+
+
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
     """Read the model's configuration; raises `BaseModelUnavailable`."""
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 
@@ -27,6 +29,13 @@ class BlockCopy:
     num_slots: int
 
 
+def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros; on a CPU in memory that the system hands out page by page as it is written to, so unused blocks cost nothing."""
+    if device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
+
+
 class KVCache:
     """Keys and values of `num_blocks` blocks of `block_size` slots.
 
@@ -41,7 +50,7 @@ class KVCache:
         self.block_size = block_size
 
         def pages(num_heads: int, dim: int) -> torch.Tensor:
-            return torch.zeros(num_blocks, block_size, num_heads, dim, dtype=dtype, device=device)
+            return _zeros((num_blocks, block_size, num_heads, dim), dtype, device)
 
         self.keys = [pages(shape.num_kv_heads, shape.key_dim) for shape in layers]
         self.values = [pages(shape.num_kv_heads, shape.value_dim) for shape in layers]

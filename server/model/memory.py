@@ -1,0 +1,54 @@
+"""How large the KV cache may be on this device."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from server.model.base_model import LoadedModel
+from server.model.errors import OutOfDeviceMemory
+from server.model.kv_cache import KVCache
+
+_GIB = 1024**3
+# What stays free on a GPU for activations, and the share of a CPU machine's memory that a cache may take by itself.
+_CUDA_SHARE = 0.85
+_CPU_SHARE = 0.25
+_CPU_MOST_BYTES = 4 * _GIB
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSize:
+    """What was asked for: a number of blocks, or a size in GiB, or neither (then what memory allows)."""
+
+    block_size: int
+    num_blocks: int | None = None
+    gib: float | None = None
+
+
+def choose_num_blocks(loaded: LoadedModel, size: CacheSize) -> int:
+    """Blocks of the KV cache, the padding block included.
+
+    Raises `OutOfDeviceMemory` where not even one sequence of the full context and a prefix would fit by default.
+    """
+    if size.num_blocks is not None:
+        return size.num_blocks + 1
+    per_block = KVCache.bytes_per_block(loaded.architecture.layers, size.block_size, loaded.dtype)
+    num_bytes = _free_bytes(loaded.device) if size.gib is None else int(size.gib * _GIB)
+    num_blocks = num_bytes // per_block
+    context = -(-loaded.architecture.max_context // size.block_size)
+    if num_blocks < min(context, 64):
+        raise OutOfDeviceMemory(
+            f"the KV cache would have {num_blocks} blocks of {size.block_size} tokens: give it more memory, or name a "
+            "number with --num-kv-blocks"
+        )
+    return num_blocks + 1
+
+
+def _free_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free * _CUDA_SHARE)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(int(available * _CPU_SHARE), _CPU_MOST_BYTES)
