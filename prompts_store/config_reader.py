@@ -122,20 +122,22 @@ def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
         )
     if config.num_ranks > base.hidden_size:
         raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
-    expected = {"num_layers": base.num_layers, "token_dim": base.hidden_size}
-    heads = _optional_count(config.raw, "num_attention_heads")
-    if config.peft_type in KEY_VALUE_TYPES:
+    for key, expected in _base_numbers(config.peft_type, base).items():
+        found = _optional_count(config.raw, key)
+        if None not in (found, expected) and found != expected:
+            raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
+
+
+def _base_numbers(peft_type: PeftType, base: BaseModel) -> dict[str, int | None]:
+    """Return what the configuration repeats of the base model; None: of no consequence to this prompt type."""
+    if peft_type in KEY_VALUE_TYPES:
         num_kv_heads, head_dim = key_value_heads(base)
-        expected["token_dim"] = num_kv_heads * head_dim
-        if heads not in (None, num_kv_heads):
-            raise _mismatch("num_attention_heads", num_kv_heads)
-    for key, number in expected.items():
-        if _optional_count(config.raw, key) not in (None, number):
-            raise _mismatch(key, number)
-
-
-def _mismatch(key: str, expected: int) -> ShapeMismatch:
-    return ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
+        return {
+            "num_layers": base.num_layers,
+            "token_dim": num_kv_heads * head_dim,
+            "num_attention_heads": num_kv_heads,
+        }
+    return {"num_layers": base.num_layers, "token_dim": base.hidden_size, "num_attention_heads": None}
 
 
 def _required_count(raw: Mapping[str, Any], key: str) -> int:

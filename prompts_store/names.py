@@ -14,7 +14,7 @@ MAX_VERSION = 2**31 - 1
 TASK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
-_RULE = "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit"  # fmt: skip
+_RULE = "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit"
 
 
 @dataclass(frozen=True, slots=True)

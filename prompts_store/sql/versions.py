@@ -41,10 +41,12 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
     With `include_retired` tombstones are looked through: those of versions and that of the task.
     """
     check_task_name(task)
+    if not 1 <= number <= MAX_VERSION:
+        raise VersionNotFound(f"Version numbers are from 1 to {MAX_VERSION}.")
     found = _named(fingerprint, task) & (versions.c.number == number)
     if not include_retired:
         found &= _LIVE & tasks.c.deleted_at.is_(None)
-    match = connection.execute(_ROWS.where(found)).one_or_none() if 1 <= number <= MAX_VERSION else None
+    match = connection.execute(_ROWS.where(found)).one_or_none()
     if match is None:
         task_id(connection, fingerprint, task)
         raise VersionNotFound(f'Task "{task}" has no version {number}.')
