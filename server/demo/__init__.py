@@ -1,0 +1,18 @@
+"""The bundled demo: a tiny base model and the soft prompts of several tasks, with the scripts that made them.
+
+``python -m server.demo.build`` rebuilds everything from nothing; ``README.md`` beside this file tells how well it
+works. Importing this package loads nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BASE_NAME = "softprompt-demo"
+"""The name the bundled base model is served under, and the one its checkpoints bear."""
+
+BASE_DIR: Path = Path(__file__).parent / "base"
+"""A ``transformers`` model folder: fp16 weights, configuration and tokenizer."""
+
+TASKS_DIR: Path = Path(__file__).parent / "tasks"
+"""One folder a task: ``adapter_config.json``, ``adapter_model.safetensors`` and ``manifest.json``."""
