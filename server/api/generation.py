@@ -62,15 +62,13 @@ class Generation:
 
     def start(self) -> None:
         """Hand every request to the engine, or none. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
-        streams: list[AsyncIterator[EngineEvent]] = []
         try:
-            for request in self._requests:
-                streams.append(self._engine.stream(request))
+            for prompt, request in enumerate(self._requests):
+                events = self._engine.stream(request)
+                self._pumps.append(asyncio.create_task(self._pump(prompt, events)))
         except EngineError:
-            self._abort_all()
+            self.close()
             raise
-        for prompt, stream in enumerate(streams):
-            self._pumps.append(asyncio.create_task(self._pump(prompt, stream)))
 
     async def __aiter__(self) -> AsyncIterator[TextEvent]:
         """Every text event until all have finished. Raises `EngineError` when one of the requests fails."""
@@ -85,15 +83,10 @@ class Generation:
                 yield event
 
     def close(self) -> None:
-        """End what is still running. Harmless when all has finished."""
-        if any(not pump.done() for pump in self._pumps):
-            self._abort_all()
-        for pump in self._pumps:
-            pump.cancel()
-
-    def _abort_all(self) -> None:
-        for request in self._requests:
-            self._engine.abort(request.request_id)
+        """End what is still running. Its pumps are not cancelled: they read on to the engine's last event."""
+        for request, pump in zip(self._requests, self._pumps, strict=False):
+            if not pump.done():
+                self._engine.abort(request.request_id)
 
     async def _pump(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,9 +23,18 @@ from tests.fakes.tokenizers import byte_level
 SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    """A migrated database, made once."""
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path):
-    with Store.open(f"sqlite:///{tmp_path}/prompts.db") as store:
+def store(empty_database, tmp_path):
+    path = shutil.copy(empty_database, tmp_path / "prompts.db")
+    with Store.open(f"sqlite:///{path}") as store:
         yield store
 
 

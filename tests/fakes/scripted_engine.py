@@ -63,8 +63,6 @@ class ScriptedEngine:
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         self.aborted.append((request_id, choice))
-        if choice is None:
-            self.unfinished.discard(request_id)
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         self._check(request)
@@ -84,20 +82,25 @@ class ScriptedEngine:
             raise ContextExceeded(f"{total} positions are needed, and the context has {self.max_context}")
 
     async def _score(self, request: ScoreRequest) -> AsyncIterator[EngineEvent]:
-        await self.gate.wait()
-        if self.fail_after is not None:
-            yield RequestFailed(self.cause)
-            return
-        scores = tuple(self.score(request, continuation) for continuation in request.continuations)
-        self.unfinished.discard(request.request_id)
-        yield Scored(scores, self.num_cached_tokens)
+        try:
+            await self._turn(request)
+            if self.fail_after is not None:
+                yield RequestFailed(self.cause)
+                return
+            scores = tuple(self.score(request, continuation) for continuation in request.continuations)
+            yield Scored(scores, self.num_cached_tokens)
+        finally:
+            self.unfinished.discard(request.request_id)
 
     async def _generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
         try:
             yield PromptProcessed(self.num_cached_tokens, self._prompt_logprobs(request))
             for event in self._events(request):
-                await self.gate.wait()
-                await asyncio.sleep(0)
+                await self._turn(request)
+                if (request.request_id, None) in self.aborted:
+                    for choice in range(request.num_choices):
+                        yield ChoiceFinished(choice, FinishReason.ABORTED)
+                    break
                 if isinstance(event, RequestFailed):
                     yield event
                     return
@@ -106,6 +109,12 @@ class ScriptedEngine:
             yield RequestFinished()
         finally:
             self.unfinished.discard(request.request_id)
+
+    async def _turn(self, request: Request) -> None:
+        """Wait for the gate, or for the end of the request."""
+        await asyncio.sleep(0)
+        while not self.gate.is_set() and (request.request_id, None) not in self.aborted:
+            await asyncio.sleep(0.001)
 
     def _events(self, request: GenerateRequest):
         """Choices take turns, as in a batch."""
