@@ -36,7 +36,8 @@ class EngineClient(Protocol):
     def running(self) -> AbstractAsyncContextManager[None]:
         """Compute while the context is open; what is unfinished when it closes is aborted."""
 
-    def stream(self, request: Request) -> AsyncIterator[EngineEvent]: ...
+    def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
+        """Accept a request and answer with its events."""
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.
@@ -49,7 +50,8 @@ class EngineClient(Protocol):
         """Most positions a sequence may take: virtual tokens, prompt and output together."""
 
     @property
-    def stats(self) -> EngineStats: ...
+    def stats(self) -> EngineStats:
+        """The latest snapshot."""
 
     @property
     def is_alive(self) -> bool:

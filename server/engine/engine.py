@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence as Many
+from collections.abc import Callable
+from collections.abc import Sequence as Many
 
 import torch
 
@@ -239,7 +240,9 @@ class Engine:
     def _abort(self, sequence: Sequence) -> None:
         group = sequence.group
         if sequence.is_unforked:  # it waits for its parent's prompt and is in no queue
-            next(parent for parent in group.sequences if sequence in parent.pending_forks).pending_forks.remove(sequence)
+            next(parent for parent in group.sequences if sequence in parent.pending_forks).pending_forks.remove(
+                sequence
+            )
             sequence.is_finished = True
         else:
             heirs, sequence.pending_forks = sequence.pending_forks, []

@@ -43,7 +43,7 @@ class TokenCounters:
         self._served[task] += num_tokens
 
     def _forget_idle(self) -> None:
-        """Drop counters that say nothing more: of an idle task at or below every busy one, and all when nothing is busy."""
+        """Drop counters that say nothing more: those of idle tasks at or below every busy one."""
         if not self._num_open:
             self._served.clear()
         elif len(self._served) > 2 * len(self._num_open) + 64:

@@ -13,10 +13,10 @@ from server.model.prefix import Prefix
 class EngineOptions:
     """Sizes and limits.
 
-    `num_blocks` counts the padding block 0. `max_batch_tokens` bounds the tokens of a step, `max_num_seqs` the sequences
-    that run at once, `max_open_requests` the requests accepted and not yet answered, `max_prefix_blocks` the blocks of
-    all resident prefixes. `max_context` counts positions: virtual tokens, prompt and output. `fair_quantum` is how many
-    tokens a task may be served ahead of one that waits for room before it is held back.
+    `num_blocks` counts the padding block 0. `max_batch_tokens` bounds the tokens of a step, `max_num_seqs` the
+    sequences that run at once, `max_open_requests` the requests accepted and not yet answered, `max_prefix_blocks` the
+    blocks of all resident prefixes. `max_context` counts positions: virtual tokens, prompt and output. `fair_quantum`
+    is how many tokens a task may be served ahead of one that waits for room before it is held back.
     """
 
     num_blocks: int

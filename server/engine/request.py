@@ -12,7 +12,7 @@ from server.model.prefix import Prefix
 class SamplingParams:
     """How the next token is chosen and when a sequence ends.
 
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0 are off. `seed` None draws one at random at the door.
+    `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0 are off. `seed` None draws one at the door.
     `stop_token_ids` end the sequence with the token withheld from the output text (the token id is still reported).
     `num_logprobs` None asks for none; k >= 0 asks for the sampled token's log-probability and the k most likely.
     `prompt_logprobs` does the same for the prompt's own tokens (the first has none).
@@ -88,7 +88,10 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptProcessed:
-    """Sent once per generate request, before its first token. `prompt_logprobs` has one entry a prompt token, or is empty."""
+    """Sent once per generate request, before its first token.
+
+    `prompt_logprobs` has one entry a prompt token, or is empty.
+    """
 
     num_cached_tokens: int
     prompt_logprobs: tuple[TokenLogprob | None, ...] = ()

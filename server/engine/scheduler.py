@@ -11,13 +11,13 @@ import heapq
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from server.engine.block_manager import BlockManager, chain_key
+from server.engine.block_manager import BlockManager
+from server.engine.block_tables import BlockTables
 from server.engine.fairness import TokenCounters
 from server.engine.options import EngineOptions
 from server.engine.sequence import Sequence
 from server.model.kv_cache import BlockCopy
 from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
-
 
 _MIN_TURN_TOKENS = 16  # output tokens before a sequence may lose its place to let another task have a turn
 
@@ -32,6 +32,7 @@ class StepPlan:
 
     @property
     def num_tokens(self) -> int:
+        """Tokens that the step computes."""
         return sum(self.chunks.values())
 
 
@@ -42,6 +43,7 @@ class Scheduler:
         self._options = options
         self.blocks = BlockManager(options.num_blocks, options.block_size)
         self.residency = PrefixResidency(self.blocks, options.block_size, options.max_prefix_blocks)
+        self._tables = BlockTables(self.blocks, self.residency)
         self._counters = TokenCounters()
         self._waiting: dict[str, deque[Sequence]] = {}
         self._running: dict[Sequence, None] = {}
@@ -84,24 +86,12 @@ class Scheduler:
         Full blocks are shared; a part-filled last one must be copied before the next step, as the answer says. Without
         room the child is queued instead and computed like any other.
         """
-        num_full, num_slots = divmod(parent.num_virtual + parent.num_computed, self._options.block_size)
-        has_room = len(self._running) < self._options.max_num_seqs and (not num_slots or self.blocks.num_free)
-        if not has_room:
+        if len(self._running) >= self._options.max_num_seqs or not self._tables.can_fork(parent):
             self.add(child, first=True)
             return None
         self._counters.open(child.task)
-        child.num_computed, child.num_shared_blocks = parent.num_computed, parent.num_shared_blocks
-        child.block_table = parent.block_table[:num_full]
-        child.block_keys = list(parent.block_keys)
-        for block in child.own_blocks:
-            self.blocks.share(block)
-        if parent.prefix is not None:
-            child.lease = self.residency.acquire(parent.prefix)
         self._running[child] = None
-        if not num_slots:
-            return None
-        child.block_table.append(self.blocks.allocate())
-        return BlockCopy(parent.block_table[num_full], child.block_table[num_full], num_slots)
+        return self._tables.fork(parent, child)
 
     def schedule(self) -> StepPlan:
         """Plan the next step; every planned sequence has the blocks it needs."""
@@ -112,15 +102,8 @@ class Scheduler:
         return plan
 
     def commit(self, sequence: Sequence, num_tokens: int) -> None:
-        """A step has computed tokens of a sequence: its full blocks can be found by others from now on."""
-        index = self._own_block_index(sequence, sequence.num_computed)
-        sequence.num_computed += num_tokens
-        own = sequence.own_blocks
-        while (end := self._own_block_end(sequence, index)) <= sequence.num_computed:
-            if index + 1 == len(sequence.block_keys):
-                sequence.block_keys.append(self._own_block_key(sequence, index, end))
-            self.blocks.register(own[index], sequence.block_keys[index + 1])
-            index += 1
+        """A step has computed tokens of a sequence."""
+        self._tables.commit(sequence, num_tokens)
 
     # --- a step's plan ------------------------------------------------------------------------------------------------
 
@@ -132,9 +115,9 @@ class Scheduler:
     def _plan_prompts(self, plan: StepPlan) -> None:
         budget = self._options.max_batch_tokens - plan.num_tokens
         unfinished: dict[str, deque[Sequence]] = {}
-        for sequence in self._running:
-            if sequence not in plan.chunks and sequence.num_remaining > 1:
-                unfinished.setdefault(sequence.task, deque()).append(sequence)
+        for running in self._running:
+            if running not in plan.chunks and running.num_remaining > 1:
+                unfinished.setdefault(running.task, deque()).append(running)
         order = [self._turn(task, unfinished) for task in {*unfinished, *self._waiting}]
         heapq.heapify(order)
         bar: float = float("inf")
@@ -177,11 +160,16 @@ class Scheduler:
         task = sequence.task
         if len(self._running) >= self._options.max_num_seqs and not self._preempt_for_slot(task, plan):
             return None
-        if sequence.prefix is not None and not self._take_lease(sequence, plan):
+        lease = None
+        if sequence.prefix is not None and (lease := self._take_lease(sequence, plan)) is None:
             return None
-        if not self._take_blocks(sequence, plan):
-            self._release(sequence)
+        self._tables.open(sequence, lease)
+        if not self._make_room(sequence, plan):
+            self._tables.release(sequence)
             return None
+        copy = self._tables.fill(sequence)
+        if copy is not None:
+            plan.copies[sequence] = copy
         queue = self._waiting[task]
         queue.remove(sequence)  # the head, unless a preempted sequence of this very task was put before it
         if not queue:
@@ -192,79 +180,33 @@ class Scheduler:
             sequence.group.num_cached_tokens = sequence.num_computed
         return sequence
 
-    def _take_lease(self, sequence: Sequence, plan: StepPlan) -> bool:
+    def _take_lease(self, sequence: Sequence, plan: StepPlan) -> ResidentPrefix | None:
         prefix = sequence.prefix
         assert prefix is not None
         while (lease := self.residency.acquire(prefix)) is None:
-            needed = self.residency.blocks_needed(prefix)
             if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
-                if not self._preempt_for_blocks(sequence.task, needed, plan):
-                    return False
-            elif not self._preempt_for_lease(sequence.task, plan):
-                return False
-        sequence.lease = lease
-        num_shared = sequence.num_virtual // self._options.block_size
-        sequence.block_table = list(lease.blocks[:num_shared])
-        sequence.num_shared_blocks = num_shared
-        return True
+                needed = self.residency.blocks_needed(prefix)
+                made_room = self._preempt_for_blocks(sequence.task, needed, plan)
+            else:
+                made_room = self._preempt_for_lease(sequence.task, plan)
+            if not made_room:
+                return None
+        return lease
 
-    def _take_blocks(self, sequence: Sequence, plan: StepPlan) -> bool:
-        """Fill the block table from the prefix cache as far as it reaches, then with fresh blocks."""
-        self._share_cached(sequence)
-        positions = sequence.num_virtual + sequence.num_target
-        needed = -(-positions // self._options.block_size) - len(sequence.block_table)
+    def _make_room(self, sequence: Sequence, plan: StepPlan) -> bool:
+        """Free the blocks that a sequence lacks, and some more, so that those who run can grow."""
+        needed = self._tables.num_missing(sequence)
         reserve = min(len(self._running), self.blocks.num_blocks // 16)
         while self.blocks.num_free < needed + reserve:
-            if self.residency.evict_idle():
-                continue
-            if not self._preempt_for_blocks(sequence.task, needed, plan):
+            if not (self.residency.evict_idle() or self._preempt_for_blocks(sequence.task, needed, plan)):
                 return False
-        is_cold = not sequence.own_blocks
-        sequence.block_table.extend(self.blocks.allocate() for _ in range(needed))
-        num_slots = sequence.num_virtual % self._options.block_size
-        if is_cold and num_slots:
-            assert sequence.lease is not None
-            source, target = sequence.lease.blocks[-1], sequence.own_blocks[0]
-            plan.copies[sequence] = BlockCopy(source, target, num_slots)
         return True
-
-    def _share_cached(self, sequence: Sequence) -> None:
-        """Take over cached blocks, short of the first token whose logits are wanted."""
-        limit = sequence.num_target - 1
-        if sequence.next_score is not None:
-            limit = min(limit, sequence.next_score - 1)
-        index = 0
-        while (end := self._own_block_end(sequence, index)) <= limit:
-            if index + 1 == len(sequence.block_keys):
-                sequence.block_keys.append(self._own_block_key(sequence, index, end))
-            block = self.blocks.find(sequence.block_keys[index + 1])
-            if block is None:
-                return
-            self.blocks.share(block)
-            sequence.block_table.append(block)
-            sequence.num_computed = end
-            index += 1
-
-    def _own_block_index(self, sequence: Sequence, num_tokens: int) -> int:
-        """Which of its own blocks holds the text token after the first `num_tokens`."""
-        size = self._options.block_size
-        return (sequence.num_virtual + num_tokens) // size - sequence.num_virtual // size
-
-    def _own_block_end(self, sequence: Sequence, index: int) -> int:
-        """Text tokens up to the end of the sequence's `index`-th own block."""
-        size = self._options.block_size
-        return (sequence.num_virtual // size + index + 1) * size - sequence.num_virtual
-
-    def _own_block_key(self, sequence: Sequence, index: int, end: int) -> bytes:
-        start = max(0, end - self._options.block_size)
-        return chain_key(sequence.block_keys[index], sequence.tokens[start:end])
 
     # --- room ---------------------------------------------------------------------------------------------------------
 
     def _grow(self, sequence: Sequence, plan: StepPlan) -> bool:
         """Give a decoding sequence its next slot; False if it was itself the one to be preempted."""
-        positions = sequence.num_virtual + sequence.num_target
-        while len(sequence.block_table) * self._options.block_size < positions:
+        while self._tables.num_missing(sequence):
             if self.blocks.num_free or self.residency.evict_idle():
                 sequence.block_table.append(self.blocks.allocate())
                 continue
@@ -336,11 +278,4 @@ class Scheduler:
 
     def _stop(self, sequence: Sequence) -> None:
         del self._running[sequence]
-        self._release(sequence)
-
-    def _release(self, sequence: Sequence) -> None:
-        self.blocks.free_all(sequence.own_blocks)
-        if sequence.lease is not None:
-            self.residency.release(sequence.lease)
-        sequence.lease = None
-        sequence.block_table, sequence.num_shared_blocks, sequence.num_computed = [], 0, 0
+        self._tables.release(sequence)

@@ -27,12 +27,14 @@ class SequenceKind(Enum):
 class Sequence:
     """A line of tokens behind a prefix.
 
-    `tokens` are text tokens: prompt, then output or the continuation to score. `num_computed` of them have their keys and
-    values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
+    `tokens` are text tokens: prompt, then output or the continuation to score. `num_computed` of them have their keys
+    and values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
     prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on.
     """
 
-    def __init__(self, group: RequestGroup, kind: SequenceKind, choice: int, tokens: list[int], num_prompt: int) -> None:
+    def __init__(
+        self, group: RequestGroup, kind: SequenceKind, choice: int, tokens: list[int], num_prompt: int
+    ) -> None:
         self.group = group
         self.kind = kind
         self.choice = choice

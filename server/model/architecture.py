@@ -31,6 +31,7 @@ class Architecture:
 
     @property
     def num_layers(self) -> int:
+        """Attention layers."""
         return len(self.layers)
 
     @property
@@ -50,9 +51,9 @@ def read_architecture(model: PreTrainedModel, max_context: int | None = None) ->
     """
     config = model.config.get_text_config()
     check_model_type(config)
-    embeddings = model.get_input_embeddings()
+    embeddings = embedding_weight(model)
     return Architecture(
-        hidden_size=int(embeddings.weight.shape[1]),
+        hidden_size=int(embeddings.shape[1]),
         vocab_size=int(config.vocab_size),
         max_context=_max_context(config, max_context),
         layers=_probe_layers(model, config),
@@ -69,6 +70,13 @@ def check_model_type(config: PreTrainedConfig) -> None:
         raise UnsupportedArchitecture(f"{config.model_type} is an encoder-decoder model: only causal models are served")
     if getattr(config, "attention_chunk_size", None):
         raise UnsupportedArchitecture(f"{config.model_type} attends in chunks, which the paged cache does not do")
+
+
+def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
+    """The token embeddings `[vocab_size, hidden_size]` (vocabulary padding included)."""
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    return weight
 
 
 class _ShapeRecorder:
@@ -92,7 +100,7 @@ class _ShapeRecorder:
 
 def _probe_layers(model: PreTrainedModel, config: PreTrainedConfig) -> tuple[LayerShape, ...]:
     recorder = _ShapeRecorder()
-    device = model.get_input_embeddings().weight.device
+    device = embedding_weight(model).device
     try:
         with torch.no_grad():
             model(
@@ -107,7 +115,8 @@ def _probe_layers(model: PreTrainedModel, config: PreTrainedConfig) -> tuple[Lay
         raise UnsupportedArchitecture(f"{config.model_type} models cannot be served: a flat batch fails") from error
     if recorder.repeated or sorted(recorder.layers) != list(range(int(config.num_hidden_layers))):
         raise UnsupportedArchitecture(
-            f"{config.model_type} models cannot be served: not every layer is one attention layer with its own keys and values"
+            f"{config.model_type} models cannot be served: not every layer is one attention layer with its own keys "
+            "and values"
         )
     layers = tuple(recorder.layers[index] for index in sorted(recorder.layers))
     _check_windows(config, layers)

@@ -38,7 +38,7 @@ class AttentionCall:
 
 
 class AttentionContext(Protocol):
-    """What a forward call hands down: it stores the keys and values of the new tokens and attends over each sequence."""
+    """What a forward call hands down: it stores the new keys and values and attends over each sequence."""
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Return `[num_tokens, num_heads, value_head_dim]`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -62,8 +63,11 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
             trust_remote_code=False,
         )
     except (OSError, ValueError) as error:
-        raise BaseModelUnavailable(f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}") from error
-    model = model.to(device).eval().requires_grad_(False)
+        raise BaseModelUnavailable(
+            f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}"
+        ) from error
+    model.requires_grad_(False).train(False)
+    torch.nn.Module.to(model, device)
     architecture = read_architecture(model, options.max_context)
     return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
 
@@ -73,15 +77,20 @@ def load_skeleton(options: BaseModelOptions) -> Architecture:
     register_attention()
     config = load_config(options)
     check_model_type(config.get_text_config())
+    build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
-    return read_architecture(model.eval(), options.max_context)
+        model = build(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
+    model.train(False)
+    return read_architecture(model, options.max_context)
 
 
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
     """Read the model's configuration; raises `BaseModelUnavailable`."""
     try:
-        return AutoConfig.from_pretrained(options.source, revision=options.revision, trust_remote_code=False)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            options.source, revision=options.revision, trust_remote_code=False
+        )
+        return config
     except (OSError, ValueError) as error:
         where = "folder" if os.path.isdir(options.source) else "hub id or folder"
         raise BaseModelUnavailable(

@@ -24,10 +24,12 @@ class Chunk:
 
     @property
     def num_tokens(self) -> int:
+        """Rows of the flat batch that it takes."""
         return len(self.tokens)
 
     @property
     def num_logits(self) -> int:
+        """Rows of logits that it asks for."""
         return 0 if self.logits_from is None else self.num_tokens - self.logits_from
 
 
@@ -35,8 +37,8 @@ class Chunk:
 class DecodeGroup:
     """All chunks of one token, attended together over padded block tables.
 
-    `rows` `[num_sequences]` are flat-batch rows, `blocks` `[num_sequences, max_blocks]` (padded with block 0), `positions`
-    `[num_sequences]` the position of each query token.
+    `rows` `[num_sequences]` are flat-batch rows, `blocks` `[num_sequences, max_blocks]` (padded with block 0),
+    `positions` `[num_sequences]` the position of each query token.
     """
 
     rows: torch.Tensor
@@ -56,7 +58,10 @@ class PrefillSpan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlatBatch:
-    """`positions` and `slots` are `[num_tokens]`; `logits_rows` `[num_logits]` selects flat-batch rows, chunk after chunk."""
+    """A step as tensors: `positions` and `slots` are `[num_tokens]`.
+
+    `logits_rows` `[num_logits]` selects flat-batch rows, chunk after chunk.
+    """
 
     positions: torch.Tensor
     slots: torch.Tensor

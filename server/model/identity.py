@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.utils import cached_file
+from transformers.utils.hub import cached_file
 
 from server.model.errors import BaseModelUnavailable
 
@@ -142,7 +142,10 @@ def _weights_digest(files: list[Path], progress: Progress) -> str:
 
 
 def _tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]:
-    """Name, dtype and shape with the bytes' digest of each tensor (safetensors format: 8-byte header length, JSON, data)."""
+    """Name, dtype and shape with the bytes' digest of each tensor.
+
+    The safetensors format: 8 bytes of header length, little-endian, a JSON header, data.
+    """
     with file.open("rb") as stream:
         header_size = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(header_size))

@@ -30,7 +30,7 @@ class BlockCopy:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros; on a CPU in memory that the system hands out page by page as it is written to, so unused blocks cost nothing."""
+    """Zeros; on a CPU in memory that is handed out page by page as it is written, so unused blocks cost nothing."""
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
@@ -39,7 +39,7 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
 class KVCache:
     """Keys and values of `num_blocks` blocks of `block_size` slots.
 
-    Per layer `[num_blocks, block_size, num_kv_heads, dim]`. Slot s of block b is row `b * block_size + s` of the flat view.
+    Per layer `[num_blocks, block_size, num_kv_heads, dim]`. Slot s of block b is row `b * block_size + s` when flat.
     Block 0 pads ragged block tables: it is never handed out and always zero, so that padding never brings NaN in.
     """
 

@@ -68,9 +68,11 @@ def _visible(positions: torch.Tensor, slots: torch.Tensor, window: int | None) -
 def _attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, call: AttentionCall
 ) -> torch.Tensor:
-    """Grouped-query attention `[batch, num_heads, num_queries, head_dim]` over `[batch, num_kv_heads, num_slots, head_dim]`.
+    """Grouped-query attention over `[batch, num_kv_heads, num_slots, head_dim]`.
 
-    Query heads that share a KV head are folded into the query axis, so keys and values are never repeated.
+    `query` and the answer are `[batch, num_heads, num_queries, head_dim]`. Query heads that share a KV head are folded
+    into the query axis, so keys and values are never repeated.
+
     `mask` is `[batch or 1, 1, num_queries, num_slots]`.
     """
     batch, num_heads, num_queries, _ = query.shape

@@ -31,4 +31,5 @@ class Prefix:
 
     @property
     def num_virtual_tokens(self) -> int:
+        """Positions it takes before the text."""
         return int(self.tensor.shape[0])

@@ -37,7 +37,10 @@ class Runner(Protocol):
         """Scrub blocks that a failed sequence leaves behind."""
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """Compute chunks, storing their keys and values; returns float32 logits `[num_logits, vocab_size]`, chunk after chunk."""
+        """Compute chunks and store their keys and values.
+
+        Returns float32 logits `[num_logits, vocab_size]`, chunk after chunk.
+        """
 
 
 class ModelRunner:
@@ -62,7 +65,9 @@ class ModelRunner:
         if chunks:
             self._run(chunks)
         return tuple(
-            None if self._cache.all_finite(placement.blocks) else NonFiniteValues("the prefix is not finite in the cache")
+            None
+            if self._cache.all_finite(placement.blocks)
+            else NonFiniteValues("the prefix is not finite in the cache")
             for placement in placements
         )
 

@@ -90,7 +90,7 @@ def sample(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[SampledRow
 
 
 def score(logits: torch.Tensor, tokens: Sequence[int], num_top: int) -> list[RowLogprobs]:
-    """Log-probabilities of `tokens[i]` and of the `num_top` most likely ones under row i of `[num_tokens, vocab_size]`."""
+    """Log-probabilities of `tokens[i]` and the `num_top` most likely ones under row i of `[num_tokens, vocab_size]`."""
     logprobs = logits.log_softmax(dim=-1)
     chosen = logprobs.gather(1, torch.tensor(list(tokens), device=logits.device)[:, None])[:, 0].tolist()
     if num_top == 0:
@@ -133,7 +133,7 @@ def _adjusted(logits: torch.Tensor, row: SamplingRow) -> torch.Tensor:
 
 
 def _truncated(probabilities: torch.Tensor, row: SamplingRow) -> torch.Tensor:
-    """Zero what `top_k`, `top_p` (nucleus, Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) cut off, in that order."""
+    """Zero what `top_k`, `top_p` (Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) cut off, in that order."""
     if row.top_k <= 0 and row.top_p >= 1.0 and row.min_p <= 0.0:
         return probabilities
     values, order = probabilities.sort(descending=True, stable=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from server.model.architecture import embedding_weight
 from server.model.base_model import LoadedModel
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk
@@ -42,20 +43,20 @@ def prove(loaded: LoadedModel, seed: int = 0) -> float:
     worst = max(float((ours - theirs).abs().max() / spread) for ours, theirs in zip(actual, expected, strict=True))
     if not worst <= _TOLERANCE[loaded.dtype]:  # NaN fails too
         raise SelfProofFailed(
-            f"{loaded.model.config.get_text_config().model_type} models cannot be served: the paged path and the stock model "
-            f"disagree by {worst:.2g} standard deviations of the logits (allowed: {_TOLERANCE[loaded.dtype]:.2g})"
+            f"{loaded.model.config.get_text_config().model_type} models cannot be served: the paged path and the stock "
+            f"model disagree by {worst:.2g} standard deviations of the logits (allowed: {_TOLERANCE[loaded.dtype]:.2g})"
         )
     return worst
 
 
 def _cases(loaded: LoadedModel, generator: torch.Generator) -> list[_Case]:
-    rows = loaded.model.get_input_embeddings().weight
+    device = embedding_weight(loaded.model).device
     vocab_size = loaded.architecture.vocab_size
 
     def tokens(count: int) -> list[int]:
         return torch.randint(0, vocab_size, (count,), generator=generator).tolist()
 
-    picked = torch.tensor(tokens(11), device=rows.device)
+    picked = torch.tensor(tokens(11), device=device)
     with torch.inference_mode():
         # Noise around real rows, so that the prefix has the norm of embeddings and is not text.
         prefix = loaded.model.get_input_embeddings()(picked)
@@ -84,9 +85,7 @@ def _stock_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]
 
 def _paged_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]:
     blocks_each = 4
-    cache = KVCache(
-        loaded.architecture.layers, 1 + blocks_each * len(cases), _BLOCK_SIZE, loaded.dtype, loaded.device
-    )
+    cache = KVCache(loaded.architecture.layers, 1 + blocks_each * len(cases), _BLOCK_SIZE, loaded.dtype, loaded.device)
     runner = ModelRunner(loaded, cache)
     tables = [tuple(range(1 + index * blocks_each, 1 + (index + 1) * blocks_each)) for index in range(len(cases))]
     runner.load_prefixes(
@@ -105,7 +104,7 @@ def _paged_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]
             part = case.tokens[done[index] : done[index] + case.chunks[step]]
             chunks.append(Chunk(part, start, tables[index], logits_from=0))
             done[index] += len(part)
-        logits = runner.forward(chunks).split([chunk.num_logits for chunk in chunks])
+        logits = torch.split(runner.forward(chunks), [chunk.num_logits for chunk in chunks])
         for index, part_logits in enumerate(logits):
             rows[index].append(part_logits)
     return [torch.cat(parts) for parts in rows]

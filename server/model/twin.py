@@ -6,26 +6,24 @@ It costs no weight memory. Whatever must wrap, hook or train a model takes the t
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 
 def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:
     """Build `model`'s architecture on the meta device, assign the same parameter tensors and copy the buffers."""
     config = copy.deepcopy(model.config)
+    build: Callable[..., PreTrainedModel] = type(model)._from_config
     with torch.device("meta"):
-        twin: PreTrainedModel = AutoModelForCausalLM.from_config(
-            config, attn_implementation=attention, dtype=model.dtype, trust_remote_code=False
-        )
-    if type(twin) is not type(model):  # composite checkpoints resolve to another class by configuration alone
-        with torch.device("meta"):
-            twin = type(model)._from_config(config, attn_implementation=attention, dtype=model.dtype)
+        twin = build(config, attn_implementation=attention, dtype=model.dtype)
     twin.generation_config = copy.deepcopy(model.generation_config)
     sources = dict(model.named_modules(remove_duplicate=False))
     for name, target in twin.named_modules(remove_duplicate=False):
         _share(sources[name], target)
-    return twin.eval()
+    twin.train(False)
+    return twin
 
 
 def _share(source: torch.nn.Module, target: torch.nn.Module) -> None:
