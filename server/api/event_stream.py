@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
@@ -41,6 +42,8 @@ async def _events(chunks: AsyncIterator[ResponseBody]) -> AsyncIterator[str]:
     try:
         async for chunk in chunks:
             yield _event(json_text(chunk))
+            # However fast chunks come, there is a moment at which a client that has gone away can end this task.
+            await asyncio.sleep(0)
     except Exception as error:  # the status line is sent: this event is the only way left to tell
         _log.exception("a stream failed")
         yield _event(json_text(error_body(error)))

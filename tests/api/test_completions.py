@@ -19,9 +19,7 @@ async def test_a_task_answers_with_its_version_in_the_headers(client, engine):
     version = (await publish(client)).json()
     response = await client.post("/v1/completions", json={"model": "sentiment", "prompt": "What a film."})
     assert response.status_code == 200
-    assert response.json()["choices"] == [
-        {"index": 0, "text": " positive", "logprobs": None, "finish_reason": "stop"}
-    ]
+    assert response.json()["choices"] == [{"index": 0, "text": " positive", "logprobs": None, "finish_reason": "stop"}]
     assert response.headers["x-softprompt-task"] == "sentiment"
     assert response.headers["x-softprompt-version"] == "1"
     assert response.headers["x-softprompt-digest"] == version["digest"]
@@ -159,13 +157,12 @@ async def test_logprobs_are_four_parallel_lists(client, engine):
     choice = response.json()["choices"][0]
     logprobs = choice["logprobs"]
     assert "".join(logprobs["tokens"]) == choice["text"] == " positive"
-    assert [choice["text"][offset:].startswith(token) for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True)]  # noqa: E501
+    for token, offset in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
+        assert choice["text"][offset:].startswith(token)
     assert logprobs["token_logprobs"] == [-0.5] * len(logprobs["tokens"])
     assert all(len(top) == 2 for top in logprobs["top_logprobs"])
     response = await client.post("/v1/completions", json=BASE | {"logprobs": 0})
-    assert response.json()["choices"][0]["logprobs"]["top_logprobs"] == [
-        {token: -0.5} for token in logprobs["tokens"]
-    ]
+    assert response.json()["choices"][0]["logprobs"]["top_logprobs"] == [{token: -0.5} for token in logprobs["tokens"]]
 
 
 async def test_logprobs_leave_out_what_a_stop_string_cut_off(client, engine):

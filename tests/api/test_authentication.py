@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import pytest
+from fastapi import APIRouter, FastAPI
+
+from server.api import application
+from server.api.application import build_routes
+from server.api.authentication import Scope, declared_scopes
+from server.api.limits import ApiSettings
+from tests.api.conftest import client_of, error_of
+
+KEY = "sk-a-long-random-key"
+PUBLIC = {"GET /health", "GET /ready", "GET /openapi.json"}
+
+
+@pytest.fixture
+async def guarded(services):
+    async with client_of(replace(services, settings=ApiSettings(api_key=KEY))) as http:
+        yield http
+
+
+def test_every_route_declares_a_scope():
+    """Default-deny: what declares none does not exist. Only three routes answer everyone."""
+    scopes = declared_scopes(build_routes().routes)
+    assert len(scopes) > 25
+    assert None not in scopes.values()
+    assert {route for route, scope in scopes.items() if scope is Scope.PUBLIC} == PUBLIC
+
+
+def test_an_application_with_an_undeclared_route_is_not_built(monkeypatch):
+    """Forgetting is an error at start, not an open door."""
+
+    class Careless:
+        router = APIRouter()
+
+    Careless.router.add_api_route("/open", lambda: None)
+    monkeypatch.setattr(application, "_ROUTES", (*application._ROUTES, Careless))
+    with pytest.raises(RuntimeError, match="GET /open"):
+        build_routes()
+
+
+def test_a_route_that_is_none_of_ours_counts_as_undeclared():
+    """FastAPI's own pages, for one."""
+    app = FastAPI()
+    assert set(declared_scopes(app.routes).values()) == {None}
+
+
+@pytest.mark.parametrize("route", sorted(set(declared_scopes(build_routes().routes)) - PUBLIC))
+async def test_without_the_key_nothing_is_answered(guarded, engine, route):
+    """Every route but the public ones, whatever its parameters."""
+    method, path = route.split()
+    path = path.replace("{model_id:path}", "x").replace("{task}", "x").replace("{version}", "1").replace("{alias}", "a")
+    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
+        # A body that would be accepted if it were looked at: the key is asked for first.
+        body = {"model": "tiny-base", "prompt": "a", "input": "a", "tokens": [1], "name": "x", "version": 1}
+        response = await guarded.request(method, path, headers=headers, json=body)
+        if response.status_code == 400:  # the body is parsed before the key is looked at, but nothing is done
+            continue
+        assert (response.status_code, error_of(response)["type"]) == (401, "authentication_error")
+        assert response.headers["www-authenticate"] == "Bearer"
+    assert not engine.requests
+
+
+async def test_with_the_key_everything_is(guarded):
+    """And the public routes without it."""
+    body = {"model": "tiny-base", "prompt": "a"}
+    headers = {"authorization": f"Bearer {KEY}"}
+    assert (await guarded.post("/v1/completions", json=body, headers=headers)).status_code == 200
+    for route in PUBLIC:
+        assert (await guarded.get(route.split()[1])).status_code == 200
+
+
+async def test_no_part_of_an_upload_is_read_before_the_key_is_checked(guarded):
+    """A stranger cannot fill the disk."""
+    was_read = False
+
+    async def body():
+        nonlocal was_read
+        was_read = True
+        yield b"--x\r\n"
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    response = await guarded.post("/v1/tasks/x/versions", content=body(), headers=headers)
+    assert response.status_code == 401
+    assert not was_read
+
+
+@pytest.mark.parametrize("key", ["ключ", "x" * 10_000, "\x7f", ""])
+async def test_a_strange_key_is_a_wrong_key(guarded, key):
+    """And nothing worse."""
+    headers = [(b"authorization", b"Bearer " + key.encode())]
+    assert (await guarded.get("/v1/models", headers=headers)).status_code == 401
