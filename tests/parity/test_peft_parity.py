@@ -1,0 +1,145 @@
+"""The engine against PEFT itself: every prompt type, every architecture, all mixed in one crowded batch."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.prefix import resolve_prefix
+from prompts_store.records import BaseModel
+from server.engine.engine import Engine
+from server.engine.options import EngineOptions, check_request
+from server.engine.request import EngineEvent, GenerateRequest, PromptProcessed, SamplingParams, TokenEvent
+from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
+from server.model.kv_cache import KVCache
+from server.model.prefix import Prefix, PrefixKind
+from server.model.runner import ModelRunner
+from server.model.self_proof import prove
+from tests.parity.architectures import CONFIGS, MAX_CONTEXT, VOCAB_SIZE, build
+from tests.parity.oracle import OracleAnswer, PeftOracle, save_checkpoint
+
+pytestmark = [
+    # PEFT reads a property that transformers is about to rename.
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+    # PEFT's way of saying that positions count from the first virtual token, as ours do.
+    pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient tuning:UserWarning"),
+]
+
+KINDS = ("prompt", "p", "multitask", "cpt", "prefix", "cartridge")
+BLOCK_SIZE = 4
+NUM_NEW = 10
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Task:
+    """A prefix as our reader and resolver make it from PEFT's files, and PEFT's own answer to any prompt."""
+
+    name: str
+    prefix: Prefix
+    oracle: PeftOracle
+
+
+def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Task]:
+    model = build(architecture)
+    uniform = loaded.architecture.uniform_kv
+    assert uniform is not None
+    base = BaseModel(
+        "f", (), loaded.architecture.hidden_size, loaded.architecture.num_layers, *uniform, MAX_CONTEXT, "float32"
+    )
+    tasks = []
+    for seed, kind in enumerate(KINDS):
+        save_checkpoint(folder / kind, model, kind, seed)
+        for task_index in (0, 1) if kind == "multitask" else (None,):
+            checkpoint = read_checkpoint(
+                (folder / kind / "adapter_config.json").read_bytes(),
+                (folder / kind / "adapter_model.safetensors").read_bytes(),
+                base,
+                task_index=task_index,
+                allow_base_mismatch=True,
+            )
+            resolved = resolve_prefix(checkpoint, task_index, base)
+            prefix = Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.from_numpy(resolved.values))
+            tasks.append(Task(f"{kind}-{task_index}", prefix, PeftOracle(folder / kind, model, task_index)))
+    return tasks
+
+
+def crowded_engine(loaded: LoadedModel) -> Engine:
+    """A cache of 40 blocks for some 200 blocks of work, prompts cut into chunks, six sequences at once."""
+    options = EngineOptions(
+        num_blocks=41,
+        block_size=BLOCK_SIZE,
+        max_prefix_blocks=8,
+        max_num_seqs=6,
+        max_batch_tokens=9,
+        max_open_requests=1000,
+        max_context=MAX_CONTEXT,
+        vocab_size=VOCAB_SIZE,
+        eos_token_ids=frozenset(),
+        fair_quantum=32,
+    )
+    cache = KVCache(loaded.architecture.layers, options.num_blocks, BLOCK_SIZE, loaded.dtype, loaded.device)
+    return Engine(ModelRunner(loaded, cache), options)
+
+
+def check_answer(events: list[EngineEvent], expected: OracleAnswer, label: str) -> None:
+    tokens = [event for event in events if isinstance(event, TokenEvent)]
+    assert tuple(event.token_id for event in tokens) == expected.tokens, label
+    for event, logits in zip(tokens, expected.logits, strict=True):
+        assert event.logprob is not None
+        ours = torch.empty(VOCAB_SIZE)
+        for token_id, logprob in event.logprob.top:
+            ours[token_id] = logprob
+        assert float((ours - logits.log_softmax(-1)).abs().max()) < TOLERANCE, label
+
+
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) -> None:
+    """Greedy tokens and all log-probabilities equal PEFT's unpadded `generate`, one request at a time.
+
+    Our side runs all six types together with chunked prefill, prefix-cache hits, evicted prefixes and preemption.
+    """
+    build(architecture).save_pretrained(str(tmp_path / "base"))
+    loaded = load_base_model(BaseModelOptions(str(tmp_path / "base"), device="cpu", dtype="float32"))
+    assert prove(loaded) < 1e-4
+    tasks = make_tasks(tmp_path, architecture, loaded)
+    rng = random.Random(0)
+    shared_text = [rng.randrange(VOCAB_SIZE) for _ in range(13)]
+    prompts = [
+        [rng.randrange(VOCAB_SIZE)],
+        [*shared_text, rng.randrange(VOCAB_SIZE)],
+        [*shared_text[:9], *(rng.randrange(VOCAB_SIZE) for _ in range(8))],
+    ]
+    engine = crowded_engine(loaded)
+    answers: dict[str, list[EngineEvent]] = {}
+    sampling = SamplingParams(max_tokens=NUM_NEW, temperature=0.0, num_logprobs=VOCAB_SIZE)
+    for task in tasks:
+        for index, prompt in enumerate(prompts):
+            for repeat in range(2):
+                name = f"{task.name}/{index}/{repeat}"
+                request = GenerateRequest(name, task.name, tuple(prompt), sampling, task.prefix)
+                check_request(request, engine._options)
+                engine.add(request, answers.setdefault(name, []).append)
+    while engine.has_work:
+        engine.step()
+    for task in tasks:
+        for index, prompt in enumerate(prompts):
+            expected = task.oracle.generate(prompt, NUM_NEW)
+            for repeat in range(2):
+                name = f"{task.name}/{index}/{repeat}"
+                check_answer(answers[name], expected, name)
+    assert engine.stats.num_preemptions > 0
+    assert engine.stats.num_prefix_loads > len(tasks), "prefixes were meant to be evicted and computed again"
+    cached = [
+        event.num_cached_tokens
+        for events in answers.values()
+        for event in events[:1]
+        if isinstance(event, PromptProcessed)
+    ]
+    assert sum(cached) > 0
+    assert engine.stats.num_leases == 0
