@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from server.api.upload import UPLOAD_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
 from server.api.wire.errors import ErrorBody
@@ -52,7 +53,11 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     _, referred = models_json_schema(
         [(model, "serialization") for model in _REFERRED_TO], ref_template="#/components/schemas/{model}"
     )
-    schemas = {**referred["$defs"], **document["components"]["schemas"]}
+    schemas = {
+        **referred["$defs"],
+        **document["components"]["schemas"],
+        UPLOAD_SCHEMA["title"]: UPLOAD_SCHEMA,
+    }
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in _NEVER_SENT}
     return document
 

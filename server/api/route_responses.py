@@ -45,9 +45,17 @@ def event_stream(chunk: str) -> Responses:
     return responses
 
 
-def binary_file(media_type: str) -> Responses:
-    """A success whose body is a file."""
-    schema = {"type": "string", "format": "binary"}
+def binary_file() -> Responses:
+    """A success whose body is a file of bytes."""
+    return _file("application/octet-stream", {"type": "string", "format": "binary"})
+
+
+def json_file() -> Responses:
+    """A success whose body is a file that holds a JSON object."""
+    return _file("application/json", {"type": "object", "additionalProperties": True})
+
+
+def _file(media_type: str, schema: dict[str, Any]) -> Responses:
     return {200: {"description": "The file", "content": {media_type: {"schema": schema}}}}
 
 

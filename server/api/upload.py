@@ -19,7 +19,7 @@ _FILES = ("adapter_config", "adapter_model")
 _FIELDS = ("manifest", "promote")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
-_SCHEMA: Mapping[str, Any] = {
+UPLOAD_SCHEMA: Mapping[str, Any] = {
     "title": "CheckpointUpload",
     "type": "object",
     "required": list(_FILES),
@@ -48,7 +48,10 @@ _SCHEMA: Mapping[str, Any] = {
     },
 }
 UPLOAD_REQUEST: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SCHEMA}}}
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/CheckpointUpload"}}},
+    }
 }
 """The body in the OpenAPI document. FastAPI does not read it, so that nothing is read before the key is checked."""
 

@@ -47,15 +47,11 @@ def test_a_route_that_is_none_of_ours_counts_as_undeclared():
 
 @pytest.mark.parametrize("route", sorted(set(declared_scopes(build_routes().routes)) - PUBLIC))
 async def test_without_the_key_nothing_is_answered(guarded, engine, route):
-    """Every route but the public ones, whatever its parameters."""
+    """Every route but the public ones; what the body holds is not even looked at."""
     method, path = route.split()
     path = path.replace("{model_id:path}", "x").replace("{task}", "x").replace("{version}", "1").replace("{alias}", "a")
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
-        # A body that would be accepted if it were looked at: the key is asked for first.
-        body = {"model": "tiny-base", "prompt": "a", "input": "a", "tokens": [1], "name": "x", "version": 1}
-        response = await guarded.request(method, path, headers=headers, json=body)
-        if response.status_code == 400:  # the body is parsed before the key is looked at, but nothing is done
-            continue
+        response = await guarded.request(method, path, headers=headers, json={"nothing": "of use"})
         assert (response.status_code, error_of(response)["type"]) == (401, "authentication_error")
         assert response.headers["www-authenticate"] == "Bearer"
     assert not engine.requests

@@ -17,7 +17,7 @@ from server.api.authentication import Scope, requires
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.records import published_body, version_body
-from server.api.route_responses import binary_file, errors, published_already
+from server.api.route_responses import binary_file, errors, json_file, published_already
 from server.api.services import ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, UploadDep
@@ -102,7 +102,7 @@ async def retire_version(task: str, version: VersionNumber, services: ServicesDe
     "/v1/tasks/{task}/versions/{version}/adapter_config.json",
     name="download_config",
     response_class=Response,
-    responses=binary_file("application/json") | errors(404),
+    responses=json_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_config(task: str, version: VersionNumber, services: ServicesDep) -> Response:
@@ -115,7 +115,7 @@ async def download_config(task: str, version: VersionNumber, services: ServicesD
     "/v1/tasks/{task}/versions/{version}/adapter_model.safetensors",
     name="download_tensors",
     response_class=Response,
-    responses=binary_file("application/octet-stream") | errors(404),
+    responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_tensors(task: str, version: VersionNumber, services: ServicesDep) -> Response:
