@@ -1,4 +1,4 @@
-"""PEFT as the oracle: a soft prompt of each type, trained by nobody, saved by PEFT, and answered by PEFT's `generate`."""
+"""PEFT as the oracle: a soft prompt of each type, untrained, saved by PEFT, and answered by PEFT's `generate`."""
 
 from __future__ import annotations
 
