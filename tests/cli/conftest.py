@@ -1,6 +1,8 @@
 """A database with one base model, and checkpoints that fit it."""
 
 import json
+import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from safetensors.numpy import save
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.cli import main
+from server.cli.http_server import HttpServer, http_config
+from server.cli.serve import bind
 from server.cli.store_backend import StoreTaskBackend
-from server.settings import sqlite_url
+from server.settings import ServeSettings, sqlite_url
 
 BASE = BaseModel(
     fingerprint="f" * 64,
@@ -73,3 +77,24 @@ def softprompt(capsys):
         return code, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def serving():
+    """Serve an application on a free port while the block runs; the block gets the URL."""
+
+    @contextmanager
+    def serve(app):
+        ready = threading.Event()
+        with bind("127.0.0.1", 0) as listener:
+            server = HttpServer(http_config(app, ServeSettings()), on_ready=ready.set)
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+            thread.start()
+            try:
+                assert ready.wait(timeout=10)
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+            finally:
+                server.should_exit = True
+                thread.join()
+
+    return serve
