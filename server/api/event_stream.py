@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.responses import StreamingResponse
@@ -12,8 +11,6 @@ from starlette.types import Receive, Scope, Send
 from server.api.error_responses import error_body
 from server.api.json_response import json_text
 from server.api.wire.bodies import ResponseBody
-
-_log = logging.getLogger(__name__)
 
 
 class EventStreamResponse(StreamingResponse):
@@ -45,7 +42,6 @@ async def _events(chunks: AsyncIterator[ResponseBody]) -> AsyncIterator[str]:
             # However fast chunks come, there is a moment at which a client that has gone away can end this task.
             await asyncio.sleep(0)
     except Exception as error:  # the status line is sent: this event is the only way left to tell
-        _log.exception("a stream failed")
         yield _event(json_text(error_body(error)))
     else:
         yield _event("[DONE]")
