@@ -73,20 +73,20 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _answer_unknown)
 
 
-def error_body(error: BaseException) -> ErrorBody:
+def error_body(error: BaseException, request_id: str) -> ErrorBody:
     """The body for an exception in the middle of a stream; what is our failure is logged."""
-    return _body_of(_looked_up(error), error)
+    return _body_of(_looked_up(error, request_id), error)
 
 
-def _looked_up(error: BaseException) -> Answer:
+def _looked_up(error: BaseException, request_id: str) -> Answer:
     answer = answer_to(error)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("a request failed", exc_info=error)
+        _log.error("request %s failed", request_id, exc_info=error)
     return answer
 
 
-def _answer_known(_: Request, error: Exception) -> Response:
-    answer = _looked_up(error)
+def _answer_known(request: Request, error: Exception) -> Response:
+    answer = _looked_up(error, request.state.request_id)
     return _respond(answer.status, _body_of(answer, error), dict(answer.headers))
 
 
@@ -95,8 +95,10 @@ def _answer_nobody(_: Request, error: Exception) -> Response:
 
 
 def _answer_unknown(request: Request, error: Exception) -> Response:
-    """A failure that nobody foresaw; the HTTP server logs it. The request id's middleware is further inside."""
-    return _respond(INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request.state.request_id})
+    """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
+    request_id = request.state.request_id
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
+    return _respond(INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
 
 
 def _answer_http(_: Request, error: Exception) -> Response:

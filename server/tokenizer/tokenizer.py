@@ -53,11 +53,15 @@ class Tokenizer:
         """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them."""
         return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens is not False).ids)
 
-    async def encode_async(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
-        """`encode`, off the event loop when the text is long."""
-        if len(text) <= _MAX_INLINE_CHARACTERS:
-            return self.encode(text, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(self.encode, text, add_special_tokens=add_special_tokens)
+    async def encode_all(
+        self, texts: Sequence[str], *, add_special_tokens: bool | None = None
+    ) -> tuple[tuple[int, ...], ...]:
+        """`encode` for several texts, off the event loop when they are long."""
+
+        def encode_each() -> tuple[tuple[int, ...], ...]:
+            return tuple(self.encode(text, add_special_tokens=add_special_tokens) for text in texts)
+
+        return encode_each() if sum(map(len, texts)) <= _MAX_INLINE_CHARACTERS else await asyncio.to_thread(encode_each)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of token ids, exactly as the decoder makes it (nothing is cleaned up)."""

@@ -59,7 +59,7 @@ def test_threads_do_not_disturb_each_other():
 async def test_long_texts_are_encoded_alike():
     """Off the event loop or on it, the ids are the same."""
     text = "the quick brown fox " * 500
-    assert await byte_level().encode_async(text) == byte_level().encode(text)
+    assert await byte_level().encode_all([text, "a"]) == (byte_level().encode(text), byte_level().encode("a"))
 
 
 def test_a_template_replaces_nothing_but_its_placeholder():
