@@ -2,6 +2,7 @@
 
 import shlex
 import socket
+import threading
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from server.cli.errors import StartFailed
+from server.cli.http_server import HttpServer, http_config
 from server.cli.serve import bind
 from server.cli.serve_options import option_name, variable_name
 from server.cli.welcome import address, curl_commands
@@ -49,12 +51,21 @@ def test_a_host_of_another_machine_is_refused():
         bind("192.0.2.1", 0)
 
 
-def test_the_server_says_ready_when_it_answers(serving):
+def test_the_server_says_ready_when_it_answers():
     """What the terminal promises is true at that moment."""
+    ready = threading.Event()
     app = FastAPI()
     app.get("/health")(lambda: "ok")
-    with serving(app) as url:
-        assert httpx.get(f"{url}/health").json() == "ok"
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(http_config(app, ServeSettings()), on_ready=ready.set)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert ready.wait(timeout=10)
+            assert httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}/health").json() == "ok"
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.mark.parametrize(
