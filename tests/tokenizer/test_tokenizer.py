@@ -86,3 +86,14 @@ def test_without_a_chat_template_the_last_user_message_is_the_input():
     assert render_chat(byte_level(), [ChatMessage("user", "a"), ChatMessage("user", "b")]) == "b"
     with pytest.raises(ChatRefused, match="no chat template"):
         render_chat(byte_level(), [ChatMessage("system", "a"), ChatMessage("user", "b")])
+
+
+@pytest.mark.parametrize("make", [byte_level, sentencepiece])
+@pytest.mark.parametrize("add_special_tokens", [True, False])
+def test_ids_are_those_of_transformers(make, add_special_tokens):
+    """Going around transformers' own call changes nothing: a prompt here is what training saw."""
+    tokenizer = make()
+    for text in ("the lazy dog", " leading", "<end> and </s>", "déjà\n\n你好 😀", ""):
+        expected = tokenizer._pretrained(text, add_special_tokens=add_special_tokens)["input_ids"]
+        assert tokenizer.encode(text, add_special_tokens=add_special_tokens) == tuple(expected)
+        assert tokenizer.decode(expected) == tokenizer._pretrained.decode(expected, skip_special_tokens=True)
