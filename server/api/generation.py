@@ -104,7 +104,7 @@ class Generation:
         async for event in stream:
             match event:
                 case PromptProcessed() if self._echo:
-                    yield await asyncio.to_thread(self._echoed, prompt, event)
+                    yield await self._tokenizer.run(self._echoed, prompt, event)
                 case PromptProcessed():
                     yield PromptText(prompt, event.num_cached_tokens)
                 case TokenEvent() if not (choice := choices[event.choice]).is_finished:

@@ -3,8 +3,9 @@ import concurrent.futures
 import pytest
 
 from server.tokenizer.chat import ChatMessage, render_chat
-from server.tokenizer.errors import ChatRefused, UnknownToken
+from server.tokenizer.errors import ChatRefused, TokenizerUnsupported, UnknownToken
 from server.tokenizer.template import fill_template
+from server.tokenizer.tokenizer import Tokenizer
 from tests.fakes.tokenizers import END, byte_level, sentencepiece
 
 TEMPLATE = (
@@ -54,6 +55,14 @@ def test_threads_do_not_disturb_each_other():
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         assert list(pool.map(tokenizer.encode, texts)) == expected
         assert list(pool.map(tokenizer.decode, expected)) == texts
+
+
+def test_a_saved_tokenizer_loads_again(tmp_path):
+    """From a local folder; one without a tokenizer is refused in our own words."""
+    byte_level()._pretrained.save_pretrained(tmp_path)
+    assert Tokenizer.load(tmp_path).encode("the lazy dog") == byte_level().encode("the lazy dog")
+    with pytest.raises(TokenizerUnsupported, match="no tokenizer can be loaded"):
+        Tokenizer.load(tmp_path / "nothing")
 
 
 async def test_long_texts_are_encoded_alike():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
 from server.api.authentication import Scope, requires
@@ -50,6 +48,6 @@ async def detokenize(body: DetokenizeRequest, services: ServicesDep) -> Response
     """The text of token ids."""
     services.tokenizer.check_ids(body.tokens)
     target = await resolve_target(services, body.model)
-    text = await asyncio.to_thread(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
+    text = await services.tokenizer.run(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
     result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
     return json_response(result, headers=target.headers)
