@@ -50,7 +50,8 @@ Progress = Callable[[int], object]
 def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int], cache_dir: Path) -> str:
     """The base model's fingerprint, 64 hexadecimal digits.
 
-    `id_mapping` is the tokenizer's token -> id table. Raises `BaseModelUnavailable` where the files cannot be found or read.
+    `id_mapping` is the tokenizer's token -> id table. Raises `BaseModelUnavailable`
+    where the files cannot be found or read.
     """
     digest = hashlib.sha256(_DOMAIN)
     try:
