@@ -185,8 +185,7 @@ class Scheduler:
         assert prefix is not None
         while (lease := self.residency.acquire(prefix)) is None:
             if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
-                needed = self.residency.blocks_needed(prefix)
-                made_room = self._preempt_for_blocks(sequence.task, needed, plan)
+                made_room = self._preempt_for_blocks(sequence, plan)
             else:
                 made_room = self._preempt_for_lease(sequence.task, plan)
             if not made_room:
@@ -198,7 +197,7 @@ class Scheduler:
         needed = self._tables.num_missing(sequence)
         reserve = min(len(self._running), self.blocks.num_blocks // 16)
         while self.blocks.num_free < needed + reserve:
-            if not (self.residency.evict_idle() or self._preempt_for_blocks(sequence.task, needed, plan)):
+            if not (self.residency.evict_idle() or self._preempt_for_blocks(sequence, plan)):
                 return False
         return True
 
@@ -223,10 +222,15 @@ class Scheduler:
         share = max(1.0, self._options.max_num_seqs / self._counters.num_busy)
         return self._preempt_largest(held, held[task] + 1, share, plan)
 
-    def _preempt_for_blocks(self, task: str, needed: int, plan: StepPlan) -> bool:
-        """Free blocks for a task below its share of blocks, from the task that has most, if that is over its share."""
+    def _preempt_for_blocks(self, sequence: Sequence, plan: StepPlan) -> bool:
+        """Free blocks for a task that keeps within its share of blocks, from the one that has most, if that is over.
+
+        Cached blocks that the newcomer would share count as its own, as they will once it runs: it must not be over
+        its share then, or the two tasks would preempt each other for ever.
+        """
         held = self._blocks_held()
-        return self._preempt_largest(held, held[task] + needed, self.blocks.num_blocks / self._counters.num_busy, plan)
+        wanted = held[sequence.task] + self._tables.num_own(sequence)
+        return self._preempt_largest(held, wanted, self.blocks.num_blocks / self._counters.num_busy, plan)
 
     def _preempt_largest(self, held: Counter[str], wanted: int, share: float, plan: StepPlan) -> bool:
         largest = max(held, key=lambda task: held[task], default=None)
