@@ -72,9 +72,9 @@ class EngineMachine(RuleBasedStateMachine):
 
     @initialize(
         block_size=st.sampled_from([2, 3, 4]),
-        spare=st.integers(0, 10),
-        max_num_seqs=st.integers(1, 6),
-        more_tokens=st.integers(1, 12),
+        spare=st.integers(0, 16),
+        max_num_seqs=st.integers(1, 9),
+        more_tokens=st.integers(0, 12),
         max_prefix_blocks=st.integers(4, 9),
         fair_quantum=st.sampled_from([1, 8, 64]),
     )
