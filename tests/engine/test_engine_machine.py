@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -302,6 +303,7 @@ MUST_BE_REACHED = (
 )
 
 
+@pytest.mark.timeout(900)  # passing takes seconds; a failure is shrunk before it is shown
 def test_any_order_of_events_keeps_the_books_and_the_answers():
     """Blocks and leases return to zero, each request ends once, and batched, cached and preempted equal alone."""
     coverage.clear()
