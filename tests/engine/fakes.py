@@ -223,7 +223,7 @@ def make_options(**changes: int | frozenset[int]) -> EngineOptions:
         "num_blocks": 129,
         "block_size": 4,
         "max_prefix_blocks": 32,
-        "max_num_seqs": 16,
+        "max_num_seqs": 8,
         "max_batch_tokens": 64,
         "max_open_requests": 1000,
         "max_context": 96,

@@ -75,7 +75,7 @@ class EngineMachine(RuleBasedStateMachine):
         block_size=st.sampled_from([2, 3, 4]),
         spare=st.integers(0, 16),
         max_num_seqs=st.integers(1, 9),
-        more_tokens=st.integers(0, 12),
+        more_tokens=st.integers(1, 12),
         max_prefix_blocks=st.integers(4, 9),
         fair_quantum=st.sampled_from([1, 8, 64]),
     )
