@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from fastapi import FastAPI
 
+from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.api.application import build_api
@@ -69,8 +70,8 @@ def build_services(settings: ServeSettings) -> Services:
     origin = _origin(settings)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     loaded = load_base_model(_model_options(settings, origin))
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
     store = Store.open(_prepared_store_url(settings))
@@ -151,7 +152,10 @@ def _describe(
 
 def _prepared_store_url(settings: ServeSettings) -> str:
     if settings.database_url is None:
-        settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
+        try:
+            settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailable(f"the data folder {settings.data_dir} cannot be made: {error.strerror}") from error
     return settings.store_url
 
 
@@ -165,7 +169,7 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         block_size=settings.block_size,
         max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
         max_num_seqs=settings.max_num_seqs,
-        max_batch_tokens=max(max_batch_tokens, settings.max_num_seqs),
+        max_batch_tokens=max(max_batch_tokens, settings.max_num_seqs + 1),
         max_open_requests=settings.max_waiting + settings.max_num_seqs,
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,

@@ -56,6 +56,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     engine.EngineStopped: Answer(
         503, "engine_stopped", type=SERVER_ERROR, message="the engine is not running", headers=_RETRY_SOON
     ),
+    engine.NumbersOverflow: Answer(422, "numbers_overflow", "model"),
     engine.EngineError: Answer(500, "engine_failed", type=SERVER_ERROR, message="the engine failed on this request"),
     text.ChatRefused: Answer(400, "chat_refused", "messages"),
     text.UnknownToken: Answer(400, "token_out_of_range"),

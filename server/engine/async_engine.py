@@ -150,7 +150,7 @@ class AsyncEngine:
     @property
     def max_context(self) -> int:
         """See `EngineClient`."""
-        return self._options.max_context
+        return self._options.max_sequence_tokens
 
     @property
     def stats(self) -> EngineStats:

@@ -41,6 +41,7 @@ class BlockManager:
         self._references = [0] * num_blocks
         self._keys: list[BlockKey | None] = [None] * num_blocks
         self._cached: dict[BlockKey, int] = {}
+        self._fresh: list[int] = []
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))  # next to go first
 
     @property
@@ -55,7 +56,17 @@ class BlockManager:
         block, _ = self._free.popitem(last=False)
         self._forget(block)
         self._references[block] = 1
+        self._fresh.append(block)
         return block
+
+    def take_fresh(self) -> tuple[int, ...]:
+        """The blocks handed out since the last call: they must be zeroed before anything is written to them.
+
+        A masked slot still takes part in the arithmetic, and what another task left there may be so large that it
+        overflows: minus infinity plus infinity is not a number.
+        """
+        fresh, self._fresh = tuple(dict.fromkeys(self._fresh)), []
+        return fresh
 
     def share(self, block: int) -> None:
         """Add a reference to a block that holds content."""

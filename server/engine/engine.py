@@ -14,7 +14,7 @@ from collections.abc import Sequence as Many
 import torch
 
 from server.engine.client import EngineStats
-from server.engine.errors import StepFailed
+from server.engine.errors import NumbersOverflow, StepFailed
 from server.engine.options import EngineOptions
 from server.engine.request import (
     ChoiceFinished,
@@ -104,6 +104,7 @@ class Engine:
         plan = self._scheduler.schedule()
         self._num_steps += 1
         try:
+            self._runner.zero_blocks(self._scheduler.blocks.take_fresh())
             self._load_prefixes(plan.loads)
             runnable = {sequence: count for sequence, count in plan.chunks.items() if not sequence.is_finished}
             self._runner.copy_blocks([copy for sequence, copy in plan.copies.items() if sequence in runnable])
@@ -125,8 +126,8 @@ class Engine:
                 self._scheduler.residency.mark_loaded(entry)
             else:
                 for group in self._leaseholders(entry):
-                    self._fail(group, failure)
-                self._runner.zero_blocks(self._scheduler.residency.discard(entry))
+                    self._fail(group, _overflow(failure))
+                self._scheduler.residency.discard(entry)
 
     def _hand_out(self, runnable: dict[Sequence, int], chunks: Many[Chunk], logits: torch.Tensor) -> None:
         """Turn logits into scores and tokens; rows of `logits` follow the chunks."""
@@ -139,7 +140,7 @@ class Engine:
             if sequence.is_finished:  # a sibling in this very batch has failed the request
                 continue
             if not all(finite[row] for row in rows):
-                self._fail(sequence.group, NonFiniteValues("the logits hold NaN or infinity"))
+                self._fail(sequence.group, _overflow(NonFiniteValues("the logits hold NaN or infinity")))
                 continue
             first_index = sequence.num_computed + (chunk.logits_from or 0)
             self._scheduler.commit(sequence, count)
@@ -202,6 +203,7 @@ class Engine:
 
     def _fork(self, parent: Sequence, children: Many[Sequence]) -> None:
         copies = [self._scheduler.fork(parent, child) for child in children]
+        self._runner.zero_blocks(self._scheduler.blocks.take_fresh())
         self._runner.copy_blocks([copy for copy in copies if copy is not None])
 
     def _fork_continuations(self, stem: Sequence, row: torch.Tensor) -> None:
@@ -272,20 +274,16 @@ class Engine:
             self._emit(group, terminal)
 
     def _fail(self, group: RequestGroup, cause: BaseException) -> None:
-        """End a request with its cause. What it wrote is not to be trusted: its blocks are forgotten and scrubbed."""
-        tainted: list[int] = []
+        """End a request with its cause. What it wrote is not to be trusted: its blocks are never found again."""
         for sequence in group.sequences:
             if sequence.is_finished:
                 continue
             if not sequence.is_unforked:
-                tainted.extend(sequence.own_blocks)
+                for block in sequence.own_blocks:
+                    self._scheduler.blocks.forget(block)
                 self._scheduler.remove(sequence)
             sequence.is_finished = True
         self._close(group, RequestFailed(cause))
-        blocks = self._scheduler.blocks
-        for block in tainted:
-            blocks.forget(block)
-        self._runner.zero_blocks(sorted({block for block in tainted if blocks.references(block) == 0}))
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
         failure = StepFailed("the engine step failed")
@@ -297,13 +295,22 @@ class Engine:
             if not entry.is_loaded and self._scheduler.residency.holds(entry):
                 for group in self._leaseholders(entry):
                     self._fail(group, failure)
-                self._runner.zero_blocks(self._scheduler.residency.discard(entry))
+                self._scheduler.residency.discard(entry)
 
     def _leaseholders(self, entry: ResidentPrefix) -> list[RequestGroup]:
         return [g for g in list(self._groups.values()) if any(s.lease is entry for s in g.sequences)]
 
     def _emit(self, group: RequestGroup, event: EngineEvent) -> None:
         group.sink(event)
+
+
+def _overflow(cause: BaseException) -> BaseException:
+    """What a request fails with whose numbers the model cannot compute: the soft prompt's fault, not the server's."""
+    if not isinstance(cause, NonFiniteValues):
+        return cause
+    failure = NumbersOverflow("the soft prompt's values overflow in this base model")
+    failure.__cause__ = cause
+    return failure
 
 
 def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:

@@ -8,6 +8,7 @@ EngineError
 │   └── PrefixTooLarge
 ├── EngineOverloaded      the queue is full: try again later
 ├── EngineStopped         the engine has stopped or is stopping
+├── NumbersOverflow       the model made NaN or infinity of this prompt
 └── StepFailed            a step raised; its sequences failed with it
 """
 
@@ -44,6 +45,10 @@ class EngineOverloaded(EngineError):
 
 class EngineStopped(EngineError):
     """The engine has stopped, is stopping, or its thread has died."""
+
+
+class NumbersOverflow(EngineError):
+    """The soft prompt, or the text, makes the model's numbers overflow in the serving dtype; the cause is chained."""
 
 
 class StepFailed(EngineError):

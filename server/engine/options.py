@@ -13,10 +13,11 @@ from server.model.prefix import Prefix
 class EngineOptions:
     """Sizes and limits.
 
-    `num_blocks` counts the padding block 0. `max_batch_tokens` bounds the tokens of a step, `max_num_seqs` the
-    sequences that run at once, `max_open_requests` the requests accepted and not yet answered, `max_prefix_blocks` the
-    blocks of all resident prefixes. `max_context` counts positions: virtual tokens, prompt and output. `fair_quantum`
-    is how many tokens a task may be served ahead of one that waits for room before it is held back.
+    `num_blocks` counts the padding block 0. `max_num_seqs` bounds the sequences that run at once, `max_batch_tokens`
+    the tokens of a step (at just `max_num_seqs`, prompts wait while a full batch decodes), `max_open_requests` the
+    requests accepted and not yet answered, `max_prefix_blocks` the blocks of all resident prefixes. `max_context`
+    counts positions: virtual tokens, prompt and output. `fair_quantum` is how many tokens a task may be served ahead of
+    one that waits for room before it is held back.
     """
 
     num_blocks: int
@@ -29,6 +30,14 @@ class EngineOptions:
     vocab_size: int
     eos_token_ids: frozenset[int]
     fair_quantum: int = 1024
+
+    @property
+    def max_sequence_tokens(self) -> int:
+        """Positions that one sequence can always have: the context, or fewer where the KV cache is smaller.
+
+        Two blocks are no sequence's own: the padding, and the second copy of a part-filled virtual block.
+        """
+        return min(self.max_context, (self.num_blocks - 2) * self.block_size)
 
     def __post_init__(self) -> None:
         if self.max_batch_tokens < self.max_num_seqs:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -17,6 +18,8 @@ from server.model.errors import BaseModelUnavailable
 
 logger = logging.getLogger(__name__)
 
+# What transformers raises over files that are missing, cut off or not what they say.
+_FOREIGN = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -55,22 +58,37 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     check_model_type(config.get_text_config())
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
+    load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
+    model: PreTrainedModel
+    report: dict[str, Any]
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model, report = load(
             options.source,
             revision=options.revision,
             dtype=dtype,
             attn_implementation=ATTENTION_NAME,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (*_FOREIGN, SafetensorError) as error:
         raise BaseModelUnavailable(
             f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}"
         ) from error
+    _check_report(options, report)
     model.requires_grad_(False).train(False)
     torch.nn.Module.to(model, device)
     architecture = read_architecture(model, options.max_context)
     return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
+
+
+def _check_report(options: BaseModelOptions, report: dict[str, Any]) -> None:
+    """transformers fills weights that the files lack with random numbers; answers would be noise that looks healthy."""
+    for kind, what in (("missing_keys", "lack"), ("mismatched_keys", "hold in another shape")):
+        if found := sorted(str(key) for key in report.get(kind) or ()):
+            raise BaseModelUnavailable(
+                f"the weights of {options.source!r} {what} {len(found)} tensors of the configured model, "
+                f"{found[0]} among them"
+            )
 
 
 def load_skeleton(options: BaseModelOptions) -> Architecture:
@@ -101,7 +119,7 @@ def load_config(options: BaseModelOptions) -> PreTrainedConfig:
             options.source, revision=options.revision, trust_remote_code=False
         )
         return config
-    except (OSError, ValueError) as error:
+    except _FOREIGN as error:
         where = "folder" if os.path.isdir(options.source) else "hub id or folder"
         raise BaseModelUnavailable(
             f"the {where} {options.source!r} holds no usable model: {_first_line(error)}"

@@ -86,12 +86,12 @@ class KVCache:
                 pages[copy.target, : copy.num_slots] = pages[copy.source, : copy.num_slots]
 
     def zero(self, blocks: Sequence[int]) -> None:
-        """Scrub blocks, so that NaN left by a failed sequence cannot reach the next owner through masked slots."""
+        """Zero blocks, so that nothing left there can reach the next owner through masked slots."""
         if not blocks:
             return
         index = torch.tensor(blocks, device=self.keys[0].device)
         for pages in (*self.keys, *self.values):
-            pages[index] = 0
+            pages.index_fill_(0, index, 0)
 
     def all_finite(self, blocks: Sequence[int]) -> bool:
         """Whether every number in these blocks is finite."""

@@ -34,7 +34,7 @@ class Runner(Protocol):
         """Carry out block copies in order."""
 
     def zero_blocks(self, blocks: Sequence[int]) -> None:
-        """Scrub blocks that a failed sequence leaves behind."""
+        """Zero blocks that are handed out anew."""
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute chunks and store their keys and values.

@@ -125,8 +125,10 @@ def _adjusted(logits: torch.Tensor, row: SamplingRow) -> torch.Tensor:
         ids = torch.tensor(list(counts), device=logits.device)
         frequency = torch.tensor(list(counts.values()), dtype=logits.dtype, device=logits.device)
         logits[ids] -= row.presence_penalty + row.frequency_penalty * frequency
-    for token, bias in row.logit_bias:
-        logits[token] += bias
+    if row.logit_bias:
+        biased, biases = zip(*row.logit_bias, strict=True)
+        values = torch.tensor(biases, dtype=logits.dtype, device=logits.device)
+        logits.index_add_(0, torch.tensor(biased, device=logits.device), values)
     if row.forbidden:
         logits[torch.tensor(sorted(row.forbidden), device=logits.device)] = float("-inf")
     return logits

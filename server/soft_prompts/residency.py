@@ -123,10 +123,9 @@ class PrefixResidency:
         """Whether this very entry still holds its blocks."""
         return self._resident.get(entry.prefix.digest) is entry
 
-    def discard(self, entry: ResidentPrefix) -> tuple[int, ...]:
-        """Drop a prefix whose load failed, once its leases are closed; returns the blocks it held."""
+    def discard(self, entry: ResidentPrefix) -> None:
+        """Drop a prefix whose load failed, once its leases are closed."""
         self._remove(entry)
-        return entry.blocks
 
     def _admit(self, prefix: Prefix) -> ResidentPrefix | None:
         needed = self.blocks_needed(prefix)

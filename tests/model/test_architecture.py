@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from transformers import (
     BloomConfig,
@@ -100,4 +102,14 @@ def test_broken_weights_are_said(tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(BaseModelUnavailable):
+        load_base_model(BaseModelOptions(str(tmp_path), device="cpu"))
+
+
+@pytest.mark.parametrize("change", [{"num_hidden_layers": 3}, {"intermediate_size": 64}])
+def test_weights_that_do_not_fill_the_model_are_said(change, tmp_path):
+    """transformers would make up what is missing, and the server would answer noise."""
+    build("llama").save_pretrained(str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(BaseModelUnavailable, match="weights"):
         load_base_model(BaseModelOptions(str(tmp_path), device="cpu"))
