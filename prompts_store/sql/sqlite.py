@@ -48,14 +48,18 @@ class SqliteBackend:
         return DataVersionWatcher(self.reader)
 
     def erase_log(self, timeout_s: float) -> bool:
-        """Write the log back and empty its file, as soon as no reader needs it."""
+        """Write the log back and empty its file, as soon as no reader needs it. No writer waits for that."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            with self._outside_transactions() as connection:
-                busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
-            if not busy or time.monotonic() > deadline:
-                return not busy
-            time.sleep(POLL_INTERVAL_S)
+        with self._outside_transactions() as connection:
+            connection.exec_driver_sql("PRAGMA busy_timeout=0")
+            try:
+                while busy := connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(POLL_INTERVAL_S)
+            finally:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+        return not busy
 
     def _outside_transactions(self) -> Connection:
         return self.reader.execution_options(begin=None).connect()
