@@ -69,11 +69,11 @@ class NotificationWatcher:
     """Waits for NOTIFY, with polling underneath."""
 
     def __init__(self, engine: Engine) -> None:
-        pooled = engine.raw_connection()
-        pooled.detach()
-        connection = pooled.driver_connection
+        pooled = engine.connect()
+        connection = pooled.connection.driver_connection
         assert isinstance(connection, psycopg.Connection)
-        self._connection = connection
+        pooled.detach()
+        self._connection: psycopg.Connection[Any] = connection
         with _unavailable():
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -69,7 +69,7 @@ class DataVersionWatcher:
     """Polls `PRAGMA data_version`, which reads no table and takes microseconds."""
 
     def __init__(self, engine: Engine) -> None:
-        self._connection: PoolProxiedConnection = engine.raw_connection()
+        self._connection = engine.execution_options(begin=None).connect()
         self._connection.detach()
         self._seen = self._data_version()
 
@@ -88,12 +88,7 @@ class DataVersionWatcher:
         self._connection.close()
 
     def _data_version(self) -> int:
-        cursor = self._connection.cursor()
-        try:
-            cursor.execute("PRAGMA data_version")
-            return int(cursor.fetchone()[0])  # type: ignore[index] # the pragma always has a row
-        finally:
-            cursor.close()
+        return int(self._connection.exec_driver_sql("PRAGMA data_version").scalar_one())
 
 
 def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
