@@ -26,7 +26,7 @@ def byte_level(chat_template: str | None = None) -> Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=280,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[END, "<pad>"],
         show_progress=False,
