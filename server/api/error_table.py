@@ -63,6 +63,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.Conflict: Answer(409),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
+    store.InvalidTargets: Answer(400, param="targets"),
     store.InvalidManifest: Answer(400),
     store.InvalidCheckpoint: Answer(400),
     store.CheckpointTooLarge: Answer(413),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import prompts_store.records as store
-from server.api.wire.tasks import Alias, AliasMove, PublishedVersion, Task, Version, VersionManifest
+from server.api.wire.tasks import Alias, AliasMove, AliasTarget, PublishedVersion, Task, Version, VersionManifest
 
 
 def task_body(record: store.TaskRecord) -> Task:
@@ -50,8 +52,11 @@ def alias_body(record: store.AliasRecord) -> Alias:
         task=record.task,
         alias=record.alias,
         version=record.version,
+        targets=_targets(record.targets),
+        shadow_of=record.shadow_of,
         updated_at=record.updated_at,
         updated_by=record.updated_by,
+        reason=record.reason,
     )
 
 
@@ -61,9 +66,17 @@ def move_body(move: store.AliasMove) -> AliasMove:
         object="task.alias.move",
         from_version=move.from_version,
         to_version=move.to_version,
+        from_targets=_targets(move.from_targets),
+        to_targets=_targets(move.to_targets),
+        shadow_of=move.shadow_of,
         moved_at=move.moved_at,
         moved_by=move.moved_by,
+        reason=move.reason,
     )
+
+
+def _targets(targets: Sequence[store.AliasTarget]) -> list[AliasTarget]:
+    return [AliasTarget(version=target.version, weight=target.weight) for target in targets]
 
 
 def _manifest_body(manifest: store.Manifest) -> VersionManifest:
@@ -76,4 +89,6 @@ def _manifest_body(manifest: store.Manifest) -> VersionManifest:
         task_index=manifest.task_index,
         metrics=dict(manifest.metrics),
         note=manifest.note,
+        parent_version=manifest.parent_version,
+        training_data_digest=manifest.training_data_digest,
     )

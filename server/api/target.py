@@ -46,8 +46,8 @@ class Target:
         }
 
 
-async def resolve_target(services: Services, model: str) -> Target:
-    """Look up what `model` names now.
+async def resolve_target(services: Services, model: str, sticky_key: bytes | None = None) -> Target:
+    """Look up what `model` names now; of several versions, the one for this key, or any by weight.
 
     Raises `ModelNotFound`, and `StoreUnavailable` for what only the store knows.
     """
@@ -58,7 +58,7 @@ async def resolve_target(services: Services, model: str) -> Target:
     except InvalidName as error:
         raise ModelNotFound("the model is neither the base model nor a task reference") from error
     try:
-        served = await services.catalog.resolve(reference)
+        served = await services.catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
     return Target(served.record, served.prefix)

@@ -17,6 +17,7 @@ from server.api.prompts import encode_chat
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
 from server.api.services import ServicesDep
+from server.api.sticky_key import StickyKeyDep
 from server.api.target import resolve_target
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
@@ -30,11 +31,13 @@ router = APIRouter(tags=["chat"])
     responses=event_stream("ChatCompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def complete_chat(body: ChatRequest, request: Request, services: ServicesDep) -> Response:
+async def complete_chat(
+    body: ChatRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     check_stream_options(body)
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)

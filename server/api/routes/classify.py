@@ -15,6 +15,7 @@ from server.api.json_response import json_response
 from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
+from server.api.sticky_key import StickyKeyDep
 from server.api.target import resolve_target
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
@@ -29,13 +30,15 @@ router = APIRouter(tags=["classify"])
     responses=answered_by_task() | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def classify(body: ClassifyRequest, request: Request, services: ServicesDep) -> Response:
+async def classify(
+    body: ClassifyRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Choose between labels: each is scored as the model's whole answer to the input."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 0 < len(inputs) <= limits.max_inputs:
         raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
     continuations = await label_token_ids(services, labels)
     prompts = await encode_texts(tokenizer, target, inputs)

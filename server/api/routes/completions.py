@@ -12,6 +12,7 @@ from server.api.prompts import encode_prompts
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
 from server.api.services import ServicesDep
+from server.api.sticky_key import StickyKeyDep
 from server.api.target import resolve_target
 from server.api.wire.completions import Completion, CompletionRequest
 
@@ -27,11 +28,13 @@ router = APIRouter(tags=["completions"])
     responses=event_stream("CompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def create_completion(body: CompletionRequest, request: Request, services: ServicesDep) -> Response:
+async def create_completion(
+    body: CompletionRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     check_stream_options(body)
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
     defaults = target.manifest.defaults
     prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
     num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
