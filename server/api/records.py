@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import prompts_store.records as store
-from server.api.wire.tasks import Alias, AliasMove, AliasTarget, PublishedVersion, Task, Version, VersionManifest
+from server.api.wire.tasks import (
+    Alias,
+    AliasMove,
+    AliasTarget,
+    PublishedVersion,
+    Purged,
+    Task,
+    Version,
+    VersionManifest,
+)
 
 
 def task_body(record: store.TaskRecord) -> Task:
@@ -17,6 +26,20 @@ def task_body(record: store.TaskRecord) -> Task:
         created_at=record.created_at,
         latest_version=record.latest_version,
         production_version=record.production_version,
+    )
+
+
+def purged_body(report: store.PurgeReport) -> Purged:
+    """The answer to a purge."""
+    return Purged(
+        object="task.purged",
+        task=report.task,
+        num_versions=report.num_versions,
+        num_tensors=report.num_tensors,
+        num_tensor_bytes=report.num_tensor_bytes,
+        num_shared_tensors=report.num_shared_tensors,
+        num_alias_moves=report.num_alias_moves,
+        log_is_clear=report.log_is_clear,
     )
 
 

@@ -11,8 +11,8 @@ from prompts_store.store import Store
 from server.api.authentication import Scope, requires
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.records import task_body
-from server.api.route_responses import errors
+from server.api.records import purged_body, task_body
+from server.api.route_responses import errors, purged
 from server.api.services import ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
@@ -70,10 +70,17 @@ async def get_task(task: str, services: ServicesDep) -> Response:
     "/v1/tasks/{task}",
     name="delete",
     status_code=204,
-    responses=errors(404),
+    responses=purged() | errors(404),
     dependencies=[requires(Scope.TASKS_WRITE)],
 )
-async def delete_task(task: str, services: ServicesDep) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish."""
+async def delete_task(
+    task: str,
+    services: ServicesDep,
+    purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
+) -> Response:
+    """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
+    if purge:
+        report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=ACTOR)
+        return json_response(purged_body(report))
     await write(services, Store.delete_task, services.base.fingerprint, task, actor=ACTOR)
     return Response(status_code=204)

@@ -40,6 +40,21 @@ class TaskList(ResponseBody):
     """Whether tasks follow: ask for those `after` the last name."""
 
 
+class Purged(ResponseBody):
+    """What a purge removed for good."""
+
+    object: Literal["task.purged"]
+    task: str
+    num_versions: int
+    num_tensors: int
+    num_tensor_bytes: int
+    num_shared_tensors: int
+    """Tensors that stay, as other tasks have the same bytes."""
+    num_alias_moves: int
+    log_is_clear: bool
+    """Whether no copy is left in the database's own log either; false where that is up to a database server."""
+
+
 class VersionManifest(ResponseBody):
     """What a version carries beside its tensors."""
 
