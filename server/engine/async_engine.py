@@ -136,11 +136,16 @@ class AsyncEngine:
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._open[request.request_id] = events
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
-        return _EventStream(events, lambda: self.abort(request.request_id))
+        return _EventStream(events, lambda: self._leave(request.request_id, events))
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
         self._inbox.put(_Abort(request_id, choice))
+
+    def _leave(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> None:
+        """A stream was dropped. Its request may have ended unread, and its id may be another's by now."""
+        if self._open.get(request_id) is events:
+            self.abort(request_id)
 
     @property
     def max_context(self) -> int:

@@ -84,14 +84,17 @@ class Engine:
         self._scheduler.add(group.sequences[0])
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
-        """End a request, or one of its choices. Unknown ids and ended choices are ignored."""
+        """End a request, or one of its choices. Unknown ids and ended choices are ignored.
+
+        A score request has no choices: it ends as a whole.
+        """
         group = self._groups.get(request_id)
-        if group is None:
+        if group is None or (isinstance(group.request, ScoreRequest) and choice is not None):
             return
         for sequence in list(group.sequences):
             if not sequence.is_finished and (choice is None or sequence.choice == choice):
                 self._abort(sequence)
-        if isinstance(group.request, ScoreRequest) and choice is None:
+        if isinstance(group.request, ScoreRequest):
             self._close(group, RequestFinished())
         else:
             self._close_if_complete(group)

@@ -310,13 +310,15 @@ class EngineHarness:
             alive = [sequence for sequence in group.sequences if not sequence.is_finished]
             assert any(sequence in known for sequence in alive), f"{group.request_id} is lost"
             assert all(sequence in known or sequence.is_unforked for sequence in alive)
-        assert len(known) == sum(
-            sequence in known for group in groups.values() for sequence in group.sequences
-        ), "a sequence of a request that has ended is still there"
+        assert len(known) == sum(sequence in known for group in groups.values() for sequence in group.sequences), (
+            "a sequence of a request that has ended is still there"
+        )
         for request_id, events in self.events.items():
             num_terminal = sum(isinstance(event, TERMINAL) for event in events)
             assert num_terminal == (request_id not in groups)
-            assert not num_terminal or isinstance(events[-1], TERMINAL), f"{request_id}: an event after the terminal one"
+            assert not num_terminal or isinstance(events[-1], TERMINAL), (
+                f"{request_id}: an event after the terminal one"
+            )
 
     def check_empty(self) -> None:
         """Assert that blocks and leases return to zero: only idle prefixes may stay, and they can leave."""
@@ -433,7 +435,12 @@ def generate(
     **sampling: object,
 ) -> GenerateRequest:
     """A greedy request of eight tokens that does not stop early, unless said otherwise."""
-    values: dict[str, object] = {"max_tokens": 8, "temperature": 0.0, "ignore_eos": True, "logit_bias": ((NAN_TOKEN, -100.0),)}
+    values: dict[str, object] = {
+        "max_tokens": 8,
+        "temperature": 0.0,
+        "ignore_eos": True,
+        "logit_bias": ((NAN_TOKEN, -100.0),),
+    }
     params = SamplingParams(**(values | sampling))  # type: ignore[arg-type]
     return GenerateRequest(name, task, prompt, params, prefix, num_choices, salt)
 

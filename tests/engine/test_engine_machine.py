@@ -103,8 +103,11 @@ class EngineMachine(RuleBasedStateMachine):
         min_tokens=st.sampled_from([0, 0, 3]),
         temperature=st.sampled_from([0.0, 1.0]),
         prompt_logprobs=st.sampled_from([None, None, None, 2]),
+        is_nan=st.sampled_from([False] * 9 + [True]),
     )
-    def generate(self, prompt, prefix, task, salt, num_choices, **sampling):
+    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, **sampling):
+        if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
+            prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
         self.submit(GenerateRequest(self.new_name(), task, prompt, params, PREFIXES[prefix], num_choices, salt))
         self.saw("choices", num_choices > 1)
@@ -119,12 +122,14 @@ class EngineMachine(RuleBasedStateMachine):
     def score(self, prompt, prefix, task, continuations):
         self.submit(ScoreRequest(self.new_name(), task, prompt, tuple(continuations), PREFIXES[prefix]))
 
-    @rule(prompt=prompts, tail=tails, prefix=PREFIX, num_choices=st.integers(1, 2))
-    def generate_with_nan(self, prompt, tail, prefix, num_choices):
-        """A prompt that the model answers with NaN, somewhere in its middle."""
-        params = SamplingParams(max_tokens=4, temperature=0.0)
-        prompt = (*prompt, NAN_TOKEN, *tail)
-        self.submit(GenerateRequest(self.new_name(), "nan", prompt, params, PREFIXES[prefix], num_choices))
+    @rule(words=st.sampled_from(SHARED_TEXTS), prefix=PREFIX, count=st.integers(3, 8), num_tasks=st.integers(1, 3))
+    def burst(self, words, prefix, count, num_tasks):
+        """Many requests with one beginning, as an application with a long template sends them."""
+        for number in range(count):
+            params = SamplingParams(max_tokens=12, temperature=1.0, seed=number, ignore_eos=True)
+            prompt = words + text(number % 4, seed=number)
+            task = TASKS[number % num_tasks]
+            self.submit(GenerateRequest(self.new_name(), task, prompt, params, PREFIXES[prefix]))
 
     def submit(self, request: Request) -> None:
         try:
@@ -303,7 +308,7 @@ def test_any_order_of_events_keeps_the_books_and_the_answers():
     run_state_machine_as_test(
         EngineMachine,
         settings=settings(
-            max_examples=60,
+            max_examples=120,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
