@@ -34,7 +34,8 @@ def postgres_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_postgres(postgres_server: str) -> Iterator[str]:
+def migrated_postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the schema; whoever uses it empties it first."""
     with postgres.temporary_database(postgres_server) as url:
         maintenance.upgrade(url)
         yield url
@@ -52,7 +53,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of either database."""
     if request.param == "sqlite":
         return str(tmp_path / "store.db")
-    url: str = request.getfixturevalue("_migrated_postgres")
+    url: str = request.getfixturevalue("migrated_postgres")
     postgres.execute(url, EMPTY_ALL)
     return url
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -70,19 +70,18 @@ class Cluster:
             self._process = None
 
     def kill(self) -> None:
-        """Kill the server with all its processes, as a power cut of the machine would."""
+        """Kill the server, first its postmaster and then all other processes of it."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._process.wait()
         self._process = None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all processes of the server."""
         assert self._process is not None
-        for line in (self.folder / "data" / "postmaster.pid").read_text().splitlines()[:1]:
-            for child in _children(int(line)):
-                os.kill(child, number)
-            os.kill(int(line), number)
+        for process in (self._process.pid, *_children(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
