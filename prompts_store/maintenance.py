@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def check(url: str) -> SchemaStatus:
 def upgrade(url: str) -> SchemaStatus:
     """Bring a database to this release's schema, in one transaction; return what it was.
 
-    An empty database gets the whole schema. Servers of the release before may go on until they are restarted, unless
-    CHANGELOG.md says otherwise. Raises SchemaUnsupported, with the database untouched, and StoreUnavailable.
+    An empty database gets the whole schema. Servers of older releases must not run on it any more, unless CHANGELOG.md
+    says that they may. Raises SchemaUnsupported, with the database untouched, and StoreUnavailable.
     """
     database = Database(url, patient=True)
     try:
@@ -62,7 +63,8 @@ def gc(store: Store, *, grace_s: float = GC_GRACE_S, keep: Collection[VersionKey
     retired_before = datetime.now(UTC) - timedelta(seconds=grace_s)
     with store.database.write() as connection:
         report = purge.collect_garbage(connection, retired_before, keep)
-    store.database.erase_log(ERASE_TIMEOUT_S)
+    with suppress(StoreUnavailable):  # what is freed stays freed
+        store.database.erase_log(ERASE_TIMEOUT_S)
     return report
 
 

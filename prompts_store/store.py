@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
-from prompts_store.errors import StoreError, TaskExists
+from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
@@ -138,7 +139,9 @@ class Store:
         """
         with self._database.write() as connection:
             report = purge.purge(connection, fingerprint, name, actor)
-        return replace(report, log_is_clear=self._database.erase_log(ERASE_TIMEOUT_S))
+        with suppress(StoreUnavailable):  # what is removed stays removed
+            report = replace(report, log_is_clear=self._database.erase_log(ERASE_TIMEOUT_S))
+        return report
 
     # --- versions -----------------------------------------------------------------------------------------------------
 

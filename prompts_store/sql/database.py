@@ -14,6 +14,8 @@ from prompts_store.errors import StoreUnavailable
 from prompts_store.sql.backend import Backend, Watcher
 from prompts_store.sql.sqlite import SqliteBackend
 
+WRITE_TURN_TIMEOUT_S = 30.0
+
 
 class Database:
     """One SQL database, shared by threads. A connection belongs to one transaction at a time."""
@@ -45,8 +47,18 @@ class Database:
         So ids grow in commit order. Commits at the end of the block, rolls back if it raises. Raises StoreUnavailable;
         where the connection is lost in the commit itself, the transaction may have happened.
         """
-        with self._write_turn, _unavailable(), self._backend.writer.begin() as connection:
+        with self._turn_to_write(), _unavailable(), self._backend.writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Let the threads queue here rather than in the database; not for ever behind one that it has left hanging."""
+        if not self._write_turn.acquire(timeout=WRITE_TURN_TIMEOUT_S):
+            raise StoreUnavailable("The database cannot be written now.")
+        try:
+            yield
+        finally:
+            self._write_turn.release()
 
     @contextmanager
     def watching(self) -> Iterator[Watcher]:

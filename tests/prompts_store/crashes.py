@@ -24,7 +24,8 @@ from tests.prompts_store.crash_worker import Journal, Worker
 from tests.prompts_store.races import TASK, F, race_for_an_alias, race_to_publish
 
 POINTS_A_STORE = 10
-MAX_DELAY_S = 0.06
+MAX_OPERATIONS = 8
+MAX_DELAY_S = 0.02
 NUM_RACERS = 50
 
 
@@ -56,7 +57,7 @@ def kill_clients(worker: Worker, num_points: int, new_store: Callable[[], str], 
 
     def kill(child: int, journal: Path) -> None:
         if choice.random() > 0.1:  # one in ten dies while it opens the store
-            wait_until_ready(journal)
+            wait_for_operations(journal, choice.randrange(MAX_OPERATIONS))
         time.sleep(choice.uniform(0.0, MAX_DELAY_S))
         worker.kill(child)
 
@@ -69,8 +70,8 @@ def kill_server(worker: Worker, num_points: int, cluster: postgres.Cluster, fold
     maintenance.upgrade(cluster.url())
 
     def kill(child: int, journal: Path) -> None:
-        wait_until_ready(journal)
-        time.sleep(choice.uniform(0.0, 2 * MAX_DELAY_S))
+        wait_for_operations(journal, choice.randrange(MAX_OPERATIONS))
+        time.sleep(choice.uniform(0.0, MAX_DELAY_S))
         cluster.kill()
         worker.end()
         cluster.start()
@@ -128,11 +129,16 @@ def settle(url: str, journal: Journal, history: tuple[Operation, ...], tally: Ta
     return (*journal.acknowledged, journal.begun)
 
 
-def wait_until_ready(journal: Path) -> None:
-    deadline = time.monotonic() + 30
-    while not (journal.exists() and b"ready" in journal.read_bytes()):
+def wait_for_operations(journal: Path, num_operations: int) -> None:
+    """Wait until the writer has opened the store and so many operations are acknowledged, however slow the machine."""
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and (text := journal.read_bytes()).startswith(b"ready")):
         assert time.monotonic() < deadline, "the writer has not opened the store"
         time.sleep(0.001)
+    while text.count(b"done\n") < num_operations:
+        assert time.monotonic() < deadline, "the writer has stopped"
+        time.sleep(0.001)
+        text = journal.read_bytes()
 
 
 def main() -> None:

@@ -25,8 +25,8 @@ def worker() -> Iterator[Worker]:
 
 def test_a_writer_to_sqlite_killed_at_any_moment_loses_nothing(worker: Worker, tmp_path: Path) -> None:
     numbers = count()
-    tally = kill_clients(worker, 20, lambda: str(tmp_path / f"store-{next(numbers)}.db"), tmp_path, seed=7)
-    assert tally.num_points == 20
+    tally = kill_clients(worker, 15, lambda: str(tmp_path / f"store-{next(numbers)}.db"), tmp_path, seed=7)
+    assert tally.num_points == 15
     assert tally.num_acknowledged > 0
 
 
@@ -34,7 +34,7 @@ def test_a_writer_to_postgres_killed_at_any_moment_loses_nothing(
     worker: Worker, empty_postgres: str, tmp_path: Path
 ) -> None:
     maintenance.upgrade(empty_postgres)
-    tally = kill_clients(worker, 10, lambda: empty_postgres, tmp_path, seed=7)
+    tally = kill_clients(worker, 8, lambda: empty_postgres, tmp_path, seed=7)
     assert tally.num_acknowledged > 0
 
 
