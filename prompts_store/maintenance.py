@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
-from prompts_store.records import BackupReport, GcReport, VerifyReport, VersionKey
+from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
 from prompts_store.sql import changes, copying, purge, schema, verification
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import SchemaStatus

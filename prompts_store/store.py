@@ -23,12 +23,12 @@ from prompts_store.records import (
     Checkpoint,
     Manifest,
     Published,
-    PurgeReport,
     Resolution,
     TaskRecord,
     VersionContent,
     VersionRecord,
 )
+from prompts_store.reports import PurgeReport
 from prompts_store.sql import aliases, changes, purge, tasks, tensors, versions
 from prompts_store.sql.aliases import Author, Place
 from prompts_store.sql.database import Database

@@ -116,9 +116,7 @@ def _origin(settings: ServeSettings) -> _Origin:
         return _Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
     own = path.resolve().name
     base_id = settings.base_names[0] if settings.base_names else own
-    return _Origin(
-        str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False
-    )
+    return _Origin(str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False)
 
 
 def _model_options(settings: ServeSettings, origin: _Origin) -> BaseModelOptions:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from prompts_store.records import BackupReport
+from prompts_store.reports import BackupReport
 from prompts_store.sql import changes
 from prompts_store.sql.tables import metadata, tasks, tensors, versions
 

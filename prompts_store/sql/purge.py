@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, 
 
 from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
-from prompts_store.records import ChangeKind, GcReport, PurgeReport, VersionKey
+from prompts_store.records import ChangeKind
+from prompts_store.reports import GcReport, PurgeReport, VersionKey
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows

@@ -33,7 +33,9 @@ def byte_level(chat_template: str | None = None) -> Tokenizer:
     )
     backend.train_from_iterator(_TEXT, trainer)
     return Tokenizer(
-        PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token="<pad>", chat_template=chat_template)
+        PreTrainedTokenizerFast(
+            tokenizer_object=backend, eos_token=END, pad_token="<pad>", chat_template=chat_template
+        )
     )
 
 

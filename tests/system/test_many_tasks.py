@@ -39,8 +39,7 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         limits = httpx.Limits(max_connections=NUM_TASKS)
         async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=limits) as client:
             bodies = [
-                {"model": f"task-{index}", "prompt": list(prompt), "return_token_ids": True}
-                for index in range(NUM_TASKS)
+                {"model": f"task-{index}", "prompt": list(prompt), "return_token_ids": True} for index in range(NUM_TASKS)
             ]
             responses = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
         assert [response.status_code for response in responses] == [200] * NUM_TASKS
