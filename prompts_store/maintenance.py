@@ -13,6 +13,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
 from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
 from prompts_store.sql import changes, copying, purge, schema, verification
@@ -109,14 +111,22 @@ def restore(path: Path, url: str) -> BackupReport:
         source, target = Database(str(copied)), Database(url, patient=True)
         try:
             schema.migrate(source)
+            if schema.status(target).current is not None:
+                with target.read() as found:
+                    _require_empty(found)
             schema.migrate(target)
             with source.read() as connection, target.write() as into:
-                if changes.tail(into) or copying.has_rows(into):
-                    raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
+                _require_empty(into)
                 return copying.copy(connection, into)
         finally:
             source.close()
             target.close()
+
+
+def _require_empty(connection: Connection) -> None:
+    """Raise StoreNotEmpty if anything was ever written: each write leaves a change behind, in every release."""
+    if changes.tail(connection):
+        raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
 
 
 def _sync(path: Path) -> None:

@@ -29,8 +29,8 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import aliases, changes, purge, tasks, tensors, versions
-from prompts_store.sql.aliases import Author, Place
+from prompts_store.sql import alias_history, aliases, changes, purge, tasks, tensors, versions
+from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
 from prompts_store.sql.resolve import resolve
 from prompts_store.sql.schema import migrate as migrate_schema
@@ -279,7 +279,7 @@ class Store:
     def alias_history(self, fingerprint: str, task: str, alias: str, *, limit: int = 100) -> tuple[AliasMove, ...]:
         """Return the last `limit` moves of an alias, newest first. Raises TaskNotFound and AliasNotFound."""
         with self._database.read() as connection:
-            return aliases.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
+            return alias_history.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
 
     def rollback(
         self, fingerprint: str, task: str, alias: str = PRODUCTION, *, actor: str = "", reason: str = ""

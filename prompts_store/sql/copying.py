@@ -30,11 +30,6 @@ def copy(source: Connection, target: Connection) -> BackupReport:
     )
 
 
-def has_rows(connection: Connection) -> bool:
-    """Tell whether any table holds a row."""
-    return any(connection.execute(select(table).limit(1)).first() for table in metadata.sorted_tables)
-
-
 def count(connection: Connection, table: Table) -> int:
     """Return how many rows a table has."""
     return connection.scalar(select(func.count()).select_from(table)) or 0
