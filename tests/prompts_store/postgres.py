@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 URL_VARIABLE = "SOFTPROMPT_TEST_POSTGRES_URL"
 REQUIRE_VARIABLE = "SOFTPROMPT_REQUIRE_POSTGRES"
 _DEBIAN = "/usr/lib/postgresql"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 
 
 class NoPostgres(Exception):
@@ -114,14 +114,20 @@ def private_cluster(*, fsync: bool = False) -> Iterator[Cluster]:
 @contextmanager
 def temporary_database(server_url: str) -> Iterator[str]:
     """Create an empty database on a server and drop it in the end; yields its URL."""
+    url = create_database(server_url)
+    try:
+        yield url
+    finally:
+        with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+
+def create_database(server_url: str) -> str:
+    """Create an empty database on a server and return its URL."""
     name = f"softprompt_test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 
 def execute(url: str, *statements: str) -> None:
