@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -64,13 +64,18 @@ class Database:
     def watching(self) -> Iterator[Watcher]:
         """Lend a watcher that notices every commit from here on. Raises StoreUnavailable."""
         with _unavailable():
-            watcher = self._idle_watchers.pop() if self._idle_watchers else self._backend.watch()
+            watcher = self._idle_watcher() or self._backend.watch()
             try:
                 yield watcher
             except BaseException:
                 watcher.close()
                 raise
             self._idle_watchers.append(watcher)
+
+    def _idle_watcher(self) -> Watcher | None:
+        with suppress(IndexError):  # one step, as two threads may come for the last one
+            return self._idle_watchers.pop()
+        return None
 
     def prepare(self) -> None:
         """Set what the database itself remembers, such as SQLite's write-ahead log. Raises StoreUnavailable."""
