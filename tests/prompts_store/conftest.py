@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,10 +28,15 @@ def postgres_server() -> Iterator[str]:
         try:
             url = SERVER_URL or stack.enter_context(postgres.private_cluster()).url()
         except postgres.NoPostgres as reason:
-            if IS_REQUIRED:
-                pytest.fail(f"the PostgreSQL half of the store's tests did not run: {reason}", pytrace=False)
-            pytest.skip(f"the PostgreSQL half of the store's tests is skipped: {reason}")
+            without_postgres(reason)
         yield url
+
+
+def without_postgres(reason: postgres.NoPostgres) -> NoReturn:
+    """Skip a test, or fail it where the PostgreSQL half must run."""
+    if IS_REQUIRED:
+        pytest.fail(f"the PostgreSQL half of the store's tests did not run: {reason}", pytrace=False)
+    pytest.skip(f"the PostgreSQL half of the store's tests is skipped: {reason}")
 
 
 @pytest.fixture(scope="session")

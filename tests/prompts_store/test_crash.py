@@ -11,6 +11,7 @@ import pytest
 from prompts_store import maintenance
 from prompts_store.store import Store
 from tests.prompts_store import postgres
+from tests.prompts_store.conftest import without_postgres
 from tests.prompts_store.crash_worker import Worker
 from tests.prompts_store.crashes import kill_clients, kill_server
 from tests.prompts_store.races import TASK, F, race_for_an_alias, race_to_publish
@@ -43,7 +44,7 @@ def test_a_postgres_killed_at_any_moment_loses_nothing(worker: Worker, tmp_path:
         with postgres.private_cluster(fsync=True) as cluster:
             tally = kill_server(worker, 1, cluster, tmp_path, seed=7)
     except postgres.NoPostgres as reason:
-        pytest.skip(f"no PostgreSQL that may be killed: {reason}")
+        without_postgres(reason)
     assert tally.num_acknowledged > 0
 
 
