@@ -45,6 +45,7 @@ __all__ = ["Services", "build_services", "create_app", "read_base_model"]
 
 logger = logging.getLogger(__name__)
 
+_DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
@@ -65,9 +66,9 @@ def build_services(settings: ServeSettings) -> Services:
 
     Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
     """
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
     origin = _origin(settings)
+    if settings.threads is not None or origin.is_demo:
+        torch.set_num_threads(settings.threads or _DEMO_THREADS)
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     loaded = load_base_model(_model_options(settings, origin))
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
@@ -116,7 +117,9 @@ def _origin(settings: ServeSettings) -> _Origin:
         return _Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
     own = path.resolve().name
     base_id = settings.base_names[0] if settings.base_names else own
-    return _Origin(str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False)
+    return _Origin(
+        str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False
+    )
 
 
 def _model_options(settings: ServeSettings, origin: _Origin) -> BaseModelOptions:

@@ -56,7 +56,9 @@ class ServeSettings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (CUDA if there is one), cpu, cuda or cuda:N."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads for tensors; by default PyTorch decides.")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads for tensors; by default PyTorch decides, and 1 for the demo."
+    )
 
     data_dir: Path = Field(default_factory=default_data_dir, description="Folder of the database and the caches.")
     database_url: str | None = Field(

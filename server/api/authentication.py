@@ -43,12 +43,12 @@ class _Declaration:
 
 
 class _Public(_Declaration):
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         """Admit everyone."""
 
 
 class _KeyNeeded(_Declaration):
-    def __call__(self, services: ServicesDep, credentials: _Credentials) -> None:
+    async def __call__(self, services: ServicesDep, credentials: _Credentials) -> None:
         """Raise `Unauthorized` unless the caller bears the configured key, which has every scope."""
         expected = services.settings.api_key
         if expected is not None and (credentials is None or not _same_key(credentials.credentials, expected)):

@@ -36,13 +36,13 @@ def chosen_labels(
     return labels
 
 
-def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Each label as the model would write it: its own tokens, then the end token. Raises `NotReady` without one."""
     tokenizer = services.tokenizer
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(services.eos_token_ids, default=None)
     if end is None:
         raise NotReady("the base model has no end token, so labels cannot be scored")
-    return tuple((*tokenizer.encode(label, add_special_tokens=False), end) for label in labels)
+    return tuple((*label, end) for label in await tokenizer.encode_all(labels, add_special_tokens=False))
 
 
 async def score_prompts(

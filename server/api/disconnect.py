@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
     """The result of the work, which is cancelled when the client closes its connection.
 
-    The request's body must have been read. Raises starlette's `ClientDisconnect`, which nobody is left to hear of.
+    The request's body must have been read. Raises starlette's `ClientDisconnect`.
     """
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_disconnected(request))

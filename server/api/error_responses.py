@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -10,10 +11,11 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest
-from server.api.error_table import ERROR_TABLE, INVALID_REQUEST, SERVER_ERROR, Answer, answer_to
+from server.api.error_table import ERROR_TABLE, INTERNAL_ERROR, INVALID_REQUEST, SERVER_ERROR, Answer, answer_to
 from server.api.request_id import HEADER
 from server.api.wire.errors import ErrorBody, ErrorDetail
 
@@ -46,6 +48,10 @@ UNSUPPORTED_PARAMETERS = frozenset(
 """Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
 
 _MAX_MESSAGES = 4
+_CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
+
+_log = logging.getLogger(__name__)
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
 _UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
 _HTTP_REFUSALS = {
@@ -61,25 +67,38 @@ def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of an application with the error body."""
     for error_class in ERROR_TABLE:
         app.add_exception_handler(error_class, _answer_known)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(Exception, _answer_unknown)
 
 
-def error_body(error: BaseException) -> ErrorBody:
-    """The body for an exception, also in the middle of a stream."""
-    return _body_of(answer_to(error), error)
+def error_body(error: BaseException, request_id: str) -> ErrorBody:
+    """The body for an exception in the middle of a stream; what is our failure is logged."""
+    return _body_of(_looked_up(error, request_id), error)
 
 
-def _answer_known(_: Request, error: Exception) -> Response:
+def _looked_up(error: BaseException, request_id: str) -> Answer:
     answer = answer_to(error)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("request %s failed", request_id, exc_info=error)
+    return answer
+
+
+def _answer_known(request: Request, error: Exception) -> Response:
+    answer = _looked_up(error, request.state.request_id)
     return _respond(answer.status, _body_of(answer, error), dict(answer.headers))
 
 
+def _answer_nobody(_: Request, error: Exception) -> Response:
+    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+
+
 def _answer_unknown(request: Request, error: Exception) -> Response:
-    """A failure of ours. The middleware that calls this sits outside the one that adds the request id."""
-    answer = answer_to(error)
-    return _respond(answer.status, _body_of(answer, error), {HEADER: request.state.request_id})
+    """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
+    request_id = request.state.request_id
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
+    return _respond(INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
 
 
 def _answer_http(_: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
-├── ModelNotFound           `model` is neither a base name nor a task reference
+├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or a wrong one
 ├── UploadTooLarge
 ├── UnsupportedMediaType
@@ -12,13 +12,11 @@ ApiError
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class ApiError(Exception):
     """Base of all errors of the HTTP layer. `code` is stable; `param` names the parameter at fault."""
 
-    code: ClassVar[str]
+    code: str
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -32,9 +30,11 @@ class InvalidRequest(ApiError):
 
 
 class ModelNotFound(ApiError):
-    """`model` is neither the base model's id nor a task reference."""
+    """`model` names nothing; `code` says whether the task, the version or the alias is missing."""
 
-    code = "model_not_found"
+    def __init__(self, message: str, *, code: str = "model_not_found") -> None:
+        super().__init__(message, param="model")
+        self.code = code
 
 
 class Unauthorized(ApiError):

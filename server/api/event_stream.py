@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from starlette.responses import StreamingResponse
@@ -12,8 +11,6 @@ from starlette.types import Receive, Scope, Send
 from server.api.error_responses import error_body
 from server.api.json_response import json_text
 from server.api.wire.bodies import ResponseBody
-
-_log = logging.getLogger(__name__)
 
 
 class EventStreamResponse(StreamingResponse):
@@ -27,28 +24,30 @@ class EventStreamResponse(StreamingResponse):
     def __init__(
         self, chunks: AsyncIterator[ResponseBody], *, headers: Mapping[str, str], close: Callable[[], None]
     ) -> None:
-        super().__init__(_events(chunks), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers})
+        super().__init__(
+            self._events(chunks), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
+        )
         self._close = close
+        self._request_id = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
+        self._request_id = scope["state"]["request_id"]
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._close()
 
-
-async def _events(chunks: AsyncIterator[ResponseBody]) -> AsyncIterator[str]:
-    try:
-        async for chunk in chunks:
-            yield _event(json_text(chunk))
-            # However fast chunks come, there is a moment at which a client that has gone away can end this task.
-            await asyncio.sleep(0)
-    except Exception as error:  # the status line is sent: this event is the only way left to tell
-        _log.exception("a stream failed")
-        yield _event(json_text(error_body(error)))
-    else:
-        yield _event("[DONE]")
+    async def _events(self, chunks: AsyncIterator[ResponseBody]) -> AsyncIterator[str]:
+        try:
+            async for chunk in chunks:
+                yield _event(json_text(chunk))
+                # However fast chunks come, there is a moment at which a client that has gone away can end this task.
+                await asyncio.sleep(0)
+        except Exception as error:  # the status line is sent: this event is the only way left to tell
+            yield _event(json_text(error_body(error, self._request_id)))
+        else:
+            yield _event("[DONE]")
 
 
 def _event(data: str) -> str:

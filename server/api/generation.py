@@ -25,7 +25,7 @@ from server.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """A prompt was processed. `tokens` are given where its log-probabilities were asked for or its text is echoed."""
+    """A prompt was processed. `text` and `tokens` are those of the prompt where it is echoed, else empty."""
 
     prompt: int
     num_cached_tokens: int
@@ -103,8 +103,10 @@ class Generation:
         failure: EngineError | None = None
         async for event in stream:
             match event:
+                case PromptProcessed() if self._echo:
+                    yield await self._tokenizer.run(self._echoed, prompt, event)
                 case PromptProcessed():
-                    yield self._prompt_text(prompt, event)
+                    yield PromptText(prompt, event.num_cached_tokens)
                 case TokenEvent() if not (choice := choices[event.choice]).is_finished:
                     yield choice.feed(event)
                     if choice.met_stop_string and event.finish_reason is None:
@@ -129,9 +131,8 @@ class Generation:
             request.sampling.min_tokens,
         )
 
-    def _prompt_text(self, prompt: int, event: PromptProcessed) -> PromptText:
-        if not self._echo:
-            return PromptText(prompt, event.num_cached_tokens)
+    def _echoed(self, prompt: int, event: PromptProcessed) -> PromptText:
+        """The prompt as the model saw it; run in a thread, since prompts are long."""
         token_ids = self._requests[prompt].prompt_token_ids
         detokenizer = Detokenizer(self._tokenizer)
         logprobs = event.prompt_logprobs or (None,) * len(token_ids)

@@ -16,17 +16,17 @@ from server.tokenizer.tokenizer import Tokenizer
 TokenIdTuple = tuple[int, ...]
 
 
-async def encode_text(
-    tokenizer: Tokenizer, target: Target, text: str, *, add_special_tokens: bool | None = None
-) -> TokenIdTuple:
-    """A text behind the target's template, as token ids.
+async def encode_texts(
+    tokenizer: Tokenizer, target: Target, texts: Sequence[str], *, add_special_tokens: bool | None = None
+) -> tuple[TokenIdTuple, ...]:
+    """Texts behind the target's template, as token ids.
 
     Special tokens are added as the argument says, or if it is None as the version does, or else as the tokenizer does.
     """
     if add_special_tokens is None:
         add_special_tokens = target.manifest.add_special_tokens
-    filled = fill_template(target.manifest.template, text)
-    return await tokenizer.encode_async(filled, add_special_tokens=add_special_tokens)
+    filled = [fill_template(target.manifest.template, text) for text in texts]
+    return await tokenizer.encode_all(filled, add_special_tokens=add_special_tokens)
 
 
 async def encode_prompts(
@@ -40,8 +40,7 @@ async def encode_prompts(
         raise InvalidRequest("the prompt is empty", param="prompt")
     for token_ids in id_lists:
         tokenizer.check_ids(token_ids)
-    encoded = [await encode_text(tokenizer, target, text) for text in texts]
-    return (*encoded, *map(tuple, id_lists))
+    return (*await encode_texts(tokenizer, target, texts), *map(tuple, id_lists))
 
 
 async def encode_chat(
@@ -58,7 +57,8 @@ async def encode_chat(
     add_special_tokens = target.manifest.add_special_tokens
     if add_special_tokens is None and tokenizer.has_chat_template:
         add_special_tokens = False
-    return await encode_text(tokenizer, target, text, add_special_tokens=add_special_tokens)
+    (encoded,) = await encode_texts(tokenizer, target, [text], add_special_tokens=add_special_tokens)
+    return encoded
 
 
 def _split(prompt: Prompt) -> tuple[list[str], list[list[int]]]:

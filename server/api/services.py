@@ -39,7 +39,7 @@ class Services:
         return frozenset((self.base_id, *self.base.names))
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services

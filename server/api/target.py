@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from prompts_store.errors import InvalidName
+from prompts_store.errors import InvalidName, NotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest, VersionRecord
 from server.api.errors import ModelNotFound
@@ -49,13 +49,16 @@ class Target:
 async def resolve_target(services: Services, model: str) -> Target:
     """Look up what `model` names now.
 
-    Raises `ModelNotFound`, prompts_store's `NotFound`, and `StoreUnavailable` for what only the store knows.
+    Raises `ModelNotFound`, and `StoreUnavailable` for what only the store knows.
     """
     if model in services.base_names:
         return Target()
     try:
         reference = TaskReference.parse(model)
     except InvalidName as error:
-        raise ModelNotFound("the model is neither the base model nor a task reference", param="model") from error
-    served = await services.catalog.resolve(reference)
+        raise ModelNotFound("the model is neither the base model nor a task reference") from error
+    try:
+        served = await services.catalog.resolve(reference)
+    except NotFound as error:
+        raise ModelNotFound(str(error), code=error.code) from error
     return Target(served.record, served.prefix)

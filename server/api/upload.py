@@ -16,7 +16,7 @@ from server.api.limits import ApiLimits
 from server.api.services import ServicesDep
 
 _FILES = ("adapter_config", "adapter_model")
-_FIELDS = ("manifest", "promote")
+_FIELDS = ("manifest", "promote", "description")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 UPLOAD_SCHEMA: Mapping[str, Any] = {
@@ -39,6 +39,10 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
             "description": "A JSON object with any of `template` (holding one literal `{input}`), `labels`, `stop`, "
             "`add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, `task_index` "
             "(multitask checkpoints only) and `allow_base_mismatch`.",
+        },
+        "description": {
+            "type": "string",
+            "description": "What the task does, where this upload makes the task; else ignored.",
         },
         "promote": {
             "type": "boolean",
@@ -65,6 +69,7 @@ class CheckpointUpload:
     manifest: Mapping[str, Any]
     allow_base_mismatch: bool
     promote: bool
+    description: str
 
 
 async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload:
@@ -89,6 +94,7 @@ async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpl
             allow_base_mismatch=_allow_base_mismatch(manifest),
             manifest={name: value for name, value in manifest.items() if name != "allow_base_mismatch"},
             promote=_flag(_field(form, "promote", "false")),
+            description=_field(form, "description", ""),
         )
 
 

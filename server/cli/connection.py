@@ -86,7 +86,7 @@ def _check(response: httpx.Response) -> None:
     if not isinstance(error, dict):
         raise _stranger(response)
     param, message = error.get("param"), error.get("message")
-    text = f"{param}: {message}" if param else str(message)
+    text = str(message) if not param or str(message).startswith(str(param)) else f"{param}: {message}"
     raise ServerRefused(text, status=response.status_code)
 
 

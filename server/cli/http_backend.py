@@ -14,7 +14,7 @@ from server.cli.connection import Connection, json_object
 from server.cli.errors import ServerRefused
 from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
 
-CREATED, NOT_FOUND, CONFLICT = 201, 404, 409
+CREATED, NOT_FOUND = 201, 404
 PAGE = 100
 
 
@@ -42,8 +42,6 @@ class HttpTaskBackend:
         return _version_view(self.connection.read(_path(found.task, "versions", number)))
 
     def publish(self, publication: Publication) -> PublishedView:
-        if publication.description:
-            self._describe(publication.task, publication.description)
         manifest = {**publication.manifest, "allow_base_mismatch": publication.allow_base_mismatch}
         response = self.connection.send(
             "POST",
@@ -52,7 +50,11 @@ class HttpTaskBackend:
                 "adapter_config": ("adapter_config.json", publication.files.config, "application/json"),
                 "adapter_model": ("adapter_model.safetensors", publication.files.tensors, "application/octet-stream"),
             },
-            data={"manifest": json.dumps(manifest), "promote": str(publication.promote).lower()},
+            data={
+                "manifest": json.dumps(manifest),
+                "promote": str(publication.promote).lower(),
+                "description": publication.description,
+            },
         )
         body = json_object(response)
         created = response.status_code == CREATED
@@ -84,14 +86,6 @@ class HttpTaskBackend:
             for file in ("adapter_config.json", "adapter_model.safetensors")
         )
         return CheckpointFiles(config, tensors)
-
-    def _describe(self, task: str, description: str) -> None:
-        """Make the task with its description, unless it exists: an upload describes versions only."""
-        try:
-            self.connection.send("POST", "/v1/tasks", json={"name": task, "description": description})
-        except ServerRefused as error:
-            if error.status != CONFLICT:
-                raise
 
     def _alias(self, task: str, alias: str) -> tuple[AliasView, str]:
         response = self.connection.send("GET", _path(task, "aliases", alias))

@@ -72,10 +72,11 @@ def load(settings: ServeSettings) -> FastAPI:
         _hide_progress_bars()
     from server.app import build_services, create_app
     from server.model.errors import ModelError
+    from server.tokenizer.errors import TextError
 
     try:
         return create_app(build_services(settings))
-    except ModelError as error:
+    except (ModelError, TextError) as error:
         raise StartFailed(str(error)) from error
 
 

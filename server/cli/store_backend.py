@@ -130,11 +130,12 @@ def _read_base(target: Target) -> BaseModel:
     """Read the base model's identity and numbers, not its weights."""
     from server.app import read_base_model
     from server.model.errors import ModelError
+    from server.tokenizer.errors import TextError
 
     given = {"base_model": target.base_model, "data_dir": target.data_dir, "insecure": True}
     try:
         return read_base_model(read_settings(given))
-    except ModelError as error:
+    except (ModelError, TextError) as error:
         raise BaseUnreadable(str(error)) from error
 
 

@@ -158,7 +158,7 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
             version.peft_type,
             version.num_virtual_tokens,
             version.digest[:12],
-            version.created_at,
+            version.created_at[:19],
             version.manifest.get("note", ""),
         )
         for version in versions

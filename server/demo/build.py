@@ -12,6 +12,7 @@ import logging
 import shutil
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,15 +22,16 @@ from transformers import PreTrainedTokenizerFast
 from server.demo import BASE_DIR, TASKS_DIR
 from server.demo.catalog import TASKS, TEMPLATE, DemoTask, draw
 from server.demo.data.corpus import lines
-from server.demo.data.example import Example, Split, normalised
-from server.demo.evaluation import answers, exact_match
+from server.demo.data.example import Split
+from server.demo.evaluation import Scores, Sets, score
+from server.demo.example_files import read_examples, reserved_inputs, write_examples
 from server.demo.pretrain import BaseRecipe, pretrain, save_base
 from server.demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
+from server.demo.report import FIGURES
 from server.demo.tokenization import save_tokenizer, train_tokenizer
 
 _LOG = logging.getLogger(__name__)
 _TESTS = Path(__file__).parents[2] / "tests" / "demo"
-_FIGURES = Path(__file__).parent / "figures.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class BuildPlan:
     tasks_dir: Path
     heldout_dir: Path
     handwritten_dir: Path
+    later_dir: Path
     figures_path: Path
     base: BaseRecipe = field(default_factory=BaseRecipe)
     tuning: TuningRecipe = field(default_factory=TuningRecipe)
@@ -49,27 +52,10 @@ class BuildPlan:
     max_tuning_steps: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Sets:
-    """The examples of one task that it is judged by; ``validation`` chooses, the others are only reported."""
-
-    validation: list[Example]
-    heldout: list[Example]
-    handwritten: list[Example]
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Exact match on each set."""
-
-    validation: float
-    heldout: float
-    handwritten: float
-
-
 def full_plan() -> BuildPlan:
     """What is committed."""
-    return BuildPlan(BASE_DIR, TASKS_DIR, _TESTS / "heldout", _TESTS / "handwritten", _FIGURES)
+    handwritten, later = _TESTS / "handwritten", _TESTS / "handwritten_later"
+    return BuildPlan(BASE_DIR, TASKS_DIR, _TESTS / "heldout", handwritten, later, FIGURES)
 
 
 def quick_plan(folder: Path) -> BuildPlan:
@@ -79,6 +65,7 @@ def quick_plan(folder: Path) -> BuildPlan:
         folder / "tasks",
         folder / "heldout",
         _TESTS / "handwritten",
+        _TESTS / "handwritten_later",
         folder / "figures.json",
         base=BaseRecipe(
             hidden_size=32, num_layers=1, intermediate_size=64, vocab_size=400, num_steps=3, chunk_lines=300
@@ -94,19 +81,23 @@ def quick_plan(folder: Path) -> BuildPlan:
 def build(plan: BuildPlan, *, reuse_base: bool = False) -> None:
     """Make the base model (unless it is reused) and the soft prompts, and write all figures."""
     torch.set_num_threads(1)
+    wall_clock_s = _recorded_wall_clock(plan) if reuse_base else {"base": _seconds_of(lambda: build_base(plan))}
+    figures: dict[str, object] = {}
+    wall_clock_s["tasks"] = _seconds_of(lambda: figures.update({task.name: build_task(plan, task) for task in TASKS}))
+    _write_json(plan.figures_path, {"base_recipe": asdict(plan.base), "tasks": figures, "wall_clock_s": wall_clock_s})
+
+
+def _seconds_of(work: Callable[[], None]) -> int:
     started = time.monotonic()
-    if not reuse_base:
-        build_base(plan)
-    seconds = {"base": time.monotonic() - started}
-    started = time.monotonic()
-    figures = {task.name: build_task(plan, task) for task in TASKS}
-    seconds["tasks"] = time.monotonic() - started
-    report = {
-        "base_recipe": asdict(plan.base),
-        "tasks": figures,
-        "wall_clock_s": {k: round(v) for k, v in seconds.items()},
-    }
-    _write_json(plan.figures_path, report)
+    work()
+    return round(time.monotonic() - started)
+
+
+def _recorded_wall_clock(plan: BuildPlan) -> dict[str, int]:
+    if not plan.figures_path.exists():
+        return {}
+    recorded: dict[str, int] = json.loads(plan.figures_path.read_text(encoding="utf-8"))["wall_clock_s"]
+    return recorded
 
 
 def build_base(plan: BuildPlan) -> None:
@@ -126,44 +117,40 @@ def build_task(plan: BuildPlan, task: DemoTask) -> dict[str, object]:
         task = replace(task, num_steps=plan.max_tuning_steps)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(plan.base_dir)
     reserved = reserved_inputs(plan.handwritten_dir)
-    sets = Sets(
-        draw(task, Split.VALIDATION, plan.num_heldout, 1, reserved),
-        draw(task, Split.TEST, plan.num_heldout, 1, reserved),
-        read_examples(plan.handwritten_dir / f"{task.name}.jsonl"),
-    )
+    sets = _sets(plan, task, reserved)
     write_examples(plan.heldout_dir / f"{task.name}.jsonl", sets.heldout)
-    bare = score_plain(plan, tokenizer, task, sets, "")
-    told = score_plain(plan, tokenizer, task, sets, task.instruction)
+    bare = score(load_base(plan.base_dir), tokenizer, task, sets)
+    told = score(load_base(plan.base_dir), tokenizer, task, sets, task.instruction)
     runs = {seed: _run_seed(plan, tokenizer, task, sets, seed, reserved) for seed in plan.seeds}
     chosen = max(plan.seeds, key=lambda seed: runs[seed].validation)
-    folder = plan.tasks_dir / task.name
-    for seed in plan.seeds:
-        source = _seed_folder(plan, task, seed)
-        if seed == chosen:
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(source, folder)
-        shutil.rmtree(source)
+    folder = _publish(plan, task, chosen)
     _write_json(folder / "manifest.json", _manifest(task, sets, runs[chosen], bare, told, chosen))
     return {
         "without_prompt": asdict(bare),
         "instruction": asdict(told),
         "soft_prompt": {str(seed): asdict(scores) for seed, scores in runs.items()},
-        "heldout_mean": round(statistics.mean(scores.heldout for scores in runs.values()), 4),
         "published_seed": chosen,
     }
 
 
-def score_plain(
-    plan: BuildPlan, tokenizer: PreTrainedTokenizerFast, task: DemoTask, sets: Sets, instruction: str
-) -> Scores:
-    """The base model without soft prompt, after ``instruction`` (which may be empty)."""
-    base = load_base(plan.base_dir)
+def _sets(plan: BuildPlan, task: DemoTask, reserved: frozenset[str]) -> Sets:
+    later = plan.later_dir / f"{task.name}.jsonl"
+    return Sets(
+        draw(task, Split.VALIDATION, plan.num_heldout, 1, reserved),
+        draw(task, Split.TEST, plan.num_heldout, 1, reserved),
+        read_examples(plan.handwritten_dir / f"{task.name}.jsonl"),
+        read_examples(later) if later.exists() else [],
+    )
 
-    def score(examples: list[Example]) -> float:
-        prompts = [instruction + TEMPLATE.replace("{input}", example.input) for example in examples]
-        return exact_match(answers(base, tokenizer, prompts, task.max_tokens), examples)
 
-    return Scores(score(sets.validation), score(sets.heldout), score(sets.handwritten))
+def _publish(plan: BuildPlan, task: DemoTask, chosen: int) -> Path:
+    """Move the chosen seed's checkpoint to the task's folder and drop the others."""
+    folder = plan.tasks_dir / task.name
+    shutil.rmtree(folder, ignore_errors=True)
+    _seed_folder(plan, task, chosen).rename(folder)
+    for seed in plan.seeds:
+        shutil.rmtree(_seed_folder(plan, task, seed), ignore_errors=True)
+    return folder
 
 
 def _run_seed(
@@ -172,17 +159,11 @@ def _run_seed(
     started = time.monotonic()
     torch.manual_seed(seed)
     model = with_prompt(load_base(plan.base_dir), tokenizer, task, plan.base_dir)
-    losses = tune(
-        model, tokenizer, task, draw(task, Split.TRAIN, plan.tuning.num_examples, seed, reserved), seed, plan.tuning
-    )
+    examples = draw(task, Split.TRAIN, plan.tuning.num_examples, seed, reserved)
+    losses = tune(model, tokenizer, task, examples, seed, plan.tuning)
     model.eval()
     save_prompt(model, _seed_folder(plan, task, seed))
-
-    def score(examples: list[Example]) -> float:
-        prompts = [TEMPLATE.replace("{input}", example.input) for example in examples]
-        return exact_match(answers(model, tokenizer, prompts, task.max_tokens), examples)
-
-    scores = Scores(score(sets.validation), score(sets.heldout), score(sets.handwritten))
+    scores = score(model, tokenizer, task, sets)
     final = statistics.mean(losses[-20:])
     _LOG.info("%s seed %d: loss %.3f, %s, %.0f s", task.name, seed, final, scores, time.monotonic() - started)
     return scores
@@ -205,6 +186,7 @@ def _manifest(task: DemoTask, sets: Sets, scores: Scores, bare: Scores, told: Sc
             "heldout_n": len(sets.heldout),
             "handwritten_exact_match": scores.handwritten,
             "handwritten_n": len(sets.handwritten),
+            **({"later_exact_match": scores.later, "later_n": len(sets.later)} if sets.later else {}),
             "base_exact_match": bare.heldout,
             "instruction_exact_match": told.heldout,
             "validation_exact_match": scores.validation,
@@ -212,25 +194,6 @@ def _manifest(task: DemoTask, sets: Sets, scores: Scores, bare: Scores, told: Sc
         },
         "note": task.note,
     }
-
-
-def reserved_inputs(handwritten_dir: Path) -> frozenset[str]:
-    """Normalised hand-written inputs: no training example may equal one."""
-    files = sorted(handwritten_dir.glob("*.jsonl"))
-    return frozenset(normalised(example.input) for path in files for example in read_examples(path))
-
-
-def read_examples(path: Path) -> list[Example]:
-    """Examples of a file of ``{"input", "output"}`` lines."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [Example(row["input"], row["output"], row["input"]) for row in rows]
-
-
-def write_examples(path: Path, examples: list[Example]) -> None:
-    """The counterpart of ``read_examples``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.dumps({"input": e.input, "output": e.output}, ensure_ascii=False) for e in examples]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -28,7 +28,7 @@ class DemoTask:
     peft_type: Literal["PROMPT_TUNING", "PREFIX_TUNING"] = "PROMPT_TUNING"
     num_virtual_tokens: int = 12
     init_text: str | None = None
-    num_steps: int = 200
+    num_steps: int = 150
     learning_rate: float = 0.5
     is_new: bool = False
 
@@ -51,6 +51,7 @@ TASKS: tuple[DemoTask, ...] = (
         labels=sentiment.LABELS,
         instruction="Sentiment, positive or negative:",
         max_tokens=4,
+        num_steps=300,
         note="One opinion at a time. Where two clauses disagree, the one after 'but' decides.",
     ),
     DemoTask(
@@ -98,7 +99,7 @@ TASKS: tuple[DemoTask, ...] = (
         max_tokens=8,
         note="New to the base model: its two labels never occur in pre-training.",
         num_virtual_tokens=16,
-        num_steps=300,
+        num_steps=600,
         is_new=True,
     ),
     DemoTask(
@@ -111,8 +112,8 @@ TASKS: tuple[DemoTask, ...] = (
         note="New to the base model: its labels never occur in pre-training. A PREFIX_TUNING checkpoint.",
         peft_type="PREFIX_TUNING",
         num_virtual_tokens=8,
-        num_steps=400,
-        learning_rate=0.02,
+        num_steps=350,
+        learning_rate=0.1,
         is_new=True,
     ),
 )

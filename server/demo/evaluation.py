@@ -6,13 +6,54 @@ Only prompts of equal length share a batch, so nothing is ever padded: padding o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from server.demo.catalog import TEMPLATE, DemoTask
 from server.demo.data.example import Example
 from server.demo.tokenization import encode
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """The examples of one task that it is judged by; ``validation`` chooses, the others are only reported.
+
+    ``later`` is a second hand-written list, empty for some tasks.
+    """
+
+    validation: list[Example]
+    heldout: list[Example]
+    handwritten: list[Example]
+    later: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Exact match on each set."""
+
+    validation: float
+    heldout: float
+    handwritten: float
+    later: float | None
+
+
+def score(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerFast,
+    task: DemoTask,
+    sets: Sets,
+    instruction: str = "",
+) -> Scores:
+    """How ``model`` does on every set, after ``instruction`` if there is one."""
+
+    def on(examples: list[Example]) -> float:
+        prompts = [instruction + TEMPLATE.replace("{input}", example.input) for example in examples]
+        return exact_match(answers(model, tokenizer, prompts, task.max_tokens), examples)
+
+    return Scores(on(sets.validation), on(sets.heldout), on(sets.handwritten), on(sets.later) if sets.later else None)
 
 
 def answers(

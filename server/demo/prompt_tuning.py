@@ -22,7 +22,7 @@ class TuningRecipe:
     """What all tasks share; steps and learning rate are the task's own."""
 
     num_examples: int = 4000
-    batch_size: int = 32
+    batch_size: int = 16
     warmup_steps: int = 10
     max_grad_norm: float = 1.0
 

@@ -43,6 +43,41 @@ class _Stop:
     pass
 
 
+class _EventStream:
+    """One request's events. Dropped before its terminal event, by whatever way, it aborts the request."""
+
+    def __init__(self, events: asyncio.Queue[EngineEvent], abort: Callable[[], None]) -> None:
+        self._events = events
+        self._abort = abort
+        self._is_over = False
+
+    def __aiter__(self) -> _EventStream:
+        return self
+
+    async def __anext__(self) -> EngineEvent:
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            event = await self._events.get()
+        except asyncio.CancelledError:
+            self._close()
+            raise
+        self._is_over = isinstance(event, _TERMINAL)
+        return event
+
+    async def aclose(self) -> None:
+        """Abort what is unfinished."""
+        self._close()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._abort()
+
+
 class AsyncEngine:
     """An engine on a thread of its own; implements `EngineClient`. All methods belong to one event loop.
 
@@ -54,7 +89,7 @@ class AsyncEngine:
         self._options = options
         self._wedged_after_s = wedged_after_s
         self._inbox: queue.SimpleQueue[_Submit | _Abort | _Stop] = queue.SimpleQueue()
-        self._outbox: list[tuple[asyncio.Queue[EngineEvent], EngineEvent]] = []
+        self._outbox: list[tuple[str, EngineEvent]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._open: dict[str, asyncio.Queue[EngineEvent]] = {}
@@ -100,12 +135,17 @@ class AsyncEngine:
             raise ValueError(f"request id {request.request_id!r} is in use")
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._open[request.request_id] = events
-        self._inbox.put(_Submit(request, lambda event: self._outbox.append((events, event))))
-        return self._events(request.request_id, events)
+        self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
+        return _EventStream(events, lambda: self._leave(request.request_id, events))
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
         self._inbox.put(_Abort(request_id, choice))
+
+    def _leave(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> None:
+        """A stream was dropped. Its request may have ended unread, and its id may be another's by now."""
+        if self._open.get(request_id) is events:
+            self.abort(request_id)
 
     @property
     def max_context(self) -> int:
@@ -123,18 +163,6 @@ class AsyncEngine:
         busy_since = self._busy_since
         overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
         return self._thread.is_alive() and not overdue
-
-    async def _events(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> AsyncIterator[EngineEvent]:
-        is_over = False
-        try:
-            while not is_over:
-                event = await events.get()
-                is_over = isinstance(event, _TERMINAL)
-                yield event
-        finally:
-            self._open.pop(request_id, None)
-            if not is_over:
-                self.abort(request_id)
 
     # --- the engine thread --------------------------------------------------------------------------------------------
 
@@ -173,7 +201,7 @@ class AsyncEngine:
     def _deliver(self) -> None:
         if self._outbox:
             batch, self._outbox = self._outbox, []
-            self._call_soon(_put_all, batch)
+            self._call_soon(self._hand_on, batch)
 
     def _call_soon(self, function: Callable[..., None], *arguments: object) -> None:
         assert self._loop is not None
@@ -182,14 +210,18 @@ class AsyncEngine:
         except RuntimeError:  # the loop is closed: nobody is left to tell
             logger.debug("the event loop closed before the engine")
 
+    def _hand_on(self, batch: list[tuple[str, EngineEvent]]) -> None:
+        """On the event loop: give each event to its stream, and forget requests that have ended."""
+        for request_id, event in batch:
+            events = self._open.get(request_id)
+            if events is not None:
+                events.put_nowait(event)
+            if isinstance(event, _TERMINAL):
+                self._open.pop(request_id, None)
+
     def _fail_open(self) -> None:
         """The thread has ended: whoever still waits learns it."""
         self._is_accepting = False
         for events in self._open.values():
             events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
         self._open.clear()
-
-
-def _put_all(batch: list[tuple[asyncio.Queue[EngineEvent], EngineEvent]]) -> None:
-    for events, event in batch:
-        events.put_nowait(event)

@@ -31,8 +31,11 @@ class BlockTables:
 
     def num_missing(self, sequence: Sequence) -> int:
         """Blocks that the table lacks for all tokens to be computed."""
-        positions = sequence.num_virtual + sequence.num_target
-        return max(0, -(-positions // self._size) - len(sequence.block_table))
+        return max(0, self._num_total(sequence) - len(sequence.block_table))
+
+    def num_own(self, sequence: Sequence) -> int:
+        """Blocks that the sequence holds besides its prefix's once all its tokens are computed."""
+        return self._num_total(sequence) - sequence.num_virtual // self._size
 
     def fill(self, sequence: Sequence) -> BlockCopy | None:
         """Allocate what is missing; the answer is the copy of the part-filled virtual block, where one is needed.
@@ -100,6 +103,9 @@ class BlockTables:
             sequence.block_table.append(block)
             sequence.num_computed = end
             index += 1
+
+    def _num_total(self, sequence: Sequence) -> int:
+        return -(-(sequence.num_virtual + sequence.num_target) // self._size)
 
     def _num_positions(self, sequence: Sequence) -> int:
         return sequence.num_virtual + sequence.num_computed

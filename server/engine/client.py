@@ -30,7 +30,7 @@ class EngineClient(Protocol):
 
     `stream` checks the request before it returns (raising `RequestRefused` or `EngineOverloaded`) and yields its
     events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the iterator early
-    (`aclose`, or cancelling its consumer) aborts what is still running.
+    (`aclose`, cancelling its consumer, or dropping it) aborts what is still running.
     """
 
     def running(self) -> AbstractAsyncContextManager[None]:

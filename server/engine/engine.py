@@ -84,14 +84,17 @@ class Engine:
         self._scheduler.add(group.sequences[0])
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
-        """End a request, or one of its choices. Unknown ids and ended choices are ignored."""
+        """End a request, or one of its choices. Unknown ids and ended choices are ignored.
+
+        A score request has no choices: it ends as a whole.
+        """
         group = self._groups.get(request_id)
-        if group is None:
+        if group is None or (isinstance(group.request, ScoreRequest) and choice is not None):
             return
         for sequence in list(group.sequences):
             if not sequence.is_finished and (choice is None or sequence.choice == choice):
                 self._abort(sequence)
-        if isinstance(group.request, ScoreRequest) and choice is None:
+        if isinstance(group.request, ScoreRequest):
             self._close(group, RequestFinished())
         else:
             self._close_if_complete(group)
@@ -143,6 +146,8 @@ class Engine:
             self._collect_scores(sequence, first_index, logits[rows.start : rows.stop])
             if sequence.num_remaining == 0:
                 to_sample.extend(self._advance(sequence, rows.stop - 1, logits))
+        # A sibling later in the batch may have failed the request of a sequence that came before it.
+        to_sample = [(sequence, row) for sequence, row in to_sample if not sequence.is_finished]
         sampled = sample(logits, [_sampling_row(sequence, row, self._options) for sequence, row in to_sample])
         for (sequence, _), result in zip(to_sample, sampled, strict=True):
             self._append(sequence, result)
@@ -248,7 +253,7 @@ class Engine:
             heirs, sequence.pending_forks = sequence.pending_forks, []
             self._finish(sequence)
             if heirs:
-                heirs[0].pending_forks = heirs[1:]
+                heirs[0].pending_forks, heirs[0].score_from = heirs[1:], sequence.score_from
                 self._scheduler.add(heirs[0])
         if isinstance(group.request, GenerateRequest):
             self._emit(group, ChoiceFinished(sequence.choice, FinishReason.ABORTED))
@@ -276,11 +281,11 @@ class Engine:
                 tainted.extend(sequence.own_blocks)
                 self._scheduler.remove(sequence)
             sequence.is_finished = True
+        self._close(group, RequestFailed(cause))
         blocks = self._scheduler.blocks
         for block in tainted:
             blocks.forget(block)
         self._runner.zero_blocks(sorted({block for block in tainted if blocks.references(block) == 0}))
-        self._close(group, RequestFailed(cause))
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
         failure = StepFailed("the engine step failed")
@@ -292,7 +297,7 @@ class Engine:
             if not entry.is_loaded and self._scheduler.residency.holds(entry):
                 for group in self._leaseholders(entry):
                     self._fail(group, failure)
-                self._scheduler.residency.discard(entry)
+                self._runner.zero_blocks(self._scheduler.residency.discard(entry))
 
     def _leaseholders(self, entry: ResidentPrefix) -> list[RequestGroup]:
         return [g for g in list(self._groups.values()) if any(s.lease is entry for s in g.sequences)]
@@ -303,13 +308,10 @@ class Engine:
 
 def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:
     start = sequence.num_computed
-    logits_from: int | None = None
-    if num_tokens == sequence.num_remaining and sequence.kind is not SequenceKind.SCORE:
-        logits_from = num_tokens - 1
+    logits_from = num_tokens - 1  # the last row is always read: NaN is found in the chunk that makes it
     if sequence.next_score is not None:  # row i predicts token i + 1
         first = max(0, sequence.next_score - 1 - start)
-        if first < num_tokens:
-            logits_from = first
+        logits_from = min(logits_from, first)
     tokens = sequence.tokens[start : start + num_tokens]
     return Chunk(tokens, sequence.num_virtual + start, sequence.block_table, logits_from)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, TokenOutOfRange
+from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, RequestRefused, TokenOutOfRange
 from server.engine.request import GenerateRequest, Request
 from server.model.prefix import Prefix
 
@@ -42,6 +42,7 @@ def check_request(request: Request, options: EngineOptions) -> None:
     prompt = request.prompt_token_ids
     if not prompt:
         raise PromptEmpty("the prompt is empty: at least one token is needed")
+    _check_counts(request)
     _check_tokens(request, options.vocab_size)
     num_virtual = 0 if request.prefix is None else request.prefix.num_virtual_tokens
     if request.prefix is not None:
@@ -56,6 +57,16 @@ def check_request(request: Request, options: EngineOptions) -> None:
     if num_blocks > options.num_blocks - 1:
         held = (options.num_blocks - 1) * options.block_size
         raise ContextExceeded(f"this server's KV cache holds {held} tokens: {numbers}")
+
+
+def _check_counts(request: Request) -> None:
+    if isinstance(request, GenerateRequest):
+        if request.num_choices < 1:
+            raise RequestRefused("at least one choice is needed")
+    elif not request.continuations:
+        raise RequestRefused("at least one continuation is needed")
+    elif not all(request.continuations):
+        raise RequestRefused("each continuation needs at least one token")
 
 
 def _most_new_tokens(request: Request) -> int:

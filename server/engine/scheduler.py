@@ -64,10 +64,10 @@ class Scheduler:
         """Whether a step would do anything."""
         return bool(self._running or self._waiting)
 
-    def add(self, sequence: Sequence, *, first: bool = False) -> None:
-        """Queue a new sequence, at the end or, for a fork of a running one, at the front."""
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence at its request's place."""
         self._counters.open(sequence.task)
-        self._enqueue(sequence, first=first)
+        self._enqueue(sequence)
 
     def remove(self, sequence: Sequence) -> None:
         """A sequence has ended, wherever it was: its blocks and its lease come back."""
@@ -87,7 +87,7 @@ class Scheduler:
         room the child is queued instead and computed like any other.
         """
         if len(self._running) >= self._options.max_num_seqs or not self._tables.can_fork(parent):
-            self.add(child, first=True)
+            self.add(child)
             return None
         self._counters.open(child.task)
         self._running[child] = None
@@ -127,7 +127,7 @@ class Scheduler:
             if sequence is None and task in self._waiting and served <= bar:
                 sequence = self._admit(self._waiting[task][0], plan)
                 if sequence is None:  # it waits for room: nobody may be admitted far ahead of it
-                    bar = served + self._options.fair_quantum
+                    bar = min(bar, served + self._options.fair_quantum)
             if sequence is None:
                 continue
             num_tokens = min(sequence.num_remaining, budget)
@@ -185,8 +185,7 @@ class Scheduler:
         assert prefix is not None
         while (lease := self.residency.acquire(prefix)) is None:
             if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
-                needed = self.residency.blocks_needed(prefix)
-                made_room = self._preempt_for_blocks(sequence.task, needed, plan)
+                made_room = self._preempt_for_blocks(sequence, plan)
             else:
                 made_room = self._preempt_for_lease(sequence.task, plan)
             if not made_room:
@@ -198,7 +197,7 @@ class Scheduler:
         needed = self._tables.num_missing(sequence)
         reserve = min(len(self._running), self.blocks.num_blocks // 16)
         while self.blocks.num_free < needed + reserve:
-            if not (self.residency.evict_idle() or self._preempt_for_blocks(sequence.task, needed, plan)):
+            if not (self.residency.evict_idle() or self._preempt_for_blocks(sequence, plan)):
                 return False
         return True
 
@@ -223,10 +222,15 @@ class Scheduler:
         share = max(1.0, self._options.max_num_seqs / self._counters.num_busy)
         return self._preempt_largest(held, held[task] + 1, share, plan)
 
-    def _preempt_for_blocks(self, task: str, needed: int, plan: StepPlan) -> bool:
-        """Free blocks for a task below its share of blocks, from the task that has most, if that is over its share."""
+    def _preempt_for_blocks(self, sequence: Sequence, plan: StepPlan) -> bool:
+        """Free blocks for a task that keeps within its share of blocks, from the one that has most, if that is over.
+
+        Cached blocks that the newcomer would share count as its own, as they will once it runs: it must not be over
+        its share then, or the two tasks would preempt each other for ever.
+        """
         held = self._blocks_held()
-        return self._preempt_largest(held, held[task] + needed, self.blocks.num_blocks / self._counters.num_busy, plan)
+        wanted = held[sequence.task] + self._tables.num_own(sequence)
+        return self._preempt_largest(held, wanted, self.blocks.num_blocks / self._counters.num_busy, plan)
 
     def _preempt_largest(self, held: Counter[str], wanted: int, share: float, plan: StepPlan) -> bool:
         largest = max(held, key=lambda task: held[task], default=None)
@@ -259,23 +263,29 @@ class Scheduler:
 
     def _youngest(self, task: str) -> Sequence:
         candidates = (sequence for sequence in self._running if sequence.task == task)
-        return max(candidates, key=lambda sequence: (sequence.group.arrival, sequence.choice))
+        return max(candidates, key=_age)
 
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
         """Take everything from a running sequence; it will be recomputed, from cached blocks where they survive."""
         plan.chunks.pop(sequence, None)
         plan.copies.pop(sequence, None)
         self._stop(sequence)
-        self._enqueue(sequence, first=True)
+        self._enqueue(sequence)
         self.num_preemptions += 1
 
-    def _enqueue(self, sequence: Sequence, *, first: bool) -> None:
+    def _enqueue(self, sequence: Sequence) -> None:
+        """First come, first served, whether it comes new, as a fork or back from preemption."""
         queue = self._waiting.setdefault(sequence.task, deque())
-        if first:
-            queue.appendleft(sequence)
-        else:
+        if not queue or _age(queue[-1]) < _age(sequence):
             queue.append(sequence)
+        else:
+            queue.insert(next(i for i, other in enumerate(queue) if _age(other) > _age(sequence)), sequence)
 
     def _stop(self, sequence: Sequence) -> None:
         del self._running[sequence]
         self._tables.release(sequence)
+
+
+def _age(sequence: Sequence) -> tuple[int, int]:
+    """The order within a task: requests as they came, and their choices."""
+    return sequence.group.arrival, sequence.choice

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from server.model.architecture import Architecture, check_model_type, read_architecture
@@ -62,7 +63,7 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
             attn_implementation=ATTENTION_NAME,
             trust_remote_code=False,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise BaseModelUnavailable(
             f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}"
         ) from error
@@ -77,11 +78,20 @@ def load_skeleton(options: BaseModelOptions) -> Architecture:
     register_attention()
     config = load_config(options)
     check_model_type(config.get_text_config())
+    _forget_dynamic_rope(config.get_text_config())
     build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
     with torch.device("meta"):
         model = build(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
     model.train(False)
     return read_architecture(model, options.max_context)
+
+
+def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
+    """Dynamic RoPE looks at the values of positions, which a meta tensor lacks; no shape depends on it."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    for rope in (parameters, *(value for value in parameters.values() if isinstance(value, dict))):
+        if rope.get("rope_type") == "dynamic":
+            rope["rope_type"] = "default"
 
 
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers.utils.hub import cached_file
+from transformers.utils.logging import tqdm
 
 from server.model.errors import BaseModelUnavailable
 
@@ -43,21 +44,19 @@ _NEUTRAL_KEYS = frozenset(
 )
 _READ_BYTES = 8 << 20
 
-Progress = Callable[[int], None]
+Progress = Callable[[int], object]
 
 
-def fingerprint(
-    source: str, revision: str | None, id_mapping: Mapping[str, int], cache_dir: Path, progress: Progress | None = None
-) -> str:
+def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int], cache_dir: Path) -> str:
     """The base model's fingerprint, 64 hexadecimal digits.
 
-    `id_mapping` is the tokenizer's token -> id table. `progress` is told of bytes hashed. Raises `BaseModelUnavailable`
+    `id_mapping` is the tokenizer's token -> id table. Raises `BaseModelUnavailable`
     where the files cannot be found or read.
     """
     digest = hashlib.sha256(_DOMAIN)
     try:
         files = _weight_files(source, revision)
-        digest.update(_cached_weights_digest(files, cache_dir, progress or (lambda _: None)).encode())
+        digest.update(_cached_weights_digest(files, cache_dir).encode())
         config = json.loads(_resolve(source, revision, "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(f"the files of {source!r} cannot be read") from error
@@ -99,7 +98,7 @@ def _weight_files(source: str, revision: str | None) -> list[Path]:
     raise FileNotFoundError("no weights")
 
 
-def _cached_weights_digest(files: list[Path], cache_dir: Path, progress: Progress) -> str:
+def _cached_weights_digest(files: list[Path], cache_dir: Path) -> str:
     identity = json.dumps([_file_identity(file) for file in files])
     key = hashlib.sha256(identity.encode()).hexdigest()
     entry = cache_dir / "weights" / key
@@ -109,7 +108,9 @@ def _cached_weights_digest(files: list[Path], cache_dir: Path, progress: Progres
             return remembered
     except OSError:
         pass
-    computed = _weights_digest(files, progress)
+    num_bytes = sum(file.stat().st_size for file in files)
+    with tqdm(total=num_bytes, unit="B", unit_scale=True, desc="Fingerprinting weights", delay=1.0) as bar:
+        computed = _weights_digest(files, bar.update)
     _remember(entry, computed)
     return computed
 

@@ -36,6 +36,12 @@ def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> 
     return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
 
 
+def _gather(pages: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
+    # Whole blocks as rows: several times faster on a CPU than indexing the four-dimensional tensor.
+    rows = pages.flatten(1).index_select(0, blocks.flatten())
+    return rows.view(blocks.shape[0], -1, *pages.shape[2:]).transpose(1, 2)
+
+
 class KVCache:
     """Keys and values of `num_blocks` blocks of `block_size` slots.
 
@@ -65,6 +71,13 @@ class KVCache:
         """Store `[num_tokens, num_kv_heads, dim]` rows at `slots` `[num_tokens]`."""
         self.keys[layer].flatten(0, 1).index_copy_(0, slots, key)
         self.values[layer].flatten(0, 1).index_copy_(0, slots, value)
+
+    def gather(self, layer: int, blocks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of block tables `[num_sequences, num_blocks]`.
+
+        Returns two `[num_sequences, num_kv_heads, num_blocks * block_size, dim]` (views whose slots are strided).
+        """
+        return _gather(self.keys[layer], blocks), _gather(self.values[layer], blocks)
 
     def copy(self, copies: Sequence[BlockCopy]) -> None:
         """Carry out block copies in order."""

@@ -37,8 +37,7 @@ class PagedAttention:
         group = self._batch.decodes
         assert group is not None
         query = call.query[:, group.rows].transpose(0, 1).unsqueeze(2)  # [num_sequences, num_heads, 1, head_dim]
-        key = self._cache.keys[call.layer][group.blocks].flatten(1, 2).transpose(1, 2)
-        value = self._cache.values[call.layer][group.blocks].flatten(1, 2).transpose(1, 2)
+        key, value = self._cache.gather(call.layer, group.blocks)
         mask = self._decode_masks.get(call.sliding_window)
         if mask is None:
             slots = torch.arange(key.shape[2], device=key.device)
@@ -49,8 +48,7 @@ class PagedAttention:
     def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
         span = self._batch.prefills[index]
         query = call.query[None, :, span.first : span.last]
-        key = self._cache.keys[call.layer][span.blocks].flatten(0, 1).transpose(0, 1)[None]
-        value = self._cache.values[call.layer][span.blocks].flatten(0, 1).transpose(0, 1)[None]
+        key, value = self._cache.gather(call.layer, span.blocks[None])
         mask = self._prefill_masks.get((index, call.sliding_window))
         if mask is None:
             positions = torch.arange(span.start, span.start + span.last - span.first, device=key.device)

@@ -20,6 +20,7 @@ from server.model.prefix import Prefix, PrefixKind
 _POLL_INTERVAL_S = 0.2
 _MAX_CACHED_BYTES = 1024**3
 _NUM_CHANGES_PER_READ = 1_000
+_MAX_LOOK_UPS = 4
 
 _log = logging.getLogger(__name__)
 
@@ -112,11 +113,14 @@ class TaskCatalog:
             self.store_is_reachable = True
 
     async def _look_up(self, reference: TaskReference) -> VersionRecord:
-        seen = self._seen
-        record = await asyncio.to_thread(self._store.resolve, self._base.fingerprint, reference)
-        # A change seen in the meantime may have moved the reference after it was read.
-        if seen is not None and seen == self._seen:
-            self._known[reference] = record
+        """Ask the store. A change seen in the meantime may have moved the reference after it was read: ask again."""
+        for _ in range(_MAX_LOOK_UPS):
+            seen = self._seen
+            record = await asyncio.to_thread(self._store.resolve, self._base.fingerprint, reference)
+            if seen == self._seen:
+                if seen is not None:
+                    self._known[reference] = record
+                break
         return record
 
     async def _renew(self, reference: TaskReference) -> None:

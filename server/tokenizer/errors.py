@@ -14,7 +14,7 @@ class TextError(Exception):
 
 
 class TokenizerUnsupported(TextError):
-    """The base model has no fast tokenizer."""
+    """The base model has no tokenizer, or none that is fast."""
 
 
 class UnknownToken(TextError):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -14,6 +17,11 @@ from server.tokenizer.token_bytes import TokenBytes
 
 _MAX_INLINE_CHARACTERS = 2_048
 """Longer texts are tokenized in a thread: they would hold up the event loop for more than about a millisecond."""
+
+_NUM_THREADS = 2
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 
 
 class Tokenizer:
@@ -32,6 +40,7 @@ class Tokenizer:
         self._pretrained = pretrained
         self._backend = backend
         self._token_bytes = TokenBytes(backend)
+        self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenizer")
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self.special_token_ids: frozenset[int] = frozenset(
             token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special
@@ -41,23 +50,33 @@ class Tokenizer:
     def load(cls, source: str | Path, *, revision: str | None = None) -> Tokenizer:
         """Load from a local folder or a hub id; code that a repository brings along is never run.
 
-        Raises `TokenizerUnsupported` without a fast tokenizer, and transformers' `OSError` where nothing is found.
+        Raises `TokenizerUnsupported` where there is none, or none that is fast.
         """
-        return cls(
-            AutoTokenizer.from_pretrained(
+        try:
+            pretrained = AutoTokenizer.from_pretrained(
                 str(source), revision=revision or "main", trust_remote_code=False, use_fast=True
             )
-        )
+        except (OSError, ValueError) as error:
+            raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}") from error
+        return cls(pretrained)
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
         """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them."""
         return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens is not False).ids)
 
-    async def encode_async(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
-        """`encode`, off the event loop when the text is long."""
-        if len(text) <= _MAX_INLINE_CHARACTERS:
-            return self.encode(text, add_special_tokens=add_special_tokens)
-        return await asyncio.to_thread(self.encode, text, add_special_tokens=add_special_tokens)
+    async def encode_all(
+        self, texts: Sequence[str], *, add_special_tokens: bool | None = None
+    ) -> tuple[tuple[int, ...], ...]:
+        """`encode` for several texts, off the event loop when they are long."""
+
+        def encode_each() -> tuple[tuple[int, ...], ...]:
+            return tuple(self.encode(text, add_special_tokens=add_special_tokens) for text in texts)
+
+        return encode_each() if sum(map(len, texts)) <= _MAX_INLINE_CHARACTERS else await self.run(encode_each)
+
+    async def run(self, work: Callable[_P, _Result], *args: _P.args, **kwargs: _P.kwargs) -> _Result:
+        """Do work on long texts in a thread of our own: the shared ones may all be waiting for a database."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of token ids, exactly as the decoder makes it (nothing is cleaned up)."""

@@ -180,7 +180,8 @@ async def test_what_model_does_not_name_is_a_404(client, model, code):
     await publish(client)
     for path in ("/v1/completions", "/v1/chat/completions", "/v1/classify", "/tokenize", "/detokenize"):
         response = await client.post(path, json=BODIES[path] | {"model": model})
-        assert (response.status_code, error_of(response)["code"]) == (404, code), path
+        error = error_of(response)
+        assert (response.status_code, error["code"], error["param"]) == (404, code, "model"), path
     response = await client.get(f"/v1/models/{model.replace('../', '%2e%2e/')}")
     assert (response.status_code, error_of(response)["code"]) == (404, code)
 

@@ -57,9 +57,12 @@ async def test_a_waiting_request_is_ended(services, engine, path, stream):
     engine.gate.clear()
     body = BODIES[path] | ({"stream": stream} if path != "/v1/classify" else {})
     async with app.router.lifespan_context(app):
-        await call_and_leave(app, path, body, when=lambda sent: len(engine.unfinished) >= len(body.get("prompt", "x")))
+        sent = await call_and_leave(
+            app, path, body, when=lambda _: len(engine.unfinished) >= len(body.get("prompt", "x"))
+        )
         await settled(engine)
         assert engine.requests
+        assert sent[0]["status"] == (200 if stream and path != "/v1/classify" else 499)
         assert not engine.unfinished
 
 

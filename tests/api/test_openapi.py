@@ -1,5 +1,6 @@
 """The OpenAPI document: committed, and fit for generators."""
 
+import html
 import json
 
 import pytest
@@ -37,6 +38,15 @@ def test_the_committed_document_is_this_one(document):
 async def test_the_server_hands_out_the_same(client, document):
     """Under `/openapi.json`."""
     assert (await client.get("/openapi.json")).json() == document
+
+
+async def test_people_get_a_page_that_loads_nothing(client, operations):
+    """Every operation is on it; its policy forbids scripts."""
+    response = await client.get("/docs")
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    for operation in operations.values():
+        assert html.escape(operation["description"]) in response.text
+    assert "<script" not in response.text
 
 
 def test_operation_ids_are_what_clients_were_generated_with(operations):

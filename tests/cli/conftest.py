@@ -2,45 +2,25 @@
 
 import json
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 
-from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.cli import main
 from server.cli.store_backend import StoreTaskBackend
 from server.settings import sqlite_url
-
-BASE = BaseModel(
-    fingerprint="f" * 64,
-    names=("tiny",),
-    hidden_size=8,
-    num_layers=2,
-    num_kv_heads=2,
-    head_dim=4,
-    max_context=64,
-    serving_dtype="float32",
-)
+from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
 
 @pytest.fixture
 def write_checkpoint(tmp_path):
-    """Write a prompt-tuning checkpoint whose every value is `fill` into a folder of this name; return the folder."""
+    """Write a prompt-tuning checkpoint, drawn from `seed`, into a folder of this name; return the folder."""
 
-    def write(name, fill=0.5, manifest=None):
+    def write(name, seed=0, manifest=None):
         folder = tmp_path / "checkpoints" / name
         folder.mkdir(parents=True, exist_ok=True)
-        config = {
-            "peft_type": "PROMPT_TUNING",
-            "task_type": "CAUSAL_LM",
-            "base_model_name_or_path": "tiny",
-            "num_virtual_tokens": 3,
-            "token_dim": BASE.hidden_size,
-        }
-        (folder / "adapter_config.json").write_text(json.dumps(config))
-        tensors = {"prompt_embeddings": np.full((3, BASE.hidden_size), fill, np.float32)}
-        (folder / "adapter_model.safetensors").write_bytes(save(tensors))
+        files = prompt_tuning_files(seed=seed)
+        (folder / "adapter_config.json").write_bytes(files["adapter_config"])
+        (folder / "adapter_model.safetensors").write_bytes(files["adapter_model"])
         if manifest is not None:
             (folder / "manifest.json").write_text(json.dumps(manifest))
         return folder

@@ -108,14 +108,14 @@ def test_promote_creates_production_where_there_is_none(server):
     assert server.requests[-1].headers["if-none-match"] == "*"
 
 
-def test_a_description_makes_the_task_first(server):
-    """An upload describes versions only; a task that exists keeps its description."""
-    server.answer("POST", "/v1/tasks", 409, json={"error": {"message": "exists", "param": None}})
+def test_a_description_travels_with_the_upload(server):
+    """The server gives it to a task that the upload makes: a refused upload leaves no empty task behind."""
     server.answer("POST", "/v1/tasks/sentiment/versions", 201, json=version(1))
     publication = Publication("sentiment", "Says what is meant.", CheckpointFiles(b"{}", b"t"), {}, False, False)
     with server.backend() as backend:
         assert backend.publish(publication).version == 1
-    assert json.loads(server.requests[0].content) == {"name": "sentiment", "description": "Says what is meant."}
+    assert len(server.requests) == 1
+    assert b'name="description"\r\n\r\nSays what is meant.' in server.requests[0].read()
 
 
 def test_rollback_leaves_the_choice_to_the_server(server):

@@ -8,24 +8,44 @@ from safetensors.numpy import load_file
 
 from server.cli.checkpoint_folder import read_checkpoint
 from server.cli.views import Publication
+from server.demo import TASKS_DIR
 
 
 @pytest.fixture
 def publish(backend, write_checkpoint):
-    """Publish a checkpoint of this fill, past the command line (which would read a real base model)."""
+    """Publish a checkpoint, past the command line (which would read a real base model)."""
 
-    def run(task, fill, *, promote=False, manifest=None):
-        files = read_checkpoint(write_checkpoint(task, fill))
+    def run(task, seed, *, promote=False, manifest=None):
+        files = read_checkpoint(write_checkpoint(task, seed))
         return backend.publish(Publication(task, "", files, manifest or {}, False, promote))
 
     return run
 
 
+def test_publish_into_a_database_checks_against_the_base_model(softprompt, write_checkpoint, data_dir):
+    """The demo's checkpoint fits the demo's base model, without a server; another one does not."""
+    demo = TASKS_DIR / "sentiment"
+    assert softprompt("task", "publish", demo, "--data-dir", data_dir) == (0, "sentiment@1\n", "")
+    description = json.loads((demo / "manifest.json").read_text())["description"]
+    assert softprompt("task", "show", "sentiment", "--data-dir", data_dir)[1].startswith(description)
+    code, _, err = softprompt("task", "publish", write_checkpoint("tiny"), "--data-dir", data_dir)
+    assert code == 1
+    assert err.startswith("softprompt: adapter_config: ")
+
+
+def test_a_database_of_another_base_model_takes_no_demo(softprompt, publish, data_dir):
+    """Whose tasks these are must be said, rather than mixed up."""
+    publish("sentiment", 1)
+    code, _, err = softprompt("task", "publish", TASKS_DIR / "sentiment", "--data-dir", data_dir)
+    assert code == 2
+    assert "--base-model" in err
+
+
 def test_list_shows_each_task_with_its_versions(softprompt, publish, data_dir):
     """A person sees columns, a script reads JSON, both in the order of names."""
-    publish("sentiment", 0.5)
-    publish("sentiment", 0.6)
-    publish("dates", 0.7)
+    publish("sentiment", 1)
+    publish("sentiment", 2)
+    publish("dates", 3)
     code, out, err = softprompt("task", "list", "--data-dir", data_dir)
     assert (code, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
@@ -52,20 +72,20 @@ def test_list_goes_on_past_one_page(softprompt, backend, data_dir):
 
 def test_show_lists_versions_newest_first_with_their_aliases(softprompt, publish, data_dir):
     """What is `production` shows at a glance."""
-    publish("sentiment", 0.5, manifest={"note": "first"})
-    publish("sentiment", 0.6, manifest={"note": "second"})
+    publish("sentiment", 1, manifest={"note": "first"})
+    publish("sentiment", 2, manifest={"note": "second"})
     code, out, _ = softprompt("task", "show", "sentiment", "--data-dir", data_dir)
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
     assert [(row[0], row[1], row[-1]) for row in rows[1:]] == [("2", "-", "second"), ("1", "production", "first")]
     _, out, _ = softprompt("task", "show", "sentiment", "--data-dir", data_dir, "--json")
-    assert [version["num_virtual_tokens"] for version in json.loads(out)["versions"]] == [3, 3]
+    assert [version["num_virtual_tokens"] for version in json.loads(out)["versions"]] == [4, 4]
 
 
 def test_promote_and_rollback_move_production(softprompt, publish, data_dir):
     """Back and forth between two versions."""
-    publish("sentiment", 0.5)
-    publish("sentiment", 0.6)
+    publish("sentiment", 1)
+    publish("sentiment", 2)
     assert softprompt("task", "promote", "sentiment", 2, "--data-dir", data_dir)[1] == "sentiment@production -> 2\n"
     assert softprompt("task", "rollback", "sentiment", "--data-dir", data_dir)[1] == "sentiment@production -> 1\n"
     code, _, err = softprompt("task", "promote", "sentiment", 9, "--data-dir", data_dir)
@@ -75,8 +95,8 @@ def test_promote_and_rollback_move_production(softprompt, publish, data_dir):
 
 def test_a_version_that_production_names_is_not_retired(softprompt, publish, data_dir):
     """One line says why, and the version stays."""
-    publish("sentiment", 0.5)
-    publish("sentiment", 0.6)
+    publish("sentiment", 1)
+    publish("sentiment", 2)
     code, out, err = softprompt("task", "retire", "sentiment", 1, "--data-dir", data_dir)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert softprompt("task", "retire", "sentiment", 2, "--data-dir", data_dir)[0] == 0
@@ -84,7 +104,7 @@ def test_a_version_that_production_names_is_not_retired(softprompt, publish, dat
 
 def test_delete_asks_first(softprompt, publish, data_dir):
     """Where nobody can be asked, only --yes deletes."""
-    publish("sentiment", 0.5)
+    publish("sentiment", 1)
     code, _, err = softprompt("task", "delete", "sentiment", "--data-dir", data_dir)
     assert code == 2
     assert "--yes" in err
@@ -93,20 +113,21 @@ def test_delete_asks_first(softprompt, publish, data_dir):
     assert json.loads(softprompt("task", "list", "--data-dir", data_dir, *fingerprint, "--json")[1]) == []
 
 
-def test_export_gives_back_what_was_published(softprompt, publish, data_dir, tmp_path):
+def test_export_gives_back_what_was_published(softprompt, publish, data_dir, write_checkpoint, tmp_path):
     """The same tensors, and a manifest that publishes to the same version."""
-    publish("sentiment", 0.5, manifest={"template": "Review: {input}", "labels": ["good", "bad"]})
+    publish("sentiment", 1, manifest={"template": "Review: {input}", "labels": ["good", "bad"]})
+    original = write_checkpoint("sentiment", 1)
     code, _, _ = softprompt("task", "export", "sentiment@1", tmp_path / "out", "--data-dir", data_dir)
     assert code == 0
-    exported = load_file(tmp_path / "out" / "adapter_model.safetensors")
-    assert exported["prompt_embeddings"].tolist() == np.full((3, 8), 0.5).tolist()
+    exported, published = (load_file(folder / "adapter_model.safetensors") for folder in (tmp_path / "out", original))
+    assert np.array_equal(exported["prompt_embeddings"], published["prompt_embeddings"])
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
-    assert publish("sentiment", 0.5, manifest=manifest).created is False
+    assert publish("sentiment", 1, manifest=manifest).created is False
 
 
 def test_export_overwrites_only_when_told(softprompt, publish, data_dir, tmp_path):
     """A folder with something in it is not lost to a slip."""
-    publish("sentiment", 0.5)
+    publish("sentiment", 1)
     arguments = ("task", "export", "sentiment", tmp_path, "--data-dir", data_dir)
     assert softprompt(*arguments)[0] == 0
     code, _, err = softprompt(*arguments)

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
-from server.demo.build import read_examples
 from server.demo.catalog import TASKS, TEMPLATE, DemoTask
 from server.demo.data.example import Example
+from server.demo.example_files import read_examples
 
 HERE = Path(__file__).parent
 NUM_HELDOUT = 24
@@ -123,6 +123,14 @@ def test_handwritten_accuracy_is_the_recorded_one(task: DemoTask) -> None:
     """All twenty hand-written inputs give exactly the recorded score."""
     examples = read_examples(HERE / "handwritten" / f"{task.name}.jsonl")
     assert _score(task, examples) == pytest.approx(_manifest(task)["metrics"]["handwritten_exact_match"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", [t for t in TASKS if t.name != "number-words"], ids=lambda task: task.name)
+def test_later_handwritten_accuracy_is_the_recorded_one(task: DemoTask) -> None:
+    """The second hand-written list, written after the generators were frozen, gives exactly the recorded score too."""
+    examples = read_examples(HERE / "handwritten_later" / f"{task.name}.jsonl")
+    assert _score(task, examples) == pytest.approx(_manifest(task)["metrics"]["later_exact_match"])
 
 
 @pytest.mark.slow

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from server.demo.build import read_examples, reserved_inputs
 from server.demo.catalog import NEW_LABELS, TASKS, DemoTask, draw
 from server.demo.data.corpus import lines
 from server.demo.data.dates import sample as sample_date
 from server.demo.data.example import Split, normalised, split_of
 from server.demo.data.grammar import Grammar, Scope, parse_phrase
 from server.demo.data.numbers import in_words
+from server.demo.example_files import read_examples, reserved_inputs
 
 HERE = Path(__file__).parent
 RESERVED = reserved_inputs(HERE / "handwritten")

@@ -26,16 +26,14 @@ def byte_level(chat_template: str | None = None) -> Tokenizer:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=280,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[END, "<pad>"],
         show_progress=False,
     )
     backend.train_from_iterator(_TEXT, trainer)
     return Tokenizer(
-        PreTrainedTokenizerFast(
-            tokenizer_object=backend, eos_token=END, pad_token="<pad>", chat_template=chat_template
-        )
+        PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END, pad_token="<pad>", chat_template=chat_template)
     )
 
 

@@ -46,7 +46,9 @@ def test_1000_swaps_under_load(server: LiveServer, client: httpx.Client) -> None
     """Every answer is that of the version its header names, and no request fails."""
     answers = {}
     for version in (1, 2, 3):
-        published = publish(client, "swapped", checkpoint(seed=version, num_virtual_tokens=3 + version), manifest=MANIFEST)
+        published = publish(
+            client, "swapped", checkpoint(seed=version, num_virtual_tokens=3 + version), manifest=MANIFEST
+        )
         alone = complete(client, f"swapped@{version}")
         assert alone.headers["x-softprompt-digest"] == published["digest"]
         answers[published["digest"]] = alone.json()["choices"][0]["text"]

@@ -7,6 +7,7 @@ import asyncio
 import httpx
 import torch
 
+from prompts_store.names import TaskReference
 from server.model.prefix import Prefix
 from server.model.twin import make_twin
 from tests.system.live_server import checkpoint, live_server, publish, tiny_base
@@ -39,7 +40,8 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         limits = httpx.Limits(max_connections=NUM_TASKS)
         async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=limits) as client:
             bodies = [
-                {"model": f"task-{index}", "prompt": list(prompt), "return_token_ids": True} for index in range(NUM_TASKS)
+                {"model": f"task-{index}", "prompt": list(prompt), "return_token_ids": True}
+                for index in range(NUM_TASKS)
             ]
             responses = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
         assert [response.status_code for response in responses] == [200] * NUM_TASKS
@@ -49,12 +51,6 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         runner = server.services.engine._engine._runner
         twin = make_twin(runner._model)
         for index, response in enumerate(responses):
-            served = await server.services.catalog.resolve(reference(f"task-{index}"))
+            served = await server.services.catalog.resolve(TaskReference.parse(f"task-{index}"))
             expected = greedy(twin, served.prefix, list(prompt))
             assert response.json()["choices"][0]["token_ids"] == expected, index
-
-
-def reference(name: str):
-    from prompts_store.names import TaskReference
-
-    return TaskReference.parse(name)

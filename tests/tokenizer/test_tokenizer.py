@@ -3,8 +3,9 @@ import concurrent.futures
 import pytest
 
 from server.tokenizer.chat import ChatMessage, render_chat
-from server.tokenizer.errors import ChatRefused, UnknownToken
+from server.tokenizer.errors import ChatRefused, TokenizerUnsupported, UnknownToken
 from server.tokenizer.template import fill_template
+from server.tokenizer.tokenizer import Tokenizer
 from tests.fakes.tokenizers import END, byte_level, sentencepiece
 
 TEMPLATE = (
@@ -56,10 +57,18 @@ def test_threads_do_not_disturb_each_other():
         assert list(pool.map(tokenizer.decode, expected)) == texts
 
 
+def test_a_saved_tokenizer_loads_again(tmp_path):
+    """From a local folder; one without a tokenizer is refused in our own words."""
+    byte_level()._pretrained.save_pretrained(tmp_path)
+    assert Tokenizer.load(tmp_path).encode("the lazy dog") == byte_level().encode("the lazy dog")
+    with pytest.raises(TokenizerUnsupported, match="no tokenizer can be loaded"):
+        Tokenizer.load(tmp_path / "nothing")
+
+
 async def test_long_texts_are_encoded_alike():
     """Off the event loop or on it, the ids are the same."""
     text = "the quick brown fox " * 500
-    assert await byte_level().encode_async(text) == byte_level().encode(text)
+    assert await byte_level().encode_all([text, "a"]) == (byte_level().encode(text), byte_level().encode("a"))
 
 
 def test_a_template_replaces_nothing_but_its_placeholder():
@@ -86,3 +95,14 @@ def test_without_a_chat_template_the_last_user_message_is_the_input():
     assert render_chat(byte_level(), [ChatMessage("user", "a"), ChatMessage("user", "b")]) == "b"
     with pytest.raises(ChatRefused, match="no chat template"):
         render_chat(byte_level(), [ChatMessage("system", "a"), ChatMessage("user", "b")])
+
+
+@pytest.mark.parametrize("make", [byte_level, sentencepiece])
+@pytest.mark.parametrize("add_special_tokens", [True, False])
+def test_ids_are_those_of_transformers(make, add_special_tokens):
+    """Going around transformers' own call changes nothing: a prompt here is what training saw."""
+    tokenizer = make()
+    for text in ("the lazy dog", " leading", "<end> and </s>", "déjà\n\n你好 😀", ""):
+        expected = tokenizer._pretrained(text, add_special_tokens=add_special_tokens)["input_ids"]
+        assert tokenizer.encode(text, add_special_tokens=add_special_tokens) == tuple(expected)
+        assert tokenizer.decode(expected) == tokenizer._pretrained.decode(expected, skip_special_tokens=True)

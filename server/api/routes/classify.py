@@ -12,7 +12,7 @@ from server.api.classification import chosen_labels, classification, label_token
 from server.api.disconnect import unless_disconnected
 from server.api.errors import InvalidRequest
 from server.api.json_response import json_response
-from server.api.prompts import encode_text
+from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.target import resolve_target
@@ -37,8 +37,8 @@ async def classify(body: ClassifyRequest, request: Request, services: ServicesDe
         raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
     target = await resolve_target(services, body.model)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
-    continuations = label_token_ids(services, labels)
-    prompts = [await encode_text(tokenizer, target, text) for text in inputs]
+    continuations = await label_token_ids(services, labels)
+    prompts = await encode_texts(tokenizer, target, inputs)
     scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",

@@ -1,12 +1,13 @@
-"""`/health`, `/ready`, `/version` and the OpenAPI document."""
+"""`/health`, `/ready`, `/version`, and the API described for generators and for people."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from starlette.responses import JSONResponse
+from starlette.responses import HTMLResponse, JSONResponse
 
 from server import __version__
 from server.api.authentication import Scope, requires
+from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady
 from server.api.json_response import json_response
 from server.api.route_responses import errors
@@ -52,3 +53,9 @@ async def version(services: ServicesDep) -> Response:
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
     return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
+async def docs(request: Request) -> Response:
+    """The OpenAPI document as a page."""
+    return HTMLResponse(docs_page(request.app.openapi()), headers=HEADERS)

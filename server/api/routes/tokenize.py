@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Response
 
 from server.api.authentication import Scope, requires
 from server.api.json_response import json_response
-from server.api.prompts import encode_text
+from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.target import resolve_target
@@ -27,7 +25,9 @@ router = APIRouter(tags=["tokens"])
 async def tokenize(body: TokenizeRequest, services: ServicesDep) -> Response:
     """The token ids of a prompt, exactly as a completion would use them."""
     target = await resolve_target(services, body.model)
-    token_ids = await encode_text(services.tokenizer, target, body.prompt, add_special_tokens=body.add_special_tokens)
+    (token_ids,) = await encode_texts(
+        services.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
+    )
     result = TokenizeResult(
         tokens=list(token_ids),
         count=len(token_ids),
@@ -48,6 +48,6 @@ async def detokenize(body: DetokenizeRequest, services: ServicesDep) -> Response
     """The text of token ids."""
     services.tokenizer.check_ids(body.tokens)
     target = await resolve_target(services, body.model)
-    text = await asyncio.to_thread(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
+    text = await services.tokenizer.run(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
     result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
     return json_response(result, headers=target.headers)

@@ -135,4 +135,6 @@ def _publish(store: Store, base: BaseModel, task: str, upload: CheckpointUpload)
         task_index=manifest.task_index,
         allow_base_mismatch=upload.allow_base_mismatch,
     )
-    return store.publish(base, task, checkpoint, manifest, promote=upload.promote, actor=ACTOR)
+    return store.publish(
+        base, task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=ACTOR
+    )

@@ -1,0 +1,233 @@
+import asyncio
+import shutil
+import threading
+
+import pytest
+import torch
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.errors import AliasNotFound, StoreCorrupt, StoreUnavailable, TaskNotFound, VersionNotFound
+from prompts_store.names import TaskReference
+from prompts_store.records import Manifest
+from prompts_store.store import Store
+from server.model.prefix import Prefix, PrefixKind
+from server.soft_prompts.catalog import PrefixCache, TaskCatalog
+from tests.fakes.checkpoints import BASE, prompt_tuning_files
+
+PLAIN, FIRST = TaskReference.parse("sentiment"), TaskReference.parse("sentiment@1")
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
+class CountedStore:
+    """A store that counts its reads, and can be away, slow or corrupt."""
+
+    def __init__(self, store):
+        self._store = store
+        self.calls = []
+        self.failure = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __getattr__(self, name):
+        operation = getattr(self._store, name)
+
+        def counted(*args, **kwargs):
+            self.calls.append(name)
+            if self.failure is not None:
+                raise self.failure
+            result = operation(*args, **kwargs)
+            assert self.gate.wait(5)
+            return result
+
+        return counted
+
+
+@pytest.fixture
+def store(empty_database, tmp_path):
+    path = shutil.copy(empty_database, tmp_path / "prompts.db")
+    with Store.open(f"sqlite:///{path}") as store:
+        yield store
+
+
+@pytest.fixture
+def counted(store):
+    return CountedStore(store)
+
+
+@pytest.fixture
+async def catalog(counted):
+    catalog = TaskCatalog(counted, BASE, poll_interval_s=0.01)
+    async with catalog.following():
+        yield catalog
+
+
+def publish(store, task="sentiment", *, seed=0, promote=False, **manifest):
+    files = prompt_tuning_files(seed=seed)
+    checkpoint = read_checkpoint(*files.values(), BASE, task_index=None, allow_base_mismatch=False)
+    return store.publish(BASE, task, checkpoint, Manifest(**manifest), promote=promote).version
+
+
+async def test_a_reference_means_a_version_and_its_tensors(catalog, store):
+    """Bare, by number or by alias; the tensors are those published."""
+    version = publish(store)
+    for text in ("sentiment", "sentiment@1", "sentiment@production"):
+        served = await catalog.resolve(TaskReference.parse(text))
+        assert served.record.version == 1
+        assert served.prefix.digest == version.prefix_digest
+        assert served.prefix.kind is PrefixKind.EMBEDDINGS
+        assert served.prefix.tensor.shape == (4, BASE.hidden_size)
+        assert served.prefix.tensor.dtype == torch.float32
+
+
+async def test_what_is_known_is_answered_from_memory(catalog, store, counted):
+    """A second request asks nobody."""
+    publish(store)
+    await catalog.refresh()
+    await catalog.resolve(PLAIN)
+    counted.calls.clear()
+    await catalog.resolve(PLAIN)
+    assert not {"resolve", "load_content"} & set(counted.calls)
+
+
+async def test_an_unknown_name_is_looked_up_before_it_is_refused(catalog, store):
+    """Another replica may have published it a moment ago."""
+    for text, error in (("x", TaskNotFound), ("sentiment@9", TaskNotFound)):
+        with pytest.raises(error):
+            await catalog.resolve(TaskReference.parse(text))
+    publish(store)
+    for text, error in (("sentiment@9", VersionNotFound), ("sentiment@canary", AliasNotFound)):
+        with pytest.raises(error):
+            await catalog.resolve(TaskReference.parse(text))
+    assert (await catalog.resolve(PLAIN)).record.version == 1
+
+
+async def test_changes_made_elsewhere_are_followed(catalog, store):
+    """A moved alias, a retired version and a deleted task, within a few polls."""
+    publish(store)
+    running = await catalog.resolve(PLAIN)
+    publish(store, seed=1, promote=True)
+    while (moved := await catalog.resolve(PLAIN)).record.version == 1:
+        await asyncio.sleep(0.005)
+    assert moved.prefix.digest != running.prefix.digest
+    assert running.record.version == 1  # who resolved before keeps what it has
+    await catalog.resolve(FIRST)
+    store.retire_version(BASE.fingerprint, "sentiment", 1)
+    with pytest.raises(VersionNotFound):
+        while await catalog.resolve(FIRST):
+            await asyncio.sleep(0.005)
+    store.delete_task(BASE.fingerprint, "sentiment")
+    with pytest.raises(TaskNotFound):
+        while await catalog.resolve(PLAIN):
+            await asyncio.sleep(0.005)
+
+
+async def test_ones_own_writes_count_at_once(store):
+    """After `refresh`, without waiting for a poll."""
+    catalog = TaskCatalog(store, BASE, poll_interval_s=60)
+    async with catalog.following():
+        publish(store)
+        assert (await catalog.resolve(PLAIN)).record.version == 1
+        publish(store, seed=1, promote=True)
+        await catalog.refresh()
+        assert (await catalog.resolve(PLAIN)).record.version == 2
+
+
+async def test_the_same_tensors_are_loaded_once(catalog, store, counted):
+    """By many requests at once, and by versions that differ only in their template."""
+    publish(store)
+    counted.gate.clear()
+    resolving = [asyncio.create_task(catalog.resolve(PLAIN)) for _ in range(10)]
+    await asyncio.sleep(0.02)
+    resolving[0].cancel()  # whoever began the load may go away
+    counted.gate.set()
+    served = await asyncio.gather(*resolving[1:])
+    assert len({id(one.prefix) for one in served}) == 1
+    publish(store, template="{input}?")
+    await catalog.resolve(TaskReference.parse("sentiment@2"))
+    assert counted.calls.count("load_content") == 1
+
+
+async def test_while_the_store_is_away_known_tasks_answer(catalog, store, counted):
+    """Unknown ones cannot; afterwards what was missed is taken over."""
+    publish(store)
+    await catalog.resolve(PLAIN)
+    counted.failure = StoreUnavailable("away")
+    publish(store, seed=1, promote=True)
+    while catalog.store_is_reachable:
+        await asyncio.sleep(0.005)
+    assert catalog.is_following
+    assert (await catalog.resolve(PLAIN)).record.version == 1
+    with pytest.raises(StoreUnavailable):
+        await catalog.resolve(FIRST)
+    counted.failure = None
+    while (await catalog.resolve(PLAIN)).record.version == 1:
+        await asyncio.sleep(0.005)
+    assert catalog.store_is_reachable
+
+
+async def test_a_start_without_the_store_catches_up(store, counted):
+    """What was resolved before the first successful poll is not remembered wrongly."""
+    publish(store)
+    counted.failure = StoreUnavailable("away")
+    catalog = TaskCatalog(counted, BASE, poll_interval_s=0.01)
+    async with catalog.following():
+        assert not catalog.store_is_reachable
+        counted.failure = None
+        assert (await catalog.resolve(PLAIN)).record.version == 1
+        publish(store, seed=1, promote=True)
+        while (await catalog.resolve(PLAIN)).record.version == 1:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_look_up_overtaken_by_a_change_is_done_again(catalog, store, counted):
+    """What was read before the change is neither answered nor remembered."""
+    publish(store)
+    counted.gate.clear()
+    slow = asyncio.create_task(catalog.resolve(PLAIN))
+    while "resolve" not in counted.calls:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+    publish(store, seed=1, promote=True)
+    catalog._seen = store.revision()  # the follower has seen the change, while the look-up still holds the old state
+    counted.gate.set()
+    assert (await slow).record.version == 2
+    assert (await catalog.resolve(PLAIN)).record.version == 2
+
+
+async def test_a_moved_alias_whose_tensors_are_corrupt_is_refused_not_guessed(catalog, store, counted):
+    """The old version does not answer in the new one's name."""
+    publish(store)
+    await catalog.resolve(PLAIN)
+    broken = StoreCorrupt("digest mismatch")
+    real = counted._store.load_content
+    counted._store.load_content = lambda *args, **kwargs: (_ for _ in ()).throw(broken)
+    publish(store, seed=1, promote=True)
+    with pytest.raises(StoreCorrupt):
+        while (await catalog.resolve(PLAIN)).record.version == 1:
+            await asyncio.sleep(0.005)
+    counted._store.load_content = real
+
+
+def prefix(name, num_rows):
+    return Prefix(name * 64, PrefixKind.EMBEDDINGS, torch.zeros(num_rows, 4))
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_bytes():
+    """One prefix here has 16 bytes a row; one that alone exceeds the limit is kept until the next."""
+    cache = PrefixCache(max_bytes=64)
+    a, b, c, big = prefix("a", 2), prefix("b", 2), prefix("c", 2), prefix("d", 100)
+    cache.put(a)
+    cache.put(b)
+    assert cache.get(a.digest) is a
+    cache.put(c)
+    assert (cache.get(b.digest), cache.get(a.digest), cache.get(c.digest)) == (None, a, c)
+    cache.put(big)
+    assert (cache.get(a.digest), cache.get(big.digest)) == (None, big)
+    cache.put(a)
+    assert (cache.get(a.digest), cache.get(big.digest)) == (a, None)
