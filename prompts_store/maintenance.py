@@ -9,11 +9,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
-from prompts_store.records import BackupReport, GcReport, VerifyReport, VersionKey
+from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
 from prompts_store.sql import changes, copying, purge, schema, verification
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import SchemaStatus
@@ -35,8 +38,8 @@ def check(url: str) -> SchemaStatus:
 def upgrade(url: str) -> SchemaStatus:
     """Bring a database to this release's schema, in one transaction; return what it was.
 
-    An empty database gets the whole schema. Servers of the release before may go on until they are restarted, unless
-    CHANGELOG.md says otherwise. Raises SchemaUnsupported, with the database untouched, and StoreUnavailable.
+    An empty database gets the whole schema. Servers of older releases must not run on it any more, unless CHANGELOG.md
+    says that they may. Raises SchemaUnsupported, with the database untouched, and StoreUnavailable.
     """
     database = Database(url, patient=True)
     try:
@@ -62,7 +65,8 @@ def gc(store: Store, *, grace_s: float = GC_GRACE_S, keep: Collection[VersionKey
     retired_before = datetime.now(UTC) - timedelta(seconds=grace_s)
     with store.database.write() as connection:
         report = purge.collect_garbage(connection, retired_before, keep)
-    store.database.erase_log(ERASE_TIMEOUT_S)
+    with suppress(StoreUnavailable):  # what is freed stays freed
+        store.database.erase_log(ERASE_TIMEOUT_S)
     return report
 
 
@@ -107,14 +111,22 @@ def restore(path: Path, url: str) -> BackupReport:
         source, target = Database(str(copied)), Database(url, patient=True)
         try:
             schema.migrate(source)
+            if schema.status(target).current is not None:
+                with target.read() as found:
+                    _require_empty(found)
             schema.migrate(target)
             with source.read() as connection, target.write() as into:
-                if changes.tail(into) or copying.has_rows(into):
-                    raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
+                _require_empty(into)
                 return copying.copy(connection, into)
         finally:
             source.close()
             target.close()
+
+
+def _require_empty(connection: Connection) -> None:
+    """Raise StoreNotEmpty if anything was ever written: each write leaves a change behind, in every release."""
+    if changes.tail(connection):
+        raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
 
 
 def _sync(path: Path) -> None:

@@ -12,6 +12,7 @@ from prompts_store.names import PRODUCTION
 from prompts_store.prefix import resolve_prefix
 from prompts_store.records import BaseModel, ChangeKind, Checkpoint, Manifest, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
+from prompts_store.sql.alias_history import Author
 from prompts_store.sql.versions import VersionDraft
 
 
@@ -55,7 +56,7 @@ def publish(
         kind = ChangeKind.VERSION_PUBLISHED
         changes.record(connection, kind, fingerprint, task, version=number, actor=draft.actor)
     if promote:
-        aliases.promote(connection, production, number, aliases.Author(draft.actor))
+        aliases.promote(connection, production, number, Author(draft.actor))
     version = versions.record(versions.row(connection, fingerprint, task, number))
     promoted = tasks.get(connection, fingerprint, task).production_version == number
     return Published(version, created, promoted)

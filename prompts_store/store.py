@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
-from prompts_store.errors import StoreError, TaskExists
+from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
@@ -22,14 +23,14 @@ from prompts_store.records import (
     Checkpoint,
     Manifest,
     Published,
-    PurgeReport,
     Resolution,
     TaskRecord,
     VersionContent,
     VersionRecord,
 )
-from prompts_store.sql import aliases, changes, purge, tasks, tensors, versions
-from prompts_store.sql.aliases import Author, Place
+from prompts_store.reports import PurgeReport
+from prompts_store.sql import alias_history, aliases, changes, purge, tasks, tensors, versions
+from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
 from prompts_store.sql.resolve import resolve
 from prompts_store.sql.schema import migrate as migrate_schema
@@ -138,7 +139,9 @@ class Store:
         """
         with self._database.write() as connection:
             report = purge.purge(connection, fingerprint, name, actor)
-        return replace(report, log_is_clear=self._database.erase_log(ERASE_TIMEOUT_S))
+        with suppress(StoreUnavailable):  # what is removed stays removed
+            report = replace(report, log_is_clear=self._database.erase_log(ERASE_TIMEOUT_S))
+        return report
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
@@ -276,7 +279,7 @@ class Store:
     def alias_history(self, fingerprint: str, task: str, alias: str, *, limit: int = 100) -> tuple[AliasMove, ...]:
         """Return the last `limit` moves of an alias, newest first. Raises TaskNotFound and AliasNotFound."""
         with self._database.read() as connection:
-            return aliases.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
+            return alias_history.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
 
     def rollback(
         self, fingerprint: str, task: str, alias: str = PRODUCTION, *, actor: str = "", reason: str = ""

@@ -1,51 +1,24 @@
-"""Queries about aliases: where they are, how they came there, and moving them."""
+"""Queries about aliases: where they are, and moving them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, update
 
-from prompts_store.errors import AliasNotFound, NoPreviousVersion, PreconditionFailed, ShadowExists
+from prompts_store.errors import NoPreviousVersion, PreconditionFailed, ShadowExists
 from prompts_store.names import check_alias_name
-from prompts_store.records import AliasMove, AliasRecord, AliasTarget, ChangeKind, main_version
-from prompts_store.sql import changes, versions
+from prompts_store.records import AliasRecord, AliasTarget, ChangeKind, main_version
+from prompts_store.sql import alias_history, changes, versions
+from prompts_store.sql.alias_history import AliasKey, Author, Place
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases
 from prompts_store.sql.tasks import task_id
-from prompts_store.targets import targets_from_json, targets_to_json
+from prompts_store.targets import targets_from_json
 
 ANY_ETAG = "*"
 
 # An alias where it is: the move that brought it there, which has the alias's own `shadow_of`.
 _PLACES = select(alias_moves).join(aliases, alias_moves.c.id == aliases.c.move_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who moves an alias, and why."""
-
-    actor: str
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where an alias is to be."""
-
-    targets: tuple[AliasTarget, ...]
-    shadow_of: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AliasKey:
-    """A live task's alias, which may or may not exist now."""
-
-    fingerprint: str
-    task: str
-    task_id: int
-    alias: str
 
 
 def key(connection: Connection, fingerprint: str, task: str, alias: str) -> AliasKey:
@@ -85,21 +58,21 @@ def put(
     _check_match(key, current, if_match)
     for target in to.targets:
         versions.row(connection, key.fingerprint, key.task, target.version)
-    return _move(connection, key, current, to, _top(connection, key, current), author)
+    return _move(connection, key, current, to, _parent(connection, key, current), author)
 
 
 def promote(connection: Connection, key: AliasKey, version: int, author: Author) -> None:
     """Move or create an alias unconditionally; no move where it names this version alone already."""
     current = _current(connection, key)
     if current is None or [target.version for target in targets_from_json(current.targets)] != [version]:
-        _move(connection, key, current, Place((AliasTarget(version),)), _top(connection, key, current), author)
+        _move(connection, key, current, Place((AliasTarget(version),)), _parent(connection, key, current), author)
 
 
 def remove(connection: Connection, key: AliasKey, *, if_match: str | None, author: Author) -> None:
     """Delete an alias; its history stays. Raises AliasNotFound and PreconditionFailed."""
     current = _existing(connection, key)
     _check_match(key, current, if_match)
-    _log(connection, key.task_id, key.alias, None, current.id, author)
+    alias_history.log(connection, key.task_id, key.alias, None, current.id, author)
     _clear(connection, _is(key), _targets_of(key))
     actor = author.actor
     changes.record(connection, ChangeKind.ALIAS_DELETED, key.fingerprint, key.task, alias=key.alias, actor=actor)
@@ -108,30 +81,8 @@ def remove(connection: Connection, key: AliasKey, *, if_match: str | None, autho
 def remove_all(connection: Connection, task: int, author: Author) -> None:
     """Delete a task's aliases; their history stays."""
     for place in connection.execute(select(aliases).where(aliases.c.task_id == task)).all():
-        _log(connection, task, place.alias, None, place.move_id, author)
+        alias_history.log(connection, task, place.alias, None, place.move_id, author)
     _clear(connection, aliases.c.task_id == task, alias_targets.c.task_id == task)
-
-
-def history(connection: Connection, key: AliasKey, limit: int) -> tuple[AliasMove, ...]:
-    """Return the last `limit` moves, newest first. Raises AliasNotFound if there never was one."""
-    query = select(alias_moves).where(_moves_of(key)).order_by(alias_moves.c.id.desc()).limit(limit + 1)
-    moves = connection.execute(query).all()
-    if not moves:
-        raise _not_found(key)
-    before = [targets_from_json(move.targets) for move in moves[1:]] + [()]
-    return tuple(
-        AliasMove(
-            task=key.task,
-            alias=key.alias,
-            from_targets=from_targets,
-            to_targets=targets_from_json(move.targets),
-            shadow_of=move.shadow_of,
-            moved_at=move.moved_at,
-            moved_by=move.moved_by,
-            reason=move.reason,
-        )
-        for move, from_targets in zip(moves[:limit], before, strict=False)
-    )
 
 
 def rollback(connection: Connection, key: AliasKey, author: Author) -> AliasRecord:
@@ -154,7 +105,7 @@ def _move(
     connection: Connection, key: AliasKey, current: Row[Any] | None, to: Place, parent_id: int | None, author: Author
 ) -> AliasRecord:
     _check_only_shadow(connection, key, to.shadow_of)
-    move_id = _log(connection, key.task_id, key.alias, to, parent_id, author)
+    move_id = alias_history.log(connection, key.task_id, key.alias, to, parent_id, author)
     where = {"shadow_of": to.shadow_of, "move_id": move_id}
     if current is None:
         connection.execute(insert(aliases).values(task_id=key.task_id, alias=key.alias, **where))
@@ -176,33 +127,14 @@ def _move(
     return get(connection, key)
 
 
-def _log(connection: Connection, task: int, alias: str, to: Place | None, parent_id: int | None, author: Author) -> int:
-    """Add a move to the history and return its id. `to` is None for a deletion."""
-    values = {
-        "task_id": task,
-        "alias": alias,
-        "targets": None if to is None else targets_to_json(to.targets),
-        "shadow_of": None if to is None else to.shadow_of,
-        "parent_id": parent_id,
-        "moved_at": datetime.now(UTC),
-        "moved_by": author.actor,
-        "reason": author.reason,
-    }
-    move_id: int = connection.scalars(insert(alias_moves).values(values).returning(alias_moves.c.id)).one()
-    return move_id
-
-
 def _clear(connection: Connection, places: ColumnElement[bool], targets: ColumnElement[bool]) -> None:
     connection.execute(delete(alias_targets).where(targets))
     connection.execute(delete(aliases).where(places))
 
 
-def _top(connection: Connection, key: AliasKey, current: Row[Any] | None) -> int | None:
+def _parent(connection: Connection, key: AliasKey, current: Row[Any] | None) -> int | None:
     """Return the move that a rollback of the next one goes back to."""
-    if current is not None:
-        return int(current.id)
-    last: int | None = connection.scalar(select(func.max(alias_moves.c.id)).where(_moves_of(key)))
-    return last
+    return alias_history.last(connection, key) if current is None else int(current.id)
 
 
 def _check_match(key: AliasKey, current: Row[Any] | None, if_match: str | None) -> None:
@@ -224,7 +156,7 @@ def _check_only_shadow(connection: Connection, key: AliasKey, of: str | None) ->
 def _existing(connection: Connection, key: AliasKey) -> Row[Any]:
     current = _current(connection, key)
     if current is None:
-        raise _not_found(key)
+        raise alias_history.not_found(key)
     return current
 
 
@@ -243,14 +175,6 @@ def _is(key: AliasKey) -> ColumnElement[bool]:
 
 def _targets_of(key: AliasKey) -> ColumnElement[bool]:
     return (alias_targets.c.task_id == key.task_id) & (alias_targets.c.alias == key.alias)
-
-
-def _moves_of(key: AliasKey) -> ColumnElement[bool]:
-    return (alias_moves.c.task_id == key.task_id) & (alias_moves.c.alias == key.alias)
-
-
-def _not_found(key: AliasKey) -> AliasNotFound:
-    return AliasNotFound(f'Task "{key.task}" has no alias "{key.alias}".')
 
 
 def _place(move: Row[Any]) -> Place:

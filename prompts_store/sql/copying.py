@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
 
-from prompts_store.records import BackupReport
+from prompts_store.reports import BackupReport
 from prompts_store.sql import changes
 from prompts_store.sql.tables import metadata, tasks, tensors, versions
 
@@ -28,11 +28,6 @@ def copy(source: Connection, target: Connection) -> BackupReport:
         num_tensors=count(target, tensors),
         revision=changes.tail(target),
     )
-
-
-def has_rows(connection: Connection) -> bool:
-    """Tell whether any table holds a row."""
-    return any(connection.execute(select(table).limit(1)).first() for table in metadata.sorted_tables)
 
 
 def count(connection: Connection, table: Table) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -13,6 +13,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from prompts_store.errors import StoreUnavailable
 from prompts_store.sql.backend import Backend, Watcher
 from prompts_store.sql.sqlite import SqliteBackend
+
+WRITE_TURN_TIMEOUT_S = 30.0
 
 
 class Database:
@@ -45,20 +47,35 @@ class Database:
         So ids grow in commit order. Commits at the end of the block, rolls back if it raises. Raises StoreUnavailable;
         where the connection is lost in the commit itself, the transaction may have happened.
         """
-        with self._write_turn, _unavailable(), self._backend.writer.begin() as connection:
+        with self._turn_to_write(), _unavailable(), self._backend.writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Let the threads queue here rather than in the database; not for ever behind one that it has left hanging."""
+        if not self._write_turn.acquire(timeout=WRITE_TURN_TIMEOUT_S):
+            raise StoreUnavailable("The database cannot be written now.")
+        try:
+            yield
+        finally:
+            self._write_turn.release()
 
     @contextmanager
     def watching(self) -> Iterator[Watcher]:
         """Lend a watcher that notices every commit from here on. Raises StoreUnavailable."""
         with _unavailable():
-            watcher = self._idle_watchers.pop() if self._idle_watchers else self._backend.watch()
+            watcher = self._idle_watcher() or self._backend.watch()
             try:
                 yield watcher
             except BaseException:
                 watcher.close()
                 raise
             self._idle_watchers.append(watcher)
+
+    def _idle_watcher(self) -> Watcher | None:
+        with suppress(IndexError):  # one step, as two threads may come for the last one
+            return self._idle_watchers.pop()
+        return None
 
     def prepare(self) -> None:
         """Set what the database itself remembers, such as SQLite's write-ahead log. Raises StoreUnavailable."""

@@ -11,8 +11,10 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, 
 
 from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
-from prompts_store.records import ChangeKind, GcReport, PurgeReport, VersionKey
+from prompts_store.records import ChangeKind
+from prompts_store.reports import GcReport, PurgeReport, VersionKey
 from prompts_store.sql import aliases, changes, tasks
+from prompts_store.sql.alias_history import Author
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
 from prompts_store.sql.tables import versions as version_rows
@@ -56,7 +58,7 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
     if found is None:
         raise TaskNotFound(f'There is no task "{task}".')
     if found.deleted_at is None:
-        aliases.remove_all(connection, found.id, aliases.Author(actor))
+        aliases.remove_all(connection, found.id, Author(actor))
         tasks.bury(connection, found.id, fingerprint, task, actor)
     of_task = version_rows.c.task_id == found.id
     ids = connection.scalars(select(version_rows.c.id).where(of_task)).all()

@@ -8,7 +8,7 @@ from prompts_store.errors import StoreCorrupt
 from prompts_store.names import TaskReference
 from prompts_store.records import AliasRecord, Resolution, VersionRecord
 from prompts_store.sql import aliases, versions
-from prompts_store.sql.aliases import AliasKey
+from prompts_store.sql.alias_history import AliasKey
 
 
 def resolve(connection: Connection, fingerprint: str, reference: TaskReference) -> Resolution:

@@ -8,7 +8,8 @@ from itertools import pairwise
 from sqlalchemy import Connection, func, select
 
 from prompts_store.errors import StoreError
-from prompts_store.records import ChangeKind, VerifyReport
+from prompts_store.records import ChangeKind
+from prompts_store.reports import VerifyReport
 from prompts_store.sql import copying, purge, versions
 from prompts_store.sql import tensors as tensor_queries
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases, changes, tasks, tensors

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -27,14 +28,20 @@ def postgres_server() -> Iterator[str]:
         try:
             url = SERVER_URL or stack.enter_context(postgres.private_cluster()).url()
         except postgres.NoPostgres as reason:
-            if IS_REQUIRED:
-                pytest.fail(f"the PostgreSQL half of the store's tests did not run: {reason}", pytrace=False)
-            pytest.skip(f"the PostgreSQL half of the store's tests is skipped: {reason}")
+            without_postgres(reason)
         yield url
 
 
+def without_postgres(reason: postgres.NoPostgres) -> NoReturn:
+    """Skip a test, or fail it where the PostgreSQL half must run."""
+    if IS_REQUIRED:
+        pytest.fail(f"the PostgreSQL half of the store's tests did not run: {reason}", pytrace=False)
+    pytest.skip(f"the PostgreSQL half of the store's tests is skipped: {reason}")
+
+
 @pytest.fixture(scope="session")
-def _migrated_postgres(postgres_server: str) -> Iterator[str]:
+def migrated_postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the schema; whoever uses it empties it first."""
     with postgres.temporary_database(postgres_server) as url:
         maintenance.upgrade(url)
         yield url
@@ -52,7 +59,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty store, of either database."""
     if request.param == "sqlite":
         return str(tmp_path / "store.db")
-    url: str = request.getfixturevalue("_migrated_postgres")
+    url: str = request.getfixturevalue("migrated_postgres")
     postgres.execute(url, EMPTY_ALL)
     return url
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
-from prompts_store.records import AliasTarget, Manifest, VersionKey
+from prompts_store.records import AliasTarget, Manifest
+from prompts_store.reports import VersionKey
 from prompts_store.sql.copying import advance, last_id
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate

@@ -14,7 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -23,7 +23,7 @@ from sqlalchemy import make_url
 URL_VARIABLE = "SOFTPROMPT_TEST_POSTGRES_URL"
 REQUIRE_VARIABLE = "SOFTPROMPT_REQUIRE_POSTGRES"
 _DEBIAN = "/usr/lib/postgresql"
-_START_TIMEOUT_S = 30.0
+_START_TIMEOUT_S = 60.0
 
 
 class NoPostgres(Exception):
@@ -70,19 +70,18 @@ class Cluster:
             self._process = None
 
     def kill(self) -> None:
-        """Kill the server with all its processes, as a power cut of the machine would."""
+        """Kill the server, first its postmaster and then all other processes of it."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._process.wait()
         self._process = None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to all processes of the server."""
         assert self._process is not None
-        for line in (self.folder / "data" / "postmaster.pid").read_text().splitlines()[:1]:
-            for child in _children(int(line)):
-                os.kill(child, number)
-            os.kill(int(line), number)
+        for process in (self._process.pid, *_children(self._process.pid)):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("ab") as log:
@@ -115,14 +114,20 @@ def private_cluster(*, fsync: bool = False) -> Iterator[Cluster]:
 @contextmanager
 def temporary_database(server_url: str) -> Iterator[str]:
     """Create an empty database on a server and drop it in the end; yields its URL."""
+    url = create_database(server_url)
+    try:
+        yield url
+    finally:
+        with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
+
+def create_database(server_url: str) -> str:
+    """Create an empty database on a server and return its URL."""
     name = f"softprompt_test_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    try:
-        yield make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with psycopg.connect(_libpq(server_url), autocommit=True) as connection:
-            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
 
 
 def execute(url: str, *statements: str) -> None:

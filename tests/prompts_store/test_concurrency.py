@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from prompts_store.errors import PreconditionFailed
+from prompts_store.errors import PreconditionFailed, StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import ChangeKind, Manifest
 from prompts_store.store import Store
@@ -120,3 +120,10 @@ def test_a_reader_never_sees_half_a_publish(store: Store) -> None:
         assert content.record.digest == version.digest
     writer.join()
     assert revisions == sorted(revisions)
+
+
+def test_writers_do_not_queue_for_ever_behind_one_that_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prompts_store.sql.database.WRITE_TURN_TIMEOUT_S", 0.05)
+    with ThreadPoolExecutor(1) as pool, store.database.write(), pytest.raises(StoreUnavailable):
+        pool.submit(publish, store, 0).result()
+    assert publish(store, 0) == 1

@@ -176,6 +176,15 @@ def test_a_backup_is_restored_only_into_an_empty_store(store: Store, url: str, t
     assert everything(store) == before
 
 
+def test_an_older_store_that_is_not_empty_is_not_even_upgraded(store: Store, tmp_path: Path) -> None:
+    maintenance.backup(store, tmp_path / "backup.db")
+    older = str(tmp_path / "older.db")
+    golden_store.load(golden_store.RELEASES[0], older)
+    with pytest.raises(StoreNotEmpty):
+        maintenance.restore(tmp_path / "backup.db", older)
+    assert maintenance.check(older).current == "0001"
+
+
 def test_a_backup_of_an_older_release_is_restored_and_left_as_it_is(url: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.db"
     golden_store.load(golden_store.RELEASES[0], str(path))

@@ -17,19 +17,20 @@ from prompts_store.records import Manifest
 from prompts_store.store import Store
 from tests.prompts_store import postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.conftest import without_postgres
 
 F = BASE.fingerprint
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[postgres.Cluster]:
-    """A server that a test may stop, unlike a named one: without PostgreSQL's binaries this is skipped."""
+    """A server that a test may stop, unlike a named one: this needs PostgreSQL's binaries."""
     try:
         with postgres.private_cluster() as cluster:
             maintenance.upgrade(cluster.url())
             yield cluster
     except postgres.NoPostgres as reason:
-        pytest.skip(f"no PostgreSQL that may be stopped: {reason}")
+        without_postgres(reason)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from prompts_store import maintenance
 from prompts_store.errors import AliasNotFound, InvalidName, TaskNotFound, VersionNotFound
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Checkpoint, GcReport, Manifest, VersionKey
+from prompts_store.records import ChangeKind, Checkpoint, Manifest
+from prompts_store.reports import GcReport, VersionKey
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
