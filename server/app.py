@@ -62,10 +62,21 @@ def create_app(services: Services) -> FastAPI:
 
 
 def build_services(settings: ServeSettings) -> Services:
-    """Load the model, prove it, size the KV cache, open the store; publish the demo's tasks where none are yet.
+    """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
     Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
     """
+    store = Store.open(
+        _prepared_store_url(settings)
+    )  # first: a database that cannot be used is said before a long load
+    try:
+        return _build_services(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
@@ -73,7 +84,6 @@ def build_services(settings: ServeSettings) -> Services:
     loaded = load_base_model(_model_options(settings, origin))
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
-    store = Store.open(_prepared_store_url(settings))
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     key = settings.api_key

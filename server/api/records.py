@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import prompts_store.records as store
+from prompts_store.reports import PurgeReport
 from server.api.wire.tasks import (
     Alias,
     AliasMove,
@@ -29,7 +30,7 @@ def task_body(record: store.TaskRecord) -> Task:
     )
 
 
-def purged_body(report: store.PurgeReport) -> Purged:
+def purged_body(report: PurgeReport) -> Purged:
     """The answer to a purge."""
     return Purged(
         object="task.purged",

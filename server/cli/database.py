@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from prompts_store import maintenance
-from prompts_store.maintenance import GC_GRACE_S
-from prompts_store.store import Store
 from server.cli.errors import DatabaseProblem, FilesProblem
 from server.cli.output import print_error, print_json, working
-from server.settings import DATABASE_FILE, default_data_dir, sqlite_url
+
+if TYPE_CHECKING:
+    from prompts_store.store import Store
 
 database = typer.Typer(
     no_args_is_help=True, help="Look after a database: its schema, its integrity, its space and its backups."
@@ -38,6 +37,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @database.command("upgrade")
 def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Bring a database to this release's schema, in one transaction. An empty one gets the whole of it."""
+    from prompts_store import maintenance
+
     with working("Upgrading"):
         found = maintenance.upgrade(_url(database_url, data_dir))
     news = "was current already" if found.is_current else f"upgraded from {found.current or 'an empty database'}"
@@ -47,6 +48,8 @@ def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json:
 @database.command("check")
 def check(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Tell whether the schema is this release's; exit code 1 if it is not. Changes nothing."""
+    from prompts_store import maintenance
+
     found = maintenance.check(_url(database_url, data_dir, must_exist=True))
     _print(
         asdict(found) | {"is_current": found.is_current},
@@ -60,6 +63,8 @@ def check(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: J
 @database.command("verify")
 def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Read everything and recompute every digest; exit code 1 where something is wrong."""
+    from prompts_store import maintenance
+
     with _open(database_url, data_dir) as store, working("Verifying"):
         report = maintenance.verify(store)
     _print(
@@ -79,12 +84,14 @@ def collect_garbage(
     *,
     grace_s: Annotated[
         float, typer.Option("--grace-s", min=0, help="Keep what was retired less than so many seconds ago.")
-    ] = GC_GRACE_S,
+    ] = 3600,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
     """Free the tensors that only retired versions name. The versions stay as tombstones."""
+    from prompts_store import maintenance
+
     with _open(database_url, data_dir) as store, working("Collecting"):
         report = maintenance.gc(store, grace_s=grace_s)
     _print(
@@ -97,6 +104,8 @@ def collect_garbage(
 @database.command("backup")
 def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Write the whole database, as it is at one moment, into a new SQLite file. Servers may go on writing."""
+    from prompts_store import maintenance
+
     with _open(database_url, data_dir) as store, working("Backing up"), _files():
         report = maintenance.backup(store, file)
     _print(report, f"{report.num_tasks} tasks, {report.num_versions} versions -> {file}", json)
@@ -105,6 +114,8 @@ def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = 
 @database.command("restore")
 def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
     """Fill an empty database, of either kind, with a backup: versions, numbers and history as they were."""
+    from prompts_store import maintenance
+
     url = _url(database_url, data_dir)
     with working("Restoring"), _files():
         report = maintenance.restore(file, url)
@@ -113,12 +124,16 @@ def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir =
 
 @contextmanager
 def _open(database_url: str | None, data_dir: Path | None) -> Iterator[Store]:
+    from prompts_store.store import Store
+
     with Store.open(_url(database_url, data_dir, must_exist=True)) as store:
         yield store
 
 
 def _url(database_url: str | None, data_dir: Path | None, *, must_exist: bool = False) -> str:
     """Return the database that the options mean: as for `serve`, the one in the data folder by default."""
+    from server.settings import DATABASE_FILE, default_data_dir, sqlite_url
+
     if database_url is not None:
         return database_url
     folder = (data_dir or default_data_dir()).expanduser()

@@ -5,8 +5,11 @@ import sqlite3
 
 import pytest
 
+from prompts_store import maintenance
 from server.cli.checkpoint_folder import read_publication
 from server.settings import DATABASE_FILE
+from tests.prompts_store import postgres
+from tests.prompts_store.conftest import without_postgres
 
 
 @pytest.fixture
@@ -17,6 +20,17 @@ def db(softprompt, data_dir):
         return softprompt("db", *arguments, "--data-dir", data_dir)
 
     return run
+
+
+@pytest.fixture
+def migrated_postgres():
+    """The URL of a PostgreSQL database with the schema."""
+    try:
+        with postgres.private_cluster() as cluster:
+            maintenance.upgrade(cluster.url())
+            yield cluster.url()
+    except postgres.NoPostgres as reason:
+        without_postgres(reason)
 
 
 @pytest.fixture
@@ -49,6 +63,14 @@ def test_a_database_of_an_older_release_is_named_so(db, data_dir):
     for _ in range(2):
         code, _, err = db("check")
         assert (code, err) == (1, "softprompt: the database needs an upgrade; run: softprompt db upgrade\n")
+
+
+def test_serve_refuses_a_database_that_is_behind(softprompt, migrated_postgres):
+    """In one line with the remedy, before the model is loaded; the database is not touched."""
+    postgres.execute(migrated_postgres, "UPDATE alembic_version SET version_num = '0001'")
+    code, _, err = softprompt("serve", "--port", "0", "--database-url", migrated_postgres, "--base-model", "/none")
+    assert code == 1
+    assert err.splitlines()[-1] == "softprompt: The database needs an upgrade; run: softprompt db upgrade"
 
 
 def test_verify_names_what_is_wrong(db, published, data_dir):
