@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,7 @@ from server.model.self_proof import prove
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.tasks_folder import TasksFolder
 from server.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["Services", "build_services", "create_app", "read_base_model"]
@@ -49,12 +50,20 @@ _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing betwe
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
+class TasksFolderUnreadable(Exception):
+    """The folder of tasks is none, or cannot be read."""
+
+
 def create_app(services: Services) -> FastAPI:
     """The application. While it runs, the engine computes and the catalog follows the store's changes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.engine.running(), services.catalog.following():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(services.engine.running())
+            await stack.enter_async_context(services.catalog.following())
+            if services.tasks_folder is not None:
+                await stack.enter_async_context(services.tasks_folder.watching())
             yield
         services.store.close()
 
@@ -96,8 +105,21 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
+        tasks_folder=_publish_tasks(settings, store, base),
         settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
     )
+
+
+def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
+    """Publish the operator's folder, if there is one, before the first request. Raises `TasksFolderUnreadable`."""
+    if settings.tasks_dir is None:
+        return None
+    folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
+    try:
+        folder.look(at_once=True)
+    except OSError as error:
+        raise TasksFolderUnreadable(f"--tasks-dir {settings.tasks_dir} cannot be read: {error.strerror}") from error
+    return folder
 
 
 def read_base_model(settings: ServeSettings) -> BaseModel:

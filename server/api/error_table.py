@@ -39,6 +39,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
     api.UploadTooLarge: Answer(413),
     api.UnsupportedMediaType: Answer(415),
+    api.TaskReadOnly: Answer(409),
     api.PreconditionRequired: Answer(428),
     api.NotReady: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
     engine.PromptEmpty: Answer(400, "prompt_empty", "prompt"),

@@ -14,7 +14,7 @@ from server.api.errors import InvalidRequest, PreconditionRequired
 from server.api.json_response import json_response
 from server.api.records import alias_body, move_body
 from server.api.route_responses import errors, etagged
-from server.api.services import ServicesDep
+from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.wire.tasks import Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
@@ -55,8 +55,8 @@ async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
     "/v1/tasks/{task}/aliases/{alias}",
     name="put",
     response_model=Alias,
-    responses=etagged() | errors(404, 412, 413, 415, 428),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=etagged() | errors(404, 409, 412, 413, 415, 428),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def put_alias(
     task: str,
@@ -91,8 +91,8 @@ async def put_alias(
     "/v1/tasks/{task}/aliases/{alias}",
     name="delete",
     status_code=204,
-    responses=errors(404, 412),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=errors(404, 409, 412),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def delete_alias(
     task: str,
@@ -133,7 +133,7 @@ async def alias_history(task: str, alias: str, services: ServicesDep) -> Respons
     name="rollback",
     response_model=Alias,
     responses=etagged() | errors(404, 409, 413, 415),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def roll_back_alias(task: str, alias: str, services: ServicesDep, body: RollBack | None = None) -> Response:
     """Undo an alias's last move with all its targets; again, the one before it."""
