@@ -62,6 +62,7 @@ def create_app(services: Services) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
+            await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
             yield

@@ -12,6 +12,7 @@ from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.api.errors import TaskReadOnly
 from server.api.limits import ApiSettings
+from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
@@ -33,6 +34,7 @@ class Services:
     base_id: str
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
+    shadows: ShadowRuns = field(default_factory=ShadowRuns)
     settings: ApiSettings = field(default_factory=ApiSettings)
     started_at: int = field(default_factory=lambda: int(time.time()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
@@ -16,7 +17,7 @@ from server.api.records import alias_body, move_body
 from server.api.route_responses import errors, etagged
 from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
-from server.api.wire.tasks import Alias, AliasHistory, AliasList, MoveAlias, RollBack
+from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
 
@@ -48,7 +49,12 @@ async def list_aliases(task: str, services: ServicesDep) -> Response:
 )
 async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
     """Where an alias points; its `ETag` is needed to move it."""
-    return _respond(await read(services, Store.get_alias, services.base.fingerprint, task, alias))
+    found = await read(services, Store.get_alias, services.base.fingerprint, task, alias)
+    body = alias_body(found)
+    if found.shadow_of is not None:
+        counts = services.shadows.agreement(task, found.shadow_of, found.version)
+        body.agreement = Agreement(**asdict(counts))
+    return json_response(body, headers=_etag_header(found))
 
 
 @router.put(
@@ -152,7 +158,11 @@ def _targets(body: MoveAlias) -> int | list[AliasTarget]:
 
 
 def _respond(alias: AliasRecord) -> Response:
-    return json_response(alias_body(alias), headers={"ETag": f'"{alias.etag}"'})
+    return json_response(alias_body(alias), headers=_etag_header(alias))
+
+
+def _etag_header(alias: AliasRecord) -> dict[str, str]:
+    return {"ETag": f'"{alias.etag}"'}
 
 
 def _etag(header: str | None) -> str | None:

@@ -16,7 +16,7 @@ from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.sticky_key import StickyKeyDep
-from server.api.target import resolve_target
+from server.api.target import Target, resolve_target
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
@@ -43,6 +43,14 @@ async def classify(
     continuations = await label_token_ids(services, labels)
     prompts = await encode_texts(tokenizer, target, inputs)
     scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
+
+    async def rerun(shadow: Target) -> tuple[str, ...]:
+        its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
+        its_continuations = await label_token_ids(services, its_labels)
+        its_prompts = await encode_texts(tokenizer, shadow, inputs)
+        again = await score_prompts(services.engine, shadow, its_prompts, its_continuations)
+        return tuple(classification(index, its_labels, one.logprobs).label for index, one in enumerate(again))
+
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",
         object="classification",
@@ -56,4 +64,5 @@ async def classify(
             num_virtual=target.num_virtual_tokens * len(prompts),
         ),
     )
+    services.shadows.offer(target, tuple(one.label for one in result.data), rerun)
     return json_response(result, headers=target.headers)

@@ -140,6 +140,20 @@ class RollBack(RequestBody):
     reason: str = ""
 
 
+class Agreement(ResponseBody):
+    """How often a shadow's version answered as the alias did that it shadows, since this server's start.
+
+    Compared are whole greedy answers and classifications, not streams or sampled answers.
+    """
+
+    num_compared: int
+    num_agreed: int
+    num_dropped: int
+    """Left out, as the server was busy with requests."""
+    num_failed: int
+    """The shadow's version could not answer."""
+
+
 class Alias(ResponseBody):
     """A movable name for one version, or a weighted few. The `ETag` header changes with every move."""
 
@@ -154,6 +168,8 @@ class Alias(ResponseBody):
     updated_at: datetime
     updated_by: str
     reason: str
+    agreement: Agreement | None = None
+    """Of a shadow that is asked for by its name; else absent."""
 
 
 class AliasList(ResponseBody):
