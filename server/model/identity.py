@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -43,6 +44,7 @@ _NEUTRAL_KEYS = frozenset(
     }
 )
 _READ_BYTES = 8 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 Progress = Callable[[int], object]
 
@@ -104,9 +106,9 @@ def _cached_weights_digest(files: list[Path], cache_dir: Path) -> str:
     entry = cache_dir / "weights" / key
     try:
         remembered = entry.read_text(encoding="ascii")
-        if len(remembered) == 64:
+        if _DIGEST.fullmatch(remembered):
             return remembered
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         pass
     num_bytes = sum(file.stat().st_size for file in files)
     with tqdm(total=num_bytes, unit="B", unit_scale=True, desc="Fingerprinting weights", delay=1.0) as bar:

@@ -79,6 +79,11 @@ def test_a_configuration_that_changes_outputs_matters(original, base, tmp_path):
     assert fingerprint(base, tmp_path) != fingerprint(original, tmp_path)
 
 
+def test_a_nested_number_of_the_configuration_matters(original, base, tmp_path):
+    edit_config(base, rope_parameters={"rope_type": "default", "rope_theta": 20000.0})
+    assert fingerprint(base, tmp_path) != fingerprint(original, tmp_path)
+
+
 def test_a_swapped_token_id_matters(original, tmp_path):
     assert fingerprint(original, tmp_path, {"a": 1, "b": 0, "c": 2}) != fingerprint(original, tmp_path)
 
@@ -95,11 +100,14 @@ def test_weights_are_hashed_once(base, tmp_path, monkeypatch):
     assert fingerprint(base, tmp_path) != first
 
 
-def test_a_broken_cache_entry_is_no_answer(base, tmp_path):
-    """A cut-off entry is computed again."""
+@pytest.mark.parametrize(
+    "content", [b"", b"half", b"z" * 64, b"\xff" * 64, b"0" * 65], ids=lambda content: repr(content[:5])
+)
+def test_a_broken_cache_entry_is_no_answer(base, tmp_path, content):
+    """What is no digest is computed again."""
     first = fingerprint(base, tmp_path)
     (entry,) = (tmp_path / "cache" / "weights").iterdir()
-    entry.write_text("half")
+    entry.write_bytes(content)
     assert fingerprint(base, tmp_path) == first
 
 
