@@ -14,6 +14,7 @@ class TokenCounters:
     def __init__(self) -> None:
         self._served: dict[str, int] = {}
         self._num_open: dict[str, int] = {}
+        self.total = 0  # tokens served to everybody, ever
 
     @property
     def num_busy(self) -> int:
@@ -41,6 +42,7 @@ class TokenCounters:
     def charge(self, task: str, num_tokens: int) -> None:
         """The task is served tokens."""
         self._served[task] += num_tokens
+        self.total += num_tokens
 
     def _forget_idle(self) -> None:
         """Drop counters that say nothing more: those of idle tasks at or below every busy one."""

@@ -125,9 +125,10 @@ class Scheduler:
             served, _, task = heapq.heappop(order)
             sequence = self._next_unfinished(unfinished.get(task), plan)
             if sequence is None and task in self._waiting and served <= bar:
-                sequence = self._admit(self._waiting[task][0], plan)
-                if sequence is None:  # it waits for room: nobody may be admitted far ahead of it
-                    bar = min(bar, served + self._options.fair_quantum)
+                head = self._waiting[task][0]
+                sequence = self._admit(head, plan)
+                if sequence is None:
+                    bar = min(bar, self._bar_behind(head))
             if sequence is None:
                 continue
             num_tokens = min(sequence.num_remaining, budget)
@@ -135,6 +136,19 @@ class Scheduler:
             budget -= num_tokens
             if unfinished.get(task) or task in self._waiting:
                 heapq.heappush(order, self._turn(task, unfinished))
+
+    def _bar_behind(self, head: Sequence) -> float:
+        """Up to which counter others may be admitted past a sequence that waits: a quantum ahead of its task.
+
+        Once it has waited for blocks or a lease while others were served a quantum, and its task has nothing running,
+        nobody passes: tasks that come new start level with it, and would take what it waits for without end.
+        """
+        quantum = self._options.fair_quantum
+        since = head.waits_for_room_since
+        is_starved = since is not None and self._counters.total - since > quantum
+        if is_starved and not any(running.task == head.task for running in self._running):
+            return -1
+        return self._counters.served(head.task) + quantum
 
     def _turn(self, task: str, unfinished: dict[str, deque[Sequence]]) -> tuple[int, int, str]:
         """The order of tasks: least served first, then whose first sequence came first."""
@@ -160,6 +174,8 @@ class Scheduler:
         task = sequence.task
         if len(self._running) >= self._options.max_num_seqs and not self._preempt_for_slot(task, plan):
             return None
+        if sequence.waits_for_room_since is None:
+            sequence.waits_for_room_since = self._counters.total
         lease = None
         if sequence.prefix is not None and (lease := self._take_lease(sequence, plan)) is None:
             return None
@@ -175,7 +191,7 @@ class Scheduler:
         if not queue:
             del self._waiting[task]
         self._running[sequence] = None
-        sequence.num_turn_start = len(sequence.tokens)
+        sequence.num_turn_start, sequence.waits_for_room_since = len(sequence.tokens), None
         if sequence.group.num_cached_tokens is None:
             sequence.group.num_cached_tokens = sequence.num_computed
         return sequence

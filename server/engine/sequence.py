@@ -48,6 +48,7 @@ class Sequence:
         self.score_from: int | None = None
         self.scores: list[TokenLogprob] = []
         self.num_turn_start = num_prompt  # tokens at the latest admission
+        self.waits_for_room_since: int | None = None  # tokens served to everybody when it first found no room
         self.pending_forks: list[Sequence] = []
         self.is_finished = False
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts_store.errors import InvalidTargets
@@ -24,6 +24,7 @@ def alias(*weights: int, name: str = "production", task: str = "t") -> AliasReco
     return AliasRecord(task, name, targets, None, "1", datetime.now(UTC), "", "")
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.data())
 def test_raising_one_weight_moves_callers_to_that_version_alone(weights: list[int], data: st.DataObject) -> None:
     raised = data.draw(st.integers(0, len(weights) - 1))
@@ -34,6 +35,7 @@ def test_raising_one_weight_moves_callers_to_that_version_alone(weights: list[in
         assert after in (before, raised + 1)
 
 
+@settings(deadline=None)
 @given(WEIGHTS, st.data())
 def test_adding_a_version_moves_callers_to_it_alone(weights: list[int], data: st.DataObject) -> None:
     wider = [*weights, data.draw(st.integers(1, 100))]
@@ -42,6 +44,7 @@ def test_adding_a_version_moves_callers_to_it_alone(weights: list[int], data: st
         assert after in (before, len(wider))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=MAX_TARGETS), st.binary())
 def test_a_key_is_always_answered_by_the_same_version(weights: list[int], key: bytes) -> None:
     """The order of the targets, a common factor and later moves play no part."""

@@ -1,0 +1,39 @@
+"""How large the KV cache becomes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
+from server.model.errors import OutOfDeviceMemory
+from server.model.kv_cache import KVCache
+from server.model.memory import CacheSize, choose_num_blocks
+from tests.parity.architectures import build
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("memory")
+    build("llama").save_pretrained(str(folder))
+    return load_base_model(BaseModelOptions(str(folder), device="cpu", dtype="float32"))
+
+
+def test_a_number_of_blocks_does_not_count_the_padding_block(loaded):
+    assert choose_num_blocks(loaded, CacheSize(block_size=16, num_blocks=100)) == 101
+
+
+def test_a_size_is_filled_and_not_exceeded(loaded):
+    per_block = KVCache.bytes_per_block(loaded.architecture.layers, 16, torch.float32)
+    gib = 100.5 * per_block / 1024**3
+    assert choose_num_blocks(loaded, CacheSize(block_size=16, gib=gib)) == 101
+
+
+def test_by_default_memory_holds_a_whole_context(loaded):
+    num_blocks = choose_num_blocks(loaded, CacheSize(block_size=16))
+    assert (num_blocks - 1) * 16 >= loaded.architecture.max_context
+
+
+def test_a_size_too_small_for_the_context_is_refused_with_the_option_to_use(loaded):
+    with pytest.raises(OutOfDeviceMemory, match="--num-kv-blocks"):
+        choose_num_blocks(loaded, CacheSize(block_size=16, gib=1e-6))

@@ -1,0 +1,213 @@
+"""Attention over blocks equals attention written down naively, one sequence and one head at a time."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from server.model.attention import AttentionCall, attention_forward
+from server.model.errors import UnsupportedArchitecture
+from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.kv_cache import KVCache, LayerShape
+from server.model.paged_attention import PagedAttention
+
+BLOCK_SIZE = 4
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a layer may ask for."""
+
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    value_dim: int = 8
+    window: int | None = None
+    softcap: float | None = None
+    has_sinks: bool = False
+    scaling: float = 0.3
+
+
+CASES = {
+    "grouped": Case(),
+    "one KV head": Case(num_kv_heads=1),
+    "every head its own": Case(num_kv_heads=4),
+    "values of another size": Case(value_dim=5),
+    "window of 1": Case(window=1),
+    "window of 5": Case(window=5),
+    "softcap": Case(softcap=2.0),
+    "sinks": Case(has_sinks=True),
+    "sinks, window, softcap": Case(window=3, softcap=1.5, has_sinks=True),
+    "grouped sinks": Case(num_heads=6, num_kv_heads=2, has_sinks=True),
+}
+# Of each sequence the lengths of its chunks, one a step (0: not in that step).
+SCHEDULE = [(5, 1, 1, 3), (9, 4, 0, 1), (0, 1, 6, 1), (1, 1, 1, 1), (0, 0, 13, 2)]
+
+
+class Sequences:
+    """Random queries, keys and values of several sequences, over scattered blocks."""
+
+    def __init__(self, case: Case) -> None:
+        generator = torch.Generator().manual_seed(1)
+        self.case = case
+        lengths = [sum(chunks) for chunks in SCHEDULE]
+
+        def rows(heads: int, dim: int) -> list[torch.Tensor]:
+            return [torch.randn(heads, length, dim, generator=generator) for length in lengths]
+
+        self.query = rows(case.num_heads, 8)
+        self.key = rows(case.num_kv_heads, 8)
+        self.value = rows(case.num_kv_heads, case.value_dim)
+        self.sinks = torch.randn(case.num_heads, generator=generator) if case.has_sinks else None
+        blocks = list(range(1, 30))
+        random.Random(0).shuffle(blocks)
+        self.tables = [[blocks.pop() for _ in range(-(-length // BLOCK_SIZE))] for length in lengths]
+
+    def call(self, parts: list[tuple[int, int, int]]) -> AttentionCall:
+        """One layer's call over chunks `(sequence, start, stop)`."""
+
+        def joined(rows: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([rows[index][:, start:stop] for index, start, stop in parts], dim=1)
+
+        case = self.case
+        return AttentionCall(
+            0,
+            joined(self.query),
+            joined(self.key),
+            joined(self.value),
+            case.scaling,
+            case.window,
+            case.softcap,
+            self.sinks,
+        )
+
+    def naive(self, index: int) -> torch.Tensor:
+        """`[length, num_heads, value_dim]`, row by row."""
+        case = self.case
+        query, key, value = self.query[index], self.key[index], self.value[index]
+        output = torch.zeros(query.shape[1], case.num_heads, case.value_dim)
+        for head in range(case.num_heads):
+            kv_head = head * case.num_kv_heads // case.num_heads
+            for position in range(query.shape[1]):
+                first = 0 if case.window is None else max(0, position - case.window + 1)
+                scores = key[kv_head, first : position + 1] @ query[head, position] * case.scaling
+                if case.softcap is not None:
+                    scores = case.softcap * torch.tanh(scores / case.softcap)
+                if self.sinks is not None:
+                    scores = torch.cat([scores, self.sinks[head : head + 1]])
+                weights = scores.softmax(dim=0)[: position + 1 - first]
+                output[position, head] = weights @ value[kv_head, first : position + 1]
+        return output
+
+
+def paged(sequences: Sequences, cache: KVCache) -> list[torch.Tensor]:
+    done = [0] * len(SCHEDULE)
+    outputs: list[list[torch.Tensor]] = [[] for _ in SCHEDULE]
+    for step in range(len(SCHEDULE[0])):
+        parts = [(index, done[index], done[index] + chunks[step]) for index, chunks in enumerate(SCHEDULE)]
+        parts = [part for part in parts if part[2] > part[1]]
+        chunks = [Chunk([0] * (stop - start), start, sequences.tables[index], None) for index, start, stop in parts]
+        context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+        output = context.attend(sequences.call(parts))
+        for (index, _, stop), rows in zip(parts, output.split([chunk.num_tokens for chunk in chunks]), strict=True):
+            outputs[index].append(rows)
+            done[index] = stop
+    return [torch.cat(rows) for rows in outputs]
+
+
+def make_cache(case: Case) -> KVCache:
+    return KVCache([LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_chunks_mixed_in_batches_equal_each_sequence_alone(name):
+    """Five sequences in chunks of 1 to 13 tokens over scattered blocks, four steps."""
+    sequences = Sequences(CASES[name])
+    for index, output in enumerate(paged(sequences, make_cache(CASES[name]))):
+        torch.testing.assert_close(output, sequences.naive(index), atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["grouped", "window of 5", "sinks, window, softcap"])
+def test_what_blocks_held_before_does_not_matter(name):
+    """Slots past a sequence's end, left by another owner, are masked."""
+    cache = make_cache(CASES[name])
+    for pages in (*cache.keys, *cache.values):
+        pages[1:] = 1e4
+    sequences = Sequences(CASES[name])
+    for index, output in enumerate(paged(sequences, cache)):
+        torch.testing.assert_close(output, sequences.naive(index), atol=2e-6, rtol=1e-5)
+
+
+def test_the_padding_block_stays_zero():
+    case = CASES["grouped"]
+    cache = make_cache(case)
+    paged(Sequences(case), cache)
+    assert bool((cache.keys[0][0] == 0).all() and (cache.values[0][0] == 0).all())
+
+
+def test_layers_with_and_without_a_window_share_a_batch():
+    """Masks are kept a window, not a batch."""
+    full, windowed = Sequences(Case()), Sequences(Case(window=3))
+    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, CPU)
+    chunks = [Chunk([0] * 18, 0, full.tables[0] + full.tables[1], None)]
+    context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+    parts = [(1, 0, 14), (0, 0, 4)]  # any 18 rows
+    first = context.attend(full.call(parts))
+    second = context.attend(windowed.call(parts))
+    again = context.attend(full.call(parts))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+
+
+# --- the function that transformers calls -----------------------------------------------------------------------------
+
+
+class Module(torch.nn.Module):
+    layer_idx = 3
+
+
+class Remembers:
+    """A context that keeps the call and answers with zeros."""
+
+    def attend(self, call: AttentionCall) -> torch.Tensor:
+        self.call = call
+        return torch.zeros(call.query.shape[1], call.query.shape[0], call.value.shape[-1])
+
+
+def forward(module=None, **keywords):
+    query = torch.zeros(1, 4, 5, 16)
+    key = torch.zeros(1, 2, 5, 16)
+    return attention_forward(module or Module(), query, key, key, **({"attention_mask": None} | keywords))
+
+
+def test_what_the_model_asks_for_reaches_the_context():
+    context, sinks = Remembers(), torch.zeros(4)
+    output, weights = forward(paged=context, scaling=0.5, sliding_window=7, softcap=30.0, s_aux=sinks, dropout=0.0)
+    assert weights is None
+    assert output.shape == (1, 5, 4, 16)
+    call = context.call
+    assert (call.layer, call.scaling, call.sliding_window, call.softcap) == (3, 0.5, 7, 30.0)
+    assert call.sinks is sinks
+
+
+def test_scaling_defaults_to_that_of_the_head():
+    context = Remembers()
+    forward(paged=context)
+    assert context.call.scaling == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({}, "does not hand keywords down"),
+        ({"paged": Remembers(), "attention_mask": torch.zeros(1)}, "a mask or bias of its own"),
+        ({"paged": Remembers(), "position_bias": torch.zeros(1)}, "a mask or bias of its own"),
+        ({"paged": Remembers(), "module": torch.nn.Module()}, "no layer index"),
+    ],
+)
+def test_what_would_not_be_exact_is_refused(keywords, message):
+    with pytest.raises(UnsupportedArchitecture, match=message):
+        forward(**keywords)
