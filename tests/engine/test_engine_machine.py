@@ -33,13 +33,13 @@ from server.engine.request import (
     ScoreRequest,
     TokenEvent,
 )
-from server.model.errors import NonFiniteValues
 from tests.engine.fakes import (
     NAN_TOKEN,
     TERMINAL,
     EngineHarness,
     alone_choice,
     check_answer,
+    is_nan,
     make_options,
     make_prefix,
     text,
@@ -215,7 +215,7 @@ class EngineMachine(RuleBasedStateMachine):
             assert request_id in self.may_fail
             return
         if isinstance(last, RequestFailed) and request_id in self.may_fail:
-            assert isinstance(last.cause, NonFiniteValues)
+            assert is_nan(last.cause)
             return
         if request_id in self.aborted:
             assert isinstance(last, RequestFinished | Scored | RequestFailed)
@@ -273,7 +273,7 @@ class EngineMachine(RuleBasedStateMachine):
         stats = self.harness.engine.stats
         events = [event for events in self.harness.events.values() for event in events]
         hits = any(isinstance(event, PromptProcessed | Scored) and event.num_cached_tokens for event in events)
-        nan = any(isinstance(e, RequestFailed) and isinstance(e.cause, NonFiniteValues) for e in events)
+        nan = any(isinstance(e, RequestFailed) and is_nan(e.cause) for e in events)
         self.saw("preemption", stats.num_preemptions > 0)
         self.saw("prefix-cache hits", hits)
         self.saw("preemption and prefix-cache hits", hits and stats.num_preemptions > 0)
