@@ -58,6 +58,8 @@ class ShadowRuns:
         """Compare an answer soon, if its alias has a shadow; `rerun` answers the same request by another target."""
         if target.record is None or target.alias is None or target.shadow is None:
             return
+        if target.record.version == target.shadow.version:
+            return
         key = (target.record.task, target.alias, target.shadow.version)
         try:
             self._waiting.put_nowait(_Comparison(key, target.shadow, answers, rerun))

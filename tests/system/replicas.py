@@ -204,6 +204,8 @@ def watch_moves(fleet: Replicas, number: int, pause_s: float) -> Watched:
 
 def watch_outage(fleet: Replicas, seconds: float) -> Watched:
     """Take the database away under load: known tasks answer, unknown ones get 503, and it needs no restart after."""
+    for url in fleet.urls:  # so that every server knows the task
+        assert httpx.post(f"{url}/v1/completions", json=REQUEST, timeout=60).status_code == 200
     with fleet.clients() as seen:
         fleet.cluster.stop()
         deadline = time.monotonic() + seconds
