@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check format demo-model openapi clean
+.PHONY: help install serve test replica-test crash-test bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,15 @@ serve: install ## serve the demo model (HOST, PORT, ARGS="--base-model …")
 
 test: install ## run the tests (TESTS=tests/engine for a part)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+replica-test: install ## move an alias 1,000 times under load on three servers, then stop their database for 60 s
+	$(BIN)/python -m tests.system.replicas $(ARGS)
+
+crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
+	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)
+
+bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
+	$(BIN)/python -m benchmarks.store_growth $(ARGS)
 
 check: install ## ruff, mypy strict, import contract
 	$(BIN)/ruff check .

@@ -9,5 +9,7 @@ checkpoint_writer.py  Checkpoint -> the two files again
 prefix.py             Checkpoint -> what the model sees
 digests.py            prefix digest and content digest
 publish.py            what publishing means
+targets.py            the versions of an alias, and which of them answers a caller
 store.py              the store itself; sql/ holds its tables and queries, migrations/ its schema
+maintenance.py        what an operator does to a whole store: upgrade, verify, gc, backup, restore
 """

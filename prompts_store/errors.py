@@ -9,9 +9,13 @@ StoreError
 │   ├── TaskExists
 │   ├── VersionInUse           an alias still names the version
 │   ├── NameReserved           the base model bears this name
-│   └── NoPreviousVersion      nothing to roll back to
+│   ├── NoPreviousVersion      nothing to roll back to
+│   ├── ShadowExists           the alias has another shadow already
+│   ├── StoreNotEmpty          a backup is restored only into an empty store
+│   └── BackupExists           a file of this name is there already
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
+├── InvalidTargets             an alias's versions and weights, or what it shadows
 ├── InvalidManifest            `param` names the field
 ├── InvalidCheckpoint          `param` names the file, or the field of the manifest
 │   ├── UnsupportedPeftType
@@ -24,6 +28,7 @@ StoreError
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
 ├── StoreCorrupt               what was read back is not what was written
+├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
 └── StoreUnavailable           the database cannot be reached; the cause is chained
 """
@@ -93,6 +98,24 @@ class NoPreviousVersion(Conflict):
     code = "no_previous_version"
 
 
+class ShadowExists(Conflict):
+    """Another alias is the shadow of this one already."""
+
+    code = "shadow_exists"
+
+
+class StoreNotEmpty(Conflict):
+    """The store holds tasks, or once did; a backup would mix with them."""
+
+    code = "store_not_empty"
+
+
+class BackupExists(Conflict):
+    """There is a file where the backup should go."""
+
+    code = "backup_exists"
+
+
 class PreconditionFailed(StoreError):
     """The alias has moved, exists or is gone, against what the caller demanded."""
 
@@ -103,6 +126,12 @@ class InvalidName(StoreError):
     """A task name, alias name or task reference is outside the pattern."""
 
     code = "invalid_name"
+
+
+class InvalidTargets(StoreError):
+    """An alias cannot have these targets or be a shadow in this way."""
+
+    code = "invalid_targets"
 
 
 class InvalidManifest(StoreError):
@@ -183,6 +212,12 @@ class StoreCorrupt(StoreError):
     """A digest of what was read back does not agree with the one stored."""
 
     code = "store_corrupt"
+
+
+class SchemaOutdated(StoreError):
+    """The database was written by an older release; a command upgrades it."""
+
+    code = "schema_outdated"
 
 
 class SchemaUnsupported(StoreError):

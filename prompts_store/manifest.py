@@ -23,7 +23,8 @@ MAX_NOTE_LENGTH = 4096
 
 _FIELDS = frozenset(Manifest.__dataclass_fields__)
 _STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
-_NOT_CONTENT = ("metrics", "note")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
 
 def parse_manifest(data: object) -> Manifest:
@@ -42,9 +43,11 @@ def parse_manifest(data: object) -> Manifest:
         stop=_texts(data.get("stop"), "stop", max_items=MAX_STOPS, max_length=MAX_STOP_LENGTH),
         add_special_tokens=_flag(data.get("add_special_tokens")),
         defaults=parse_defaults(data.get("defaults")),
-        task_index=_task_index(data.get("task_index")),
+        task_index=_integer(data.get("task_index"), "task_index", 0),
         metrics=_metrics(data.get("metrics")),
         note=_text(data.get("note", ""), "note", MAX_NOTE_LENGTH),
+        parent_version=_integer(data.get("parent_version"), "parent_version", 1),
+        training_data_digest=_sha256(data.get("training_data_digest")),
     )
 
 
@@ -55,7 +58,8 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
-    """Return the manifest that manifest_to_json gave, unchecked: what was stored stays readable when rules tighten."""
+    """Return the manifest that manifest_to_json gave, unchecked: what was stored stays readable when rules tighten
+    and when fields are added."""
     return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"])})
 
 
@@ -120,11 +124,19 @@ def _flag(value: object) -> bool | None:
     raise _refusal("add_special_tokens", "is neither true nor false")
 
 
-def _task_index(value: object) -> int | None:
+def _integer(value: object, field: str, low: int) -> int | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**31:
-        raise _refusal("task_index", "is not an integer from 0 up")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
+        raise _refusal(field, f"is not an integer from {low} up")
+    return value
+
+
+def _sha256(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _SHA256.fullmatch(value):
+        raise _refusal("training_data_digest", "is not a sha256 in lowercase hexadecimal")
     return value
 
 

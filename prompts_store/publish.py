@@ -6,12 +6,13 @@ from sqlalchemy import Connection
 
 from prompts_store.config_reader import base_name
 from prompts_store.digests import content_digest
-from prompts_store.errors import CheckpointTooLarge
+from prompts_store.errors import CheckpointTooLarge, InvalidManifest
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import PRODUCTION
 from prompts_store.prefix import resolve_prefix
 from prompts_store.records import BaseModel, ChangeKind, Checkpoint, Manifest, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
+from prompts_store.sql.alias_history import Author
 from prompts_store.sql.versions import VersionDraft
 
 
@@ -39,7 +40,10 @@ def draft_version(
 def publish(
     connection: Connection, fingerprint: str, task: str, draft: VersionDraft, *, promote: bool, description: str
 ) -> Published:
-    """Make the draft a version of a live task, unless its content is one already, and promote it where it should be."""
+    """Make the draft a version of a live task, unless its content is one already, and promote it where it should be.
+
+    Raises InvalidManifest for a parent version that the task never had.
+    """
     tasks.create(connection, fingerprint, task, description, draft.actor)
     production = aliases.key(connection, fingerprint, task, PRODUCTION)
     number = versions.live_number(connection, production.task_id, draft.digest)
@@ -47,11 +51,18 @@ def publish(
     if number is None:
         promote = promote or not versions.has_live(connection, production.task_id)
         number = tasks.next_version(connection, production.task_id)
+        _check_parent(draft.manifest, number)
         tensors.add(connection, versions.add(connection, production.task_id, number, draft), draft.checkpoint)
         kind = ChangeKind.VERSION_PUBLISHED
         changes.record(connection, kind, fingerprint, task, version=number, actor=draft.actor)
     if promote:
-        aliases.promote(connection, production, number, draft.actor)
+        aliases.promote(connection, production, number, Author(draft.actor))
     version = versions.record(versions.row(connection, fingerprint, task, number))
     promoted = tasks.get(connection, fingerprint, task).production_version == number
     return Published(version, created, promoted)
+
+
+def _check_parent(manifest: Manifest, number: int) -> None:
+    if manifest.parent_version is not None and manifest.parent_version >= number:
+        message = f"The task has never had a version {manifest.parent_version}."
+        raise InvalidManifest(message, param="manifest.parent_version")

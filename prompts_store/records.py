@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -90,7 +90,8 @@ class Manifest:
 
     Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
     `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
-    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`.
+    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
+    this one was trained from), `training_data_digest` (sha256 in lowercase hexadecimal).
     """
 
     template: str | None = None
@@ -101,6 +102,8 @@ class Manifest:
     task_index: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
+    parent_version: int | None = None
+    training_data_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +141,35 @@ class VersionRecord:
     base_mismatch: bool = False
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class AliasTarget:
+    """One of the versions that an alias names. Of `weight` in the sum of all weights is its share of the callers."""
+
+    version: int
+    weight: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class AliasRecord:
-    """A movable name for one version. `etag` is opaque and changes with every move (without quotes)."""
+    """A movable name for one version, or a weighted few. `etag` is opaque and changes with every move (without quotes).
+
+    `targets` are in the order of their versions. An alias with `shadow_of` has one target, which is run for comparison
+    on the requests of the alias that it names; it may also be asked for itself.
+    """
 
     task: str
     alias: str
-    version: int
+    targets: tuple[AliasTarget, ...]
+    shadow_of: str | None
     etag: str
     updated_at: datetime
     updated_by: str
+    reason: str
+
+    @property
+    def version(self) -> int:
+        """The target of the highest weight, the older of equals."""
+        return main_version(self.targets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +195,44 @@ class VersionContent:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One entry of an alias's history. A version is None where the alias did not exist before, or does not after."""
+    """One entry of an alias's history. Targets are empty where the alias did not exist before, or does not after."""
 
     task: str
     alias: str
-    from_version: int | None
-    to_version: int | None
+    from_targets: tuple[AliasTarget, ...]
+    to_targets: tuple[AliasTarget, ...]
+    shadow_of: str | None
     moved_at: datetime
     moved_by: str
+    reason: str
+
+    @property
+    def from_version(self) -> int | None:
+        """The version named before, of several the one of the highest weight."""
+        return main_version(self.from_targets) if self.from_targets else None
+
+    @property
+    def to_version(self) -> int | None:
+        """The version named after, of several the one of the highest weight."""
+        return main_version(self.to_targets) if self.to_targets else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a task reference means now.
+
+    `versions` are those that may answer: one, or an alias's in the order of its targets. `alias` is None for a
+    reference that names a version. `shadow` is the version to be run for comparison, if there is one.
+    """
+
+    versions: tuple[VersionRecord, ...]
+    alias: AliasRecord | None
+    shadow: VersionRecord | None
+
+
+def main_version(targets: Sequence[AliasTarget]) -> int:
+    """Return the version of the highest weight, the older of equals. There is at least one target."""
+    return min(targets, key=lambda target: (-target.weight, target.version)).version
 
 
 class ChangeKind(StrEnum):
@@ -188,6 +240,7 @@ class ChangeKind(StrEnum):
 
     TASK_CREATED = "task_created"
     TASK_DELETED = "task_deleted"
+    TASK_PURGED = "task_purged"
     VERSION_PUBLISHED = "version_published"
     VERSION_RETIRED = "version_retired"
     ALIAS_MOVED = "alias_moved"

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
-from prompts_store.errors import StoreError, TaskExists
+from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
+    AliasTarget,
     BaseModel,
     Change,
     Checkpoint,
     Manifest,
     Published,
+    Resolution,
     TaskRecord,
     VersionContent,
     VersionRecord,
 )
-from prompts_store.sql import aliases, changes, tasks, tensors, versions
+from prompts_store.reports import PurgeReport
+from prompts_store.sql import alias_history, aliases, changes, purge, tasks, tensors, versions
+from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
-from prompts_store.sql.schema import migrate
+from prompts_store.sql.resolve import resolve
+from prompts_store.sql.schema import migrate as migrate_schema
+from prompts_store.sql.schema import require_current
+from prompts_store.targets import check_shadow, check_targets, choose_version
 
 MAX_DESCRIPTION_LENGTH = 4096
+MAX_REASON_LENGTH = 1024
+ERASE_TIMEOUT_S = 5.0
+"""How long a purge waits for readers that still need what it removed."""
 
 
 class Store:
@@ -42,19 +56,29 @@ class Store:
         self._max_tensor_bytes = max_tensor_bytes
 
     @classmethod
-    def open(cls, url: str, *, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Self:
-        """Open a SQLite database by URL or path; a new file is created and an old one migrated.
+    def open(cls, url: str, *, migrate: bool | None = None, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Self:
+        """Open a SQLite file by URL or path, or a PostgreSQL database by URL.
 
-        `max_tensor_bytes` limits what publish accepts, counted as float32. Raises SchemaUnsupported, with the database
-        untouched, and StoreUnavailable.
+        `migrate` None brings a SQLite file, also a new one, to this release's schema and leaves a PostgreSQL database,
+        which other releases may use at the moment, to `maintenance.upgrade`. `max_tensor_bytes` limits what publish
+        accepts, counted as float32. Raises SchemaOutdated, SchemaUnsupported (both with the database untouched) and
+        StoreUnavailable.
         """
         database = Database(url)
         try:
-            migrate(database)
+            if database.migrates_itself if migrate is None else migrate:
+                migrate_schema(database)
+            else:
+                require_current(database)
         except StoreError:
             database.close()
             raise
         return cls(database, max_tensor_bytes=max_tensor_bytes)
+
+    @property
+    def database(self) -> Database:
+        """The database beneath, for maintenance.py."""
+        return self._database
 
     def close(self) -> None:
         """Close the database. Calls in other threads must have ended."""
@@ -103,9 +127,21 @@ class Store:
         """
         with self._database.write() as connection:
             found = tasks.task_id(connection, fingerprint, name)
-            aliases.remove_all(connection, found, actor)
+            aliases.remove_all(connection, found, Author(actor))
             versions.retire_all(connection, found, actor)
             tasks.bury(connection, found, fingerprint, name, actor)
+
+    def purge_task(self, fingerprint: str, name: str, *, actor: str = "") -> PurgeReport:
+        """Delete a task, also one deleted before, and remove all it ever held: tensors, texts, metrics, histories.
+
+        Its name, its last version number and its rows in the change feed stay (what happened, when and by whom), so
+        that no number returns. Raises TaskNotFound.
+        """
+        with self._database.write() as connection:
+            report = purge.purge(connection, fingerprint, name, actor)
+        with suppress(StoreUnavailable):  # what is removed stays removed
+            report = replace(report, log_is_clear=self._database.erase_log(ERASE_TIMEOUT_S))
+        return report
 
     # --- versions -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +204,7 @@ class Store:
         """
         with self._database.read() as connection:
             row = versions.row(connection, fingerprint, task, version, include_retired=include_retired)
-            tensor_rows = tensors.rows(connection, row.id)
+            tensor_rows = tensors.rows(connection, row)
         return tensors.restore(row, tensor_rows)
 
     def retire_version(self, fingerprint: str, task: str, version: int, *, actor: str = "") -> VersionRecord:
@@ -176,15 +212,20 @@ class Store:
         with self._database.write() as connection:
             return versions.retire(connection, fingerprint, task, version, actor)
 
-    def resolve(self, fingerprint: str, reference: TaskReference) -> VersionRecord:
-        """Return the version that a reference names now. Raises TaskNotFound, VersionNotFound and AliasNotFound."""
+    def resolve(self, fingerprint: str, reference: TaskReference, *, sticky_key: bytes | None = None) -> VersionRecord:
+        """Return a version that a reference names now; of several, the one for this key, or any by weight.
+
+        Raises TaskNotFound, VersionNotFound and AliasNotFound.
+        """
+        return choose_version(self.resolve_all(fingerprint, reference), sticky_key)
+
+    def resolve_all(self, fingerprint: str, reference: TaskReference) -> Resolution:
+        """Return all that a reference means now, for `targets.choose_version` to choose from later.
+
+        Raises TaskNotFound, VersionNotFound and AliasNotFound.
+        """
         with self._database.read() as connection:
-            if reference.alias is not None:
-                row = versions.row_by_alias(connection, fingerprint, reference.task, reference.alias)
-            else:
-                assert reference.version is not None
-                row = versions.row(connection, fingerprint, reference.task, reference.version)
-            return versions.record(row)
+            return resolve(connection, fingerprint, reference)
 
     # --- aliases ------------------------------------------------------------------------------------------------------
 
@@ -203,40 +244,54 @@ class Store:
         fingerprint: str,
         task: str,
         alias: str,
-        version: int,
+        targets: int | Sequence[AliasTarget],
         *,
         if_match: str | None,
         must_not_exist: bool,
+        shadow_of: str | None = None,
         actor: str = "",
+        reason: str = "",
     ) -> AliasRecord:
-        """Move an alias, or create it; every accepted call gives a new etag.
+        """Move an alias to a version or a weighted few, or create it; every accepted call gives a new etag.
 
         `if_match` is the etag the alias must have ("*": any), None for no condition; `must_not_exist` demands that it
-        is new. Raises TaskNotFound, VersionNotFound and PreconditionFailed.
+        is new. With `shadow_of` the alias becomes the one shadow of another alias of the task, without it an ordinary
+        alias again. Raises TaskNotFound, VersionNotFound, PreconditionFailed, InvalidTargets, ShadowExists, and
+        InvalidManifest for the reason.
         """
+        place = Place(check_targets(targets), shadow_of)
+        check_shadow(alias, shadow_of, place.targets)
+        author = _author(actor, reason)
         with self._database.write() as connection:
             key = aliases.key(connection, fingerprint, task, alias)
-            return aliases.put(connection, key, version, if_match=if_match, must_not_exist=must_not_exist, actor=actor)
+            return aliases.put(connection, key, place, if_match=if_match, must_not_exist=must_not_exist, author=author)
 
-    def delete_alias(self, fingerprint: str, task: str, alias: str, *, if_match: str | None, actor: str = "") -> None:
+    def delete_alias(
+        self, fingerprint: str, task: str, alias: str, *, if_match: str | None, actor: str = "", reason: str = ""
+    ) -> None:
         """Delete an alias; its history stays. Raises TaskNotFound, AliasNotFound and PreconditionFailed."""
+        author = _author(actor, reason)
         with self._database.write() as connection:
             aliases.remove(
-                connection, aliases.key(connection, fingerprint, task, alias), if_match=if_match, actor=actor
+                connection, aliases.key(connection, fingerprint, task, alias), if_match=if_match, author=author
             )
 
     def alias_history(self, fingerprint: str, task: str, alias: str, *, limit: int = 100) -> tuple[AliasMove, ...]:
         """Return the last `limit` moves of an alias, newest first. Raises TaskNotFound and AliasNotFound."""
         with self._database.read() as connection:
-            return aliases.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
+            return alias_history.history(connection, aliases.key(connection, fingerprint, task, alias), limit)
 
-    def rollback(self, fingerprint: str, task: str, alias: str = PRODUCTION, *, actor: str = "") -> AliasRecord:
-        """Undo an alias's last move; again, the one before it. Versions retired since are passed over.
+    def rollback(
+        self, fingerprint: str, task: str, alias: str = PRODUCTION, *, actor: str = "", reason: str = ""
+    ) -> AliasRecord:
+        """Undo an alias's last move with all its targets; again, the one before it.
 
-        Raises TaskNotFound, AliasNotFound and NoPreviousVersion.
+        Moves to a version retired since are passed over. Raises TaskNotFound, AliasNotFound, NoPreviousVersion and
+        ShadowExists.
         """
+        author = _author(actor, reason)
         with self._database.write() as connection:
-            return aliases.rollback(connection, aliases.key(connection, fingerprint, task, alias), actor)
+            return aliases.rollback(connection, aliases.key(connection, fingerprint, task, alias), author)
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -249,3 +304,20 @@ class Store:
         """Return the first `limit` changes after `revision`, in commit order."""
         with self._database.read() as connection:
             return changes.since(connection, revision, limit)
+
+    def wait_for_changes(self, revision: int, timeout_s: float) -> int:
+        """Wait until something is committed after `revision`; return the revision by then, or after `timeout_s`.
+
+        A commit of this or any other process is noticed within some hundredths of a second; on PostgreSQL within half a
+        second where notifications do not come through.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._database.watching() as watcher:
+            while (current := self.revision()) <= revision and (left_s := deadline - time.monotonic()) > 0:
+                watcher.wait(left_s)
+            return current
+
+
+def _author(actor: str, reason: str) -> Author:
+    check_text(reason, "reason", MAX_REASON_LENGTH)
+    return Author(actor, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from server.model.self_proof import prove
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.tasks_folder import TasksFolder
 from server.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["Services", "build_services", "create_app", "read_base_model"]
@@ -50,12 +51,21 @@ _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing betwe
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
+class TasksFolderUnreadable(Exception):
+    """The folder of tasks is none, or cannot be read."""
+
+
 def create_app(services: Services) -> FastAPI:
     """The application. While it runs, the engine computes and the catalog follows the store's changes."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with services.engine.running(), services.catalog.following():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(services.engine.running())
+            await stack.enter_async_context(services.catalog.following())
+            await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
+            if services.tasks_folder is not None:
+                await stack.enter_async_context(services.tasks_folder.watching())
             yield
         services.store.close()
 
@@ -63,10 +73,21 @@ def create_app(services: Services) -> FastAPI:
 
 
 def build_services(settings: ServeSettings) -> Services:
-    """Load the model, prove it, size the KV cache, open the store; publish the demo's tasks where none are yet.
+    """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
     Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
     """
+    store = Store.open(
+        _prepared_store_url(settings)
+    )  # first: a database that cannot be used is said before a long load
+    try:
+        return _build_services(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
@@ -74,7 +95,6 @@ def build_services(settings: ServeSettings) -> Services:
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
-    store = Store.open(_prepared_store_url(settings))
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     key = settings.api_key
@@ -87,8 +107,21 @@ def build_services(settings: ServeSettings) -> Services:
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
+        tasks_folder=_publish_tasks(settings, store, base),
         settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
     )
+
+
+def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
+    """Publish the operator's folder, if there is one, before the first request. Raises `TasksFolderUnreadable`."""
+    if settings.tasks_dir is None:
+        return None
+    folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
+    try:
+        folder.look(at_once=True)
+    except OSError as error:
+        raise TasksFolderUnreadable(f"--tasks-dir {settings.tasks_dir} cannot be read: {error.strerror}") from error
+    return folder
 
 
 def read_base_model(settings: ServeSettings) -> BaseModel:

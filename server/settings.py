@@ -68,6 +68,10 @@ class ServeSettings(BaseSettings):
         description="Database of the soft prompts; by default SQLite in the data folder.",
     )
 
+    tasks_dir: Path | None = Field(
+        None, description="Folder of PEFT checkpoints to publish and promote, now and on change; read-only over HTTP."
+    )
+
     max_context: int | None = Field(None, ge=2, description="Most positions of one sequence; by default the model's.")
     block_size: int = Field(16, ge=1, le=1024, description="Tokens in one block of the KV cache.")
     num_kv_blocks: int | None = Field(None, ge=2, description="Blocks of the KV cache; by default what memory allows.")

@@ -2,6 +2,8 @@
 
 tables.py    what the database holds
 database.py  connections, transactions, and foreign exceptions becoming ours
+backend.py   what the databases do differently, in sqlite.py and postgres.py
 schema.py    which revision a database is at, and bringing it up
-tasks.py  versions.py  tensors.py  aliases.py  changes.py    the queries, by what they are about
+tasks.py  versions.py  tensors.py  aliases.py  alias_history.py  changes.py  resolve.py    the queries, by subject
+purge.py     removing for good; verification.py  reading everything; copying.py  a whole store from one to the other
 """

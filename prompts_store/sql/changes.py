@@ -9,6 +9,9 @@ from sqlalchemy import Connection, func, insert, select
 from prompts_store.records import Change, ChangeKind
 from prompts_store.sql.tables import changes
 
+CHANNEL = "softprompt_changes"
+"""PostgreSQL tells its listeners at commit, once a transaction."""
+
 
 def record(
     connection: Connection,
@@ -32,6 +35,8 @@ def record(
             changed_by=actor,
         )
     )
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
 
 def tail(connection: Connection) -> int:

@@ -4,67 +4,124 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from sqlalchemy import URL, Connection, create_engine, event, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from prompts_store.errors import StoreUnavailable
+from prompts_store.sql.backend import Backend, Watcher
+from prompts_store.sql.sqlite import SqliteBackend
 
-BUSY_TIMEOUT_S = 30
-POOL_SIZE = 8
+WRITE_TURN_TIMEOUT_S = 30.0
 
 
 class Database:
     """One SQL database, shared by threads. A connection belongs to one transaction at a time."""
 
-    def __init__(self, url: str) -> None:
-        """Take a SQLAlchemy URL, or the path of a SQLite file. Raises StoreUnavailable; connects to nothing yet."""
-        try:
-            parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
-        except ArgumentError as error:
-            raise StoreUnavailable("The database URL cannot be read.") from error
-        if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-            raise StoreUnavailable("The database URL does not name a SQLite file; nothing else is supported yet.")
-        self._engine = create_engine(
-            parsed,
-            pool_size=POOL_SIZE,
-            max_overflow=0,
-            pool_timeout=BUSY_TIMEOUT_S,
-            connect_args={"timeout": BUSY_TIMEOUT_S},
-        )
-        event.listen(self._engine, "connect", _configure)
-        event.listen(self._engine, "begin", _begin)
-        self._writer = self._engine.execution_options(begin="BEGIN IMMEDIATE")
+    def __init__(self, url: str, *, patient: bool = False) -> None:
+        """Take a SQLAlchemy URL, or the path of a SQLite file. Raises StoreUnavailable; connects to nothing yet.
+
+        `patient` lets statements on a server take any time.
+        """
+        self._backend = _backend(url, patient=patient)
         self._write_turn = threading.Lock()
+        self._idle_watchers: list[Watcher] = []
+
+    @property
+    def migrates_itself(self) -> bool:
+        """Whether opening a store may change the schema."""
+        return self._backend.migrates_itself
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that sees one state of the database. Raises StoreUnavailable."""
-        with _unavailable(), self._engine.begin() as connection:
+        with _unavailable(), self._backend.reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open the only write transaction of the moment among all threads and processes.
+        """Open the only write transaction of the moment among all threads, processes and machines.
 
-        So ids grow in commit order. Commits at the end of the block, rolls back if it raises. Raises StoreUnavailable.
+        So ids grow in commit order. Commits at the end of the block, rolls back if it raises. Raises StoreUnavailable;
+        where the connection is lost in the commit itself, the transaction may have happened.
         """
-        with self._write_turn, _unavailable(), self._writer.begin() as connection:
+        with self._turn_to_write(), _unavailable(), self._backend.writer.begin() as connection:
             yield connection
 
-    def use_write_ahead_log(self) -> None:
-        """Let readers and the writer not wait for each other; the database file remembers. Raises StoreUnavailable."""
-        outside_transactions = self._engine.execution_options(begin=None)
-        with _unavailable(), outside_transactions.connect() as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    @contextmanager
+    def _turn_to_write(self) -> Iterator[None]:
+        """Let the threads queue here rather than in the database; not for ever behind one that it has left hanging."""
+        if not self._write_turn.acquire(timeout=WRITE_TURN_TIMEOUT_S):
+            raise StoreUnavailable("The database cannot be written now.")
+        try:
+            yield
+        finally:
+            self._write_turn.release()
+
+    @contextmanager
+    def watching(self) -> Iterator[Watcher]:
+        """Lend a watcher that notices every commit from here on. Raises StoreUnavailable."""
+        with _unavailable():
+            watcher = self._idle_watcher() or self._backend.watch()
+            try:
+                yield watcher
+            except BaseException:
+                watcher.close()
+                raise
+            self._idle_watchers.append(watcher)
+
+    def _idle_watcher(self) -> Watcher | None:
+        with suppress(IndexError):  # one step, as two threads may come for the last one
+            return self._idle_watchers.pop()
+        return None
+
+    def prepare(self) -> None:
+        """Set what the database itself remembers, such as SQLite's write-ahead log. Raises StoreUnavailable."""
+        with _unavailable():
+            self._backend.prepare()
+
+    def erase_log(self, timeout_s: float) -> bool:
+        """Clear deleted content out of the write-ahead log's file; return whether that is certain now.
+
+        Raises StoreUnavailable.
+        """
+        with _unavailable():
+            return self._backend.erase_log(timeout_s)
+
+    def become_one_file(self) -> None:
+        """Let SQLite keep all it has in its one file, without a log beside it. Raises StoreUnavailable."""
+        assert isinstance(self._backend, SqliteBackend)
+        with _unavailable():
+            self._backend.become_one_file()
 
     def close(self) -> None:
         """Close every connection that is not in use."""
-        self._engine.dispose()
+        while self._idle_watchers:
+            self._idle_watchers.pop().close()
+        self._backend.reader.dispose()
+
+
+def _backend(url: str, *, patient: bool) -> Backend:
+    try:
+        parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
+    except ArgumentError as error:
+        raise StoreUnavailable("The database URL cannot be read.") from error
+    if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return SqliteBackend(parsed)
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return _postgres(parsed, patient=patient)
+    raise StoreUnavailable("The database URL names neither a SQLite file nor a PostgreSQL database.")
+
+
+def _postgres(url: URL, *, patient: bool) -> Backend:
+    try:
+        from prompts_store.sql.postgres import PostgresBackend
+    except ImportError as error:
+        message = "PostgreSQL needs a driver; install it with: pip install 'softprompt-server[postgres]'"
+        raise StoreUnavailable(message) from error
+    return PostgresBackend(url, patient=patient)
 
 
 @contextmanager
@@ -73,17 +130,3 @@ def _unavailable() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout) as error:
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
-
-
-def _configure(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # _begin, not the driver, begins transactions
-    cursor = connection.cursor()
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin(connection: Connection) -> None:
-    statement = connection.get_execution_options().get("begin", "BEGIN")
-    if statement is not None:
-        connection.exec_driver_sql(statement)

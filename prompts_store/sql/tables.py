@@ -1,6 +1,7 @@
-"""What the database holds, in portable types. Rows are never removed, except an alias's current place.
+"""What the database holds, in portable types.
 
-A task's row outlives its deletion, so that its version numbers go on where they stopped if the name returns.
+Only gc and purge remove rows, and an alias that moves or goes loses its current place. A task's row outlives even a
+purge, so that its version numbers go on where they stopped if the name returns.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.types import TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -44,6 +46,11 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def _name(length: int) -> TypeEngine[str]:
+    """A name that every database sorts by its bytes."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
 def _id() -> Column[Any]:
     # SQLite gives ids by itself only to a column of exactly the type INTEGER.
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
@@ -55,8 +62,8 @@ tasks = Table(
     "tasks",
     metadata,
     _id(),
-    Column("base_fingerprint", String(128), nullable=False),
-    Column("name", String(64), nullable=False),
+    Column("base_fingerprint", _name(128), nullable=False),
+    Column("name", _name(64), nullable=False),
     Column("description", Text, nullable=False),
     Column("last_version", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -85,6 +92,7 @@ versions = Table(
     Column("created_by", Text, nullable=False),
     Column("retired_at", UtcDateTime),
     Column("retired_by", Text),
+    Column("freed_at", UtcDateTime),
     UniqueConstraint("task_id", "number", name="uq_versions_number"),
     sqlite_autoincrement=True,
 )
@@ -117,32 +125,49 @@ version_tensors = Table(
     PrimaryKeyConstraint("version_id", "name", name="pk_version_tensors"),
 )
 
-# `parent_id` is the move that a rollback from this one goes back to: moves form an undo stack.
+# `targets` is a JSON list of version and weight by version, null where the alias was deleted. `parent_id` is the move
+# that a rollback from this one goes back to: moves form an undo stack.
 alias_moves = Table(
     "alias_moves",
     metadata,
     _id(),
     Column("task_id", ForeignKey("tasks.id", name="fk_alias_moves_task"), nullable=False),
-    Column("alias", String(64), nullable=False),
-    Column("from_version", Integer),
-    Column("to_version", Integer),
+    Column("alias", _name(64), nullable=False),
+    Column("targets", Text),
+    Column("shadow_of", String(64)),
     Column("parent_id", ForeignKey("alias_moves.id", name="fk_alias_moves_parent")),
     Column("moved_at", UtcDateTime, nullable=False),
     Column("moved_by", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 Index("ix_alias_moves_alias", alias_moves.c.task_id, alias_moves.c.alias, alias_moves.c.id)
 
-# `move_id` is the move that brought the alias here, and its etag.
+# `move_id` is the move that brought the alias here, and its etag; the targets are that move's. An alias has one shadow.
 aliases = Table(
     "aliases",
     metadata,
     Column("task_id", ForeignKey("tasks.id", name="fk_aliases_task"), nullable=False),
-    Column("alias", String(64), nullable=False),
-    Column("version", Integer, nullable=False),
+    Column("alias", _name(64), nullable=False),
+    Column("shadow_of", String(64)),
     Column("move_id", ForeignKey("alias_moves.id", name="fk_aliases_move"), nullable=False),
-    PrimaryKeyConstraint("task_id", "alias", name="pk_aliases"),
-    ForeignKeyConstraint(["task_id", "version"], ["versions.task_id", "versions.number"], name="fk_aliases_version"),
+    PrimaryKeyConstraint("task_id", "alias", name="pk_alias_places"),
+    UniqueConstraint("task_id", "shadow_of", name="uq_aliases_shadow"),
+)
+
+# The same targets once more, as rows: what keeps a version from being retired.
+alias_targets = Table(
+    "alias_targets",
+    metadata,
+    Column("task_id", aliases.c.task_id.type, nullable=False),
+    Column("alias", _name(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("weight", Integer, nullable=False),
+    PrimaryKeyConstraint("task_id", "alias", "version", name="pk_alias_targets"),
+    ForeignKeyConstraint(["task_id", "alias"], ["aliases.task_id", "aliases.alias"], name="fk_alias_targets_alias"),
+    ForeignKeyConstraint(
+        ["task_id", "version"], ["versions.task_id", "versions.number"], name="fk_alias_targets_version"
+    ),
 )
 
 changes = Table(

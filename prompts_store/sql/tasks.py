@@ -11,14 +11,14 @@ from prompts_store.errors import TaskNotFound
 from prompts_store.names import PRODUCTION, check_task_name
 from prompts_store.records import ChangeKind, TaskRecord
 from prompts_store.sql import changes
-from prompts_store.sql.tables import aliases, tasks, versions
+from prompts_store.sql.tables import alias_targets, tasks, versions
 
 
 def task_id(connection: Connection, fingerprint: str, name: str) -> int:
     """Return a live task's id. Raises TaskNotFound and InvalidName."""
     check_task_name(name)
     found: int | None = connection.scalar(
-        select(tasks.c.id).where(_named(fingerprint, name), tasks.c.deleted_at.is_(None))
+        select(tasks.c.id).where(named(fingerprint, name), tasks.c.deleted_at.is_(None))
     )
     if found is None:
         raise TaskNotFound(f'There is no task "{name}".')
@@ -48,7 +48,7 @@ def fingerprints(connection: Connection) -> tuple[str, ...]:
 def create(connection: Connection, fingerprint: str, name: str, description: str, actor: str) -> int | None:
     """Create a task, or bring back a deleted one with its numbers; return its id, or None if it is live already."""
     born = {"description": description, "created_at": datetime.now(UTC), "created_by": actor, "deleted_at": None}
-    row = connection.execute(select(tasks.c.id, tasks.c.deleted_at).where(_named(fingerprint, name))).one_or_none()
+    row = connection.execute(select(tasks.c.id, tasks.c.deleted_at).where(named(fingerprint, name))).one_or_none()
     if row is None:
         values = {"base_fingerprint": fingerprint, "name": name, "last_version": 0, **born}
         created: int = connection.scalars(insert(tasks).values(values).returning(tasks.c.id)).one()
@@ -74,7 +74,8 @@ def next_version(connection: Connection, found: int) -> int:
     return number
 
 
-def _named(fingerprint: str, name: str) -> ColumnElement[bool]:
+def named(fingerprint: str, name: str) -> ColumnElement[bool]:
+    """Return the condition that a task's row, live or not, has this name."""
     return (tasks.c.base_fingerprint == fingerprint) & (tasks.c.name == name)
 
 
@@ -82,7 +83,13 @@ def _live_tasks() -> Select[Any]:
     latest = select(func.max(versions.c.number)).where(
         versions.c.task_id == tasks.c.id, versions.c.retired_at.is_(None)
     )
-    production = select(aliases.c.version).where(aliases.c.task_id == tasks.c.id, aliases.c.alias == PRODUCTION)
+    # As records.main_version chooses.
+    production = (
+        select(alias_targets.c.version)
+        .where(alias_targets.c.task_id == tasks.c.id, alias_targets.c.alias == PRODUCTION)
+        .order_by(alias_targets.c.weight.desc(), alias_targets.c.version)
+        .limit(1)
+    )
     return select(
         tasks,
         latest.scalar_subquery().label("latest_version"),

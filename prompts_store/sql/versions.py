@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
-from prompts_store.errors import AliasNotFound, VersionInUse, VersionNotFound
+from prompts_store.errors import VersionInUse, VersionNotFound
 from prompts_store.manifest import manifest_from_json, manifest_to_json
-from prompts_store.names import MAX_VERSION, check_alias_name, check_task_name
+from prompts_store.names import MAX_VERSION, check_task_name
 from prompts_store.records import ChangeKind, Checkpoint, Manifest, PeftType, ResolvedPrefix, VersionRecord
 from prompts_store.sql import changes
-from prompts_store.sql.tables import aliases, tasks, versions
+from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
 from prompts_store.strict_json import canonical
 
@@ -53,17 +54,15 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
     return match
 
 
-def row_by_alias(connection: Connection, fingerprint: str, task: str, alias: str) -> Row[Any]:
-    """Return the row of the version that an alias names. Raises TaskNotFound, AliasNotFound and InvalidName."""
-    check_task_name(task)
-    check_alias_name(alias)
-    named = (aliases.c.task_id == versions.c.task_id) & (aliases.c.version == versions.c.number)
-    query = _ROWS.join(aliases, named).where(_named(fingerprint, task), aliases.c.alias == alias)
-    match = connection.execute(query).one_or_none()
-    if match is None:
-        task_id(connection, fingerprint, task)
-        raise AliasNotFound(f'Task "{task}" has no alias "{alias}".')
-    return match
+def live_rows(connection: Connection, task: int, numbers: Sequence[int]) -> list[Row[Any]]:
+    """Return the rows of those of a task's versions that are live, by number."""
+    named = (versions.c.task_id == task) & versions.c.number.in_(numbers)
+    return list(connection.execute(_ROWS.where(named, _LIVE).order_by(versions.c.number)))
+
+
+def row_by_id(connection: Connection, version_id: int) -> Row[Any]:
+    """Return the row of a version that exists."""
+    return connection.execute(_ROWS.where(versions.c.id == version_id)).one()
 
 
 def page(
@@ -74,7 +73,7 @@ def page(
     if not include_retired:
         query = query.where(_LIVE)
     if before is not None:
-        query = query.where(versions.c.number < min(before, MAX_VERSION + 1))
+        query = query.where(versions.c.number <= min(before - 1, MAX_VERSION))
     return tuple(record(match) for match in connection.execute(query.order_by(versions.c.number.desc()).limit(limit)))
 
 
@@ -115,8 +114,8 @@ def add(connection: Connection, task: int, number: int, draft: VersionDraft) -> 
 def retire(connection: Connection, fingerprint: str, task: str, number: int, actor: str) -> VersionRecord:
     """Mark a live version retired. Raises TaskNotFound, VersionNotFound, InvalidName and VersionInUse."""
     match = row(connection, fingerprint, task, number)
-    naming = (aliases.c.task_id == match.task_id) & (aliases.c.version == number)
-    names = connection.scalars(select(aliases.c.alias).where(naming).order_by(aliases.c.alias)).all()
+    naming = (alias_targets.c.task_id == match.task_id) & (alias_targets.c.version == number)
+    names = connection.scalars(select(alias_targets.c.alias).where(naming).order_by(alias_targets.c.alias)).all()
     if names:
         listed = ", ".join(names[:5])
         raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')

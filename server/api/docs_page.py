@@ -44,6 +44,8 @@ def _body_fields(operation: Mapping[str, Any], document: Mapping[str, Any]) -> M
     (content,) = operation.get("requestBody", {}).get("content", {}).values() or [None]
     if content is None:
         return {}
-    schema: Mapping[str, Any] = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
+    wanted = content["schema"]
+    (reference,) = [branch["$ref"] for branch in wanted.get("anyOf", [wanted]) if "$ref" in branch]  # else null
+    schema: Mapping[str, Any] = document["components"]["schemas"][reference.rpartition("/")[2]]
     properties: Mapping[str, Any] = schema["properties"]
     return properties

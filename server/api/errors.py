@@ -6,6 +6,7 @@ ApiError
 ├── Unauthorized            no key, or a wrong one
 ├── UploadTooLarge
 ├── UnsupportedMediaType
+├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
 └── NotReady                the engine or the catalog is not working
 """
@@ -53,6 +54,12 @@ class UnsupportedMediaType(ApiError):
     """The body is not of the content type that the route takes."""
 
     code = "unsupported_media_type"
+
+
+class TaskReadOnly(ApiError):
+    """The task is published from a folder on the server's side, so that it has one owner."""
+
+    code = "task_read_only"
 
 
 class PreconditionRequired(ApiError):

@@ -60,6 +60,11 @@ class Generation:
         self._queue: asyncio.Queue[TextEvent | Exception | None] = asyncio.Queue()
         self._pumps: list[asyncio.Task[None]] = []
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the same requests would be answered with the same text again."""
+        return all(request.sampling.temperature == 0 for request in self._requests)
+
     def start(self) -> None:
         """Hand every request to the engine, or none. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
         try:

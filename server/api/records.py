@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import prompts_store.records as store
-from server.api.wire.tasks import Alias, AliasMove, PublishedVersion, Task, Version, VersionManifest
+from prompts_store.reports import PurgeReport
+from server.api.wire.tasks import (
+    Alias,
+    AliasMove,
+    AliasTarget,
+    PublishedVersion,
+    Purged,
+    Task,
+    Version,
+    VersionManifest,
+)
 
 
 def task_body(record: store.TaskRecord) -> Task:
@@ -15,6 +27,20 @@ def task_body(record: store.TaskRecord) -> Task:
         created_at=record.created_at,
         latest_version=record.latest_version,
         production_version=record.production_version,
+    )
+
+
+def purged_body(report: PurgeReport) -> Purged:
+    """The answer to a purge."""
+    return Purged(
+        object="task.purged",
+        task=report.task,
+        num_versions=report.num_versions,
+        num_tensors=report.num_tensors,
+        num_tensor_bytes=report.num_tensor_bytes,
+        num_shared_tensors=report.num_shared_tensors,
+        num_alias_moves=report.num_alias_moves,
+        log_is_clear=report.log_is_clear,
     )
 
 
@@ -50,8 +76,11 @@ def alias_body(record: store.AliasRecord) -> Alias:
         task=record.task,
         alias=record.alias,
         version=record.version,
+        targets=_targets(record.targets),
+        shadow_of=record.shadow_of,
         updated_at=record.updated_at,
         updated_by=record.updated_by,
+        reason=record.reason,
     )
 
 
@@ -61,9 +90,17 @@ def move_body(move: store.AliasMove) -> AliasMove:
         object="task.alias.move",
         from_version=move.from_version,
         to_version=move.to_version,
+        from_targets=_targets(move.from_targets),
+        to_targets=_targets(move.to_targets),
+        shadow_of=move.shadow_of,
         moved_at=move.moved_at,
         moved_by=move.moved_by,
+        reason=move.reason,
     )
+
+
+def _targets(targets: Sequence[store.AliasTarget]) -> list[AliasTarget]:
+    return [AliasTarget(version=target.version, weight=target.weight) for target in targets]
 
 
 def _manifest_body(manifest: store.Manifest) -> VersionManifest:
@@ -76,4 +113,6 @@ def _manifest_body(manifest: store.Manifest) -> VersionManifest:
         task_index=manifest.task_index,
         metrics=dict(manifest.metrics),
         note=manifest.note,
+        parent_version=manifest.parent_version,
+        training_data_digest=manifest.training_data_digest,
     )

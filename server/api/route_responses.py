@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from server.api.wire.tasks import PublishedVersion
+from server.api.wire.tasks import PublishedVersion, Purged
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -68,3 +68,8 @@ def etagged() -> Responses:
 def published_already() -> Responses:
     """A success that made nothing new."""
     return {200: {"model": PublishedVersion, "description": "The same content is a live version already"}}
+
+
+def purged() -> Responses:
+    """A success that says what it removed for good."""
+    return {200: {"model": Purged, "description": "With `purge`: what was removed"}}

@@ -10,9 +10,12 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server.api.errors import TaskReadOnly
 from server.api.limits import ApiSettings
+from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.tasks_folder import TasksFolder
 from server.tokenizer.tokenizer import Tokenizer
 
 
@@ -30,8 +33,15 @@ class Services:
     base: BaseModel
     base_id: str
     eos_token_ids: frozenset[int]
+    tasks_folder: TasksFolder | None = None
+    shadows: ShadowRuns = field(default_factory=ShadowRuns)
     settings: ApiSettings = field(default_factory=ApiSettings)
     started_at: int = field(default_factory=lambda: int(time.time()))
+
+    def check_writable(self, task: str) -> None:
+        """Raise `TaskReadOnly` for a task that a folder owns."""
+        if self.tasks_folder is not None and task in self.tasks_folder.tasks:
+            raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
 
     @property
     def base_names(self) -> frozenset[str]:
@@ -44,5 +54,12 @@ async def _services(request: Request) -> Services:
     assert isinstance(services, Services)
     return services
 
+
+async def _task_is_writable(task: str, services: Annotated[Services, Depends(_services)]) -> None:
+    services.check_writable(task)
+
+
+WRITABLE_TASK = Depends(_task_is_writable)
+"""Refuses to change the `task` of the path where a folder owns it (`TaskReadOnly`)."""
 
 ServicesDep = Annotated[Services, Depends(_services)]

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest, VersionRecord
 from server.api.errors import ModelNotFound
-from server.api.services import Services
 from server.model.prefix import Prefix
+
+if TYPE_CHECKING:
+    from server.api.services import Services
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What answers a request. For the base model `record` and `prefix` are None."""
+    """What answers a request. For the base model `record` and `prefix` are None.
+
+    `alias` is the one that was asked for, `shadow` the version to be compared with, where there is one.
+    """
 
     record: VersionRecord | None = None
     prefix: Prefix | None = None
+    alias: str | None = None
+    shadow: VersionRecord | None = None
 
     @property
     def task(self) -> str:
@@ -46,8 +54,8 @@ class Target:
         }
 
 
-async def resolve_target(services: Services, model: str) -> Target:
-    """Look up what `model` names now.
+async def resolve_target(services: Services, model: str, sticky_key: bytes | None = None) -> Target:
+    """Look up what `model` names now; of several versions, the one for this key, or any by weight.
 
     Raises `ModelNotFound`, and `StoreUnavailable` for what only the store knows.
     """
@@ -58,7 +66,7 @@ async def resolve_target(services: Services, model: str) -> Target:
     except InvalidName as error:
         raise ModelNotFound("the model is neither the base model nor a task reference") from error
     try:
-        served = await services.catalog.resolve(reference)
+        served = await services.catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
-    return Target(served.record, served.prefix)
+    return Target(served.record, served.prefix, reference.alias, served.shadow)

@@ -1,7 +1,9 @@
 """The `softprompt` command.
 
 serve.py           run the server            serve_options.py  settings -> options
-tasks.py           task list, show, publish, promote, rollback, retire, delete, export
+tasks.py           task list, show, publish, import, promote, rollback, history, retire, delete, export
+aliases.py         task alias set, delete
+database.py        db upgrade, check, verify, gc, backup, restore
 backend.py         what the task commands ask; http_backend.py and store_backend.py answer
 generate.py        one completion            connection.py     HTTP, and its errors
 """
@@ -19,6 +21,7 @@ from typer.main import get_command
 
 from prompts_store.errors import StoreError
 from server import __version__
+from server.cli.database import database
 from server.cli.errors import CliError
 from server.cli.generate import generate
 from server.cli.output import print_error
@@ -32,6 +35,7 @@ INTERRUPTED = 130
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("serve")(serve)
 app.add_typer(tasks, name="task")
+app.add_typer(database, name="db")
 app.command("generate")(generate)
 
 

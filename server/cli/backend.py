@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+from server.cli.views import (
+    AliasPlace,
+    AliasView,
+    CheckpointFiles,
+    MoveView,
+    Publication,
+    PublishedView,
+    PurgedView,
+    TaskView,
+    VersionView,
+)
 
 PRODUCTION = "production"
 
@@ -31,17 +41,26 @@ class TaskBackend(Protocol):
     def publish(self, publication: Publication) -> PublishedView:
         """Make a new version, and the task where it is missing."""
 
-    def promote(self, task: str, version: int) -> AliasView:
-        """Point `production` at a version."""
+    def set_alias(self, place: AliasPlace) -> AliasView:
+        """Move an alias from where it is now, or create it."""
 
-    def rollback(self, task: str) -> AliasView:
-        """Point `production` at the version before."""
+    def delete_alias(self, task: str, alias: str, reason: str) -> None:
+        """Delete an alias; its history stays."""
+
+    def rollback(self, task: str, alias: str, reason: str) -> AliasView:
+        """Undo the last move of an alias."""
+
+    def history(self, task: str, alias: str) -> Sequence[MoveView]:
+        """Return the latest moves of an alias, newest first."""
 
     def retire(self, task: str, version: int) -> None:
         """Retire a version that no alias names."""
 
     def delete(self, task: str) -> None:
         """Delete a task with all its versions and aliases."""
+
+    def purge(self, task: str) -> PurgedView:
+        """Delete a task, also one deleted before, and remove all it ever held."""
 
     def read_files(self, task: str, version: int) -> CheckpointFiles:
         """Return a version as a PEFT checkpoint."""

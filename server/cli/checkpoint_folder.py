@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from server.cli.errors import FilesProblem
-from server.cli.views import CheckpointFiles
+from server.cli.views import CheckpointFiles, Publication
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _OURS: Mapping[str, type] = {"description": str, "allow_base_mismatch": bool}
@@ -40,6 +40,19 @@ def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
         if not isinstance(manifest.get(field, kind()), kind):
             raise FilesProblem(f"{path}: {field} is of the wrong type")
     return manifest
+
+
+def read_publication(folder: Path, manifest: Path | None = None, *, promote: bool = False) -> Publication:
+    """Read a checkpoint with its manifest as a version to be, of the task of the folder's name. Raises FilesProblem."""
+    contents = read_manifest(folder, manifest)
+    return Publication(
+        task=folder.resolve().name,
+        description=contents.pop("description", ""),
+        files=read_checkpoint(folder),
+        allow_base_mismatch=contents.pop("allow_base_mismatch", False),
+        promote=promote,
+        manifest=contents,
+    )
 
 
 def write_version(folder: Path, files: CheckpointFiles, manifest: Mapping[str, Any], *, overwrite: bool) -> None:

@@ -5,6 +5,7 @@ CliError                 exit code 1
 ├── FilesProblem         a file or folder cannot be read or written
 ├── ServerUnreachable    nobody answered at the URL
 ├── ServerRefused        the server answered with an error; the message is the server's
+├── DatabaseProblem      a database is not as it must be
 ├── BaseUnreadable       the base model's identity cannot be read
 └── StartFailed          `softprompt serve` could not start
 
@@ -42,6 +43,10 @@ class ServerRefused(CliError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class DatabaseProblem(CliError):
+    """A check of a database found what must be seen to."""
 
 
 class BaseUnreadable(CliError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +12,18 @@ from prompts_store.names import TaskReference, check_task_name
 from server.cli.backend import PRODUCTION
 from server.cli.connection import Connection, json_object
 from server.cli.errors import ServerRefused
-from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+from server.cli.views import (
+    AliasPlace,
+    AliasView,
+    CheckpointFiles,
+    MoveView,
+    Publication,
+    PublishedView,
+    PurgedView,
+    TargetView,
+    TaskView,
+    VersionView,
+)
 
 CREATED, NOT_FOUND = 201, 404
 PAGE = 100
@@ -60,25 +71,36 @@ class HttpTaskBackend:
         created = response.status_code == CREATED
         return PublishedView(body["task"], body["version"], body["digest"], created)
 
-    def promote(self, task: str, version: int) -> AliasView:
-        """Read where `production` points, then move it from there."""
+    def set_alias(self, place: AliasPlace) -> AliasView:
+        """Read where the alias points, then move it from there."""
         try:
-            _, etag = self._alias(task, PRODUCTION)
+            _, etag = self._alias(place.task, place.alias)
         except ServerRefused as error:
             if error.status != NOT_FOUND:
                 raise
-            return self._move(task, version, {"if-none-match": "*"})
-        return self._move(task, version, {"if-match": etag})
+            return self._move(place, {"if-none-match": "*"})
+        return self._move(place, {"if-match": etag})
 
-    def rollback(self, task: str) -> AliasView:
-        response = self.connection.send("POST", _path(task, "aliases", PRODUCTION, "rollback"))
+    def delete_alias(self, task: str, alias: str, reason: str) -> None:
+        self.connection.send("DELETE", _path(task, "aliases", alias), params={"reason": reason})
+
+    def rollback(self, task: str, alias: str, reason: str) -> AliasView:
+        response = self.connection.send("POST", _path(task, "aliases", alias, "rollback"), json={"reason": reason})
         return _alias_view(task, json_object(response))
+
+    def history(self, task: str, alias: str) -> Sequence[MoveView]:
+        moves = self.connection.read(_path(task, "aliases", alias, "history"))["data"]
+        return [_move_view(alias, move) for move in moves]
 
     def retire(self, task: str, version: int) -> None:
         self.connection.send("DELETE", _path(task, "versions", version))
 
     def delete(self, task: str) -> None:
         self.connection.send("DELETE", _path(task))
+
+    def purge(self, task: str) -> PurgedView:
+        body = json_object(self.connection.send("DELETE", _path(task), params={"purge": "true"}))
+        return PurgedView(**{field.name: body[field.name] for field in fields(PurgedView)})
 
     def read_files(self, task: str, version: int) -> CheckpointFiles:
         config, tensors = (
@@ -91,11 +113,14 @@ class HttpTaskBackend:
         response = self.connection.send("GET", _path(task, "aliases", alias))
         return _alias_view(task, json_object(response)), response.headers["etag"]
 
-    def _move(self, task: str, version: int, condition: dict[str, str]) -> AliasView:
-        response = self.connection.send(
-            "PUT", _path(task, "aliases", PRODUCTION), json={"version": version}, headers=condition
-        )
-        return _alias_view(task, json_object(response))
+    def _move(self, place: AliasPlace, condition: dict[str, str]) -> AliasView:
+        path = _path(place.task, "aliases", place.alias)
+        body = {
+            "targets": [asdict(target) for target in place.targets],
+            "shadow_of": place.shadow_of,
+            "reason": place.reason,
+        }
+        return _alias_view(place.task, json_object(self.connection.send("PUT", path, json=body, headers=condition)))
 
     def _pages(self, path: str, *, cursor: str, key: str) -> Iterator[dict[str, Any]]:
         """Yield the items of a list that comes in pages; `cursor` is the parameter, `key` the field it takes."""
@@ -131,4 +156,20 @@ def _version_view(version: dict[str, Any]) -> VersionView:
 
 
 def _alias_view(task: str, alias: dict[str, Any]) -> AliasView:
-    return AliasView(task, alias["alias"], alias["version"])
+    return AliasView(task, alias["alias"], alias["version"], _target_views(alias["targets"]), alias.get("shadow_of"))
+
+
+def _move_view(alias: str, move: dict[str, Any]) -> MoveView:
+    return MoveView(
+        alias=alias,
+        from_targets=_target_views(move["from_targets"]),
+        to_targets=_target_views(move["to_targets"]),
+        shadow_of=move.get("shadow_of"),
+        moved_at=str(move["moved_at"]),
+        moved_by=move["moved_by"],
+        reason=move["reason"],
+    )
+
+
+def _target_views(targets: Sequence[dict[str, Any]]) -> tuple[TargetView, ...]:
+    return tuple(TargetView(target["version"], target["weight"]) for target in targets)

@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_Item = TypeVar("_Item")
 _WIDE = 10_000  # columns: where nobody looks, nothing is cut off
 
 
@@ -62,6 +63,17 @@ def working(what: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(what, total=None)
         yield
+
+
+def advancing(what: str, items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield the items and show how many are done, if somebody watches."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield from items
+        return
+    from rich.progress import track
+
+    yield from track(items, description=what, console=console, transient=True)
 
 
 def _console(stream: Any) -> Console:

@@ -70,13 +70,13 @@ def load(settings: ServeSettings) -> FastAPI:
     """Build the application; PyTorch is imported here and not before."""
     if not sys.stderr.isatty():
         _hide_progress_bars()
-    from server.app import build_services, create_app
+    from server.app import TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
 
     try:
         return create_app(build_services(settings))
-    except (ModelError, TextError) as error:
+    except (ModelError, TextError, TasksFolderUnreadable) as error:
         raise StartFailed(str(error)) from error
 
 

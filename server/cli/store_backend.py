@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,13 +12,23 @@ from prompts_store.checkpoint_reader import read_checkpoint
 from prompts_store.checkpoint_writer import write_config, write_tensors
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasRecord, BaseModel, TaskRecord, VersionRecord
+from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel, TaskRecord, VersionRecord
 from prompts_store.store import Store
-from server.cli.backend import PRODUCTION
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serve_options import read_settings
 from server.cli.target import Target
-from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView, TaskView, VersionView
+from server.cli.views import (
+    AliasPlace,
+    AliasView,
+    CheckpointFiles,
+    MoveView,
+    Publication,
+    PublishedView,
+    PurgedView,
+    TargetView,
+    TaskView,
+    VersionView,
+)
 from server.settings import sqlite_url
 
 PAGE = 100
@@ -83,20 +93,37 @@ class StoreTaskBackend:
         version = published.version
         return PublishedView(version.task, version.version, version.digest, published.created)
 
-    def promote(self, task: str, version: int) -> AliasView:
+    def set_alias(self, place: AliasPlace) -> AliasView:
         alias = self.store.put_alias(
-            self.fingerprint, task, PRODUCTION, version, if_match=None, must_not_exist=False, actor=ACTOR
+            self.fingerprint,
+            place.task,
+            place.alias,
+            [AliasTarget(target.version, target.weight) for target in place.targets],
+            if_match=None,
+            must_not_exist=False,
+            shadow_of=place.shadow_of,
+            actor=ACTOR,
+            reason=place.reason,
         )
         return _alias_view(alias)
 
-    def rollback(self, task: str) -> AliasView:
-        return _alias_view(self.store.rollback(self.fingerprint, task, PRODUCTION, actor=ACTOR))
+    def delete_alias(self, task: str, alias: str, reason: str) -> None:
+        self.store.delete_alias(self.fingerprint, task, alias, if_match=None, actor=ACTOR, reason=reason)
+
+    def rollback(self, task: str, alias: str, reason: str) -> AliasView:
+        return _alias_view(self.store.rollback(self.fingerprint, task, alias, actor=ACTOR, reason=reason))
+
+    def history(self, task: str, alias: str) -> Sequence[MoveView]:
+        return [_move_view(move) for move in self.store.alias_history(self.fingerprint, task, alias)]
 
     def retire(self, task: str, version: int) -> None:
         self.store.retire_version(self.fingerprint, task, version, actor=ACTOR)
 
     def delete(self, task: str) -> None:
         self.store.delete_task(self.fingerprint, task, actor=ACTOR)
+
+    def purge(self, task: str) -> PurgedView:
+        return PurgedView(**asdict(self.store.purge_task(self.fingerprint, task, actor=ACTOR)))
 
     def read_files(self, task: str, version: int) -> CheckpointFiles:
         content = self.store.load_content(self.fingerprint, task, version)
@@ -155,4 +182,20 @@ def _version_view(version: VersionRecord) -> VersionView:
 
 
 def _alias_view(alias: AliasRecord) -> AliasView:
-    return AliasView(alias.task, alias.alias, alias.version)
+    return AliasView(alias.task, alias.alias, alias.version, _target_views(alias.targets), alias.shadow_of)
+
+
+def _move_view(move: AliasMove) -> MoveView:
+    return MoveView(
+        alias=move.alias,
+        from_targets=_target_views(move.from_targets),
+        to_targets=_target_views(move.to_targets),
+        shadow_of=move.shadow_of,
+        moved_at=move.moved_at.isoformat(timespec="seconds"),
+        moved_by=move.moved_by,
+        reason=move.reason,
+    )
+
+
+def _target_views(targets: Sequence[AliasTarget]) -> tuple[TargetView, ...]:
+    return tuple(TargetView(target.version, target.weight) for target in targets)

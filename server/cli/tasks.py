@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from server.cli.backend import TaskBackend
-from server.cli.checkpoint_folder import read_checkpoint, read_manifest, write_version
-from server.cli.errors import UsageProblem
-from server.cli.output import one_line, print_json, print_table, working
+from server.cli.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
+from server.cli.backend import PRODUCTION, TaskBackend
+from server.cli.checkpoint_folder import read_publication, write_version
+from server.cli.errors import FilesProblem, UsageProblem
+from server.cli.import_folder import import_folder
+from server.cli.output import one_line, print_error, print_json, print_table, working
 from server.cli.target import on_tasks
-from server.cli.views import AliasView, Publication, TaskView, VersionView
+from server.cli.views import AliasPlace, AliasView, PurgedView, TargetView, TaskView, VersionView
 
 tasks = typer.Typer(
     no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or straight on a database."
 )
 
-Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)]
+tasks.add_typer(aliases, name="alias")
+
 Version = Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.", min=1, show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @tasks.command("list")
@@ -75,15 +78,13 @@ def publish(
     json: Json = False,
 ) -> None:
     """Publish a PEFT checkpoint as a new version. A task's first version becomes `production`."""
-    contents = read_manifest(folder, manifest)
     given = {"task_index": task_index, "note": note}
-    publication = Publication(
-        task=task or folder.resolve().name,
-        description=contents.pop("description", ""),
-        files=read_checkpoint(folder),
-        allow_base_mismatch=contents.pop("allow_base_mismatch", False) or allow_base_mismatch,
-        promote=promote,
-        manifest=contents | {key: value for key, value in given.items() if value is not None},
+    found = read_publication(folder, manifest, promote=promote)
+    publication = replace(
+        found,
+        task=task or found.task,
+        allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
+        manifest={**found.manifest, **{key: value for key, value in given.items() if value is not None}},
     )
     with working(f"Publishing {publication.task}"):
         published = backend.publish(publication)
@@ -94,18 +95,72 @@ def publish(
         print(f"{published.task}@{published.version}{news}")
 
 
+@tasks.command("import")
+@on_tasks
+def import_tasks(
+    backend: TaskBackend,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of PEFT checkpoints.", show_default=False)],
+    *,
+    promote: Annotated[bool, typer.Option("--promote", help="Make each `production` at once.")] = False,
+    json: Json = False,
+) -> None:
+    """Publish every checkpoint folder in DIR as the task of its name. One that is refused does not stop the others."""
+    published, refused = import_folder(backend, folder, promote=promote)
+    if json:
+        print_json({"published": published, "refused": refused})
+    else:
+        for one in published:
+            print(f"{one.task}@{one.version}{'' if one.created else ' (nothing new)'}")
+    if refused:
+        for task, reason in refused.items():
+            print_error(f"{task}: {reason}")
+        raise FilesProblem(f"{len(refused)} of {len(published) + len(refused)} checkpoints were refused")
+
+
 @tasks.command("promote")
 @on_tasks
-def promote_version(backend: TaskBackend, task: Task, version: Version, *, json: Json = False) -> None:
+def promote_version(
+    backend: TaskBackend, task: Task, version: Version, *, reason: Reason = "", json: Json = False
+) -> None:
     """Make a version `production`, whatever `production` was before."""
-    _print_alias(backend.promote(task, version), as_json=json)
+    place = AliasPlace(task, PRODUCTION, (TargetView(version, 1),), reason=reason)
+    print_alias(backend.set_alias(place), as_json=json)
 
 
 @tasks.command("rollback")
 @on_tasks
-def rollback(backend: TaskBackend, task: Task, *, json: Json = False) -> None:
-    """Point `production` back at the version it named before."""
-    _print_alias(backend.rollback(task), as_json=json)
+def rollback(
+    backend: TaskBackend,
+    task: Task,
+    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Another alias than `production`.")] = PRODUCTION,
+    *,
+    reason: Reason = "",
+    json: Json = False,
+) -> None:
+    """Point an alias back at what it named before."""
+    print_alias(backend.rollback(task, alias, reason), as_json=json)
+
+
+@tasks.command("history")
+@on_tasks
+def history(
+    backend: TaskBackend,
+    task: Task,
+    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Another alias than `production`.")] = PRODUCTION,
+    *,
+    json: Json = False,
+) -> None:
+    """Show the latest moves of an alias, newest first: who, when and why."""
+    moves = backend.history(task, alias)
+    if json:
+        print_json(moves)
+    else:
+        rows = [
+            (move.moved_at[:19], move.moved_by, describe_targets(move.from_targets), describe_targets(move.to_targets),
+             move.reason)
+            for move in moves
+        ]  # fmt: skip
+        print_table(("WHEN", "WHO", "FROM", "TO", "REASON"), rows)
 
 
 @tasks.command("retire")
@@ -119,15 +174,29 @@ def retire(backend: TaskBackend, task: Task, version: Version) -> None:
 @tasks.command("delete")
 @on_tasks
 def delete(
-    backend: TaskBackend, task: Task, *, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    backend: TaskBackend,
+    task: Task,
+    *,
+    purge: Annotated[
+        bool, typer.Option("--purge", help="Remove all it ever held for good, also of a task deleted before.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
-    """Delete a task with all its versions and aliases."""
+    """Delete a task with all its versions and aliases. Deleted numbers and tensors stay known; purged ones are gone."""
     if not yes:
         if not sys.stdin.isatty():
             raise UsageProblem("deleting a task takes all its versions: say --yes where nobody can be asked")
-        typer.confirm(f"Delete {one_line(task)} and all its versions?", abort=True)
-    backend.delete(task)
-    print(f"deleted {task}")
+        typer.confirm(f"{'Purge' if purge else 'Delete'} {one_line(task)} and all its versions?", abort=True)
+    if not purge:
+        backend.delete(task)
+        print(f"deleted {task}")
+        return
+    report = backend.purge(task)
+    if json:
+        print_json(report)
+    else:
+        _print_purged(report)
 
 
 @tasks.command("export")
@@ -154,7 +223,7 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
     rows = [
         (
             version.version,
-            ", ".join(alias.alias for alias in aliases if alias.version == version.version) or None,
+            ", ".join(_names_of(version.version, aliases)) or None,
             version.peft_type,
             version.num_virtual_tokens,
             version.digest[:12],
@@ -166,8 +235,22 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
     print_table(("VERSION", "ALIASES", "TYPE", "TOKENS", "DIGEST", "CREATED", "NOTE"), rows)
 
 
-def _print_alias(alias: AliasView, *, as_json: bool) -> None:
-    if as_json:
-        print_json(alias)
-    else:
-        print(f"{alias.task}@{alias.alias} -> {alias.version}")
+def _names_of(version: int, aliases: Sequence[AliasView]) -> Iterator[str]:
+    """Yield the aliases of a version, with its share where an alias has several."""
+    for alias in aliases:
+        total = sum(target.weight for target in alias.targets)
+        for target in alias.targets:
+            if target.version == version:
+                share = "" if len(alias.targets) == 1 else f" ({target.weight / total:.0%})"
+                yield f"{alias.alias}{share}"
+
+
+def _print_purged(report: PurgedView) -> None:
+    print(
+        f"purged {report.task}: {report.num_versions} versions, {report.num_tensors} tensors "
+        f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves"
+    )
+    if report.num_shared_tensors:
+        print(f"{report.num_shared_tensors} tensors stay: other tasks have the same bytes")
+    if not report.log_is_clear:
+        print("the database's own log may hold copies until the database overwrites it")

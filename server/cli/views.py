@@ -30,12 +30,59 @@ class VersionView:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetView:
+    """One of the versions that an alias names. Of the sum of all weights, its weight is its share of the callers."""
+
+    version: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
 class AliasView:
-    """Where an alias points."""
+    """Where an alias points; `version` is the target of the highest weight."""
 
     task: str
     alias: str
     version: int
+    targets: tuple[TargetView, ...]
+    shadow_of: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AliasPlace:
+    """Where an alias is to point, and why. Targets are not yet checked."""
+
+    task: str
+    alias: str
+    targets: tuple[TargetView, ...]
+    shadow_of: str | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveView:
+    """One move of an alias; targets are empty where it did not exist. `moved_at` is ISO 8601."""
+
+    alias: str
+    from_targets: tuple[TargetView, ...]
+    to_targets: tuple[TargetView, ...]
+    shadow_of: str | None
+    moved_at: str
+    moved_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurgedView:
+    """What a purge removed for good; `num_shared_tensors` stay, as other tasks have the same bytes."""
+
+    task: str
+    num_versions: int
+    num_tensors: int
+    num_tensor_bytes: int
+    num_shared_tensors: int
+    num_alias_moves: int
+    log_is_clear: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,40 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, VersionRecord
+from prompts_store.records import BaseModel, Resolution, VersionRecord
 from prompts_store.store import Store
+from prompts_store.targets import choose_version
 from server.model.prefix import Prefix, PrefixKind
+from server.soft_prompts.missing import MissingNames
+from server.soft_prompts.prefix_cache import PrefixCache
 
-_POLL_INTERVAL_S = 0.2
+_POLL_INTERVAL_S = 0.5
 _MAX_CACHED_BYTES = 1024**3
 _NUM_CHANGES_PER_READ = 1_000
 _MAX_LOOK_UPS = 4
+_MAX_LOOK_UPS_AT_ONCE = 4
 
+_Key = TypeVar("_Key")
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedVersion:
-    """What a request keeps until its end: the version that it was resolved to, and the tensors of it."""
+    """What a request keeps until its end: the version that it was resolved to, and the tensors of it.
+
+    `shadow` is the version to be run for comparison, if the alias has one.
+    """
 
     record: VersionRecord
     prefix: Prefix
+    shadow: VersionRecord | None = None
 
 
 class TaskCatalog:
     """Resolves task references for one base model. All methods belong to the event loop; SQL runs in threads.
 
     A reference once resolved is known: it is answered from memory, moved when the store's change feed says so, and kept
-    while the store is away. `max_cached_bytes` bounds the tensors in host memory, without those that requests hold.
+    while the store is away. What is not in the store is remembered as missing for a second at most.
+    `poll_interval_s` is the longest that the follower waits without asking the store, and how soon it tries again when
+    the store is away; a change is noticed sooner. `max_cached_bytes` bounds the tensors in host memory, without those
+    that requests hold.
     """
 
     def __init__(
@@ -51,56 +66,90 @@ class TaskCatalog:
         self._store = store
         self._base = base
         self._poll_interval_s = poll_interval_s
-        self._known: dict[TaskReference, VersionRecord] = {}
+        self._known: dict[TaskReference, Resolution] = {}
+        self._missing = MissingNames()
+        self._look_ups: dict[TaskReference, asyncio.Task[Resolution]] = {}
+        self._look_up_turns = asyncio.Semaphore(_MAX_LOOK_UPS_AT_ONCE)
         self._prefixes = PrefixCache(max_cached_bytes)
         self._loads: dict[str, asyncio.Task[Prefix]] = {}
         self._applied: int | None = None
         self._seen: int | None = None
+        self._refreshed_at: float | None = None
         self._refreshing = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self.store_is_reachable = True
 
-    async def resolve(self, reference: TaskReference) -> ServedVersion:
-        """The version that a reference means now, with its tensors.
+    async def resolve(self, reference: TaskReference, sticky_key: bytes | None = None) -> ServedVersion:
+        """The version that a reference means now, with its tensors; of several, the one for this key or any by weight.
 
         Raises `NotFound`, or `StoreUnavailable` for what is not known while the store is away.
         """
-        record = self._known.get(reference) or await self._look_up(reference)
-        return ServedVersion(record, await self._prefix_of(record))
+        resolution = self._known.get(reference)
+        if resolution is None:
+            if missing := self._missing.get(reference):
+                raise missing
+            resolution = await _shared(self._look_ups, reference, lambda: self._look_up(reference))
+        record = choose_version(resolution, sticky_key)
+        return ServedVersion(record, await self._prefix_of(record), resolution.shadow)
+
+    async def prefix(self, record: VersionRecord) -> Prefix:
+        """The tensors of a version. Raises what `Store.load_content` raises."""
+        return await self._prefix_of(record)
 
     async def refresh(self) -> None:
         """Take over every change that is committed by now. Raises `StoreUnavailable`."""
         async with self._refreshing:
+            began = time.monotonic()
             if self._applied is None:
                 self._applied = self._seen = await asyncio.to_thread(self._store.revision)
             while changes := await asyncio.to_thread(self._store.changes_since, self._applied, _NUM_CHANGES_PER_READ):
                 self._seen = changes[-1].id
                 touched = {change.task for change in changes if change.fingerprint == self._base.fingerprint}
+                self._missing.forget(touched)
                 for reference in [reference for reference in self._known if reference.task in touched]:
                     await self._renew(reference)
                 self._applied = self._seen
+            self._refreshed_at = began
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow the store's changes in the background while the context is open."""
         await self._try_refresh()
-        self._follower = asyncio.create_task(self._follow(), name="catalog-follower")
-        try:
-            yield
-        finally:
-            self._follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._follower
+        # A thread of its own: it mostly waits, and must end before the store is closed.
+        with ThreadPoolExecutor(1, thread_name_prefix="catalog-follower") as thread:
+            self._follower = asyncio.create_task(self._follow(thread), name="catalog-follower")
+            try:
+                yield
+            finally:
+                self._follower.cancel()
+                with suppress(asyncio.CancelledError):
+                    await self._follower
 
     @property
     def is_following(self) -> bool:
         """Whether changes are being followed, be the store reachable or not."""
         return self._follower is not None and not self._follower.done()
 
-    async def _follow(self) -> None:
+    @property
+    def state_age_s(self) -> float | None:
+        """Seconds since the store was last seen, by whose state references are answered; None before the first time."""
+        return None if self._refreshed_at is None else time.monotonic() - self._refreshed_at
+
+    async def _follow(self, thread: ThreadPoolExecutor) -> None:
         while True:
-            await asyncio.sleep(self._poll_interval_s)
+            if self.store_is_reachable and self._applied is not None:
+                await self._wait(thread, self._applied)
+            else:
+                await asyncio.sleep(self._poll_interval_s)
             await self._try_refresh()
+
+    async def _wait(self, thread: ThreadPoolExecutor, revision: int) -> None:
+        """Wait for a change after a revision; where the store cannot say, for the time alone."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(thread, self._store.wait_for_changes, revision, self._poll_interval_s)
+        except StoreError:
+            await asyncio.sleep(self._poll_interval_s)
 
     async def _try_refresh(self) -> None:
         try:
@@ -110,24 +159,37 @@ class TaskCatalog:
                 _log.warning("the store cannot be followed; known tasks keep answering", exc_info=True)
             self.store_is_reachable = False
         else:
+            if not self.store_is_reachable:
+                _log.info("the store is followed again")
             self.store_is_reachable = True
 
-    async def _look_up(self, reference: TaskReference) -> VersionRecord:
+    async def _look_up(self, reference: TaskReference) -> Resolution:
         """Ask the store. A change seen in the meantime may have moved the reference after it was read: ask again."""
-        for _ in range(_MAX_LOOK_UPS):
+        if not self.store_is_reachable and self._look_up_turns.locked():
+            raise StoreUnavailable("The store does not answer the look-ups before this one.")
+        for attempt in range(1, _MAX_LOOK_UPS + 1):
             seen = self._seen
-            record = await asyncio.to_thread(self._store.resolve, self._base.fingerprint, reference)
+            try:
+                async with self._look_up_turns:
+                    found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
+            except NotFound as error:
+                if seen == self._seen and seen is not None:
+                    self._missing.add(reference, error)
+                if seen == self._seen or attempt == _MAX_LOOK_UPS:
+                    raise
+                continue
             if seen == self._seen:
                 if seen is not None:
-                    self._known[reference] = record
+                    self._known[reference] = found
                 break
-        return record
+        return found
 
     async def _renew(self, reference: TaskReference) -> None:
-        """Resolve a known reference again; the new version's tensors are in memory before it answers."""
+        """Resolve a known reference again; the new versions' tensors are in memory before they answer."""
         try:
-            record = await asyncio.to_thread(self._store.resolve, self._base.fingerprint, reference)
-            await self._prefix_of(record)
+            found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
+            for record in found.versions:
+                await self._prefix_of(record)
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -135,25 +197,17 @@ class TaskCatalog:
                 _log.exception("task %s cannot be served", reference)
             del self._known[reference]
         else:
-            self._known[reference] = record
+            self._known[reference] = found
 
     async def _prefix_of(self, record: VersionRecord) -> Prefix:
         if prefix := self._prefixes.get(record.prefix_digest):
             return prefix
-        load = self._loads.get(record.prefix_digest)
-        if load is None:
-            load = asyncio.create_task(self._load(record))
-            self._loads[record.prefix_digest] = load
-        # The load is shared: one waiting request that goes away must not cancel it for the others.
-        return await asyncio.shield(load)
+        return await _shared(self._loads, record.prefix_digest, lambda: self._load(record))
 
     async def _load(self, record: VersionRecord) -> Prefix:
-        try:
-            prefix = await asyncio.to_thread(self._read, record)
-            self._prefixes.put(prefix)
-            return prefix
-        finally:
-            del self._loads[record.prefix_digest]
+        prefix = await asyncio.to_thread(self._read, record)
+        self._prefixes.put(prefix)
+        return prefix
 
     def _read(self, record: VersionRecord) -> Prefix:
         # A version retired since it was resolved still answers the requests that hold it.
@@ -162,24 +216,18 @@ class TaskCatalog:
         return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 
 
-class PrefixCache:
-    """The prefixes used last, within a number of bytes. The latest one is kept even when it alone exceeds them."""
+async def _shared(
+    running: dict[_Key, asyncio.Task[_Result]], key: _Key, begin: Callable[[], Coroutine[Any, Any, _Result]]
+) -> _Result:
+    """Wait for what others may be waiting for already; whoever goes away does not cancel it for the others."""
+    task = running.get(key)
+    if task is None:
+        task = running[key] = asyncio.create_task(begin())
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._num_bytes = 0
-        self._prefixes: OrderedDict[str, Prefix] = OrderedDict()
+        def finish(done: asyncio.Task[_Result]) -> None:
+            del running[key]
+            if not done.cancelled():
+                done.exception()  # seen, also where everybody has gone away
 
-    def get(self, digest: str) -> Prefix | None:
-        """The prefix of a digest, which thereby counts as used."""
-        if digest in self._prefixes:
-            self._prefixes.move_to_end(digest)
-        return self._prefixes.get(digest)
-
-    def put(self, prefix: Prefix) -> None:
-        """Keep a prefix, dropping those unused for longest."""
-        self._prefixes[prefix.digest] = prefix
-        self._num_bytes += prefix.tensor.nbytes
-        while self._num_bytes > self._max_bytes and len(self._prefixes) > 1:
-            _, dropped = self._prefixes.popitem(last=False)
-            self._num_bytes -= dropped.tensor.nbytes
+        task.add_done_callback(finish)
+    return await asyncio.shield(task)

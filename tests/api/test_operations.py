@@ -55,7 +55,9 @@ async def test_tokenize_counts_what_the_model_would_see(client):
 async def test_health_readiness_and_version(client):
     """What load balancers and people ask."""
     assert (await client.get("/health")).json() == {"status": "ok"}
-    assert (await client.get("/ready")).json() == {"status": "ready", "store": "reachable"}
+    ready = (await client.get("/ready")).json()
+    assert 0 <= ready.pop("store_age_s") < 60
+    assert ready == {"status": "ready", "store": "reachable"}
     assert (await client.get("/version")).json() == {
         "version": __version__,
         "base_model": {"id": "tiny-base", "fingerprint": BASE.fingerprint},
@@ -71,7 +73,15 @@ async def test_without_the_store_known_tasks_answer(client, services, monkeypatc
     def away(*_, **__):
         raise StoreUnavailable("could not connect to host db.internal")
 
-    for name in ("resolve", "load_content", "changes_since", "list_tasks", "create_task", "publish"):
+    for name in (
+        "resolve_all",
+        "wait_for_changes",
+        "load_content",
+        "changes_since",
+        "list_tasks",
+        "create_task",
+        "publish",
+    ):
         monkeypatch.setattr(type(services.store), name, away)
     assert (await client.post("/v1/completions", json=body)).status_code == 200
     for response in (

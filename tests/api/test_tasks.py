@@ -21,6 +21,20 @@ async def test_a_task_lives_and_dies(client):
     assert (response.status_code, error_of(response)["code"]) == (404, "task_not_found")
 
 
+async def test_a_purge_says_what_it_removed(client):
+    """Also for a task that was deleted before; afterwards there is nothing left of it."""
+    await publish(client)
+    await publish(client, seed=1)
+    assert (await client.delete("/v1/tasks/sentiment")).status_code == 204
+    response = await client.delete("/v1/tasks/sentiment", params={"purge": "true"})
+    body = response.json()
+    assert (response.status_code, body["object"]) == (200, "task.purged")
+    assert (body["num_versions"], body["num_tensors"], body["log_is_clear"]) == (2, 2, True)
+    assert (await publish(client)).json()["version"] == 3
+    response = await client.delete("/v1/tasks/never", params={"purge": "true"})
+    assert (response.status_code, error_of(response)["code"]) == (404, "task_not_found")
+
+
 async def test_lists_come_in_pages(client):
     """Each page says whether more follow."""
     for name in ("a", "b", "c"):

@@ -31,6 +31,50 @@ def url(backend):
         yield url
 
 
+def test_a_canary_its_history_and_a_purge(softprompt, url, write_checkpoint):
+    """The same commands as on a database, with the reasons kept."""
+
+    def task(*arguments):
+        code, out, err = softprompt("task", *arguments, "--url", url)
+        assert (code, err) == (0, "")
+        return out
+
+    for seed in (1, 2):
+        task("publish", write_checkpoint("mood", seed))
+    assert task("alias", "set", "mood", "production", "1:90", "2:10", "--reason", "canary") == (
+        "mood@production -> 1:90 2:10\n"
+    )
+    assert "production (10%)" in task("show", "mood")
+    assert task("alias", "set", "mood", "next", "2", "--shadow-of", "production") == (
+        "mood@next -> 2 (shadow of production)\n"
+    )
+    assert task("rollback", "mood", "--reason", "errors") == "mood@production -> 1\n"
+    moves = json.loads(task("history", "mood", "--json"))
+    assert [(move["reason"], move["moved_by"]) for move in moves] == [
+        ("errors", "http"), ("canary", "http"), ("", "http"),
+    ]  # fmt: skip
+    assert "canary" in task("history", "mood")
+    assert task("alias", "delete", "mood", "next") == "deleted mood@next\n"
+    purged = json.loads(task("delete", "mood", "--purge", "--yes", "--json"))
+    assert (purged["task"], purged["num_versions"], purged["num_tensors"]) == ("mood", 2, 2)
+
+
+def test_a_folder_is_imported_in_spite_of_a_bad_one(softprompt, url, write_checkpoint):
+    """Who is refused is named on standard error, and in the exit code."""
+    folder = write_checkpoint("a", 1).parent
+    write_checkpoint("b", 2)
+    write_checkpoint("bad", 3, {"template": "no placeholder"})
+    code, out, err = softprompt("task", "import", folder, "--url", url)
+    assert (code, out) == (1, "a@1\nb@1\n")
+    assert err.splitlines()[0].startswith("softprompt: bad: manifest.template")
+    (folder / "bad" / "manifest.json").unlink()
+    code, out, _ = softprompt("task", "import", folder, "--promote", "--json", "--url", url)
+    assert code == 0
+    assert [(one["task"], one["created"]) for one in json.loads(out)["published"]] == [
+        ("a", False), ("b", False), ("bad", True),
+    ]  # fmt: skip
+
+
 def test_a_task_s_whole_life(softprompt, url, write_checkpoint, tmp_path):
     """Published, improved, promoted, rolled back, exported, retired and deleted, without a look at the database."""
 

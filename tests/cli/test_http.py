@@ -11,7 +11,7 @@ from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
 from server.cli.http_backend import HttpTaskBackend
-from server.cli.views import AliasView, CheckpointFiles, Publication, PublishedView
+from server.cli.views import AliasPlace, AliasView, CheckpointFiles, Publication, PublishedView, TargetView
 
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 
@@ -60,7 +60,17 @@ def version(number):
 
 def alias(number):
     """An alias as the wire has it."""
-    return {"alias": "production", "version": number}
+    return {"alias": "production", "version": number, "targets": [{"version": number, "weight": 1}], "shadow_of": None}
+
+
+def production(number):
+    """The same as the commands see it."""
+    return AliasView("sentiment", "production", number, (TargetView(number, 1),), None)
+
+
+def place(number, reason=""):
+    """Where `production` is to point."""
+    return AliasPlace("sentiment", "production", (TargetView(number, 1),), reason=reason)
 
 
 def test_lists_are_read_to_their_last_page(server):
@@ -94,9 +104,13 @@ def test_promote_moves_production_from_where_it_was_read(server):
     server.answer("GET", ALIAS, headers={"etag": '"e1"'}, json=alias(1))
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        assert backend.promote("sentiment", 2) == AliasView("sentiment", "production", 2)
+        assert backend.set_alias(place(2, "better")) == production(2)
     assert server.requests[-1].headers["if-match"] == '"e1"'
-    assert json.loads(server.requests[-1].content) == {"version": 2}
+    assert json.loads(server.requests[-1].content) == {
+        "targets": [{"version": 2, "weight": 1}],
+        "shadow_of": None,
+        "reason": "better",
+    }
 
 
 def test_promote_creates_production_where_there_is_none(server):
@@ -104,7 +118,7 @@ def test_promote_creates_production_where_there_is_none(server):
     server.answer("GET", ALIAS, 404, json={"error": {"message": "no such alias", "param": None}})
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        backend.promote("sentiment", 2)
+        backend.set_alias(place(2))
     assert server.requests[-1].headers["if-none-match"] == "*"
 
 
@@ -122,7 +136,7 @@ def test_rollback_leaves_the_choice_to_the_server(server):
     """Which version was before, only the alias's history knows."""
     server.answer("POST", f"{ALIAS}/rollback", json=alias(1))
     with server.backend() as backend:
-        assert backend.rollback("sentiment") == AliasView("sentiment", "production", 1)
+        assert backend.rollback("sentiment", "production", "") == production(1)
 
 
 @pytest.mark.parametrize(

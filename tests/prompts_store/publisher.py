@@ -1,6 +1,6 @@
 """A process that publishes versions of one task, for the tests of two processes on one database.
 
-Run as `python -m tests.prompts_store.publisher DATABASE FIRST_SEED COUNT`; prints the version numbers it was given.
+Run as `python -m tests.prompts_store.publisher URL FIRST_SEED COUNT`; prints the version numbers it was given.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
 
-def main(path: str, first_seed: int, count: int) -> None:
+def main(url: str, first_seed: int, count: int) -> None:
     """Publish and promote `count` versions."""
-    with Store.open(path) as store:
+    with Store.open(url) as store:
         for seed in range(first_seed, first_seed + count):
             published = store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=True)
             print(published.version.version, flush=True)

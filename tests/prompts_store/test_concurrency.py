@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from prompts_store.errors import PreconditionFailed
+import pytest
+
+from prompts_store.errors import PreconditionFailed, StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import ChangeKind, Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.conftest import DATABASES
 
 T = TypeVar("T")
 F = BASE.fingerprint
@@ -62,17 +65,21 @@ def test_of_threads_racing_for_an_alias_exactly_one_wins(store: Store) -> None:
         assert sum(together(swap)) == 1
 
 
-def test_a_new_database_opened_by_many_at_once_is_made_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_new_database_opened_by_many_at_once_is_made_once(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    url = str(tmp_path / "new.db") if database == "sqlite" else request.getfixturevalue("empty_postgres")
+
     def open_and_use(thread: int) -> int:
-        with Store.open(str(tmp_path / "new.db")) as store:
+        with Store.open(url, migrate=True) as store:
             return publish(store, thread)
 
     assert sorted(together(open_and_use)) == list(range(1, NUM_THREADS + 1))
 
 
-def test_two_processes_share_a_database_from_its_first_moment(tmp_path: Path) -> None:
-    path = str(tmp_path / "shared.db")
-    command = [sys.executable, "-m", "tests.prompts_store.publisher", path]
+def test_two_processes_share_a_database_from_its_first_moment(url: str) -> None:
+    command = [sys.executable, "-m", "tests.prompts_store.publisher", url]
     processes = [
         subprocess.Popen([*command, str(1000 * number), "15"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
         for number in range(2)
@@ -82,7 +89,7 @@ def test_two_processes_share_a_database_from_its_first_moment(tmp_path: Path) ->
     numbers = sorted(int(line) for output in outputs for line in output.split())
     assert numbers == list(range(1, 31))
 
-    with Store.open(path) as store:
+    with Store.open(url) as store:
         published = [
             change.version for change in store.changes_since(0, 1000) if change.kind is ChangeKind.VERSION_PUBLISHED
         ]
@@ -113,3 +120,10 @@ def test_a_reader_never_sees_half_a_publish(store: Store) -> None:
         assert content.record.digest == version.digest
     writer.join()
     assert revisions == sorted(revisions)
+
+
+def test_writers_do_not_queue_for_ever_behind_one_that_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prompts_store.sql.database.WRITE_TURN_TIMEOUT_S", 0.05)
+    with ThreadPoolExecutor(1) as pool, store.database.write(), pytest.raises(StoreUnavailable):
+        pool.submit(publish, store, 0).result()
+    assert publish(store, 0) == 1

@@ -33,6 +33,8 @@ FULL: dict[str, Any] = {
     "task_index": 0,
     "metrics": {"accuracy": 0.93, "by_label": {"good": [1, 2]}, "tuned": True, "seed": None},
     "note": "second run",
+    "parent_version": 1,
+    "training_data_digest": "a" * 64,
 }
 
 
@@ -56,9 +58,16 @@ def test_one_content_has_one_form() -> None:
     assert first == second
 
 
-def test_metrics_and_note_are_not_content() -> None:
+def test_what_changes_no_answer_is_not_content() -> None:
     manifest = parse_manifest(FULL)
-    assert content_fields(manifest).keys() == manifest_to_json(manifest).keys() - {"metrics", "note"}
+    told = {"metrics", "note", "parent_version", "training_data_digest"}
+    assert content_fields(manifest).keys() == manifest_to_json(manifest).keys() - told
+
+
+def test_a_manifest_of_the_first_release_is_read() -> None:
+    stored = manifest_to_json(parse_manifest(FULL))
+    del stored["parent_version"], stored["training_data_digest"]
+    assert manifest_from_json(stored).training_data_digest is None
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,11 @@ def test_metrics_and_note_are_not_content() -> None:
         ("labels", "good"),
         ("labels", {"good": 1}),
         ("labels", ["one"]),
+        ("parent_version", 0),
+        ("parent_version", True),
+        ("parent_version", 2**31),
+        ("training_data_digest", "A" * 64),
+        ("training_data_digest", "a" * 63),
         ("labels", ["a", "a"]),
         ("labels", ["a", ""]),
         ("labels", ["a", " "]),

@@ -10,13 +10,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from prompts_store.errors import SchemaUnsupported, StoreUnavailable
-from prompts_store.records import Manifest
+from prompts_store import maintenance
+from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
+from prompts_store.records import AliasTarget, Manifest
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
+from tests.prompts_store import golden_store, postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.conftest import DATABASES
 
 F = BASE.fingerprint
 TASK_TYPE = "MULTITASK_PROMPT_TUNING"
@@ -29,30 +32,60 @@ def execute(path: Path, *statements: str) -> None:
         connection.commit()
 
 
-def test_the_migrations_make_the_tables_that_the_queries_expect(tmp_path: Path) -> None:
-    database = Database(str(tmp_path / "store.db"))
+def test_the_migrations_make_the_tables_that_the_queries_expect(url: str) -> None:
+    database = Database(url)
     migrate(database)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.close()
 
 
-def test_a_store_of_the_first_release_is_read(tmp_path: Path) -> None:
-    """Three versions, one retired, as revision 0001 kept them: whole, and verified against their digests."""
-    path = tmp_path / "store.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript((Path(__file__).parent / "golden" / "store_0001.sql").read_text())
-    with Store.open(str(path)) as store:
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("release", golden_store.RELEASES, ids=lambda release: release.stem)
+def test_a_store_of_every_release_is_read(
+    release: Path, database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Three versions, one retired, as each release kept them: whole, and verified against their digests."""
+    url = str(tmp_path / "store.db") if database == "sqlite" else request.getfixturevalue("empty_postgres")
+    golden_store.load(release, url)
+    with Store.open(url, migrate=True) as store:
         contents = [store.load_content(F, "sentiment", number, include_retired=True) for number in (1, 2, 3)]
         assert [content.record.peft_type for content in contents] == ["PROMPT_TUNING", TASK_TYPE, "CARTRIDGE"]
         assert [content.record.digest[:8] for content in contents] == ["3e15fd8f", "c1d3410f", "5427cb47"]
         assert contents[0].record.manifest.labels == ("good", "bad")
         assert contents[0].record.retired_at is not None
         assert store.get_task(F, "sentiment").production_version == 2
-        assert store.revision() == 7
+        assert store.get_alias(F, "sentiment", "production").etag == "2"
+        moves = store.alias_history(F, "sentiment", "production")
+        assert [(move.from_version, move.to_version, move.moved_by) for move in moves][-2:] == [
+            (1, 2, "ann"),
+            (None, 1, "ann"),
+        ]
+        assert store.revision() == store.changes_since(0, 100)[-1].id >= 7
+        assert maintenance.verify(store).problems == ()
         assert store.publish(BASE, "sentiment", checkpoint(seed=5), Manifest()).version.version == 4
-        with closing(sqlite3.connect(path)) as connection:
-            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        moved = store.put_alias(F, "sentiment", "production", 3, if_match="2", must_not_exist=False)
+        assert int(moved.etag) > 2
+        assert store.rollback(F, "sentiment").version == 2
+
+
+def test_what_the_second_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0002.sql", path)
+    with Store.open(path) as store:
+        canary, shadow, _ = store.list_aliases(F, "sentiment")
+        assert canary.targets == (AliasTarget(2, 90), AliasTarget(3, 10))
+        assert (shadow.shadow_of, shadow.version, shadow.reason) == ("production", 3, "try it")
+        manifest = store.get_version(F, "topic", 2).manifest
+        assert (manifest.parent_version, manifest.training_data_digest) == (1, "d" * 64)
+        with pytest.raises(VersionNotFound, match="freed"):
+            store.load_content(F, "topic", 1, include_retired=True)
+        assert store.publish(BASE, "gone", checkpoint(seed=8), Manifest()).version.version == 2
+
+
+def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:
+    """A new revision comes with one of its own: `python -m tests.prompts_store.golden_store`."""
+    assert golden_store.RELEASES[-1].stem == f"store_{maintenance.check(str(tmp_path / 'none.db')).needed}"
 
 
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
@@ -70,10 +103,16 @@ def test_the_database_is_durable_and_concurrent(tmp_path: Path) -> None:
     with database.read() as connection:
         pragmas = {
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "secure_delete")
         }
     database.close()
-    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "busy_timeout": 30_000,
+        "secure_delete": 1,
+    }
 
 
 def test_a_database_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> None:
@@ -83,6 +122,36 @@ def test_a_database_of_a_newer_release_is_refused_untouched(tmp_path: Path) -> N
     before = path.read_bytes()
     with pytest.raises(SchemaUnsupported, match="newer release"):
         Store.open(str(path))
+    assert path.read_bytes() == before
+
+
+def test_a_postgres_of_a_newer_release_is_refused_untouched(empty_postgres: str) -> None:
+    maintenance.upgrade(empty_postgres)
+    postgres.execute(empty_postgres, "UPDATE alembic_version SET version_num = '9999'")
+    for call in (Store.open, maintenance.upgrade, maintenance.check):
+        with pytest.raises(SchemaUnsupported, match="newer release"):
+            call(empty_postgres)
+
+
+def test_a_postgres_that_is_behind_is_refused_with_the_command_that_helps(empty_postgres: str) -> None:
+    assert maintenance.check(empty_postgres).current is None
+    with pytest.raises(SchemaOutdated, match="softprompt db upgrade"):
+        Store.open(empty_postgres)
+    golden_store.load(golden_store.RELEASES[0], empty_postgres)
+    assert maintenance.check(empty_postgres).current == "0001"
+    with pytest.raises(SchemaOutdated, match="softprompt db upgrade"):
+        Store.open(empty_postgres)
+    assert maintenance.upgrade(empty_postgres).current == "0001"
+    assert maintenance.check(empty_postgres).is_current
+    Store.open(empty_postgres).close()
+
+
+def test_a_file_that_is_behind_is_refused_where_migration_is_not_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    golden_store.load(golden_store.RELEASES[0], str(path))
+    before = path.read_bytes()
+    with pytest.raises(SchemaOutdated):
+        Store.open(str(path), migrate=False)
     assert path.read_bytes() == before
 
 
@@ -96,9 +165,10 @@ def test_a_database_of_something_else_is_refused_untouched(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "url", ["", "sqlite://", "sqlite:///:memory:", "postgresql://host/name", "://", "mysql://root:secret@host/name"]
+    "url",
+    ["", "sqlite://", "sqlite:///:memory:", "postgresql+asyncpg://root:secret@host", "://", "mysql://root:secret@host"],
 )
-def test_a_url_that_is_not_a_sqlite_file_is_refused(url: str) -> None:
+def test_a_url_of_something_else_is_refused(url: str) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         Store.open(url)
     assert "secret" not in str(refused.value)

@@ -8,10 +8,11 @@ import torch
 from prompts_store.checkpoint_reader import read_checkpoint
 from prompts_store.errors import AliasNotFound, StoreCorrupt, StoreUnavailable, TaskNotFound, VersionNotFound
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
+from prompts_store.records import AliasTarget, Manifest
 from prompts_store.store import Store
 from server.model.prefix import Prefix, PrefixKind
-from server.soft_prompts.catalog import PrefixCache, TaskCatalog
+from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.prefix_cache import PrefixCache
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
 PLAIN, FIRST = TaskReference.parse("sentiment"), TaskReference.parse("sentiment@1")
@@ -92,7 +93,7 @@ async def test_what_is_known_is_answered_from_memory(catalog, store, counted):
     await catalog.resolve(PLAIN)
     counted.calls.clear()
     await catalog.resolve(PLAIN)
-    assert not {"resolve", "load_content"} & set(counted.calls)
+    assert not {"resolve_all", "load_content"} & set(counted.calls)
 
 
 async def test_an_unknown_name_is_looked_up_before_it_is_refused(catalog, store):
@@ -101,10 +102,58 @@ async def test_an_unknown_name_is_looked_up_before_it_is_refused(catalog, store)
         with pytest.raises(error):
             await catalog.resolve(TaskReference.parse(text))
     publish(store)
+    await catalog.refresh()
     for text, error in (("sentiment@9", VersionNotFound), ("sentiment@canary", AliasNotFound)):
         with pytest.raises(error):
             await catalog.resolve(TaskReference.parse(text))
     assert (await catalog.resolve(PLAIN)).record.version == 1
+
+
+async def test_a_flood_of_an_unknown_name_does_not_reach_the_store(catalog, store, counted):
+    """Not at once, not one after the other, and in no version of the task; who creates the name ends it."""
+    await catalog.refresh()
+    counted.calls.clear()
+    unknown = [TaskReference.parse(text) for text in ("x", "x@3", "x@canary")]
+    answers = await asyncio.gather(*[catalog.resolve(unknown[0]) for _ in range(100)], return_exceptions=True)
+    assert {type(answer) for answer in answers} == {TaskNotFound}
+    for reference in unknown * 20:
+        with pytest.raises(TaskNotFound):
+            await catalog.resolve(reference)
+    assert counted.calls.count("resolve_all") == 1
+    publish(store, "x")
+    await asyncio.sleep(0.2)  # well below the time that a missing name is remembered
+    assert (await catalog.resolve(unknown[0])).record.version == 1
+
+
+async def test_a_weighted_alias_chooses_for_each_request(catalog, store):
+    """The same key is answered by the same version; without a key both answer; all tensors can be had."""
+    for seed in (0, 1):
+        publish(store, seed=seed)
+    targets = [AliasTarget(1, 50), AliasTarget(2, 50)]
+    store.put_alias(BASE.fingerprint, "sentiment", "production", targets, if_match=None, must_not_exist=False)
+    await catalog.refresh()
+    keyed = {key: await catalog.resolve(PLAIN, b"%d" % key) for key in range(40)}
+    assert {served.record.version for served in keyed.values()} == {1, 2}
+    for key, served in keyed.items():
+        assert (await catalog.resolve(PLAIN, b"%d" % key)).record.version == served.record.version
+        assert served.prefix.digest == served.record.prefix_digest
+    assert {(await catalog.resolve(PLAIN)).record.version for _ in range(40)} == {1, 2}
+
+
+async def test_the_age_of_the_last_state_seen_grows_while_the_store_is_away(catalog, counted):
+    """And is small again once it is back."""
+    await asyncio.sleep(0.05)
+    assert catalog.state_age_s < 5
+    counted.failure = StoreUnavailable("away")
+    while catalog.store_is_reachable:
+        await asyncio.sleep(0.005)
+    before = catalog.state_age_s
+    await asyncio.sleep(0.1)
+    assert catalog.state_age_s >= before + 0.1
+    counted.failure = None
+    while not catalog.store_is_reachable:
+        await asyncio.sleep(0.005)
+    assert catalog.state_age_s < before + 0.1
 
 
 async def test_changes_made_elsewhere_are_followed(catalog, store):
@@ -190,7 +239,7 @@ async def test_a_look_up_overtaken_by_a_change_is_done_again(catalog, store, cou
     publish(store)
     counted.gate.clear()
     slow = asyncio.create_task(catalog.resolve(PLAIN))
-    while "resolve" not in counted.calls:
+    while "resolve_all" not in counted.calls:
         await asyncio.sleep(0.005)
     await asyncio.sleep(0.02)
     publish(store, seed=1, promote=True)

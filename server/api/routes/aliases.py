@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Query, Response
 
-from prompts_store.records import AliasRecord
+from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
 from server.api.authentication import Scope, requires
 from server.api.errors import InvalidRequest, PreconditionRequired
 from server.api.json_response import json_response
 from server.api.records import alias_body, move_body
 from server.api.route_responses import errors, etagged
-from server.api.services import ServicesDep
+from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
-from server.api.wire.tasks import Alias, AliasHistory, AliasList, MoveAlias
+from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
 
@@ -48,15 +49,20 @@ async def list_aliases(task: str, services: ServicesDep) -> Response:
 )
 async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
     """Where an alias points; its `ETag` is needed to move it."""
-    return _respond(await read(services, Store.get_alias, services.base.fingerprint, task, alias))
+    found = await read(services, Store.get_alias, services.base.fingerprint, task, alias)
+    body = alias_body(found)
+    if found.shadow_of is not None:
+        counts = services.shadows.agreement(task, found.shadow_of, found.version)
+        body.agreement = Agreement(**asdict(counts))
+    return json_response(body, headers=_etag_header(found))
 
 
 @router.put(
     "/v1/tasks/{task}/aliases/{alias}",
     name="put",
     response_model=Alias,
-    responses=etagged() | errors(404, 412, 413, 415, 428),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=etagged() | errors(404, 409, 412, 413, 415, 428),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def put_alias(
     task: str,
@@ -77,10 +83,12 @@ async def put_alias(
         services.base.fingerprint,
         task,
         alias,
-        body.version,
+        _targets(body),
         if_match=_etag(if_match),
         must_not_exist=if_none_match is not None,
+        shadow_of=body.shadow_of,
         actor=ACTOR,
+        reason=body.reason,
     )
     return _respond(moved)
 
@@ -89,10 +97,16 @@ async def put_alias(
     "/v1/tasks/{task}/aliases/{alias}",
     name="delete",
     status_code=204,
-    responses=errors(404, 412),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=errors(404, 409, 412),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def delete_alias(task: str, alias: str, services: ServicesDep, if_match: IfMatch = None) -> Response:
+async def delete_alias(
+    task: str,
+    alias: str,
+    services: ServicesDep,
+    if_match: IfMatch = None,
+    reason: Annotated[str, Query(description="Why, for the history.")] = "",
+) -> Response:
     """Delete an alias; its history stays. With `If-Match`, only if it is where the caller believes it to be."""
     await write(
         services,
@@ -102,6 +116,7 @@ async def delete_alias(task: str, alias: str, services: ServicesDep, if_match: I
         alias,
         if_match=_etag(if_match),
         actor=ACTOR,
+        reason=reason,
     )
     return Response(status_code=204)
 
@@ -123,16 +138,31 @@ async def alias_history(task: str, alias: str, services: ServicesDep) -> Respons
     "/v1/tasks/{task}/aliases/{alias}/rollback",
     name="rollback",
     response_model=Alias,
-    responses=etagged() | errors(404, 409),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=etagged() | errors(404, 409, 413, 415),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def roll_back_alias(task: str, alias: str, services: ServicesDep) -> Response:
-    """Undo an alias's last move; again, the one before it."""
-    return _respond(await write(services, Store.rollback, services.base.fingerprint, task, alias, actor=ACTOR))
+async def roll_back_alias(task: str, alias: str, services: ServicesDep, body: RollBack | None = None) -> Response:
+    """Undo an alias's last move with all its targets; again, the one before it."""
+    reason = "" if body is None else body.reason
+    moved = await write(services, Store.rollback, services.base.fingerprint, task, alias, actor=ACTOR, reason=reason)
+    return _respond(moved)
+
+
+def _targets(body: MoveAlias) -> int | list[AliasTarget]:
+    """Where the alias is to point. Raises `InvalidRequest` unless it is said exactly once."""
+    if body.targets is not None and body.version is None:
+        return [AliasTarget(target.version, target.weight) for target in body.targets]
+    if body.targets is None and body.version is not None:
+        return body.version
+    raise InvalidRequest("give either version or targets", param="targets" if body.targets else "version")
 
 
 def _respond(alias: AliasRecord) -> Response:
-    return json_response(alias_body(alias), headers={"ETag": f'"{alias.etag}"'})
+    return json_response(alias_body(alias), headers=_etag_header(alias))
+
+
+def _etag_header(alias: AliasRecord) -> dict[str, str]:
+    return {"ETag": f'"{alias.etag}"'}
 
 
 def _etag(header: str | None) -> str | None:

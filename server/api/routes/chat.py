@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -12,12 +13,14 @@ from server.api.authentication import Scope, requires
 from server.api.chat_answer import ChatCompletionAnswer
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
+from server.api.generation import Generation
 from server.api.limits import ApiLimits
 from server.api.prompts import encode_chat
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
-from server.api.services import ServicesDep
-from server.api.target import resolve_target
+from server.api.services import Services, ServicesDep
+from server.api.sticky_key import StickyKeyDep
+from server.api.target import Target, resolve_target
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter(tags=["chat"])
@@ -30,11 +33,17 @@ router = APIRouter(tags=["chat"])
     responses=event_stream("ChatCompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def complete_chat(body: ChatRequest, request: Request, services: ServicesDep) -> Response:
+async def complete_chat(
+    body: ChatRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
-    limits, tokenizer = services.settings.limits, services.tokenizer
     check_stream_options(body)
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
+    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+
+
+async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+    limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
@@ -54,7 +63,7 @@ async def complete_chat(body: ChatRequest, request: Request, services: ServicesD
         with_logprobs=bool(body.logprobs),
     )
     generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))
-    return await respond(request, target, generation, ChatCompletionAnswer(form, tokenizer), stream=bool(body.stream))
+    return generation, ChatCompletionAnswer(form, tokenizer)
 
 
 def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], room: int) -> int:

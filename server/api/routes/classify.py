@@ -15,7 +15,8 @@ from server.api.json_response import json_response
 from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
-from server.api.target import resolve_target
+from server.api.sticky_key import StickyKeyDep
+from server.api.target import Target, resolve_target
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
@@ -29,17 +30,27 @@ router = APIRouter(tags=["classify"])
     responses=answered_by_task() | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def classify(body: ClassifyRequest, request: Request, services: ServicesDep) -> Response:
+async def classify(
+    body: ClassifyRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Choose between labels: each is scored as the model's whole answer to the input."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 0 < len(inputs) <= limits.max_inputs:
         raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
     continuations = await label_token_ids(services, labels)
     prompts = await encode_texts(tokenizer, target, inputs)
     scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
+
+    async def rerun(shadow: Target) -> tuple[str, ...]:
+        its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
+        its_continuations = await label_token_ids(services, its_labels)
+        its_prompts = await encode_texts(tokenizer, shadow, inputs)
+        again = await score_prompts(services.engine, shadow, its_prompts, its_continuations)
+        return tuple(classification(index, its_labels, one.logprobs).label for index, one in enumerate(again))
+
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",
         object="classification",
@@ -53,4 +64,5 @@ async def classify(body: ClassifyRequest, request: Request, services: ServicesDe
             num_virtual=target.num_virtual_tokens * len(prompts),
         ),
     )
+    services.shadows.offer(target, tuple(one.label for one in result.data), rerun)
     return json_response(result, headers=target.headers)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from fastapi import APIRouter, Request, Response
 
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.completion_answer import CompletionAnswer
 from server.api.generate import respond, start_generation
+from server.api.generation import Generation
 from server.api.prompts import encode_prompts
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
-from server.api.services import ServicesDep
-from server.api.target import resolve_target
+from server.api.services import Services, ServicesDep
+from server.api.sticky_key import StickyKeyDep
+from server.api.target import Target, resolve_target
 from server.api.wire.completions import Completion, CompletionRequest
 
 _DEFAULT_MAX_TOKENS = 16
@@ -27,11 +31,17 @@ router = APIRouter(tags=["completions"])
     responses=event_stream("CompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],
 )
-async def create_completion(body: CompletionRequest, request: Request, services: ServicesDep) -> Response:
+async def create_completion(
+    body: CompletionRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+) -> Response:
     """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
-    limits, tokenizer = services.settings.limits, services.tokenizer
     check_stream_options(body)
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, body.model, sticky_key)
+    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+
+
+async def _start(services: Services, body: CompletionRequest, target: Target) -> tuple[Generation, CompletionAnswer]:
+    limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
     num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
@@ -54,4 +64,4 @@ async def create_completion(body: CompletionRequest, request: Request, services:
     )
     stop = stop_strings(body, target.manifest.stop, limits)
     generation = start_generation(services, target, form, sampling, stop, echo=bool(body.echo))
-    return await respond(request, target, generation, CompletionAnswer(form, tokenizer), stream=bool(body.stream))
+    return generation, CompletionAnswer(form, tokenizer)

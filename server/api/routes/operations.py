@@ -32,8 +32,14 @@ async def ready(services: ServicesDep) -> Response:
         raise NotReady("the engine is not running")
     if not services.catalog.is_following:
         raise NotReady("changes of the store are not being followed")
-    reachable = services.catalog.store_is_reachable
-    return json_response(Readiness(status="ready", store="reachable" if reachable else "unreachable"))
+    catalog = services.catalog
+    age_s = catalog.state_age_s
+    body = Readiness(
+        status="ready",
+        store="reachable" if catalog.store_is_reachable else "unreachable",
+        store_age_s=None if age_s is None else round(age_s, 3),
+    )
+    return json_response(body)
 
 
 @router.get(

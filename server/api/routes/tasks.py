@@ -11,9 +11,9 @@ from prompts_store.store import Store
 from server.api.authentication import Scope, requires
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.records import task_body
-from server.api.route_responses import errors
-from server.api.services import ServicesDep
+from server.api.records import purged_body, task_body
+from server.api.route_responses import errors, purged
+from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
 
@@ -50,6 +50,7 @@ async def list_tasks(
 async def create_task(body: CreateTask, services: ServicesDep) -> Response:
     """Make a task without versions. Publishing a version makes its task too."""
     check_not_reserved(body.name, services.base_names)
+    services.check_writable(body.name)
     task = await write(services, Store.create_task, services.base.fingerprint, body.name, body.description, actor=ACTOR)
     return json_response(task_body(task), status=201, headers={"Location": f"/v1/tasks/{task.name}"})
 
@@ -70,10 +71,17 @@ async def get_task(task: str, services: ServicesDep) -> Response:
     "/v1/tasks/{task}",
     name="delete",
     status_code=204,
-    responses=errors(404),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    responses=purged() | errors(404, 409),
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def delete_task(task: str, services: ServicesDep) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish."""
+async def delete_task(
+    task: str,
+    services: ServicesDep,
+    purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
+) -> Response:
+    """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
+    if purge:
+        report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=ACTOR)
+        return json_response(purged_body(report))
     await write(services, Store.delete_task, services.base.fingerprint, task, actor=ACTOR)
     return Response(status_code=204)

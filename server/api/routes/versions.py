@@ -18,7 +18,7 @@ from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.records import published_body, version_body
 from server.api.route_responses import binary_file, errors, json_file, published_already
-from server.api.services import ServicesDep
+from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, UploadDep
 from server.api.wire.tasks import PublishedVersion, Version, VersionList
@@ -35,7 +35,7 @@ router = APIRouter(tags=["versions"])
     status_code=201,
     responses=published_already() | errors(409, 413, 415),
     openapi_extra=UPLOAD_REQUEST,
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def publish_version(task: str, upload: UploadDep, services: ServicesDep) -> Response:
     """Publish a PEFT checkpoint as a new version; the task is made where it is missing."""
@@ -90,7 +90,7 @@ async def get_version(task: str, version: VersionNumber, services: ServicesDep) 
     name="retire",
     response_model=Version,
     responses=errors(404, 409),
-    dependencies=[requires(Scope.TASKS_WRITE)],
+    dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def retire_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
     """Retire a version that no alias names. Running requests of it finish; its number is never used again."""

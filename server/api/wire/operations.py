@@ -19,6 +19,8 @@ class Readiness(ResponseBody):
     status: Literal["ready"]
     store: Literal["reachable", "unreachable"]
     """While it is unreachable, known tasks are answered and nothing can be changed."""
+    store_age_s: float | None
+    """Seconds since the store was last seen: known tasks are answered by its state of then. null: not seen yet."""
 
 
 class BaseModelVersion(ResponseBody):

@@ -40,6 +40,21 @@ class TaskList(ResponseBody):
     """Whether tasks follow: ask for those `after` the last name."""
 
 
+class Purged(ResponseBody):
+    """What a purge removed for good."""
+
+    object: Literal["task.purged"]
+    task: str
+    num_versions: int
+    num_tensors: int
+    num_tensor_bytes: int
+    num_shared_tensors: int
+    """Tensors that stay, as other tasks have the same bytes."""
+    num_alias_moves: int
+    log_is_clear: bool
+    """Whether no copy is left in the database's own log either; false where that is up to a database server."""
+
+
 class VersionManifest(ResponseBody):
     """What a version carries beside its tensors."""
 
@@ -54,6 +69,10 @@ class VersionManifest(ResponseBody):
     task_index: int | None
     metrics: dict[str, Any]
     note: str
+    parent_version: int | None
+    """The version of the same task that this one was trained from."""
+    training_data_digest: str | None
+    """sha256 of the data it was trained on."""
 
 
 class Version(ResponseBody):
@@ -95,21 +114,62 @@ class VersionList(ResponseBody):
     """Whether older ones follow: ask for those `before` the last number."""
 
 
-class MoveAlias(RequestBody):
-    """Where an alias is to point."""
+class AliasTarget(RequestBody):
+    """One of the versions that an alias names."""
 
     version: int = Field(ge=1, le=2**31 - 1)
+    weight: int = Field(ge=1, le=1_000_000)
+    """Of the sum of all weights, this is the version's share of the callers."""
+
+
+class MoveAlias(RequestBody):
+    """Where an alias is to point: give either `version` or `targets`."""
+
+    version: int | None = Field(None, ge=1, le=2**31 - 1)
+    targets: list[AliasTarget] | None = Field(None, min_length=1, max_length=8)
+    """Several versions that share the callers, such as a canary's 90 and 10."""
+    shadow_of: str | None = None
+    """Makes this alias the shadow of another: its one version is run for comparison on that alias's requests."""
+    reason: str = ""
+    """Why, for the history."""
+
+
+class RollBack(RequestBody):
+    """Why an alias goes back."""
+
+    reason: str = ""
+
+
+class Agreement(ResponseBody):
+    """How often a shadow's version answered as the alias did that it shadows, since this server's start.
+
+    Compared are whole greedy answers and classifications, not streams or sampled answers.
+    """
+
+    num_compared: int
+    num_agreed: int
+    num_dropped: int
+    """Left out, as the server was busy with requests."""
+    num_failed: int
+    """The shadow's version could not answer."""
 
 
 class Alias(ResponseBody):
-    """A movable name for one version. The `ETag` header changes with every move."""
+    """A movable name for one version, or a weighted few. The `ETag` header changes with every move."""
 
     object: Literal["task.alias"]
     task: str
     alias: str
     version: int
+    """Of several targets, the one of the highest weight."""
+    targets: list[AliasTarget]
+    """In the order of their versions."""
+    shadow_of: str | None
     updated_at: datetime
     updated_by: str
+    reason: str
+    agreement: Agreement | None = None
+    """Of a shadow that is asked for by its name; else absent."""
 
 
 class AliasList(ResponseBody):
@@ -125,8 +185,12 @@ class AliasMove(ResponseBody):
     object: Literal["task.alias.move"]
     from_version: int | None
     to_version: int | None
+    from_targets: list[AliasTarget]
+    to_targets: list[AliasTarget]
+    shadow_of: str | None
     moved_at: datetime
     moved_by: str
+    reason: str
 
 
 class AliasHistory(ResponseBody):

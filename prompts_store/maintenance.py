@@ -1,0 +1,138 @@
+"""What an operator does to a whole store: upgrade, check, verify, collect garbage, back up, restore.
+
+All of it is safe while servers use the store. Verify and backup read one state of the database and hold up nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Collection
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
+from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
+from prompts_store.sql import changes, copying, purge, schema, verification
+from prompts_store.sql.database import Database
+from prompts_store.sql.schema import SchemaStatus
+from prompts_store.store import ERASE_TIMEOUT_S, Store
+
+GC_GRACE_S = 3600.0
+"""Requests that resolved a version before it was retired may still have to load it."""
+
+
+def check(url: str) -> SchemaStatus:
+    """Tell which schema a database has and which this release needs. Raises SchemaUnsupported and StoreUnavailable."""
+    database = Database(url)
+    try:
+        return schema.status(database)
+    finally:
+        database.close()
+
+
+def upgrade(url: str) -> SchemaStatus:
+    """Bring a database to this release's schema, in one transaction; return what it was.
+
+    An empty database gets the whole schema. Servers of older releases must not run on it any more, unless CHANGELOG.md
+    says that they may. Raises SchemaUnsupported, with the database untouched, and StoreUnavailable.
+    """
+    database = Database(url, patient=True)
+    try:
+        found = schema.status(database)
+        schema.migrate(database)
+        return found
+    finally:
+        database.close()
+
+
+def verify(store: Store) -> VerifyReport:
+    """Read everything and recompute every digest. Raises StoreUnavailable."""
+    with store.database.read() as connection:
+        return verification.verify(connection)
+
+
+def gc(store: Store, *, grace_s: float = GC_GRACE_S, keep: Collection[VersionKey] = ()) -> GcReport:
+    """Free the tensors that are named only by versions retired at least `grace_s` ago.
+
+    `keep` are versions that another version depends on, retired or not. A freed version stays as a tombstone without
+    content. Raises StoreUnavailable.
+    """
+    retired_before = datetime.now(UTC) - timedelta(seconds=grace_s)
+    with store.database.write() as connection:
+        report = purge.collect_garbage(connection, retired_before, keep)
+    with suppress(StoreUnavailable):  # what is freed stays freed
+        store.database.erase_log(ERASE_TIMEOUT_S)
+    return report
+
+
+def backup(store: Store, path: Path) -> BackupReport:
+    """Write the whole store, as it is at one moment, into a new SQLite file, itself a store.
+
+    The file appears under its name only when it is complete and on disk. Raises BackupExists, StoreUnavailable, and
+    OSError where the folder cannot be written.
+    """
+    if path.exists():
+        raise BackupExists("There is a file of the backup's name already.")
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
+        partial = Path(folder) / "store.db"
+        target = Database(str(partial))
+        try:
+            schema.migrate(target)
+            with store.database.read() as source, target.write() as into:
+                report = copying.copy(source, into)
+            target.become_one_file()
+        finally:
+            target.close()
+        _sync(partial)
+        try:
+            os.link(partial, path)  # unlike a rename, never over another file
+        except FileExistsError as error:
+            raise BackupExists("There is a file of the backup's name already.") from error
+    _sync(path.parent)
+    return report
+
+
+def restore(path: Path, url: str) -> BackupReport:
+    """Fill an empty store, of either database, with a backup of this release or an older one.
+
+    All versions, numbers, etags and change ids come back as they were; the database is brought to this release's schema
+    first. Raises StoreNotEmpty, with the store untouched, SchemaUnsupported and StoreUnavailable.
+    """
+    if not path.is_file():
+        raise StoreUnavailable("There is no backup of this name.")
+    with tempfile.TemporaryDirectory() as folder:
+        # An older backup is migrated, which the backup itself must not be.
+        copied = shutil.copyfile(path, Path(folder) / "backup.db")
+        source, target = Database(str(copied)), Database(url, patient=True)
+        try:
+            schema.migrate(source)
+            if schema.status(target).current is not None:
+                with target.read() as found:
+                    _require_empty(found)
+            schema.migrate(target)
+            with source.read() as connection, target.write() as into:
+                _require_empty(into)
+                return copying.copy(connection, into)
+        finally:
+            source.close()
+            target.close()
+
+
+def _require_empty(connection: Connection) -> None:
+    """Raise StoreNotEmpty if anything was ever written: each write leaves a change behind, in every release."""
+    if changes.tail(connection):
+        raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file or a folder is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,123 @@
+"""Removing for good: tensors that nothing needs, and all that a task ever held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, update
+
+from prompts_store.errors import TaskNotFound
+from prompts_store.names import check_task_name
+from prompts_store.records import ChangeKind
+from prompts_store.reports import GcReport, PurgeReport, VersionKey
+from prompts_store.sql import aliases, changes, tasks
+from prompts_store.sql.alias_history import Author
+from prompts_store.sql.tables import alias_moves, tensors, version_tensors
+from prompts_store.sql.tables import tasks as task_rows
+from prompts_store.sql.tables import versions as version_rows
+
+_BATCH = 500
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class _Freed:
+    num_tensors: int
+    num_bytes: int
+
+
+def collect_garbage(connection: Connection, retired_before: datetime, keep: Collection[VersionKey]) -> GcReport:
+    """Free the tensors that are named only by versions retired before a time, except those of `keep`.
+
+    The versions stay, marked as freed.
+    """
+    kept = tuple_(task_rows.c.base_fingerprint, task_rows.c.name, version_rows.c.number).in_(
+        [(key.base_fingerprint, key.task, key.version) for key in keep]
+    )
+    query = select(version_rows.c.id).join(task_rows, task_rows.c.id == version_rows.c.task_id)
+    query = query.where(version_rows.c.retired_at <= retired_before, version_rows.c.freed_at.is_(None), ~kept)
+    dead = connection.scalars(query).all()
+    for some in _batches(dead):
+        connection.execute(delete(version_tensors).where(version_tensors.c.version_id.in_(some)))
+        marked = update(version_rows).where(version_rows.c.id.in_(some))
+        connection.execute(marked.values(freed_at=datetime.now(UTC)))
+    freed = _free_orphans(connection)
+    return GcReport(len(dead), freed.num_tensors, freed.num_bytes)
+
+
+def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> PurgeReport:
+    """Remove all that a task holds or ever held; its row stays for the sake of its numbers, without a text.
+
+    A task deleted before is purged as well. Raises TaskNotFound if there never was one, and InvalidName.
+    """
+    check_task_name(task)
+    found = connection.execute(select(task_rows).where(tasks.named(fingerprint, task))).one_or_none()
+    if found is None:
+        raise TaskNotFound(f'There is no task "{task}".')
+    if found.deleted_at is None:
+        aliases.remove_all(connection, found.id, Author(actor))
+        tasks.bury(connection, found.id, fingerprint, task, actor)
+    of_task = version_rows.c.task_id == found.id
+    ids = connection.scalars(select(version_rows.c.id).where(of_task)).all()
+    named = _named_by(connection, ids)
+    for some in _batches(ids):
+        connection.execute(delete(version_tensors).where(version_tensors.c.version_id.in_(some)))
+    connection.execute(delete(version_rows).where(of_task))
+    freed = _free(connection, [sha256 for sha256 in named if not _is_named(connection, sha256)])
+    num_moves = connection.execute(delete(alias_moves).where(alias_moves.c.task_id == found.id)).rowcount
+    emptied = update(task_rows).where(task_rows.c.id == found.id)
+    connection.execute(emptied.values(description="", created_by=""))
+    changes.record(connection, ChangeKind.TASK_PURGED, fingerprint, task, actor=actor)
+    return PurgeReport(
+        task=task,
+        num_versions=len(ids),
+        num_tensors=freed.num_tensors,
+        num_tensor_bytes=freed.num_bytes,
+        num_shared_tensors=len(named) - freed.num_tensors,
+        num_alias_moves=num_moves,
+        log_is_clear=False,
+    )
+
+
+def orphans(connection: Connection) -> list[str]:
+    """Return the digests of tensors that no version names."""
+    return list(connection.scalars(select(tensors.c.sha256).where(~_any_name(tensors.c.sha256))))
+
+
+def _free_orphans(connection: Connection) -> _Freed:
+    return _free(connection, orphans(connection))
+
+
+def _free(connection: Connection, digests: Sequence[str]) -> _Freed:
+    num_bytes = 0
+    for some in _batches(digests):
+        these = tensors.c.sha256.in_(some)
+        num_bytes += connection.scalar(select(func.sum(func.length(tensors.c.data))).where(these)) or 0
+        connection.execute(delete(tensors).where(these))
+    return _Freed(len(digests), num_bytes)
+
+
+def _named_by(connection: Connection, version_ids: Sequence[int]) -> list[str]:
+    query = select(version_tensors.c.sha256).distinct()
+    found = {
+        sha256
+        for some in _batches(version_ids)
+        for sha256 in connection.scalars(query.where(version_tensors.c.version_id.in_(some)))
+    }
+    return sorted(found)
+
+
+def _is_named(connection: Connection, sha256: str) -> bool:
+    query = select(version_tensors.c.version_id).where(version_tensors.c.sha256 == sha256).limit(1)
+    return connection.scalar(query) is not None
+
+
+def _any_name(sha256: ColumnElement[str]) -> ColumnElement[bool]:
+    return select(version_tensors.c.version_id).where(version_tensors.c.sha256 == sha256).exists()
+
+
+def _batches(items: Sequence[_Item]) -> list[Sequence[_Item]]:
+    return [items[begin : begin + _BATCH] for begin in range(0, len(items), _BATCH)]

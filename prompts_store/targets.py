@@ -1,0 +1,82 @@
+"""The versions that an alias names, their weights, and which of them answers a caller."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import secrets
+from collections.abc import Sequence
+
+from prompts_store.errors import InvalidTargets
+from prompts_store.names import MAX_VERSION, check_alias_name
+from prompts_store.records import AliasRecord, AliasTarget, Resolution, VersionRecord
+from prompts_store.strict_json import canonical
+
+MAX_TARGETS = 8
+MAX_WEIGHT = 1_000_000
+
+
+def choose_target(alias: AliasRecord, sticky_key: bytes | None) -> int:
+    """Return the version that answers a caller: always the same one for a key, any by weight without a key.
+
+    Weighted rendezvous hashing (Schindelhauer and Schomaker 2005): a version's score depends on its own weight only and
+    grows with it, the highest score wins. So raising one weight moves callers to that version alone, lowering it moves
+    them away from it alone, and a common factor of all weights moves nobody. Keys are spread anew for each alias.
+    """
+    key = secrets.token_bytes(16) if sticky_key is None else sticky_key
+    if len(alias.targets) == 1:
+        return alias.targets[0].version
+    return max(alias.targets, key=lambda target: _score(alias, target, key)).version
+
+
+def choose_version(resolution: Resolution, sticky_key: bytes | None) -> VersionRecord:
+    """Return the version that answers a caller, as choose_target says."""
+    if resolution.alias is None:
+        return resolution.versions[0]
+    number = choose_target(resolution.alias, sticky_key)
+    return next(version for version in resolution.versions if version.version == number)
+
+
+def check_targets(targets: int | Sequence[AliasTarget]) -> tuple[AliasTarget, ...]:
+    """Return targets in the order of their versions; a number alone is one version. Raises InvalidTargets."""
+    if isinstance(targets, int):
+        return (AliasTarget(targets),)
+    if not 1 <= len(targets) <= MAX_TARGETS:
+        raise InvalidTargets(f"An alias names 1 to {MAX_TARGETS} versions.")
+    if not all(1 <= target.weight <= MAX_WEIGHT for target in targets):
+        raise InvalidTargets(f"A weight is an integer from 1 to {MAX_WEIGHT}.")
+    if not all(1 <= target.version <= MAX_VERSION for target in targets):
+        raise InvalidTargets(f"Version numbers are from 1 to {MAX_VERSION}.")
+    if len({target.version for target in targets}) != len(targets):
+        raise InvalidTargets("An alias names a version only once.")
+    return tuple(sorted(targets))
+
+
+def check_shadow(alias: str, shadow_of: str | None, targets: Sequence[AliasTarget]) -> None:
+    """Raise InvalidTargets unless an alias may be the shadow of another; InvalidName for the other's name."""
+    if shadow_of is None:
+        return
+    check_alias_name(shadow_of)
+    if shadow_of == alias:
+        raise InvalidTargets("An alias is not its own shadow.")
+    if len(targets) != 1:
+        raise InvalidTargets("A shadow names one version.")
+
+
+def targets_to_json(targets: Sequence[AliasTarget]) -> str:
+    """Return targets as they are stored."""
+    return canonical([[target.version, target.weight] for target in targets])
+
+
+def targets_from_json(text: str | None) -> tuple[AliasTarget, ...]:
+    """Return what targets_to_json gave; none where nothing is stored."""
+    return tuple(AliasTarget(version, weight) for version, weight in json.loads(text or "[]"))
+
+
+def _score(alias: AliasRecord, target: AliasTarget, key: bytes) -> float:
+    """Return a positive number, distributed so that it is the highest with the probability of the target's share."""
+    name = canonical([alias.task, alias.alias, target.version]).encode()
+    digest = hashlib.sha256(b"softprompt.canary.v1\0" + name + b"\0" + key).digest()
+    uniform = (int.from_bytes(digest[:6], "big") + 0.5) / 2**48
+    return target.weight / -math.log(uniform)

@@ -1,0 +1,159 @@
+"""`softprompt db …`: what an operator does to a whole database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from server.cli.errors import DatabaseProblem, FilesProblem
+from server.cli.output import print_error, print_json, working
+
+if TYPE_CHECKING:
+    from prompts_store.store import Store
+
+database = typer.Typer(
+    no_args_is_help=True, help="Look after a database: its schema, its integrity, its space and its backups."
+)
+
+DatabaseUrl = Annotated[
+    str | None,
+    typer.Option("--database-url", help="The database (SOFTPROMPT_DATABASE_URL).", envvar="SOFTPROMPT_DATABASE_URL",
+                 show_envvar=False, show_default=False),
+]  # fmt: skip
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="The server's data folder (SOFTPROMPT_DATA_DIR).", envvar="SOFTPROMPT_DATA_DIR",
+                 show_envvar=False, show_default=False),
+]  # fmt: skip
+File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@database.command("upgrade")
+def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Bring a database to this release's schema, in one transaction. An empty one gets the whole of it."""
+    from prompts_store import maintenance
+
+    with working("Upgrading"):
+        found = maintenance.upgrade(_url(database_url, data_dir))
+    news = "was current already" if found.is_current else f"upgraded from {found.current or 'an empty database'}"
+    _print({"from": found.current, "to": found.needed}, f"schema {found.needed}: {news}", json)
+
+
+@database.command("check")
+def check(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Tell whether the schema is this release's; exit code 1 if it is not. Changes nothing."""
+    from prompts_store import maintenance
+
+    found = maintenance.check(_url(database_url, data_dir, must_exist=True))
+    _print(
+        asdict(found) | {"is_current": found.is_current},
+        f"schema {found.current or 'missing'}; this release needs {found.needed}",
+        json,
+    )
+    if not found.is_current:
+        raise DatabaseProblem("the database needs an upgrade; run: softprompt db upgrade")
+
+
+@database.command("verify")
+def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Read everything and recompute every digest; exit code 1 where something is wrong."""
+    from prompts_store import maintenance
+
+    with _open(database_url, data_dir) as store, working("Verifying"):
+        report = maintenance.verify(store)
+    _print(
+        asdict(report) | {"is_clean": report.is_clean},
+        f"{report.num_tasks} tasks, {report.num_versions} versions, {report.num_tensors} tensors "
+        f"({report.num_orphan_tensors} that no live version needs)",
+        json,
+    )
+    if not report.is_clean:
+        for problem in report.problems:
+            print_error(problem)
+        raise DatabaseProblem(f"{len(report.problems)} problems were found")
+
+
+@database.command("gc")
+def collect_garbage(
+    *,
+    grace_s: Annotated[
+        float, typer.Option("--grace-s", min=0, help="Keep what was retired less than so many seconds ago.")
+    ] = 3600,
+    database_url: DatabaseUrl = None,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Free the tensors that only retired versions name. The versions stay as tombstones."""
+    from prompts_store import maintenance
+
+    with _open(database_url, data_dir) as store, working("Collecting"):
+        report = maintenance.gc(store, grace_s=grace_s)
+    _print(
+        report,
+        f"freed {report.num_tensors} tensors ({report.num_tensor_bytes} bytes) of {report.num_versions} versions",
+        json,
+    )
+
+
+@database.command("backup")
+def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Write the whole database, as it is at one moment, into a new SQLite file. Servers may go on writing."""
+    from prompts_store import maintenance
+
+    with _open(database_url, data_dir) as store, working("Backing up"), _files():
+        report = maintenance.backup(store, file)
+    _print(report, f"{report.num_tasks} tasks, {report.num_versions} versions -> {file}", json)
+
+
+@database.command("restore")
+def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
+    """Fill an empty database, of either kind, with a backup: versions, numbers and history as they were."""
+    from prompts_store import maintenance
+
+    url = _url(database_url, data_dir)
+    with working("Restoring"), _files():
+        report = maintenance.restore(file, url)
+    _print(report, f"{report.num_tasks} tasks, {report.num_versions} versions <- {file}", json)
+
+
+@contextmanager
+def _open(database_url: str | None, data_dir: Path | None) -> Iterator[Store]:
+    from prompts_store.store import Store
+
+    with Store.open(_url(database_url, data_dir, must_exist=True)) as store:
+        yield store
+
+
+def _url(database_url: str | None, data_dir: Path | None, *, must_exist: bool = False) -> str:
+    """Return the database that the options mean: as for `serve`, the one in the data folder by default."""
+    from server.settings import DATABASE_FILE, default_data_dir, sqlite_url
+
+    if database_url is not None:
+        return database_url
+    folder = (data_dir or default_data_dir()).expanduser()
+    if must_exist and not (folder / DATABASE_FILE).is_file():
+        raise FilesProblem(f"there is no {DATABASE_FILE} in {folder}")
+    if not folder.is_dir():
+        raise FilesProblem(f"{folder} is not a folder")
+    return sqlite_url(folder)
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FilesProblem(f"cannot read or write {error.filename}: {error.strerror}") from error
+
+
+def _print(value: Any, text: str, as_json: bool) -> None:
+    if as_json:
+        print_json(value)
+    else:
+        print(text)

@@ -1,0 +1,85 @@
+"""Stores as each release left them, in SQL; `python -m tests.prompts_store.golden_store` adds this release's own."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import Connection, MetaData, insert, select
+
+from prompts_store import maintenance
+from prompts_store.records import AliasTarget, Manifest
+from prompts_store.reports import VersionKey
+from prompts_store.sql.copying import advance, last_id
+from prompts_store.sql.database import Database
+from prompts_store.sql.schema import migrate
+from prompts_store.store import Store
+from tests.prompts_store.checkpoints import BASE, checkpoint
+
+FOLDER = Path(__file__).parent / "golden"
+RELEASES = sorted(FOLDER.glob("store_*.sql"))
+
+
+def load(release: Path, url: str) -> None:
+    """Make a golden store again, on either database: PostgreSQL gets its schema of that time, and the same rows."""
+    if "://" not in url:
+        with closing(sqlite3.connect(url)) as connection:
+            connection.executescript(release.read_text())
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        load(release, f"{folder}/golden.db")
+        source, target = Database(f"{folder}/golden.db"), Database(url)
+        migrate(target, to=release.stem.removeprefix("store_"))
+        with source.read() as connection, target.write() as into:
+            _copy(connection, into)
+        source.close()
+        target.close()
+
+
+def _copy(source: Connection, target: Connection) -> None:
+    """Copy all rows by what the databases say of themselves: the tables of then are not those of now."""
+    theirs, ours = MetaData(), MetaData()
+    theirs.reflect(source)
+    ours.reflect(target)
+    for table in ours.sorted_tables:
+        if table.name == "alembic_version":
+            continue
+        rows = [dict(row._mapping) for row in source.execute(select(theirs.tables[table.name]))]
+        if rows:
+            target.execute(insert(table), rows)
+        if "id" in table.c:
+            advance(target, table, last_id(source, table))
+
+
+def main() -> None:
+    """Add to the oldest golden store what releases since can hold, and write it out under the schema of now."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/store.db"
+        load(RELEASES[0], path)
+        with Store.open(path) as store:
+            fill(store)
+        needed = maintenance.check(path).needed
+        with closing(sqlite3.connect(path)) as connection:
+            (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
+
+
+def fill(store: Store) -> None:
+    """Use what revision 0002 brought: weights, a shadow, a reason, provenance, a freed version, a purged task."""
+    fingerprint = BASE.fingerprint
+    canary = (AliasTarget(2, 90), AliasTarget(3, 10))
+    move = {"if_match": None, "must_not_exist": True, "actor": "ann", "reason": "try it"}
+    store.put_alias(fingerprint, "sentiment", "canary", canary, **move)
+    store.put_alias(fingerprint, "sentiment", "next", 3, shadow_of="production", **move)
+    manifest = Manifest(parent_version=1, training_data_digest="d" * 64)
+    for seed in (6, 7):
+        store.publish(BASE, "topic", checkpoint(seed=seed), manifest if seed == 7 else Manifest(), promote=True)
+    store.retire_version(fingerprint, "topic", 1)
+    store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
+    store.purge_task(fingerprint, "gone")
+    maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
+
+
+if __name__ == "__main__":
+    main()

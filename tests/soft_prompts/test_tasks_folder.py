@@ -1,0 +1,108 @@
+"""A folder of checkpoints owns its tasks."""
+
+import json
+import logging
+import shutil
+
+import pytest
+
+from prompts_store.errors import StoreUnavailable
+from prompts_store.store import Store
+from server.soft_prompts.tasks_folder import TasksFolder
+from tests.fakes.checkpoints import BASE, prompt_tuning_files
+
+F = BASE.fingerprint
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.open(str(tmp_path / "store.db")) as store:
+        yield store
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    return tmp_path / "tasks"
+
+
+@pytest.fixture
+def folder(root, store):
+    return TasksFolder(root, store, BASE, poll_interval_s=0.01)
+
+
+def write(root, task, seed=0, **manifest):
+    target = root / task
+    target.mkdir(exist_ok=True)
+    files = prompt_tuning_files(seed=seed)
+    (target / "adapter_config.json").write_bytes(files["adapter_config"])
+    (target / "adapter_model.safetensors").write_bytes(files["adapter_model"])
+    (target / "manifest.json").write_text(json.dumps(manifest))
+
+
+def production(store, task):
+    return store.get_task(F, task).production_version
+
+
+def test_what_is_there_at_the_start_is_published_at_once(folder, root, store):
+    write(root, "mood", description="How it sounds.")
+    write(root, "dates", 1)
+    (root / ".git").mkdir()
+    folder.look(at_once=True)
+    assert folder.tasks == {"mood", "dates"}
+    assert production(store, "mood") == production(store, "dates") == 1
+    assert store.get_task(F, "mood").description == "How it sounds."
+
+
+def test_a_change_is_published_once_it_stands_still(folder, root, store):
+    write(root, "mood")
+    folder.look(at_once=True)
+    write(root, "mood", 1)
+    folder.look()
+    assert production(store, "mood") == 1
+    folder.look()
+    assert production(store, "mood") == 2
+
+
+def test_content_that_comes_back_is_production_again(folder, root, store):
+    """As after a revert in Git."""
+    for seed in (0, 1, 0):
+        write(root, "mood", seed)
+        folder.look(at_once=True)
+    assert (production(store, "mood"), store.get_task(F, "mood").latest_version) == (1, 2)
+
+
+def test_a_broken_folder_is_said_once_and_the_others_go_on(folder, root, store, caplog):
+    write(root, "bad", template="no placeholder")
+    write(root, "good", 1)
+    (root / "Not A Name").mkdir()
+    with caplog.at_level(logging.ERROR):
+        folder.look(at_once=True)
+        folder.look(at_once=True)
+    assert production(store, "good") == 1
+    assert sorted(record.args[0] for record in caplog.records) == ["Not A Name", "bad"]
+    write(root, "bad")
+    folder.look(at_once=True)
+    assert production(store, "bad") == 1
+
+
+def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypatch):
+    write(root, "mood")
+
+    def away(*_, **__):
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "publish", away)
+        folder.look(at_once=True)
+    folder.look()
+    assert production(store, "mood") == 1
+
+
+def test_a_folder_taken_away_leaves_its_task_to_others(folder, root, store):
+    write(root, "mood")
+    folder.look(at_once=True)
+    shutil.rmtree(root / "mood")
+    folder.look()
+    assert folder.tasks == frozenset()
+    assert production(store, "mood") == 1
