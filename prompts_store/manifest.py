@@ -10,7 +10,7 @@ from typing import Any
 from prompts_store.errors import InvalidManifest
 from prompts_store.generation_defaults import parse_defaults
 from prompts_store.records import Manifest
-from prompts_store.strict_json import JsonRefused, canonical, check_depth
+from prompts_store.strict_json import STORABLE, JsonRefused, canonical, check_depth, check_texts
 
 INPUT_MARK = "{input}"
 MAX_TEMPLATE_LENGTH = 32 * 1024
@@ -22,7 +22,6 @@ MAX_METRICS_BYTES = 16 * 1024
 MAX_NOTE_LENGTH = 4096
 
 _FIELDS = frozenset(Manifest.__dataclass_fields__)
-_STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
@@ -72,7 +71,7 @@ def check_text(value: str, name: str, max_length: int) -> None:
     """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
     if len(value) > max_length:
         raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
-    if not _STORABLE.fullmatch(value):
+    if not STORABLE.fullmatch(value):
         raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
 
 
@@ -148,6 +147,7 @@ def _metrics(value: object) -> dict[str, Any]:
     try:
         metrics: dict[str, Any] = dict(value)
         check_depth(metrics)
+        check_texts(metrics)
         size = len(canonical(metrics))
     except JsonRefused as error:
         raise _refusal("metrics", str(error)) from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 MAX_DEPTH = 16
+STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
 
 
 class JsonRefused(ValueError):
@@ -31,6 +33,7 @@ def parse_object(data: bytes, *, max_bytes: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise JsonRefused("is not a JSON object")
     check_depth(value)
+    check_texts(value)
     return value
 
 
@@ -47,6 +50,17 @@ def check_depth(value: object) -> None:
         if not level:
             return
     raise JsonRefused(f"nests deeper than {MAX_DEPTH} levels")
+
+
+def check_texts(value: object) -> None:
+    """Raise JsonRefused where a text or a key holds NUL or half of a surrogate pair: no database keeps these."""
+    nodes: list[Any] = [value]
+    while nodes:
+        node = nodes.pop()
+        nodes.extend(_children(node))
+        texts = node if isinstance(node, dict) else (node,)
+        if not all(STORABLE.fullmatch(text) for text in texts if isinstance(text, str)):
+            raise JsonRefused("holds a NUL character or half of a surrogate pair")
 
 
 def _children(node: object) -> list[Any]:

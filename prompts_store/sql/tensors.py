@@ -49,6 +49,13 @@ def rows(connection: Connection, version: Row[Any]) -> list[Row[Any]]:
 
 def restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
     """Build a version from its rows and prove it by its digests. Raises StoreCorrupt."""
+    try:
+        return _restore(version, tensor_rows)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StoreCorrupt(f'Version {version.number} of task "{version.name}" cannot be read back.') from error
+
+
+def _restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
     record = versions.record(version)
     checkpoint = Checkpoint(
         peft_type=record.peft_type,

@@ -125,7 +125,7 @@ def _field(form: FormData, name: str, default: str) -> str:
 
 def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
     try:
-        return parse_object(text.encode(), max_bytes=limits.max_manifest_bytes)
+        return parse_object(text.encode(errors="surrogatepass"), max_bytes=limits.max_manifest_bytes)
     except JsonRefused as error:
         raise InvalidRequest(f"the manifest {error}", param="manifest") from error
 

@@ -154,7 +154,7 @@ class TaskCatalog:
     async def _try_refresh(self) -> None:
         try:
             await self.refresh()
-        except StoreError:
+        except Exception:  # whatever one round meets, the next must come: a follower that has died serves old versions
             if self.store_is_reachable:
                 _log.warning("the store cannot be followed; known tasks keep answering", exc_info=True)
             self.store_is_reachable = False

@@ -62,7 +62,9 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
         """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them."""
-        return tuple(self._backend.encode(text, add_special_tokens=add_special_tokens is not False).ids)
+        # One text as a batch: `encode` holds the interpreter lock for seconds on a long text, this does not.
+        (encoded,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens is not False)
+        return tuple(encoded.ids)
 
     async def encode_all(
         self, texts: Sequence[str], *, add_special_tokens: bool | None = None

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from prompts_store.strict_json import MAX_DEPTH, JsonRefused, canonical, parse_object
 
-_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-OBJECTS = st.dictionaries(st.text(), st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5))
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS
+OBJECTS = st.dictionaries(_TEXTS, st.recursive(_LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=5))
 
 
 @pytest.mark.parametrize(
@@ -77,3 +78,10 @@ def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
     except JsonRefused:
         return
     assert json.loads(data) == value
+
+
+@pytest.mark.parametrize("text", ["\\u0000", "\\ud800", "x\\udfffy"])
+@pytest.mark.parametrize("form", ['{{"a": "{}"}}', '{{"{}": 1}}', '{{"a": [{{"b": ["{}"]}}]}}'])
+def test_text_that_no_database_keeps_is_refused_at_any_depth(text, form):
+    with pytest.raises(JsonRefused, match="NUL character or half of a surrogate pair"):
+        parse_object(form.format(text).encode(), max_bytes=100)

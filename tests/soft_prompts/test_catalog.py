@@ -220,6 +220,21 @@ async def test_while_the_store_is_away_known_tasks_answer(catalog, store, counte
     assert catalog.store_is_reachable
 
 
+async def test_the_follower_outlives_what_nobody_foresaw(catalog, store, counted):
+    """One round that raises anything is logged; the next goes on, and what was known answers meanwhile."""
+    publish(store)
+    await catalog.resolve(PLAIN)
+    counted.failure = KeyError("not an error of the store's")
+    publish(store, seed=1, promote=True)
+    while catalog.store_is_reachable:
+        await asyncio.sleep(0.005)
+    assert (await catalog.resolve(PLAIN)).record.version == 1
+    counted.failure = None
+    while (await catalog.resolve(PLAIN)).record.version == 1:
+        await asyncio.sleep(0.005)
+    assert catalog.is_following
+
+
 async def test_a_start_without_the_store_catches_up(store, counted):
     """What was resolved before the first successful poll is not remembered wrongly."""
     publish(store)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
+
+_HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -15,6 +18,22 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, use_attribute_docstrings=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _whole_characters(cls, value: Any) -> Any:
+        """JSON can escape half of a surrogate pair, which no tokenizer and no database takes."""
+        nodes = [value]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, str) and _HALF_PAIR.search(node):
+                raise ValueError("holds half of a surrogate pair")
+            if isinstance(node, dict):
+                nodes.extend(node)
+                nodes.extend(node.values())
+            elif isinstance(node, list):
+                nodes.extend(node)
+        return value
 
 
 class ResponseBody(BaseModel):
