@@ -4,9 +4,11 @@ StoreError
 ├── NotFound
 │   ├── TaskNotFound
 │   ├── VersionNotFound
-│   └── AliasNotFound
+│   ├── AliasNotFound
+│   └── KeyNotFound
 ├── Conflict
 │   ├── TaskExists
+│   ├── KeyExists              a key has or had this name
 │   ├── VersionInUse           an alias still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
@@ -15,6 +17,7 @@ StoreError
 │   └── BackupExists           a file of this name is there already
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
+├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
 ├── InvalidManifest            `param` names the field
 ├── InvalidCheckpoint          `param` names the file, or the field of the manifest
@@ -68,6 +71,12 @@ class AliasNotFound(NotFound):
     code = "alias_not_found"
 
 
+class KeyNotFound(NotFound):
+    """No API key has this name."""
+
+    code = "key_not_found"
+
+
 class Conflict(StoreError):
     """The request contradicts what the store holds."""
 
@@ -78,6 +87,12 @@ class TaskExists(Conflict):
     """A live task has this name."""
 
     code = "task_exists"
+
+
+class KeyExists(Conflict):
+    """An API key has this name, or had it."""
+
+    code = "key_exists"
 
 
 class VersionInUse(Conflict):
@@ -126,6 +141,16 @@ class InvalidName(StoreError):
     """A task name, alias name or task reference is outside the pattern."""
 
     code = "invalid_name"
+
+
+class InvalidKey(StoreError):
+    """An API key cannot be as asked; `param` names the field."""
+
+    code = "invalid_key"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class InvalidTargets(StoreError):

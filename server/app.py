@@ -15,7 +15,7 @@ from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.api.application import build_api
-from server.api.limits import ApiSettings
+from server.api.key_ring import KeyRing
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.engine.async_engine import AsyncEngine
@@ -48,7 +48,15 @@ __all__ = ["Services", "build_services", "create_app", "read_base_model"]
 logger = logging.getLogger(__name__)
 
 _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
+_KEY_NEEDED = (
+    "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
+    "or pass --insecure if anyone may use and change this server"
+)
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+
+
+class KeyNeeded(Exception):
+    """Others could reach the server, and no key would keep them out."""
 
 
 class TasksFolderUnreadable(Exception):
@@ -63,6 +71,7 @@ def create_app(services: Services) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
+            await stack.enter_async_context(services.keys.following())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
@@ -75,19 +84,23 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `KeyNeeded` and `TasksFolderUnreadable`, with messages
+    for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
     )  # first: a database that cannot be used is said before a long load
     try:
-        return _build_services(settings, store)
+        keys = KeyRing(store, settings.read_admin_key())
+        if keys.is_open and not settings.may_be_open:
+            raise KeyNeeded(_KEY_NEEDED.format(host=settings.host))
+        return _build_services(settings, store, keys)
     except BaseException:
         store.close()
         raise
 
 
-def _build_services(settings: ServeSettings, store: Store) -> Services:
+def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
     origin = _origin(settings)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
@@ -97,18 +110,17 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
-    key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     return Services(
         engine=_build_engine(settings, loaded, eos_token_ids),
         tokenizer=tokenizer,
         catalog=TaskCatalog(store, base),
         store=store,
+        keys=keys,
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
-        settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
     )
 
 

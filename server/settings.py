@@ -34,13 +34,15 @@ class ServeSettings(BaseSettings):
         validate_default=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; one that is not loopback needs an API key.")
+    host: str = Field("127.0.0.1", description="Address to listen on; one that is not loopback needs a key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    api_key: SecretStr | None = Field(
+    admin_key: SecretStr | None = Field(
         None,
-        description="Key that clients must send; safer as the variable, since options show in process lists.",
+        description="Key with every scope, beside those of the database; safer as the variable or in a file, since "
+        "options show in process lists.",
     )
-    insecure: bool = Field(False, description="Allow an address that is not loopback without an API key.")
+    admin_key_file: Path | None = Field(None, description="File that holds the admin key.")
+    insecure: bool = Field(False, description="Allow an address that is not loopback without any key.")
 
     base_model: str | None = Field(
         None, description="Base model: a hub id or a local folder. Without one, the bundled demo model."
@@ -100,23 +102,38 @@ class ServeSettings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("api_key")
+    @field_validator("admin_key")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _fits_in_a_header(value.get_secret_value()):
-            raise ValueError("must be visible ASCII characters without spaces")
+        if value is not None:
+            _check_admin_key(value.get_secret_value())
+        return value
+
+    @field_validator("admin_key_file")
+    @classmethod
+    def _check_key_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _read_key_file(value)
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.num_kv_blocks is not None and self.kv_cache_gib is not None:
             raise ValueError("num_kv_blocks and kv_cache_gib say the same thing twice: give one of them")
-        if not (self.insecure or self.api_key or is_loopback(self.host)):
-            raise ValueError(
-                f"{self.host} can be reached from other machines: set SOFTPROMPT_API_KEY, "
-                "or pass --insecure if anyone may use and change this server"
-            )
+        if self.admin_key is not None and self.admin_key_file is not None:
+            raise ValueError("admin_key and admin_key_file say the same thing twice: give one of them")
         return self
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether the server may run without any key."""
+        return self.insecure or is_loopback(self.host)
+
+    def read_admin_key(self) -> str | None:
+        """The key with every scope, if there is one."""
+        if self.admin_key_file is not None:
+            return _read_key_file(self.admin_key_file)
+        return None if self.admin_key is None else self.admin_key.get_secret_value()
 
     @property
     def store_url(self) -> str:
@@ -139,5 +156,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _fits_in_a_header(key: str) -> bool:
-    return bool(key) and all("!" <= character <= "~" for character in key)
+def _read_key_file(file: Path) -> str:
+    try:
+        key = file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError("cannot be read") from error
+    _check_admin_key(key)
+    return key
+
+
+def _check_admin_key(key: str) -> None:
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise ValueError("must be visible ASCII characters without spaces")

@@ -3,7 +3,8 @@
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
 ├── ModelNotFound           `model` names nothing
-├── Unauthorized            no key, or a wrong one
+├── Unauthorized            no key, or one that is unknown, revoked or expired
+├── Forbidden               the key does not allow this
 ├── UploadTooLarge
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
@@ -39,9 +40,17 @@ class ModelNotFound(ApiError):
 
 
 class Unauthorized(ApiError):
-    """No API key was sent, or a wrong one."""
+    """No API key was sent, or one that is unknown, revoked or expired."""
 
     code = "invalid_api_key"
+
+
+class Forbidden(ApiError):
+    """The API key does not allow this; `code` says whether its scopes or its tasks stand against it."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class UploadTooLarge(ApiError):

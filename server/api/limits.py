@@ -45,7 +45,6 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Settings of the HTTP interface. Without `api_key` every caller may do everything."""
+    """Settings of the HTTP interface."""
 
-    api_key: str | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.api.errors import TaskReadOnly
+from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
@@ -30,6 +31,7 @@ class Services:
     tokenizer: Tokenizer
     catalog: TaskCatalog
     store: Store
+    keys: KeyRing
     base: BaseModel
     base_id: str
     eos_token_ids: frozenset[int]

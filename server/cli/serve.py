@@ -59,7 +59,8 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     logger.info("loading %s", settings.base_model or "the demo model")
     app = load(settings)
-    server = HttpServer(http_config(app, settings), on_ready=lambda: print(welcome(settings, port), flush=True))
+    text = welcome(settings, port, is_open=app.state.services.keys.is_open)
+    server = HttpServer(http_config(app, settings), on_ready=lambda: print(text, flush=True))
     try:
         server.run(sockets=[listener])
     except OSError as error:  # another process began to listen here while the model was loading
@@ -70,13 +71,13 @@ def load(settings: ServeSettings) -> FastAPI:
     """Build the application; PyTorch is imported here and not before."""
     if not sys.stderr.isatty():
         _hide_progress_bars()
-    from server.app import TasksFolderUnreadable, build_services, create_app
+    from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
 
     try:
         return create_app(build_services(settings))
-    except (ModelError, TextError, TasksFolderUnreadable) as error:
+    except (ModelError, TextError, KeyNeeded, TasksFolderUnreadable) as error:
         raise StartFailed(str(error)) from error
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
+from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.reports import VersionKey
 from prompts_store.sql.copying import advance, last_id
@@ -79,6 +80,15 @@ def fill(store: Store) -> None:
     store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
+    _fill_keys(store)
+
+
+def _fill_keys(store: Store) -> None:
+    """Use what revision 0003 brought: a live key, and a revoked one."""
+    grant = KeyGrant("ci", frozenset({"infer"}), ("sentiment",), limits=KeyLimits(60), salt="team")
+    store.create_key(grant, actor="ann")
+    store.create_key(KeyGrant("old", frozenset({"admin"})), actor="ann")
+    store.revoke_key("old", actor="bob")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.chat_answer import ChatCompletionAnswer
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
@@ -34,11 +35,11 @@ router = APIRouter(tags=["chat"])
     dependencies=[requires(Scope.INFER)],
 )
 async def complete_chat(
-    body: ChatRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: ChatRequest, request: Request, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
-    target = await resolve_target(services, body.model, sticky_key)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
 
 

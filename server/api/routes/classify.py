@@ -8,6 +8,7 @@ import uuid
 from fastapi import APIRouter, Request, Response
 
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.classification import chosen_labels, classification, label_token_ids, score_prompts
 from server.api.disconnect import unless_disconnected
 from server.api.errors import InvalidRequest
@@ -31,14 +32,14 @@ router = APIRouter(tags=["classify"])
     dependencies=[requires(Scope.INFER)],
 )
 async def classify(
-    body: ClassifyRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: ClassifyRequest, request: Request, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Choose between labels: each is scored as the model's whole answer to the input."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 0 < len(inputs) <= limits.max_inputs:
         raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
-    target = await resolve_target(services, body.model, sticky_key)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
     continuations = await label_token_ids(services, labels)
     prompts = await encode_texts(tokenizer, target, inputs)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.completion_answer import CompletionAnswer
 from server.api.generate import respond, start_generation
 from server.api.generation import Generation
@@ -32,11 +33,11 @@ router = APIRouter(tags=["completions"])
     dependencies=[requires(Scope.INFER)],
 )
 async def create_completion(
-    body: CompletionRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: CompletionRequest, request: Request, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
-    target = await resolve_target(services, body.model, sticky_key)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
 
 
