@@ -2,8 +2,8 @@
 
     python -m benchmarks.floor --model llama-135m --threads 1
 
-Every layer has weights of its own, as in the model, so that the caches see what they see there. Projections of one input
-(query, key and value; gate and up) are also tried as one. Prints JSON: seconds a step, and which kernel won where.
+Every layer has weights of its own, as in the model, so that the caches see what they see there. Projections of one
+input (query, key and value; gate and up) are also tried as one. Prints JSON: seconds a step, and the winning kernels.
 """
 
 from __future__ import annotations

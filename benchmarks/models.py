@@ -14,13 +14,16 @@ LLAMA_135M = "llama-135m"
 NAMES = (LLAMA_135M, DEMO)
 
 _EMBEDDING_STD = 0.02
-# Large enough that an answer depends on its whole context, small enough that rounding is not amplified into other tokens.
+# Large enough that an answer depends on its context, small enough that rounding is not amplified into other tokens.
 _LINEAR_STD = 0.04
 
 
 @dataclass(frozen=True, slots=True)
 class BenchModel:
-    """A model folder and what workloads and soft prompts need of it. `embedding_std` is the spread of its embeddings."""
+    """A model folder and what workloads and soft prompts need of it.
+
+    `embedding_std` is the spread of its embeddings.
+    """
 
     name: str
     folder: str

@@ -13,8 +13,8 @@ from typing import Any
 class Record:
     """One measured figure.
 
-    `measure` says what (its unit ends the name), `subject` of whom. `round` joins what was measured in one sitting, side
-    by side: ratios are taken within a round. `x` is the place on a curve. `notes` go into the table's remarks.
+    `measure` says what (its unit ends the name), `subject` of whom. `round` joins what was measured side by side:
+    ratios are taken within a round. `x` is the place on a curve. `notes` go into the table's remarks.
     """
 
     measure: str

@@ -1,4 +1,4 @@
-"""(a) PEFT as a user would write it: `set_adapter` and `generate`, request after request. The oracle of every answer."""
+"""(a) PEFT as a user would write it: `set_adapter` and `generate`, one after the other. The oracle."""
 
 from __future__ import annotations
 
