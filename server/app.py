@@ -5,17 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
+from prompts_store.keys import KeyLimits
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server.api.admission import Admission
 from server.api.application import build_api
 from server.api.key_ring import KeyRing
+from server.api.limits import ApiLimits, ApiSettings
+from server.api.quotas import Quotas
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.engine.async_engine import AsyncEngine
@@ -121,7 +125,21 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
+        quotas=_build_quotas(settings),
+        admission=Admission(settings.max_wait_s),
+        settings=_api_settings(settings),
     )
+
+
+def _build_quotas(settings: ServeSettings) -> Quotas:
+    defaults = KeyLimits(settings.max_requests_per_minute, settings.max_tokens_per_minute, settings.max_concurrent)
+    return Quotas(defaults, settings.redis_url)
+
+
+def _api_settings(settings: ServeSettings) -> ApiSettings:
+    """Limits go by their names: what can be set is what both have."""
+    given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
+    return ApiSettings(ApiLimits(**given), settings.cors_origins)
 
 
 def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:

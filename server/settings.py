@@ -87,6 +87,41 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Most requests that wait; more are answered 429.")
 
+    max_wait_s: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="Longest estimated wait in the queue; more is answered 503."
+    )
+
+    max_requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute of a key; unlimited.")
+    max_tokens_per_minute: int | None = Field(None, ge=1, description="Tokens a minute of a key; unlimited.")
+    max_concurrent: int | None = Field(None, ge=1, description="Requests at once of a key; unlimited.")
+    redis_url: str | None = Field(
+        None, pattern=r"^rediss?://", repr=False, description="Redis that servers count these in together."
+    )
+
+    max_header_bytes: int = Field(32 * 1024, ge=1024, description="Most bytes of a request's headers.")
+    header_timeout_s: float = Field(10.0, gt=0, allow_inf_nan=False, description="Seconds for a request's headers.")
+    body_timeout_s: float = Field(10.0, gt=0, allow_inf_nan=False, description="Seconds that a body may stall.")
+    write_timeout_s: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="Seconds that a client may leave an answer unread."
+    )
+    max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="Most bytes of a body that is no upload.")
+    max_tensor_bytes: int = Field(64 * 1024**2, ge=1024, description="Most bytes of an uploaded tensor file.")
+    max_prompts: int = Field(64, ge=1, description="Most prompts of a completion.")
+    max_choices: int = Field(16, ge=1, description="Most answers to a prompt (`n`).")
+    max_sequences: int = Field(128, ge=1, description="Most prompts times `n`.")
+    max_logprobs: int = Field(20, ge=0, le=1000, description="Most log-probabilities a token.")
+    max_stop_strings: int = Field(16, ge=0, description="Most stop strings.")
+    max_messages: int = Field(1024, ge=1, description="Most messages of a chat.")
+    max_inputs: int = Field(64, ge=1, description="Most inputs of a classification.")
+    max_labels: int = Field(1000, ge=1, description="Most labels of a classification.")
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origin whose pages may call the API (repeatable; variable: comma-separated); `*` means all."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM), to serve HTTPS.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+    root_path: str = Field("", description="Path that a proxy puts before ours and strips, such as /softprompt.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
@@ -94,7 +129,7 @@ class ServeSettings(BaseSettings):
         30.0, ge=0, allow_inf_nan=False, description="Seconds that running requests get to finish at the end."
     )
 
-    @field_validator("base_names", mode="before")
+    @field_validator("base_names", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         """An environment variable holds names separated by commas."""
@@ -122,6 +157,8 @@ class ServeSettings(BaseSettings):
             raise ValueError("num_kv_blocks and kv_cache_gib say the same thing twice: give one of them")
         if self.admin_key is not None and self.admin_key_file is not None:
             raise ValueError("admin_key and admin_key_file say the same thing twice: give one of them")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
         return self
 
     @property

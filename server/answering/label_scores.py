@@ -24,12 +24,18 @@ async def score_prompts(
     prefix: Prefix | None,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> list[Scored]:
     """Score the continuations behind every prompt, all at once.
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt in prompts]
+    scoring = [
+        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
+        for prompt in prompts
+    ]
     try:
         return await asyncio.gather(*scoring)
     finally:
@@ -43,9 +49,12 @@ async def score(
     prefix: Prefix | None,
     prompt: tuple[int, ...],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> Scored:
     """Score the continuations of one prompt. Raises `EngineError`."""
-    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix)
+    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
     scored: Scored | None = None
     async for event in engine.stream(request):
         match event:

@@ -5,7 +5,7 @@ Authorisation hangs on the route itself, never on the request's path, which prox
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -45,17 +45,20 @@ class _Public(_Declaration):
 
 
 class _KeyNeeded(_Declaration):
-    async def __call__(self, request: Request, services: ServicesDep, credentials: _Credentials) -> None:
-        """Let the caller in, as `CallerDep`; `Unauthorized` without a key, `Forbidden` where it is not allowed this.
+    async def __call__(self, request: Request, services: ServicesDep, credentials: _Credentials) -> AsyncIterator[None]:
+        """Let the caller in, as `CallerDep`, for as long as the request runs.
 
-        A route with a `task` in its path is refused here to keys that are held to other tasks.
+        Raises `Unauthorized` without a key, `Forbidden` where it is not allowed this, and `RateLimited`. A route with a
+        `task` in its path is refused here to keys that are held to other tasks.
         """
         caller = services.keys.identify(None if credentials is None else credentials.credentials)
         caller.check_scope(self.scope)
         task = request.path_params.get("task")
         if task is not None:
             caller.check_task(task)
-        request.state.caller = caller
+        async with services.quotas.request(caller):
+            request.state.caller = caller
+            yield
 
 
 def requires(scope: Scope) -> Any:

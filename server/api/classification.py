@@ -10,6 +10,7 @@ from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
+from server.api.terms import Terms
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
 from server.engine.request import Scored
@@ -46,11 +47,14 @@ async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tu
 async def score_prompts(
     engine: EngineClient,
     target: Target,
+    terms: Terms,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
 ) -> list[Scored]:
     """Score the continuations behind every prompt, all at once. Raises `EngineError`."""
-    return await label_scores.score_prompts(engine, target.task, target.prefix, prompts, continuations)
+    return await label_scores.score_prompts(
+        engine, target.task, target.prefix, prompts, continuations, salt=terms.salt, priority=terms.priority
+    )
 
 
 def classification(index: int, labels: Sequence[str], logprobs: Sequence[float]) -> Classification:

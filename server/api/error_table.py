@@ -31,13 +31,16 @@ class Answer:
 
 
 INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
-_RETRY_SOON = (("Retry-After", "1"),)
+_RETRY_SOON = (("Retry-After", "1"), ("x-should-retry", "true"))
 
 ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.InvalidRequest: Answer(400),
     api.ModelNotFound: Answer(404),
     api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
     api.Forbidden: Answer(403, type="permission_error"),
+    api.RateLimited: Answer(429, type="rate_limit_error", headers=_RETRY_SOON),
+    api.Overloaded: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
+    api.DeadlineExceeded: Answer(503, type=SERVER_ERROR, headers=(("x-should-retry", "false"),)),
     api.UploadTooLarge: Answer(413),
     api.UnsupportedMediaType: Answer(415),
     api.TaskReadOnly: Answer(409),

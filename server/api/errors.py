@@ -5,6 +5,9 @@ ApiError
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or one that is unknown, revoked or expired
 ├── Forbidden               the key does not allow this
+├── RateLimited             the key has used what it may use
+├── Overloaded              the answer would come too late
+├── DeadlineExceeded        the caller's time is over
 ├── UploadTooLarge
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
@@ -51,6 +54,31 @@ class Forbidden(ApiError):
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RateLimited(ApiError):
+    """The API key has used what it may use; `code` says of what."""
+
+    def __init__(self, message: str, *, code: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(ApiError):
+    """So many requests wait that this one would be answered too late."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ApiError):
+    """The time that the caller gave the request is over."""
+
+    code = "deadline_exceeded"
 
 
 class UploadTooLarge(ApiError):

@@ -15,6 +15,7 @@ from server.api.event_stream import EventStreamResponse
 from server.api.json_response import json_response
 from server.api.services import Services
 from server.api.target import Target
+from server.api.terms import Terms, pay_for_prompts, until
 from server.api.wire.bodies import ResponseBody
 from server.api.wire.chat import ChatCompletion
 from server.api.wire.completions import Completion
@@ -31,20 +32,25 @@ class Answer(Protocol):
         """The answer as it grows."""
 
 
-Start = Callable[[Target], Awaitable[tuple[Generation, Answer]]]
-"""Begins a request's generation by a target, and says what writes its answer."""
+Start = Callable[[Target, Terms], Awaitable[tuple[Generation, Answer]]]
+"""Begins a request's generation by a target, on terms, and says what writes its answer."""
 
 
-def start_generation(
+async def start_generation(
     services: Services,
     target: Target,
+    terms: Terms,
     form: AnswerForm,
     sampling: SamplingParams,
     stop: tuple[str, ...],
     *,
     echo: bool = False,
 ) -> Generation:
-    """Hand the form's prompts to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+    """Hand the form's prompts to the engine.
+
+    Raises `RateLimited`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
+    """
+    await pay_for_prompts(services, terms, sum(map(len, form.prompts)))
     requests = [
         GenerateRequest(
             request_id=f"{form.id}-{number}",
@@ -53,6 +59,8 @@ def start_generation(
             sampling=sampling,
             prefix=target.prefix,
             num_choices=form.num_choices,
+            salt=terms.salt,
+            priority=terms.priority,
         )
         for number, prompt in enumerate(form.prompts)
     ]
@@ -61,18 +69,29 @@ def start_generation(
     return generation
 
 
-async def respond(request: Request, services: Services, target: Target, start: Start, *, stream: bool) -> Response:
-    """The response to a generation, which is closed when the response is done or its client gone."""
-    generation, answer = await start(target)
-    if stream:
-        return EventStreamResponse(answer.chunks(generation), headers=target.headers, close=generation.close)
-    try:
-        body = await unless_disconnected(request, answer.body(generation))
-    finally:
+async def respond(
+    request: Request, services: Services, target: Target, terms: Terms, start: Start, *, stream: bool
+) -> Response:
+    """The response to a generation, which is closed when the response is done, its time over, or its client gone."""
+    generation, answer = await start(target, terms)
+    work = services.admission.begin()
+
+    def close() -> None:
         generation.close()
+        work.end()
+        if terms.payer is not None:
+            services.quotas.charge_tokens(terms.payer, generation.num_output_tokens)
+
+    events = until(terms.deadline, generation)
+    if stream:
+        return EventStreamResponse(answer.chunks(events), headers=target.headers, close=close)
+    try:
+        body = await unless_disconnected(request, answer.body(events))
+    finally:
+        close()
 
     async def rerun(shadow: Target) -> tuple[str, ...]:
-        second, its_answer = await start(shadow)
+        second, its_answer = await start(shadow, terms.for_shadow())
         try:
             return _texts(await its_answer.body(second))
         finally:

@@ -10,9 +10,11 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server.api.admission import Admission
 from server.api.errors import TaskReadOnly
 from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
+from server.api.quotas import Quotas
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
@@ -37,6 +39,8 @@ class Services:
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
+    quotas: Quotas = field(default_factory=Quotas)
+    admission: Admission = field(default_factory=Admission)
     settings: ApiSettings = field(default_factory=ApiSettings)
     started_at: int = field(default_factory=lambda: int(time.time()))
 

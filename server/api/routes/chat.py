@@ -22,6 +22,7 @@ from server.api.sampling import check_num_logprobs, check_stream_options, num_ch
 from server.api.services import Services, ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
+from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter(tags=["chat"])
@@ -35,15 +36,24 @@ router = APIRouter(tags=["chat"])
     dependencies=[requires(Scope.INFER)],
 )
 async def complete_chat(
-    body: ChatRequest, request: Request, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
+    body: ChatRequest,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    deadline: DeadlineDep,
+    sticky_key: StickyKeyDep,
 ) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
+    terms = request_terms(caller, body.priority, deadline)
     target = await resolve_target(services, caller, body.model, sticky_key)
-    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+    start = partial(_start, services, body)
+    return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+async def _start(
+    services: Services, body: ChatRequest, target: Target, terms: Terms
+) -> tuple[Generation, ChatCompletionAnswer]:
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
@@ -63,7 +73,9 @@ async def _start(services: Services, body: ChatRequest, target: Target) -> tuple
         num_choices=num_choices(body, limits),
         with_logprobs=bool(body.logprobs),
     )
-    generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))
+    generation = await start_generation(
+        services, target, terms, form, sampling, stop_strings(body, target.manifest.stop, limits)
+    )
     return generation, ChatCompletionAnswer(form, tokenizer)
 
 
