@@ -114,9 +114,13 @@ async def evaluate(
         on_progress(num_done)
         return answer
 
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(take(example)) for example in examples]
-    return _scores(candidate.name, examples, [each.result() for each in running], labels)
+    running = [asyncio.create_task(take(example)) for example in examples]
+    try:
+        return _scores(candidate.name, examples, await asyncio.gather(*running), labels)
+    finally:
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
 
 
 class _Judge:

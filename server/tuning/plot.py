@@ -9,7 +9,7 @@ from server.tuning.errors import PlotsUnavailable
 from server.tuning.events import StepDone, TuningEvent, Validated
 
 
-def plot(history: Sequence[TuningEvent], title: str) -> bytes:
+def draw_plot(history: Sequence[TuningEvent], title: str = "") -> bytes:
     """A PNG of loss, validation score, gradient norm, update ratio and distance by step.
 
     Raises `PlotsUnavailable` where matplotlib is not installed.
@@ -21,7 +21,8 @@ def plot(history: Sequence[TuningEvent], title: str) -> bytes:
     steps = [event for event in history if isinstance(event, StepDone)]
     validations = [event for event in history if isinstance(event, Validated)]
     figure = Figure(figsize=(11, 3.4), layout="constrained")
-    figure.suptitle(title.replace("$", r"\$"), fontsize=11)
+    if title:
+        figure.suptitle(title.replace("$", r"\$"), fontsize=11)
     loss, score, change = figure.subplots(1, 3)
     numbers, validated = [step.step for step in steps], [event.step for event in validations]
     loss.plot(numbers, [step.loss for step in steps], linewidth=1, alpha=0.6, label="training")
