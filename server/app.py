@@ -15,6 +15,7 @@ from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyLimits
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server import __version__
 from server.api.admission import Admission
 from server.api.application import build_api
 from server.api.key_ring import KeyRing
@@ -45,6 +46,9 @@ from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.observed_engine import EngineObserver, ObservedEngine
+from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["Services", "build_services", "create_app", "read_base_model"]
@@ -80,6 +84,8 @@ def create_app(services: Services) -> FastAPI:
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
             yield
+            await services.drain.finish(grace_s=0)
+        services.tracing.close()
         services.store.close()
 
     return build_api(services, lifespan)
@@ -88,8 +94,8 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `KeyNeeded` and `TasksFolderUnreadable`, with messages
-    for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
+    `TasksFolderUnreadable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
@@ -106,6 +112,8 @@ def build_services(settings: ServeSettings) -> Services:
 
 def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
     origin = _origin(settings)
+    metrics = Metrics(settings.max_task_metrics)
+    tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     loaded = load_base_model(_model_options(settings, origin))
@@ -115,8 +123,12 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+    engine = _build_engine(settings, loaded, eos_token_ids)
+    observers: list[EngineObserver] = [metrics.requests]
+    if isinstance(tracing, OtelTracing):
+        observers.append(tracing)
     return Services(
-        engine=_build_engine(settings, loaded, eos_token_ids),
+        engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=TaskCatalog(store, base),
         store=store,
@@ -128,6 +140,8 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s),
         settings=_api_settings(settings),
+        metrics=metrics,
+        tracing=tracing,
     )
 
 
@@ -140,6 +154,12 @@ def _api_settings(settings: ServeSettings) -> ApiSettings:
     """Limits go by their names: what can be set is what both have."""
     given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
     return ApiSettings(ApiLimits(**given), settings.cors_origins)
+
+
+def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    return OtelTracing(otlp_provider(settings.otlp_endpoint, __version__), base_id)
 
 
 def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
@@ -239,4 +259,5 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    engine = Engine(ModelRunner(loaded, cache), options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server.api.admission import Admission
+from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
 from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
@@ -19,6 +20,8 @@ from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.tracing import NoTracing, Tracing
 from server.tokenizer.tokenizer import Tokenizer
 
 
@@ -42,6 +45,9 @@ class Services:
     quotas: Quotas = field(default_factory=Quotas)
     admission: Admission = field(default_factory=Admission)
     settings: ApiSettings = field(default_factory=ApiSettings)
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
+    drain: Drain = field(default_factory=Drain)
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def check_writable(self, task: str) -> None:

@@ -13,7 +13,8 @@ OPERATIONS = {
     "chat_complete", "classify_create", "completions_create",
     "keys_audit", "keys_create", "keys_list", "keys_revoke",
     "models_get", "models_list",
-    "operations_health", "operations_ready", "operations_version",
+    "operations_health",
+    "operations_metrics", "operations_ready", "operations_version",
     "tasks_create", "tasks_delete", "tasks_get", "tasks_list",
     "tokens_detokenize", "tokens_tokenize",
     "versions_download_config", "versions_download_tensors", "versions_get", "versions_list", "versions_publish",
@@ -59,7 +60,7 @@ def test_every_failure_has_the_error_body(operations):
     """On every route; FastAPI's own 422 is nowhere."""
     for operation in operations.values():
         failures = {status: body for status, body in operation["responses"].items() if int(status) >= 400}
-        assert {"400", "401", "403", "500", "503"} <= set(failures)
+        assert {"400", "401", "403", "429", "500", "503"} <= set(failures)
         assert "422" not in failures
         for body in failures.values():
             assert body["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}

@@ -19,7 +19,14 @@ SCOPES = ["infer", "tasks:read", "tasks:write", "tune", "admin"]
 PUBLIC = {"GET /health", "GET /ready"}
 FILTERED = {"GET /v1/models", "GET /v1/tasks"}
 """Lists, that answer a key held to tasks with those tasks."""
-OF_NO_TASK = {"GET /version", "GET /v1/keys", "POST /v1/keys", "DELETE /v1/keys/{key_name}", "GET /v1/audit"}
+OF_NO_TASK = {
+    "GET /version",
+    "GET /metrics",
+    "GET /v1/keys",
+    "POST /v1/keys",
+    "DELETE /v1/keys/{key_name}",
+    "GET /v1/audit",
+}
 """Whether a key is held to tasks makes no difference to these."""
 
 DOCUMENT = build_document(build_routes())
