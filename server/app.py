@@ -80,6 +80,7 @@ def create_app(services: Services) -> FastAPI:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
             await stack.enter_async_context(services.keys.following())
+            await stack.enter_async_context(services.quotas.counting())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())

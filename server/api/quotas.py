@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage, RedisStorage
@@ -28,7 +29,13 @@ _REQUESTS, _TOKENS = "requests", "tokens"
 _REDIS_TIMEOUT_S = 1.0
 _RETRY_REDIS_S = 5.0
 
+_MAX_REDIS_CONNECTIONS = 16
+
 _log = logging.getLogger(__name__)
+
+
+class RedisMissing(Exception):
+    """Redis is asked for, and its driver is not installed."""
 
 
 class Quotas:
@@ -37,10 +44,21 @@ class Quotas:
     def __init__(self, defaults: KeyLimits = KeyLimits(), redis_url: str | None = None) -> None:  # noqa: B008  (frozen)
         self._defaults = defaults
         self._alone = FixedWindowRateLimiter(MemoryStorage())
-        self._together = None if redis_url is None else FixedWindowRateLimiter(_redis(redis_url))
+        self._redis = None if redis_url is None else _redis_pool(redis_url)
+        self._together = None if redis_url is None else FixedWindowRateLimiter(_redis_storage(redis_url, self._redis))
         self._redis_is_away_until = 0.0
         self._num_running: Counter[str] = Counter()
         self._charges: set[asyncio.Task[bool]] = set()
+
+    @asynccontextmanager
+    async def counting(self) -> AsyncIterator[None]:
+        """Count while the context is open; then finish what is being counted and let go of Redis."""
+        try:
+            yield
+        finally:
+            await asyncio.gather(*self._charges)
+            if self._redis is not None:
+                await self._redis.aclose()
 
     @asynccontextmanager
     async def request(self, caller: Caller) -> AsyncIterator[None]:
@@ -116,11 +134,21 @@ class Quotas:
         self._redis_is_away_until = time.monotonic() + _RETRY_REDIS_S
 
 
-def _redis(url: str) -> RedisStorage:
-    return RedisStorage(
-        f"async+{url}",
-        wrap_exceptions=True,
-        implementation="redispy",
+def _redis_pool(url: str) -> Any:
+    """Connections of our own, so that they can be closed. Raises `RedisMissing` without the extra."""
+    try:
+        from redis.asyncio import BlockingConnectionPool
+    except ImportError as error:
+        message = "--redis-url needs a driver; install it with: pip install 'softprompt-server[redis]'"
+        raise RedisMissing(message) from error
+    return BlockingConnectionPool.from_url(
+        url,
+        max_connections=_MAX_REDIS_CONNECTIONS,
+        timeout=_REDIS_TIMEOUT_S,
         socket_timeout=_REDIS_TIMEOUT_S,
         socket_connect_timeout=_REDIS_TIMEOUT_S,
     )
+
+
+def _redis_storage(url: str, pool: Any) -> RedisStorage:
+    return RedisStorage(f"async+{url}", wrap_exceptions=True, implementation="redispy", connection_pool=pool)

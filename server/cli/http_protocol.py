@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 LOOK_INTERVAL_S = 1.0
 LINGER_S = 2.0
 """How long a client that was answered early may still send the body that nobody reads."""
+SEND_BUFFER_BYTES = 64 * 1024
+"""What the kernel may hold of an answer. By default it takes megabytes, and shows only then that nobody reads."""
 MIN_READ_BYTES_PER_S = 1024
 """A client that has more than a buffer's fill still to read must read at least so much."""
 
@@ -48,6 +51,9 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to look."""
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         super().connection_made(transport)
         self._look()
 

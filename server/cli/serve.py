@@ -81,6 +81,7 @@ def load(settings: ServeSettings) -> FastAPI:
     """Build the application; PyTorch is imported here and not before."""
     if not sys.stderr.isatty():
         _hide_progress_bars()
+    from server.api.quotas import RedisMissing
     from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
     from server.telemetry.tracing import TracingUnavailable
@@ -88,7 +89,7 @@ def load(settings: ServeSettings) -> FastAPI:
 
     try:
         return create_app(build_services(settings))
-    except (ModelError, TextError, KeyNeeded, TasksFolderUnreadable, TracingUnavailable) as error:
+    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
         raise StartFailed(str(error)) from error
 
 

@@ -54,8 +54,8 @@ def test_a_host_of_another_machine_is_refused():
 def test_an_address_that_others_reach_needs_a_key(softprompt, data_dir):
     """Default-deny: an open server must be asked for by name. It is said before the model is loaded."""
     code, out, err = softprompt("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", data_dir)
-    assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "SOFTPROMPT_ADMIN_KEY" in err
+    assert (code, out) == (1, "")
+    assert "SOFTPROMPT_ADMIN_KEY" in err.splitlines()[-1]
 
 
 def test_the_server_says_ready_when_it_answers():
