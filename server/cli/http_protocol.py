@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,9 +84,16 @@ class DeadlineProtocol(H11Protocol):
             or self._unread_body.run(self._waits_for_nothing, now) > LINGER_S
             or self._does_not_read(now)
         ):
-            self.transport.abort()
+            self._drop()
         else:
             self._next_look = self.loop.call_later(LOOK_INTERVAL_S, self._look)
+
+    def _drop(self) -> None:
+        """Close at once: a plain close would leave what was not read with the kernel, for minutes."""
+        connection = self.transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     @property
     def _waits_for_headers(self) -> bool:
