@@ -67,7 +67,11 @@ def _damaged(draw: st.DrawFn, good: bytes) -> bytes:
 
 _config = st.builds(
     lambda changes, removed: json.dumps(
-        {name: value for name, value in {**json.loads(GOOD["adapter_config"]), **changes}.items() if name not in removed}
+        {
+            name: value
+            for name, value in {**json.loads(GOOD["adapter_config"]), **changes}.items()
+            if name not in removed
+        }
     ).encode(),
     st.dictionaries(
         st.sampled_from(["peft_type", "task_type", "num_virtual_tokens", "token_dim", "num_layers", "x"]),
