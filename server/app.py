@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
+from server import __version__
 from server.answering.label_scores import end_token_id
 from server.api.application import build_api
 from server.api.limits import ApiSettings
@@ -43,6 +44,9 @@ from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.observed_engine import EngineObserver, ObservedEngine
+from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -70,6 +74,8 @@ def create_app(services: Services) -> FastAPI:
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
             yield
+            await services.drain.finish(grace_s=0)
+        services.tracing.close()
         services.store.close()
 
     return build_api(services, lifespan)
@@ -78,7 +84,7 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported` and `TracingUnavailable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
@@ -140,6 +146,8 @@ def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokeni
 
 def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
+    metrics = Metrics(settings.max_task_metrics)
+    tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     loaded, tokenizer, base = _load(settings, origin)
@@ -147,8 +155,12 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         publish_folder(store, base, TASKS_DIR, actor="demo")
     key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+    engine = _build_engine(settings, loaded, eos_token_ids)
+    observers: list[EngineObserver] = [metrics.requests]
+    if isinstance(tracing, OtelTracing):
+        observers.append(tracing)
     return Services(
-        engine=_build_engine(settings, loaded, eos_token_ids),
+        engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=TaskCatalog(store, base),
         store=store,
@@ -157,7 +169,15 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
         settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
+        metrics=metrics,
+        tracing=tracing,
     )
+
+
+def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    return OtelTracing(otlp_provider(settings.otlp_endpoint, __version__), base_id)
 
 
 def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
@@ -257,4 +277,5 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    engine = Engine(ModelRunner(loaded, cache), options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)
