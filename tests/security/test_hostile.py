@@ -1,4 +1,4 @@
-"""A hundredth of each long form: schemas, uploads, files, overload and stalled sockets. Figures: docs/reliability.md."""
+"""A hundredth of each long form: schemas, uploads, files, overload and stalled sockets. Figures: reliability.md."""
 
 import asyncio
 import random
