@@ -14,11 +14,23 @@ from server.api.error_responses import install_error_handlers
 from server.api.limits import ApiLimits
 from server.api.openapi import install_openapi, operation_id
 from server.api.request_id import RequestIdMiddleware
-from server.api.routes import aliases, chat, classify, completions, models, operations, tasks, tokenize, versions
+from server.api.routes import (
+    aliases,
+    chat,
+    classify,
+    completions,
+    files,
+    models,
+    operations,
+    tasks,
+    tokenize,
+    tuning,
+    versions,
+)
 from server.api.services import Services
 
 _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
-_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, tokenize, operations)
+_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, tokenize, operations)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
