@@ -55,8 +55,8 @@ class StoredUpload:
 async def _receive(request: Request, services: ServicesDep) -> StoredUpload:
     """Read the multipart body and keep its file.
 
-    Raises `UnsupportedMediaType`, `UploadTooLarge`, `InvalidRequest`, `StorageFull`, and starlette's `HTTPException` for
-    a body that is too large as a whole or no proper multipart. The temporary file goes in any case.
+    Raises `UnsupportedMediaType`, `UploadTooLarge`, `InvalidRequest`, `StorageFull`, and starlette's `HTTPException`
+    for a body that is too large as a whole or no proper multipart. The temporary file goes in any case.
     """
     max_bytes = services.settings.limits.max_file_bytes
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":

@@ -108,7 +108,7 @@ def checkpoint_body(checkpoint: store.JobCheckpoint, job: store.JobRecord) -> Jo
 def _hyperparameters(plan: Mapping[str, Any]) -> JobHyperparameters:
     names = JobHyperparameters.model_fields.keys() - {"n_epochs", "learning_rate_multiplier"}
     fields = {name: plan[name] for name in names}
-    epochs = "auto" if plan["num_epochs"] is None else plan["num_epochs"]
+    epochs: Literal["auto"] | float = "auto" if plan["num_epochs"] is None else plan["num_epochs"]
     return JobHyperparameters(n_epochs=epochs, learning_rate_multiplier="auto", **fields)
 
 

@@ -43,9 +43,7 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
     training_file = FILE_ID.number(body.training_file)
     validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
     if validation_file == training_file:
-        raise InvalidRequest(
-            "this is the training file: it would judge what was learnt by heart", param="validation_file"
-        )
+        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
     fingerprint = services.base.fingerprint
     return NewJob(fingerprint, task, training_file, validation_file, seed, request_to_json(request))
 
@@ -87,7 +85,7 @@ def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
         raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
     if newer is not None:
         return newer, "method.supervised.hyperparameters"
-    return body.hyperparameters or Hyperparameters(), "hyperparameters"
+    return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
 
 
 def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -31,6 +31,7 @@ from server.tuning.gate import judge
 from server.tuning.run import TuningJob, TuningResult
 
 DrawPlot = Callable[[Sequence[TuningEvent]], bytes]
+Evaluate = Callable[..., Awaitable[Scores]]
 
 _RETRY_S = 2.0
 
@@ -57,6 +58,7 @@ class Conclusion:
     tokenizer: Tokenizer
     catalog: TaskCatalog
     draw_plot: DrawPlot
+    evaluate: Evaluate = evaluate
 
     async def conclude(self, finished: Finished, heart: Heart) -> Published:
         """Judge, publish and promote; once it returns, this server answers by the version.
@@ -84,7 +86,7 @@ class Conclusion:
         while True:
             heart.check()
             try:
-                return await evaluate(
+                return await self.evaluate(
                     self.engine,
                     self.tokenizer,
                     candidate,

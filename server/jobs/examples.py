@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.records import BaseModel
@@ -51,11 +52,10 @@ class Preparation:
         _check_labels(labels, request.manifest.labels, data)
         manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
         room = self.base.max_context - request.plan.num_virtual_tokens
-        encode = (self.tokenizer, manifest)
-        limits = {"end_token_id": self.end_token_id, "max_tokens": room}
-        encoded = [*encode_examples(*encode, data.training, **limits)]
+        encode = partial(encode_examples, self.tokenizer, manifest, end_token_id=self.end_token_id, max_tokens=room)
+        encoded = [*encode(data.training)]
         try:
-            encoded += encode_examples(*encode, data.validation, **limits)
+            encoded += encode(data.validation)
         except ExamplesRefused as error:
             raise FileRefused(error, _judged_by(record)) from error
         if not manifest.defaults:

@@ -97,8 +97,8 @@ class Heart:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            # Not by awaiting the task: whoever is cancelled here must learn it.
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _beat(self) -> None:
         while self._lost is None:
@@ -129,6 +129,7 @@ class Training:
         self._heart = heart
         self._pace = pace
         self._run: Run | None = None
+        self._piece: asyncio.Future[tuple[TuningEvent, ...]] | None = None
         self._metrics: dict[str, Any] = {}
         self.num_tokens = 0
 
@@ -140,7 +141,7 @@ class Training:
             self._heart.tell([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
         began, first, saved_at = time.monotonic(), run.step, time.monotonic()
         while not run.is_done:
-            self._note(await self._pieces.between_steps(run.advance))
+            await self._advance(run)
             self._heart.progress = JobProgress(self.num_tokens, _estimate(run, began, first))
             self._heart.check()
             if time.monotonic() - saved_at > self._pace.checkpoint_interval_s:
@@ -153,6 +154,7 @@ class Training:
         """Save a checkpoint, if there is a run; without the store, the next one will do. Raises ClaimLost."""
         if self._run is None:
             return
+        await self._finish_piece()
         state = await self._pieces.between_steps(self._run.checkpoint)
         metrics = {**self._metrics, "trained_tokens": self.num_tokens}
         try:
@@ -160,6 +162,17 @@ class Training:
         except StoreUnavailable:
             _log.warning("a checkpoint of tuning job %d cannot be saved now", self._claim.job_id)
             self._heart.tell([NewEvent("A checkpoint could not be saved: the store cannot be reached.", level="warn")])
+
+    async def _advance(self, run: Run) -> None:
+        """One piece. Who is cancelled here leaves it to end on its own; `save` waits for what it has to tell."""
+        self._piece = asyncio.ensure_future(self._pieces.between_steps(run.advance))
+        await asyncio.shield(self._piece)
+        await self._finish_piece()
+
+    async def _finish_piece(self) -> None:
+        if self._piece is not None:
+            piece, self._piece = self._piece, None
+            self._note(await piece)
 
     def _load(self) -> bytes | None:
         state = self._store.load_checkpoint(self._claim)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Response
 
 from prompts_store.tuning_records import JobRecord
 from server.api.authentication import Scope, requires
+from server.api.errors import NotReady
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.route_responses import errors
@@ -35,6 +36,8 @@ router = APIRouter(tags=["fine_tuning"])
 )
 async def create_job(body: CreateJob, services: ServicesDep) -> Response:
     """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
+    if services.jobs is None:
+        raise NotReady("the base model has no end token, so nothing can be tuned")
     job = new_job(services, body)
     max_unfinished = services.settings.limits.max_unfinished_jobs
     record = await asyncio.to_thread(services.tuning.create_job, job, max_unfinished=max_unfinished, actor=ACTOR)
