@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server import __version__
 from server.api.application import build_api
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
@@ -47,6 +48,9 @@ from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.observed_engine import EngineObserver, ObservedEngine
+from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 
@@ -76,6 +80,8 @@ def create_app(services: Services) -> FastAPI:
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
             yield
+            await services.drain.finish(grace_s=0)
+        services.tracing.close()
         services.store.close()
 
     return build_api(services, lifespan)
@@ -84,7 +90,7 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported` and `TracingUnavailable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
@@ -98,6 +104,8 @@ def build_services(settings: ServeSettings) -> Services:
 
 def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
+    metrics = Metrics(settings.max_task_metrics)
+    tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     loaded = load_base_model(_model_options(settings, origin))
@@ -112,8 +120,11 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
     catalog = TaskCatalog(store, base)
     tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
     limits = ApiLimits(max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
+    observers: list[EngineObserver] = [metrics.requests]
+    if isinstance(tracing, OtelTracing):
+        observers.append(tracing)
     return Services(
-        engine=engine,
+        engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=catalog,
         jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
@@ -124,7 +135,15 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
         settings=ApiSettings(api_key=None if key is None else key.get_secret_value(), limits=limits),
+        metrics=metrics,
+        tracing=tracing,
     )
+
+
+def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    return OtelTracing(otlp_provider(settings.otlp_endpoint, __version__), base_id)
 
 
 def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
@@ -225,7 +244,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
-    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options, background=share)
+    engine = Engine(ModelRunner(loaded, cache), options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
 
 
 def _runner_options(settings: ServeSettings) -> RunnerOptions:

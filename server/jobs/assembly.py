@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,9 +18,8 @@ from server.jobs.training import Run
 from server.model.base_model import LoadedModel
 from server.soft_prompts.catalog import TaskCatalog
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.errors import PlotsUnavailable
-from server.tuning.events import TuningEvent
 from server.tuning.examples import ExampleLimits
+from server.tuning.plot import draw_plot
 from server.tuning.run import TuningJob, TuningRun
 
 
@@ -51,11 +50,6 @@ def build_job_runner(tuned: TunedBase, store: Store, options: RunnerOptions, lim
         build=partial(_build_run, tuned.loaded, tuned.tokenizer),
         options=options,
     )
-
-
-def draw_plot(_: Sequence[TuningEvent]) -> bytes:
-    """Draw nothing yet."""
-    raise PlotsUnavailable("plots are not drawn yet")
 
 
 def _build_run(loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob, state: bytes | None) -> Run:

@@ -7,12 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from prompts_store.checkpoint_reader import read_checkpoint
 from prompts_store.errors import NotFound, StoreUnavailable
 from prompts_store.names import PRODUCTION
-from prompts_store.prefix import resolve_prefix
 from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Published, VersionRecord
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent, Promotion
@@ -21,11 +18,10 @@ from server.engine.client import EngineClient
 from server.engine.errors import EngineOverloaded
 from server.jobs.request import JobRequest, request_from_json
 from server.jobs.training import Heart
-from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.catalog import TaskCatalog
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.errors import PlotsUnavailable
-from server.tuning.evaluation import Candidate, Scores, evaluate
+from server.tuning.evaluation import Candidate, Scores, evaluate, unpublished
 from server.tuning.events import TuningEvent
 from server.tuning.gate import judge
 from server.tuning.run import TuningJob, TuningResult
@@ -68,8 +64,7 @@ class Conclusion:
         record, result = finished.record, finished.result
         request = request_from_json(record.request)
         rival = await asyncio.to_thread(self._production, record.task)
-        checkpoint, prefix = await asyncio.to_thread(self._read, result)
-        candidate = Candidate(f"the version tuned by job {record.id}", record.task, prefix, finished.job.manifest)
+        checkpoint, candidate = await asyncio.to_thread(self._read, finished)
         scores = await self._scores(candidate, finished.job, heart)
         heart.tell([NewEvent("The held-out examples were answered.", kind="metrics", data=_metrics(scores))])
         promotion = await self._promotion(request, scores, rival, finished.job, heart)
@@ -154,13 +149,14 @@ class Conclusion:
         except NotFound:
             return None
 
-    def _read(self, result: TuningResult) -> tuple[Checkpoint, Prefix]:
+    def _read(self, finished: Finished) -> tuple[Checkpoint, Candidate]:
         """The result as any published checkpoint is read, and as requests would use it."""
+        result, record = finished.result, finished.record
         checkpoint = read_checkpoint(
             result.config, result.tensors, self.base, task_index=None, allow_base_mismatch=False
         )
-        resolved = resolve_prefix(checkpoint, None, self.base)
-        return checkpoint, Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
+        name = f"the version tuned by job {record.id}"
+        return checkpoint, unpublished(name, record.task, checkpoint, finished.job.manifest, self.base)
 
 
 def _metrics(scores: Scores) -> Mapping[str, Any]:
