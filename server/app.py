@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,10 @@ import torch
 from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
-from prompts_store.records import BaseModel
+from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
 from server import __version__
+from server.answering.label_scores import end_token_id
 from server.api.application import build_api
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
@@ -51,10 +52,11 @@ from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
 from server.telemetry.observed_engine import EngineObserver, ObservedEngine
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
+from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 
-__all__ = ["Services", "build_services", "create_app", "read_base_model"]
+__all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
 logger = logging.getLogger(__name__)
 
@@ -102,16 +104,61 @@ def build_services(settings: ServeSettings) -> Services:
         raise
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Workbench:
+    """A base model with its tokenizer and engine over an open store: what tuning and evaluation need of a server.
+
+    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer.
+    """
+
+    store: Store
+    base: BaseModel
+    base_id: str
+    loaded: LoadedModel
+    tokenizer: Tokenizer
+    engine: AsyncEngine
+    end_token_id: int
+    manifest: Manifest
+
+
+@contextmanager
+def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
+    """Open the store and load the model, without a server. The engine is not started yet.
+
+    Raises `ModelError`, `StoreError` and `TextError`, with messages for the operator.
+    """
+    with Store.open(_prepared_store_url(settings)) as store:
+        origin = _origin(settings)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        loaded, tokenizer, base = _load(settings, origin)
+        eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+        end = end_token_id(tokenizer, eos_token_ids)
+        if end is None:
+            raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
+        if origin.is_demo and base.fingerprint not in store.bases():
+            publish_folder(store, base, TASKS_DIR, actor="demo")
+        engine = _build_engine(settings, loaded, eos_token_ids)
+        manifest = (
+            Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
+        )
+        yield Workbench(store, base, origin.base_id, loaded, tokenizer, engine, end, manifest)
+
+
+def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
+    loaded = load_base_model(_model_options(settings, origin))
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
+    return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+
+
 def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
     metrics = Metrics(settings.max_task_metrics)
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    loaded = load_base_model(_model_options(settings, origin))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
-    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+    loaded, tokenizer, base = _load(settings, origin)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     key = settings.api_key

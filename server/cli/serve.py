@@ -80,7 +80,7 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
 def load(settings: ServeSettings) -> FastAPI:
     """Build the application; PyTorch is imported here and not before."""
     if not sys.stderr.isatty():
-        _hide_progress_bars()
+        hide_progress_bars()
     from server.app import TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
     from server.telemetry.tracing import TracingUnavailable
@@ -92,8 +92,8 @@ def load(settings: ServeSettings) -> FastAPI:
         raise StartFailed(str(error)) from error
 
 
-def _hide_progress_bars() -> None:
-    """Keep the bars that loading weights draws out of logs."""
+def hide_progress_bars() -> None:
+    """Keep the bars that loading weights draws out of logs and other pictures."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 
