@@ -67,8 +67,7 @@ def main() -> None:
                 append(RESULTS, [record])
         except ContenderUnavailable as error:
             say(f"left out: {error}")
-        finally:
-            hold.release()
+    hold.release()
     records = read(RESULTS)[0 if options.all_results else known :]
     print(report(records))
     if options.plots is not None:

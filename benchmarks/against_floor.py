@@ -50,7 +50,7 @@ def _floor(sitting: Sitting, batch: int) -> dict[int, dict[str, Any]]:
     """By number of tokens, the seconds as `value` and the kernels that took them."""
     threads = str(sitting.threads)
     command = [sys.executable, "-m", "benchmarks.floor", "--model", sitting.model.name, "--threads", threads]
-    command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "3"]
+    command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return {

@@ -32,7 +32,6 @@ class Sitting:
         for number in range(self.sizes.rounds):
             with self.hold.measuring():
                 yield number
-        self.hold.release()
 
     @contextmanager
     def start(

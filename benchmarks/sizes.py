@@ -10,8 +10,8 @@ class Sizes:
     """Numbers of rounds, requests and tokens.
 
     A round of the comparison asks for as many requests as are computed at once (`concurrency`), the next round for the
-    next of them. `num_output` is tokens an answer. Of the contenders that compute one request, or one task, after the
-    other a round asks for `num_sequential` requests, or `num_batched_tasks` tasks: they are as fast with some as with all.
+    next of them. `num_output` is tokens an answer. Contenders that compute one request, or one task, after the other
+    are as fast with some as with all: they are asked `num_sequential` requests, or `num_batched_tasks` tasks.
     """
 
     rounds: int

@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import torch
 
@@ -31,7 +32,7 @@ class EngineContender:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._exits = contextlib.ExitStack()
-        settings = {
+        settings: dict[str, Any] = {
             "base_model": setup.model.folder,
             "threads": setup.threads,
             "max_num_seqs": setup.max_num_seqs,

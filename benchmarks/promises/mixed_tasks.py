@@ -13,7 +13,7 @@ NUM_TASKS = 64
 
 def measure(sitting: Sitting) -> Iterator[Record]:
     """Throughput of 64 requests at once, every soft prompt resident; the order changes from round to round."""
-    num_output = sitting.sizes.num_output // 2
+    num_output = sitting.sizes.num_output // 3
     variants = {"64 tasks": NUM_TASKS, "1 task": 1}
     with sitting.start("engine", max_num_seqs=64) as engine:
         for num_tasks in variants.values():

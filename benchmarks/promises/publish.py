@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 
@@ -24,7 +25,7 @@ _PROMPT = list(range(300, 332))
 def measure(sitting: Sitting) -> Iterator[Record]:
     """Median milliseconds over a few publishes a round, on a server that does nothing else."""
     model = sitting.model
-    settings = {"threads": sitting.threads, "kv_cache_gib": 0.5}
+    settings: dict[str, Any] = {"threads": sitting.threads, "kv_cache_gib": 0.5}
     if model.name != "demo":
         settings |= {"base_model": model.folder, "base_name": model.name}
     with live_server(**settings) as address:
