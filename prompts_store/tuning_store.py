@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Published
+from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
 from prompts_store.sql import aliases, files, job_claims, job_log, jobs, plots, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.versions import VersionDraft
@@ -174,6 +174,30 @@ class TuningStore:
         """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""
         with self._database.read() as connection:
             return job_log.latest_state(connection, claim.job_id)
+
+    def publish(
+        self,
+        base: BaseModel,
+        task: str,
+        checkpoint: Checkpoint,
+        manifest: Manifest,
+        promotion: Promotion,
+        *,
+        plot: bytes | None = None,
+        actor: str = "",
+    ) -> Published:
+        """Publish what was tuned outside of any job, and promote it where that is wanted and still right.
+
+        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        """
+        check_task_name(task)
+        check_not_reserved(task, base.names)
+        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        with self._database.write() as connection:
+            published = _publish(connection, base.fingerprint, task, draft, promotion)
+            if plot is not None:
+                plots.put(connection, base.fingerprint, task, published.version.version, plot)
+            return published
 
     def complete_job(
         self, claim: JobClaim, base: BaseModel, task: str, checkpoint: Checkpoint, outcome: JobOutcome, *, actor: str
