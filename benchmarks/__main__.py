@@ -38,6 +38,7 @@ class Section:
     measure: Callable[[Sitting], Iterator[Record]]
     model: str = LLAMA_135M
     threads: tuple[int, ...] = (1,)
+    rounds: int | None = None
 
 
 SECTIONS = {
@@ -48,7 +49,7 @@ SECTIONS = {
     "flood": Section(flood.measure, DEMO),
     "zipf": Section(zipf.measure, DEMO),
     "abort": Section(abort.measure, DEMO),
-    "growth": Section(growth.measure, threads=(1, 2)),
+    "growth": Section(growth.measure, threads=(1, 2), rounds=1),
 }
 
 
@@ -56,12 +57,12 @@ def main() -> None:
     """Measure what was asked for, keep it, print the tables."""
     options = _parse()
     sizes = QUICK if options.quick else FULL
-    sizes = replace(sizes, rounds=options.rounds or sizes.rounds)
     known = len(read(RESULTS))
     name = time.strftime("%Y%m%dT%H%M%S")
     hold = Hold(options.hold, options.hold_s)
     for section, model, threads in _planned(options):
-        sitting = Sitting(name, prepare(model), threads, sizes, hold)
+        rounds = options.rounds or section.rounds or sizes.rounds
+        sitting = Sitting(name, prepare(model), threads, replace(sizes, rounds=rounds), hold)
         try:
             for record in section.measure(sitting):
                 append(RESULTS, [record])
@@ -78,15 +79,22 @@ def main() -> None:
 
 def _planned(options: argparse.Namespace) -> Iterator[tuple[Section, str, int]]:
     """What to measure, on which model, with how many threads."""
-    entrants = [entrant for entrant in ENTRANTS if entrant.subject in options.only]
-    chosen = [section for name, section in SECTIONS.items() if name in options.only]
-    if entrants:
-        compare = Section(lambda sitting: comparison.compare(entrants, sitting), threads=(1, 2))
-        on_demo = replace(compare, model=DEMO, threads=(1,))
-        chosen = [compare, *([] if options.model else [on_demo]), *chosen]
+    chosen = [*_comparisons(options), *(section for name, section in SECTIONS.items() if name in options.only)]
     for section in chosen:
         for threads in options.threads or section.threads:
             yield section, options.model or section.model, threads
+
+
+def _comparisons(options: argparse.Namespace) -> Iterator[Section]:
+    """Every contender with one thread on the large model; the main ones also with two, and on the demo model."""
+    entrants = [entrant for entrant in ENTRANTS if entrant.subject in options.only]
+    if not entrants:
+        return
+    yield Section(lambda sitting: comparison.compare(entrants, sitting))
+    if options.threads is None and options.model is None:
+        main = [entrant for entrant in entrants if entrant.is_everywhere]
+        yield Section(lambda sitting: comparison.compare(main, sitting), threads=(2,))
+        yield Section(lambda sitting: comparison.compare(main, sitting), DEMO)
 
 
 def _parse() -> argparse.Namespace:
@@ -95,7 +103,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", type=_names(names), default=names, help=f"of: {', '.join(names)}")
     parser.add_argument("--model", choices=NAMES, help="one model for everything that is measured")
     parser.add_argument("--threads", type=lambda text: [int(each) for each in text.split(",")], help="for instance 1,2")
-    parser.add_argument("--rounds", type=int, help="repeats of everything; 3 unless told")
+    parser.add_argument("--rounds", type=int, help="repeats; 3 unless told, of the curves 1")
     parser.add_argument("--quick", action="store_true", help="fewer requests and tokens, one round")
     parser.add_argument("--all-results", action="store_true", help="the tables of all calls so far")
     parser.add_argument("--plots", type=Path, help="a folder for plots; needs matplotlib (extra `plots`)")

@@ -19,23 +19,27 @@ MEASURE = "throughput tokens/s"
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A contender in one of its settings. `subject` is its name in the records."""
+    """A contender in one of its settings. `subject` is its name in the records.
+
+    Those with `is_everywhere` also run with two threads and on the demo model when nothing was chosen.
+    """
 
     subject: str
     contender: str
     settings: dict[str, Any] = field(default_factory=dict)
+    is_everywhere: bool = False
 
 
 ENTRANTS = (
-    Entrant("peft", "peft"),
+    Entrant("peft", "peft", is_everywhere=True),
     Entrant("peft-batched", "peft-batched"),
-    Entrant("transformers", "transformers"),
-    Entrant("vllm-embeds", "vllm", {"embeds": True, "prefix_caching": True}),
+    Entrant("transformers", "transformers", is_everywhere=True),
+    Entrant("vllm-embeds", "vllm", {"embeds": True, "prefix_caching": True}, is_everywhere=True),
     Entrant("vllm-embeds-uncached", "vllm", {"embeds": True, "prefix_caching": False}),
     Entrant("vllm-plain", "vllm", {"embeds": False, "prefix_caching": True}),
     Entrant("vllm-plain-uncached", "vllm", {"embeds": False, "prefix_caching": False}),
-    Entrant("engine", "engine"),
-    Entrant("http", "http"),
+    Entrant("engine", "engine", is_everywhere=True),
+    Entrant("http", "http", is_everywhere=True),
 )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from benchmarks.folders import CACHE, ROOT
+from benchmarks.process import ContenderUnavailable
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 
@@ -37,7 +38,7 @@ def live_server(**settings: Any) -> Iterator[str]:
                 assert process.stdout is not None
                 address = next((found[0] for line in process.stdout if (found := _ADDRESS.search(line))), None)
                 if address is None:
-                    raise RuntimeError(f"the server did not start; see {log}")
+                    raise ContenderUnavailable(f"the server did not start; see {log}")
                 yield address
             finally:
                 process.terminate()
