@@ -13,10 +13,11 @@ import argparse
 import json
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
 from prompts_store.records import Manifest
 from server.demo import BASE_DIR
@@ -59,7 +60,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     register_attention()
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(shape_135m(), dtype=torch.float32, attn_implementation=ATTENTION_NAME)
+    build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
+    model = build(shape_135m(), dtype=torch.float32, attn_implementation=ATTENTION_NAME)
     model.requires_grad_(False).train(False)
     loaded = LoadedModel(model, read_architecture(model), torch.float32, torch.device("cpu"), frozenset())
     tokenizer = Tokenizer.load(BASE_DIR)
