@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test security-test replica-test crash-test bench bench-peers bench-store check format demo-model openapi clean
+.PHONY: help install serve test security-test replica-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ security-test: install ## the long forms: Schemathesis, uploads, the reader (ext
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]' -c constraints.txt
 	$(BIN)/python -m tests.security.reader_fuzz -runs=1000000 -rss_limit_mb=1024
 	$(BIN)/python -m tests.system.hostile_clients $(ARGS)
+
+tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
+	$(BIN)/python -m tests.system.tuning $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)

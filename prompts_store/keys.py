@@ -127,8 +127,8 @@ def check_grant(grant: KeyGrant) -> None:
 def _check_tasks(grant: KeyGrant) -> None:
     if grant.tasks is None:
         return
-    if "admin" in grant.scopes:
-        raise InvalidKey("A key that may administer the server cannot be held to some tasks.", param="tasks")
+    if grant.scopes & {"admin", "tune"}:
+        raise InvalidKey("A key that may administer or tune cannot be held to some tasks.", param="tasks")
     if not 0 < len(grant.tasks) <= MAX_TASKS:
         raise InvalidKey(f"A key is held to 1 to {MAX_TASKS} tasks, or to none at all.", param="tasks")
     for task in grant.tasks:

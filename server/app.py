@@ -20,14 +20,19 @@ from server.answering.label_scores import end_token_id
 from server.api.admission import Admission
 from server.api.application import build_api
 from server.api.key_ring import KeyRing
-from server.api.limits import ApiLimits, ApiSettings
+from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.quotas import Quotas
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.demo.catalog import TEMPLATE
 from server.engine.async_engine import AsyncEngine
+from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
+from server.jobs.assembly import TunedBase, build_job_runner
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import RunnerOptions
+from server.jobs.training import Pace
 from server.model.architecture import Architecture
 from server.model.base_model import (
     BaseModelOptions,
@@ -53,6 +58,7 @@ from server.telemetry.observed_engine import EngineObserver, ObservedEngine
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.examples import ExampleLimits
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
@@ -84,6 +90,8 @@ def create_app(services: Services) -> FastAPI:
             await stack.enter_async_context(services.catalog.following())
             await stack.enter_async_context(services.keys.following())
             await stack.enter_async_context(services.quotas.counting())
+            if services.jobs is not None:
+                await stack.enter_async_context(services.jobs.running())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
@@ -173,13 +181,18 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
+    catalog = TaskCatalog(store, base)
+    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
+    limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
     return Services(
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
-        catalog=TaskCatalog(store, base),
+        catalog=catalog,
+        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         keys=keys,
         base=base,
@@ -188,7 +201,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         tasks_folder=_publish_tasks(settings, store, base),
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s),
-        settings=_api_settings(settings),
+        settings=ApiSettings(limits, settings.cors_origins),
         metrics=metrics,
         tracing=tracing,
     )
@@ -199,10 +212,10 @@ def _build_quotas(settings: ServeSettings) -> Quotas:
     return Quotas(defaults, settings.redis_url)
 
 
-def _api_settings(settings: ServeSettings) -> ApiSettings:
+def _api_limits(settings: ServeSettings) -> ApiLimits:
     """Limits go by their names: what can be set is what both have."""
     given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
-    return ApiSettings(ApiLimits(**given), settings.cors_origins)
+    return ApiLimits(**given, max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
 
 
 def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
@@ -308,5 +321,18 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(ModelRunner(loaded, cache), options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
+
+
+def _runner_options(settings: ServeSettings) -> RunnerOptions:
+    pace = Pace(checkpoint_interval_s=settings.tuning_checkpoint_s)
+    return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
+
+
+def _tuning_defaults(settings: ServeSettings, origin: _Origin) -> TuningDefaults:
+    micro_batch = settings.tuning_micro_batch_tokens
+    if origin.is_demo:
+        return TuningDefaults(TEMPLATE, add_special_tokens=False, max_micro_batch_tokens=micro_batch)
+    return TuningDefaults(max_micro_batch_tokens=micro_batch)

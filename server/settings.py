@@ -87,6 +87,24 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Most requests that wait; more are answered 429.")
 
+    tuning_share: float = Field(
+        0.15, gt=0, lt=1, description="Share of the time that a tuning job gets while requests run; idle, it gets all."
+    )
+    tuning_min_share: float = Field(
+        0.05, gt=0, lt=1, description="Share of the time that a tuning job gets while requests queue."
+    )
+    tuning_micro_batch_tokens: int = Field(
+        512, ge=16, description="Most positions that a tuning job computes at once, virtual tokens included."
+    )
+    tuning_checkpoint_s: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Seconds between the checkpoints of a tuning job."
+    )
+    tuning_takeover_s: float = Field(
+        10.0, gt=1, allow_inf_nan=False, description="Seconds of silence until another server takes a tuning job over."
+    )
+    max_tuning_jobs: int = Field(16, ge=1, description="Most tuning jobs that have not ended; more are answered 429.")
+    max_file_mib: int = Field(64, ge=1, le=1024, description="Largest uploaded file, in MiB.")
+
     max_wait_s: float = Field(
         60.0, gt=0, allow_inf_nan=False, description="Longest estimated wait in the queue; more is answered 503."
     )
@@ -175,6 +193,8 @@ class ServeSettings(BaseSettings):
             raise ValueError("admin_key and admin_key_file say the same thing twice: give one of them")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together")
+        if self.tuning_min_share > self.tuning_share:
+            raise ValueError("tuning_min_share is above tuning_share")
         return self
 
     @property

@@ -17,11 +17,24 @@ from server.api.limits import ApiSettings
 from server.api.observe import ObserveMiddleware
 from server.api.openapi import install_openapi, operation_id
 from server.api.request_id import RequestIdMiddleware
-from server.api.routes import aliases, chat, classify, completions, keys, models, operations, tasks, tokenize, versions
+from server.api.routes import (
+    aliases,
+    chat,
+    classify,
+    completions,
+    files,
+    keys,
+    models,
+    operations,
+    tasks,
+    tokenize,
+    tuning,
+    versions,
+)
 from server.api.services import Services
 
 _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
-_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, keys, tokenize, operations)
+_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
 _CORS_HEADERS = ("authorization", "content-type", "if-match", "if-none-match", "x-request-id", "x-request-timeout-ms",

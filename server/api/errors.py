@@ -9,6 +9,7 @@ ApiError
 ├── Overloaded              the answer would come too late
 ├── DeadlineExceeded        the caller's time is over
 ├── UploadTooLarge
+├── StorageFull             there is no room for an upload
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
@@ -86,6 +87,12 @@ class UploadTooLarge(ApiError):
     """An uploaded file exceeds its limit."""
 
     code = "body_too_large"
+
+
+class StorageFull(ApiError):
+    """The server has no room for an upload now."""
+
+    code = "storage_full"
 
 
 class UnsupportedMediaType(ApiError):

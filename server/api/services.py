@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
 from server.api.admission import Admission
 from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
@@ -18,6 +19,8 @@ from server.api.limits import ApiSettings
 from server.api.quotas import Quotas
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import JobRunner
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
@@ -41,6 +44,8 @@ class Services:
     base_id: str
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
+    jobs: JobRunner | None = None
+    tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
     quotas: Quotas = field(default_factory=Quotas)
     admission: Admission = field(default_factory=Admission)
@@ -54,6 +59,11 @@ class Services:
         """Raise `TaskReadOnly` for a task that a folder owns."""
         if self.tasks_folder is not None and task in self.tasks_folder.tasks:
             raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
+
+    @property
+    def tuning(self) -> TuningStore:
+        """Files and tuning jobs, in the same database."""
+        return TuningStore(self.store)
 
     @property
     def base_names(self) -> frozenset[str]:

@@ -41,14 +41,14 @@ def test_keys_are_made_listed_and_revoked_in_a_database(database, data_dir):
 def test_every_bound_of_a_key_has_an_option(database):
     """And the list says them as JSON."""
     arguments = (
-        "--scope", "infer", "--scope", "tune", "--task", "a", "--task", "b", "--expires", "12h",
+        "--scope", "infer", "--scope", "tasks:read", "--task", "a", "--task", "b", "--expires", "12h",
         "--best-priority", "-3", "--max-requests-per-minute", "60", "--max-tokens-per-minute", "1000",
         "--max-concurrent", "2", "--salt", "team",
     )  # fmt: skip
     created = json.loads(database("key", "create", "ci", *arguments, "--json")[1])
     (listed,) = json.loads(database("key", "list", "--json")[1])
     assert listed == {name: value for name, value in created.items() if name != "key"}
-    assert (listed["scopes"], listed["tasks"], listed["salt"]) == (["infer", "tune"], ["a", "b"], "team")
+    assert (listed["scopes"], listed["tasks"], listed["salt"]) == (["infer", "tasks:read"], ["a", "b"], "team")
     assert (listed["best_priority"], listed["max_concurrent"]) == (-3, 2)
     lives_for = datetime.fromisoformat(listed["expires_at"]) - datetime.now(UTC)
     assert timedelta(hours=11) < lives_for <= timedelta(hours=12)

@@ -22,7 +22,7 @@ READER = KeyGrant("reader", frozenset({"infer", "tasks:read"}))
 def test_a_key_comes_back_as_it_was_granted(store: Store) -> None:
     grant = KeyGrant(
         "ci",
-        frozenset({"tune", "infer"}),
+        frozenset({"tasks:write", "infer"}),
         tasks=("date-iso", "sentiment"),
         expires_at=datetime.now(UTC) + timedelta(days=1),
         best_priority=-5,
@@ -84,6 +84,7 @@ def test_an_expired_key_is_not_live(store: Store) -> None:
         {"tasks": ()},
         {"tasks": tuple(f"t{number}" for number in range(101))},
         {"tasks": ("a",), "scopes": frozenset({"admin"})},
+        {"tasks": ("a",), "scopes": frozenset({"tune"})},
         {"expires_at": datetime(2020, 1, 1, tzinfo=UTC)},
         {"best_priority": -101},
         {"limits": KeyLimits(max_concurrent=0)},

@@ -68,6 +68,7 @@ def serving(*options: str) -> Iterator[Process]:
         finally:
             process.terminate()
             process.wait(60)
+            process.stdout.close()
 
 
 # --- overload ---------------------------------------------------------------------------------------------------------
