@@ -40,14 +40,6 @@ PLACES = {
     "task": "secret", "alias": "production", "version": "1", "model_id": "secret", "key_name": "victim",
     "job_id": "ftjob-1", "file_id": "file-1",
 }  # fmt: skip
-    "task": "secret",
-    "alias": "production",
-    "version": "1",
-    "model_id": "secret",
-    "key_name": "victim",
-    "job_id": "ftjob-1",
-    "file_id": "file-1",
-}
 
 
 class Clock:
