@@ -66,7 +66,10 @@ def main() -> None:
 
 
 def fill(store: Store) -> None:
-    """Use what revision 0002 brought: weights, a shadow, a reason, provenance, a freed version, a purged task."""
+    """Use what later revisions brought.
+
+    0002: weights, a shadow, a reason, provenance, a freed version, a purged task. 0003: an ensemble.
+    """
     fingerprint = BASE.fingerprint
     canary = (AliasTarget(2, 90), AliasTarget(3, 10))
     move = {"if_match": None, "must_not_exist": True, "actor": "ann", "reason": "try it"}
@@ -78,6 +81,9 @@ def fill(store: Store) -> None:
     store.retire_version(fingerprint, "topic", 1)
     store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
+    for seed in (9, 10):
+        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
+    store.publish_ensemble(fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
 
 

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 
 from prompts_store import maintenance
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
+from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
@@ -81,6 +82,16 @@ def test_what_the_second_revision_brought_is_read(tmp_path: Path) -> None:
         with pytest.raises(VersionNotFound, match="freed"):
             store.load_content(F, "topic", 1, include_retired=True)
         assert store.publish(BASE, "gone", checkpoint(seed=8), Manifest()).version.version == 2
+
+
+def test_what_the_third_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0003.sql", path)
+    with Store.open(path) as store:
+        ensemble = store.resolve(F, TaskReference.parse("votes"))
+        assert (ensemble.version, [member.version for member in ensemble.members]) == (3, [2, 1])
+        assert ensemble.digest[:8] == "5d5433a3"
+        assert maintenance.verify(store).is_clean
 
 
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:
