@@ -128,7 +128,7 @@ async def test_a_vote_is_decided_the_same_way_each_time(client, ensemble, says, 
 
 
 async def test_each_prompt_has_a_vote_of_its_own(client, ensemble, engine):
-    prompts = [TOKENIZER.encode(text) for text in "ab"]
+    prompts = [list(TOKENIZER.encode(text)) for text in "ab"]
     answers = {(3, "a"): "x", (1, "a"): "y", (2, "a"): "y", (3, "b"): "x", (1, "b"): "x", (2, "b"): "y"}
     engine.script = lambda request, choice: [
         *TOKENIZER.encode(answers[engine.number_of(request), TOKENIZER.decode(request.prompt_token_ids)]),
@@ -250,6 +250,6 @@ async def test_an_ensemble_can_be_an_aliass_target_and_its_shadow(client, ensemb
     response = await client.post("/v1/completions", json=PROMPT | {"model": "sentiment"})
     assert response.json()["choices"][0]["text"] == " positive"
     async with asyncio.timeout(5):
-        while services.shadows.agreement("sentiment", "next", 4).num_compared == 0:
+        while services.shadows.agreement("sentiment", "production", 4).num_compared == 0:
             await asyncio.sleep(0.01)
-    assert services.shadows.agreement("sentiment", "next", 4).num_agreed == 0
+    assert services.shadows.agreement("sentiment", "production", 4).num_agreed == 0
