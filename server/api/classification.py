@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import uuid
 from collections.abc import Sequence
 
-from server.api.engine_failure import failure_of
-from server.api.ensembles import log_mean, mean_probabilities
+from server.answering import label_scores
+from server.answering.votes import log_mean, mean_probabilities
 from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
-from server.engine.request import RequestFailed, Scored, ScoreRequest
+from server.engine.request import Scored
 
 
 def chosen_labels(
@@ -42,7 +39,7 @@ def chosen_labels(
 async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Each label as the model would write it: its own tokens, then the end token. Raises `NotReady` without one."""
     tokenizer = services.tokenizer
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(services.eos_token_ids, default=None)
+    end = label_scores.end_token_id(tokenizer, services.eos_token_ids)
     if end is None:
         raise NotReady("the base model has no end token, so labels cannot be scored")
     return tuple((*label, end) for label in await tokenizer.encode_all(labels, add_special_tokens=False))
@@ -56,33 +53,10 @@ async def score_prompts(
 ) -> list[list[Scored]]:
     """Score the continuations behind every prompt, all at once: for each prompt, by each prefix of the target.
 
-    Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
+    Raises `EngineError`.
     """
     engine.check_together(target.prefixes)
-    runs = itertools.product(prompts, target.prefixes)
-    requests = [
-        ScoreRequest(f"score-{uuid.uuid4().hex}", target.task, prompt, continuations, prefix) for prompt, prefix in runs
-    ]
-    scoring = [asyncio.create_task(_score(engine, request)) for request in requests]
-    try:
-        scored = await asyncio.gather(*scoring)
-    finally:
-        for task in scoring:
-            task.cancel()
-    num_members = len(target.prefixes)
-    return [scored[first : first + num_members] for first in range(0, len(scored), num_members)]
-
-
-async def _score(engine: EngineClient, request: ScoreRequest) -> Scored:
-    scored: Scored | None = None
-    async for event in engine.stream(request):
-        match event:
-            case Scored():
-                scored = event
-            case RequestFailed():
-                raise failure_of(event)
-    assert scored is not None, "a score request ends with its scores or its failure"
-    return scored
+    return await label_scores.score_prompts_by_each(engine, target.task, target.prefixes, prompts, continuations)
 
 
 def classification(index: int, labels: Sequence[str], scored: Sequence[Scored]) -> Classification:

@@ -29,6 +29,12 @@ async def encode_texts(
     return await tokenizer.encode_all(filled, add_special_tokens=add_special_tokens)
 
 
+def refuse_empty(texts: Sequence[str], param: str) -> None:
+    """Raise `InvalidRequest` for a text without a character: a template alone would be answered with noise."""
+    if "" in texts:
+        raise InvalidRequest("the text is empty", param=param)
+
+
 async def encode_prompts(
     tokenizer: Tokenizer, target: Target, prompt: Prompt, limits: ApiLimits
 ) -> tuple[TokenIdTuple, ...]:
@@ -38,6 +44,7 @@ async def encode_prompts(
         raise InvalidRequest(f"there are at most {limits.max_prompts} prompts", param="prompt")
     if not texts and not id_lists:
         raise InvalidRequest("the prompt is empty", param="prompt")
+    refuse_empty(texts, "prompt")
     for token_ids in id_lists:
         tokenizer.check_ids(token_ids)
     return (*await encode_texts(tokenizer, target, texts), *map(tuple, id_lists))
@@ -52,6 +59,7 @@ async def encode_chat(
     """
     if len(messages) > limits.max_messages:
         raise InvalidRequest(f"there are at most {limits.max_messages} messages", param="messages")
+    refuse_empty([message.text() for message in messages if message.role == "user"], "messages")
     text = render_chat(tokenizer, [ChatMessage(message.role, message.text()) for message in messages])
     # A chat template writes the special tokens itself: without the version's word none are added to them.
     add_special_tokens = target.manifest.add_special_tokens

@@ -114,6 +114,8 @@ def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
 
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
     """Read the model's configuration; raises `BaseModelUnavailable`."""
+    if options.source.startswith(("/", ".", "~")) and not os.path.isdir(options.source):  # no hub id begins so
+        raise BaseModelUnavailable(f"there is no folder {options.source!r}")
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             options.source, revision=options.revision, trust_remote_code=False

@@ -108,6 +108,23 @@ async def test_a_bad_value_is_a_400_that_names_its_parameter(client, engine, pat
     assert not engine.requests
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("/v1/completions", {"prompt": ""}, "prompt"),
+        ("/v1/completions", {"prompt": ["a", ""]}, "prompt"),
+        ("/v1/classify", {"input": ["a", ""]}, "input"),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": ""}]}, "messages"),
+    ],
+)
+async def test_an_empty_text_is_refused_behind_a_template_too(client, engine, path, body, param):
+    """The template alone would be a prompt, and its answer noise."""
+    await publish(client)
+    error = error_of(await client.post(path, json={"model": "sentiment", **body}))
+    assert (error["message"], error["param"]) == ("the text is empty", param)
+    assert not engine.requests
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 async def test_numbers_that_are_none_are_refused(client, value):
     """Python's JSON reads them; we do not."""

@@ -74,7 +74,7 @@ async def test_a_shadow_never_delays_an_answer(client, shadowed, services, engin
     async def hang(_):
         await hanging.wait()
 
-    monkeypatch.setattr(services.catalog, "prefix", hang)
+    monkeypatch.setattr(services.catalog, "prefixes", hang)
     for _ in range(40):
         answer = await asyncio.wait_for(client.post("/v1/completions", json=GREEDY), 5)
         assert answer.status_code == 200
@@ -88,7 +88,7 @@ async def test_a_shadow_that_fails_is_counted_and_the_next_is_run(client, shadow
         raise RuntimeError("broken")
 
     with monkeypatch.context() as patch:
-        patch.setattr(services.catalog, "prefix", broken)
+        patch.setattr(services.catalog, "prefixes", broken)
         assert (await client.post("/v1/completions", json=GREEDY)).status_code == 200
         await agreement(client, num_failed=1)
     await client.post("/v1/completions", json=GREEDY)

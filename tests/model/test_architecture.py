@@ -90,6 +90,12 @@ def test_a_folder_without_a_model_is_said(tmp_path):
         load_base_model(BaseModelOptions(str(tmp_path), device="cpu"))
 
 
+@pytest.mark.parametrize("source", ["/no/such/folder", "./none", "~/none"])
+def test_a_path_without_a_folder_is_no_hub_id(source):
+    with pytest.raises(BaseModelUnavailable, match="there is no folder"):
+        load_base_model(BaseModelOptions(source, device="cpu"))
+
+
 def test_a_configuration_without_weights_is_said(tmp_path):
     LlamaConfig(**TINY, intermediate_size=48).save_pretrained(str(tmp_path))
     with pytest.raises(BaseModelUnavailable, match="weights"):

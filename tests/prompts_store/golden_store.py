@@ -16,6 +16,8 @@ from prompts_store.sql.copying import advance, last_id
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
 from prompts_store.store import Store
+from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, JobStatus, NewJob, Promotion
+from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
 FOLDER = Path(__file__).parent / "golden"
@@ -60,16 +62,15 @@ def main() -> None:
         load(RELEASES[0], path)
         with Store.open(path) as store:
             fill(store)
+            fill_tuning(store)
+            fill_ensemble(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
 
 
 def fill(store: Store) -> None:
-    """Use what later revisions brought.
-
-    0002: weights, a shadow, a reason, provenance, a freed version, a purged task. 0003: an ensemble.
-    """
+    """Use what revision 0002 brought: weights, a shadow, a reason, provenance, a freed version, a purged task."""
     fingerprint = BASE.fingerprint
     canary = (AliasTarget(2, 90), AliasTarget(3, 10))
     move = {"if_match": None, "must_not_exist": True, "actor": "ann", "reason": "try it"}
@@ -81,10 +82,37 @@ def fill(store: Store) -> None:
     store.retire_version(fingerprint, "topic", 1)
     store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
-    for seed in (9, 10):
-        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
-    store.publish_ensemble(fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
+
+
+def fill_tuning(store: Store) -> None:
+    """Use what revision 0003 brought: a file, a job that made a version with a plot, and one that rests."""
+    tuning, fingerprint = TuningStore(store), BASE.fingerprint
+    file = tuning.add_file("train.jsonl", "fine-tune", [b'{"prompt": "a", ', b'"completion": "b"}'], actor="ann")
+    job = NewJob(fingerprint, "mood", file.id, None, seed=1, request={"template": "{input}"})
+    for _ in range(2):
+        tuning.create_job(job, max_unfinished=2, actor="ann")
+        claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.VALIDATING_FILES, "server-1"))
+        tuning.mark_valid(claim)
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
+    outcome = JobOutcome(Manifest(note="tuned"), Promotion(), trained_tokens=9, metrics={"loss": 0.5}, plot=b"PNG")
+    tuning.complete_job(claim, BASE, "mood", checkpoint(seed=9), outcome, actor="ann")
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
+    tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
+    tuning.pause_job(fingerprint, claim.job_id)
+
+
+def fill_ensemble(store: Store) -> None:
+    """Use what revision 0004 brought: a version that lists two others."""
+    for seed in (11, 12):
+        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
+    store.publish_ensemble(BASE.fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
+
+
+def claimed(found: tuple[JobClaim, JobRecord] | None) -> tuple[JobClaim, JobRecord]:
+    """A claim that must have come about."""
+    assert found is not None
+    return found
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from server.api.classification import chosen_labels, classification, label_token
 from server.api.disconnect import unless_disconnected
 from server.api.errors import InvalidRequest
 from server.api.json_response import json_response
-from server.api.prompts import encode_texts
+from server.api.prompts import encode_texts, refuse_empty
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.sticky_key import StickyKeyDep
@@ -41,6 +41,7 @@ async def classify(
     target = await resolve_target(services, body.model, sticky_key)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
     continuations = await label_token_ids(services, labels)
+    refuse_empty(inputs, "input")
     prompts = await encode_texts(tokenizer, target, inputs)
     scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
 
