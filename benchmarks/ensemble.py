@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -136,9 +137,9 @@ def latency_ms(client: httpx.Client, path: str, model: str, field: str, examples
     return statistics.median(times)
 
 
-def post(client: httpx.Client, path: str, body: dict[str, object]) -> dict[str, object]:
+def post(client: httpx.Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """Send a request; return the body of its answer."""
-    answer: dict[str, object] = client.post(path, json=body).raise_for_status().json()
+    answer: dict[str, Any] = client.post(path, json=body).raise_for_status().json()
     return answer
 
 

@@ -131,6 +131,9 @@ class TuningStore:
 
     def claim_job(self, fingerprint: str, status: JobStatus, owner: str) -> tuple[JobClaim, JobRecord] | None:
         """Claim the oldest job that waits to be validated, or that is queued and runs from now on; None without one."""
+        with self._database.read() as connection:  # asked again and again: only who finds one becomes a writer
+            if not job_claims.has_waiting(connection, fingerprint, status):
+                return None
         with self._database.write() as connection:
             return job_claims.claim_next(connection, fingerprint, status, owner)
 
@@ -174,6 +177,12 @@ class TuningStore:
         """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""
         with self._database.read() as connection:
             return job_log.latest_state(connection, claim.job_id)
+
+    def latest_metrics(self, claim: JobClaim) -> Mapping[str, Any]:
+        """Return the metrics of a job's latest checkpoint."""
+        with self._database.read() as connection:
+            found = job_log.checkpoints(connection, claim.job_id, before=None, limit=1)
+        return found[0].metrics if found else {}
 
     def publish(
         self,

@@ -17,13 +17,18 @@ from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
 from server.api.application import build_api
-from server.api.limits import ApiSettings
+from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.demo.catalog import TEMPLATE
 from server.engine.async_engine import AsyncEngine
+from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
+from server.jobs.assembly import TunedBase, build_job_runner
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import RunnerOptions
+from server.jobs.training import Pace
 from server.model.architecture import Architecture
 from server.model.base_model import (
     BaseModelOptions,
@@ -49,6 +54,7 @@ from server.telemetry.observed_engine import EngineObserver, ObservedEngine
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.examples import ExampleLimits
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
@@ -70,6 +76,8 @@ def create_app(services: Services) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
+            if services.jobs is not None:
+                await stack.enter_async_context(services.jobs.running())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
@@ -156,19 +164,24 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
     key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
+    catalog = TaskCatalog(store, base)
+    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
+    limits = ApiLimits(max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
     return Services(
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
-        catalog=TaskCatalog(store, base),
+        catalog=catalog,
+        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
-        settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
+        settings=ApiSettings(api_key=None if key is None else key.get_secret_value(), limits=limits),
         metrics=metrics,
         tracing=tracing,
     )
@@ -277,5 +290,18 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(ModelRunner(loaded, cache), options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
+
+
+def _runner_options(settings: ServeSettings) -> RunnerOptions:
+    pace = Pace(checkpoint_interval_s=settings.tuning_checkpoint_s)
+    return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
+
+
+def _tuning_defaults(settings: ServeSettings, origin: _Origin) -> TuningDefaults:
+    micro_batch = settings.tuning_micro_batch_tokens
+    if origin.is_demo:
+        return TuningDefaults(TEMPLATE, add_special_tokens=False, max_micro_batch_tokens=micro_batch)
+    return TuningDefaults(max_micro_batch_tokens=micro_batch)

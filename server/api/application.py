@@ -16,11 +16,23 @@ from server.api.limits import ApiLimits
 from server.api.observe import ObserveMiddleware
 from server.api.openapi import install_openapi, operation_id
 from server.api.request_id import RequestIdMiddleware
-from server.api.routes import aliases, chat, classify, completions, models, operations, tasks, tokenize, versions
+from server.api.routes import (
+    aliases,
+    chat,
+    classify,
+    completions,
+    files,
+    models,
+    operations,
+    tasks,
+    tokenize,
+    tuning,
+    versions,
+)
 from server.api.services import Services
 
 _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
-_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, tokenize, operations)
+_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, tokenize, operations)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 

@@ -5,6 +5,7 @@ ApiError
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or a wrong one
 ├── UploadTooLarge
+├── StorageFull             there is no room for an upload
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
@@ -49,6 +50,12 @@ class UploadTooLarge(ApiError):
     """An uploaded file exceeds its limit."""
 
     code = "body_too_large"
+
+
+class StorageFull(ApiError):
+    """The server has no room for an upload now."""
+
+    code = "storage_full"
 
 
 class UnsupportedMediaType(ApiError):

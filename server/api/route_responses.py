@@ -50,6 +50,11 @@ def binary_file() -> Responses:
     return _file("application/octet-stream", {"type": "string", "format": "binary"})
 
 
+def png_file() -> Responses:
+    """A success whose body is a picture."""
+    return _file("image/png", {"type": "string", "format": "binary"})
+
+
 def json_file() -> Responses:
     """A success whose body is a file that holds a JSON object."""
     return _file("application/json", {"type": "object", "additionalProperties": True})
