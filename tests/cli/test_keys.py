@@ -8,7 +8,7 @@ import pytest
 from prompts_store.keys import digest_of
 from prompts_store.store import Store
 from server.settings import sqlite_url
-from tests.api.conftest import empty_database, engine, services, store  # noqa: F401  (fixtures)
+from tests.api.conftest import empty_database, engine, runs, services, store  # noqa: F401  (fixtures)
 from tests.api.live_server import live_server
 
 

@@ -13,6 +13,7 @@ from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.caller import CallerDep
 from server.api.chat_answer import ChatCompletionAnswer
+from server.api.ensembles import check_votable, votable_tokens
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
 from server.api.limits import ApiLimits
@@ -51,18 +52,25 @@ async def complete_chat(
     return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
+<<<<<<< HEAD
 async def _start(
     services: Services, body: ChatRequest, target: Target, terms: Terms
 ) -> tuple[Generation, ChatCompletionAnswer]:
+=======
+async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+    check_votable(body, target)
+>>>>>>> main
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
+    max_tokens = _max_tokens(body, defaults, room)
+    is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
     sampling = sampling_params(
         body,
         defaults,
         limits,
-        max_tokens=_max_tokens(body, defaults, room),
+        max_tokens=votable_tokens(max_tokens, target, limits, is_asked=is_asked),
         num_logprobs=_num_logprobs(body, limits),
     )
     form = AnswerForm.of(
@@ -70,7 +78,7 @@ async def _start(
         target,
         (prompt,),
         id_prefix="chatcmpl",
-        num_choices=num_choices(body, limits),
+        num_choices=num_choices(body, limits, len(target.prefixes)),
         with_logprobs=bool(body.logprobs),
     )
     generation = await start_generation(
