@@ -12,12 +12,8 @@ StoreError
 │   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
-<<<<<<< HEAD
 │   ├── KeyExists              a key has or had this name
-│   ├── VersionInUse           an alias still names the version
-=======
 │   ├── VersionInUse           an alias or an ensemble still names the version
->>>>>>> main
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already

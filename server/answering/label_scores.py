@@ -33,13 +33,8 @@ async def score_prompts(
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-<<<<<<< HEAD
-    scoring = [
-        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
-        for prompt in prompts
-    ]
-=======
-    return [scored for (scored,) in await score_prompts_by_each(engine, task, (prefix,), prompts, continuations)]
+    each = await score_prompts_by_each(engine, task, (prefix,), prompts, continuations, salt=salt, priority=priority)
+    return [scored for (scored,) in each]
 
 
 async def score_prompts_by_each(
@@ -48,11 +43,15 @@ async def score_prompts_by_each(
     prefixes: Sequence[Prefix | None],
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> list[list[Scored]]:
     """As `score_prompts`, for each prompt by each prefix: the members of an ensemble."""
-    runs = itertools.product(prompts, prefixes)
-    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt, prefix in runs]
->>>>>>> main
+    scoring = [
+        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
+        for prompt, prefix in itertools.product(prompts, prefixes)
+    ]
     try:
         scored = await asyncio.gather(*scoring)
     finally:

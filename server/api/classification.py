@@ -52,21 +52,15 @@ async def score_prompts(
     terms: Terms,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
-<<<<<<< HEAD
-) -> list[Scored]:
-    """Score the continuations behind every prompt, all at once. Raises `EngineError`."""
-    return await label_scores.score_prompts(
-        engine, target.task, target.prefix, prompts, continuations, salt=terms.salt, priority=terms.priority
-    )
-=======
 ) -> list[list[Scored]]:
     """Score the continuations behind every prompt, all at once: for each prompt, by each prefix of the target.
 
     Raises `EngineError`.
     """
     engine.check_together(target.prefixes)
-    return await label_scores.score_prompts_by_each(engine, target.task, target.prefixes, prompts, continuations)
->>>>>>> main
+    return await label_scores.score_prompts_by_each(
+        engine, target.task, target.prefixes, prompts, continuations, salt=terms.salt, priority=terms.priority
+    )
 
 
 def classification(index: int, labels: Sequence[str], scored: Sequence[Scored]) -> Classification:

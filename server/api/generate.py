@@ -48,19 +48,12 @@ async def start_generation(
     *,
     echo: bool = False,
 ) -> Generation:
-<<<<<<< HEAD
-    """Hand the form's prompts to the engine.
+    """Hand the form's prompts to the engine, each behind every prefix of the target.
 
     Raises `RateLimited`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
     """
-    await pay_for_prompts(services, terms, sum(map(len, form.prompts)))
-=======
-    """Hand the form's prompts to the engine, each behind every prefix of the target.
-
-    Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
-    """
     services.engine.check_together(target.prefixes)
->>>>>>> main
+    await pay_for_prompts(services, terms, sum(map(len, form.prompts)) * len(target.prefixes))
     requests = [
         GenerateRequest(
             request_id=f"{form.id}-{number}",
@@ -79,7 +72,6 @@ async def start_generation(
     return generation
 
 
-<<<<<<< HEAD
 async def respond(
     request: Request, services: Services, target: Target, terms: Terms, start: Start, *, stream: bool
 ) -> Response:
@@ -88,26 +80,16 @@ async def respond(
     work = services.admission.begin()
 
     def close() -> None:
-=======
-async def respond(request: Request, services: Services, target: Target, start: Start, *, stream: bool) -> Response:
-    """The response to a generation, which is closed when the response is done or its client gone."""
-    generation, answer = await start(target)
-    if stream:  # never of an ensemble: `check_votable`
-        return EventStreamResponse(answer.chunks(generation), headers=target.headers, close=generation.close)
-    try:
-        body = await unless_disconnected(request, answer.body(_answers(generation, target)))
-    finally:
->>>>>>> main
         generation.close()
         work.end()
         if terms.payer is not None:
             services.quotas.charge_tokens(terms.payer, generation.num_output_tokens)
 
     events = until(terms.deadline, generation)
-    if stream:
+    if stream:  # never of an ensemble: `check_votable`
         return EventStreamResponse(answer.chunks(events), headers=target.headers, close=close)
     try:
-        body = await unless_disconnected(request, answer.body(events))
+        body = await unless_disconnected(request, answer.body(_answers(events, target)))
     finally:
         close()
 
@@ -123,8 +105,8 @@ async def respond(request: Request, services: Services, target: Target, start: S
     return json_response(body, headers=target.headers)
 
 
-def _answers(generation: Generation, target: Target) -> AsyncIterable[TextEvent]:
-    return voted(generation, len(target.prefixes)) if target.is_ensemble else generation
+def _answers(events: AsyncIterable[TextEvent], target: Target) -> AsyncIterable[TextEvent]:
+    return voted(events, len(target.prefixes)) if target.is_ensemble else events
 
 
 def _texts(body: Completion | ChatCompletion) -> tuple[str, ...]:

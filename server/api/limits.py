@@ -11,17 +11,10 @@ MIB = 1024**2
 class ApiLimits:
     """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
 
-<<<<<<< HEAD
     `body_timeout_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
-    completion, `max_label_scores` inputs times labels of one classification, `max_unfinished_jobs` the tuning jobs that
-    have not ended. Header sizes and the number of connections
-    are the HTTP server's to limit.
-=======
-    `max_body_wait_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
     completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
     `max_voted_tokens` the answers that an ensemble votes on, `max_unfinished_jobs` the tuning jobs that have not ended.
     Header sizes and the number of connections are the HTTP server's to limit.
->>>>>>> main
     """
 
     max_body_bytes: int = 4 * MIB

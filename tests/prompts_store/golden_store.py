@@ -64,11 +64,8 @@ def main() -> None:
         with Store.open(path) as store:
             fill(store)
             fill_tuning(store)
-<<<<<<< HEAD
-            fill_keys(store)
-=======
             fill_ensemble(store)
->>>>>>> main
+            fill_keys(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -91,7 +88,7 @@ def fill(store: Store) -> None:
 
 
 def fill_keys(store: Store) -> None:
-    """Use what revision 0004 brought: a live key, and a revoked one."""
+    """Use what revision 0005 brought: a live key, and a revoked one."""
     grant = KeyGrant("ci", frozenset({"infer"}), ("sentiment",), limits=KeyLimits(60), salt="team")
     store.create_key(grant, actor="ann")
     store.create_key(KeyGrant("old", frozenset({"admin"})), actor="ann")

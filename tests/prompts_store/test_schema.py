@@ -106,7 +106,16 @@ def test_what_the_fourth_revision_brought_is_read(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     golden_store.load(golden_store.FOLDER / "store_0004.sql", path)
     with Store.open(path) as store:
-<<<<<<< HEAD
+        ensemble = store.resolve(F, TaskReference.parse("votes"))
+        assert (ensemble.version, [member.version for member in ensemble.members]) == (3, [2, 1])
+        assert ensemble.digest[:8] == "7f1566ad"
+        assert maintenance.verify(store).is_clean
+
+
+def test_what_the_fifth_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0005.sql", path)
+    with Store.open(path) as store:
         ci, old = store.list_keys()
         assert (ci.grant.scopes, ci.grant.tasks) == ({"infer"}, ("sentiment",))
         assert ci.grant.limits.max_requests_per_minute == 60
@@ -116,12 +125,6 @@ def test_what_the_fourth_revision_brought_is_read(tmp_path: Path) -> None:
             ("key_revoked", "old", "bob"),
             ("key_created", "old", "ann"),
         ]
-=======
-        ensemble = store.resolve(F, TaskReference.parse("votes"))
-        assert (ensemble.version, [member.version for member in ensemble.members]) == (3, [2, 1])
-        assert ensemble.digest[:8] == "7f1566ad"
-        assert maintenance.verify(store).is_clean
->>>>>>> main
 
 
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:

@@ -52,14 +52,10 @@ async def complete_chat(
     return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-<<<<<<< HEAD
 async def _start(
     services: Services, body: ChatRequest, target: Target, terms: Terms
 ) -> tuple[Generation, ChatCompletionAnswer]:
-=======
-async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
     check_votable(body, target)
->>>>>>> main
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)

@@ -51,7 +51,7 @@ async def classify(
     continuations = await label_token_ids(services, labels)
     refuse_empty(inputs, "input")
     prompts = await encode_texts(tokenizer, target, inputs)
-    await pay_for_prompts(services, terms, sum(map(len, prompts)))
+    await pay_for_prompts(services, terms, sum(map(len, prompts)) * len(target.prefixes))
     work = services.admission.begin()
     try:
         async with before(terms.deadline):
@@ -64,13 +64,8 @@ async def classify(
         its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
         its_continuations = await label_token_ids(services, its_labels)
         its_prompts = await encode_texts(tokenizer, shadow, inputs)
-<<<<<<< HEAD
         again = await score_prompts(services.engine, shadow, terms.for_shadow(), its_prompts, its_continuations)
-        return tuple(classification(index, its_labels, one.logprobs).label for index, one in enumerate(again))
-=======
-        again = await score_prompts(services.engine, shadow, its_prompts, its_continuations)
         return tuple(classification(index, its_labels, one).label for index, one in enumerate(again))
->>>>>>> main
 
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",

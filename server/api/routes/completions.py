@@ -50,14 +50,10 @@ async def create_completion(
     return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-<<<<<<< HEAD
 async def _start(
     services: Services, body: CompletionRequest, target: Target, terms: Terms
 ) -> tuple[Generation, CompletionAnswer]:
-=======
-async def _start(services: Services, body: CompletionRequest, target: Target) -> tuple[Generation, CompletionAnswer]:
     check_votable(body, target)
->>>>>>> main
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
