@@ -95,7 +95,7 @@ def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
 
 
 def _is_supported(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
@@ -127,6 +127,6 @@ class _PackedProduct(torch.autograd.Function):
         return _multiply(hidden, packed, bias)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         return gradient @ ctx.packed.to_dense(), None, None
