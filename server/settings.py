@@ -85,11 +85,45 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Most requests that wait; more are answered 429.")
 
+    tuning_share: float = Field(
+        0.15, gt=0, lt=1, description="Share of the time that a tuning job gets while requests run; idle, it gets all."
+    )
+    tuning_min_share: float = Field(
+        0.05, gt=0, lt=1, description="Share of the time that a tuning job gets while requests queue."
+    )
+    tuning_micro_batch_tokens: int = Field(
+        512, ge=16, description="Most positions that a tuning job computes at once, virtual tokens included."
+    )
+    tuning_checkpoint_s: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Seconds between the checkpoints of a tuning job."
+    )
+    tuning_takeover_s: float = Field(
+        10.0, gt=1, allow_inf_nan=False, description="Seconds of silence until another server takes a tuning job over."
+    )
+    max_tuning_jobs: int = Field(16, ge=1, description="Most tuning jobs that have not ended; more are answered 429.")
+    max_file_mib: int = Field(64, ge=1, le=1024, description="Largest uploaded file, in MiB.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="text, json, or auto: text on a terminal and JSON elsewhere."
+    )
+    access_log: bool = Field(False, description="Log a line for each HTTP request, as level debug does.")
+    log_prompts: bool = Field(False, description="Log every prompt as the model sees it; by default none is.")
+    max_task_metrics: int = Field(
+        200, ge=1, description="Most tasks with figures of their own at /metrics; all others share theirs."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Where to send traces (OTLP over HTTP, extra otel); by default nowhere.",
+    )
+    engine_timeout_s: float = Field(
+        300.0, gt=0, allow_inf_nan=False, description="Seconds without progress after which the server ends itself."
+    )
     shutdown_grace_s: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="Seconds that running requests get to finish at the end."
+        30.0, ge=0, allow_inf_nan=False, description="Seconds that accepted requests get to finish at the end."
     )
 
     @field_validator("base_names", mode="before")
@@ -111,6 +145,8 @@ class ServeSettings(BaseSettings):
     def _check_together(self) -> Self:
         if self.num_kv_blocks is not None and self.kv_cache_gib is not None:
             raise ValueError("num_kv_blocks and kv_cache_gib say the same thing twice: give one of them")
+        if self.tuning_min_share > self.tuning_share:
+            raise ValueError("tuning_min_share is above tuning_share")
         if not (self.insecure or self.api_key or is_loopback(self.host)):
             raise ValueError(
                 f"{self.host} can be reached from other machines: set SOFTPROMPT_API_KEY, "

@@ -9,6 +9,7 @@ import prompts_store.errors as store
 from server.api import errors as api
 from server.engine import errors as engine
 from server.tokenizer import errors as text
+from server.tuning import errors as tuning
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -31,6 +32,8 @@ class Answer:
 
 
 INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
+_NO_RETRY = (("x-should-retry", "false"),)
+"""What the `openai` client goes by, which else tries twice again after a conflict."""
 _RETRY_SOON = (("Retry-After", "1"),)
 
 ERROR_TABLE: Mapping[type[Exception], Answer] = {
@@ -38,10 +41,12 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.ModelNotFound: Answer(404),
     api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
     api.UploadTooLarge: Answer(413),
+    api.StorageFull: Answer(507, type=SERVER_ERROR),
     api.UnsupportedMediaType: Answer(415),
     api.TaskReadOnly: Answer(409),
     api.PreconditionRequired: Answer(428),
     api.NotReady: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
+    api.ServerDraining: Answer(503, type=SERVER_ERROR, headers=(*_RETRY_SOON, ("x-should-retry", "true"))),
     engine.PromptEmpty: Answer(400, "prompt_empty", "prompt"),
     engine.TokenOutOfRange: Answer(400, "token_out_of_range"),
     engine.ContextExceeded: Answer(400, "context_exceeded"),
@@ -59,10 +64,14 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     ),
     engine.NumbersOverflow: Answer(422, "numbers_overflow", "model"),
     engine.EngineError: Answer(500, "engine_failed", type=SERVER_ERROR, message="the engine failed on this request"),
+    tuning.PlanRefused: Answer(400, "invalid_value"),
     text.ChatRefused: Answer(400, "chat_refused", "messages"),
     text.UnknownToken: Answer(400, "token_out_of_range"),
     store.NotFound: Answer(404),
     store.Conflict: Answer(409),
+    store.JobStatusConflict: Answer(409, headers=_NO_RETRY),
+    store.FileInUse: Answer(409, headers=_NO_RETRY),
+    store.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"),)),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
     store.InvalidTargets: Answer(400, param="targets"),

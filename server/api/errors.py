@@ -5,10 +5,12 @@ ApiError
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or a wrong one
 ├── UploadTooLarge
+├── StorageFull             there is no room for an upload
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
-└── NotReady                the engine or the catalog is not working
+├── NotReady                the engine or the catalog is not working
+└── ServerDraining          the server is about to stop
 """
 
 from __future__ import annotations
@@ -50,6 +52,12 @@ class UploadTooLarge(ApiError):
     code = "body_too_large"
 
 
+class StorageFull(ApiError):
+    """The server has no room for an upload now."""
+
+    code = "storage_full"
+
+
 class UnsupportedMediaType(ApiError):
     """The body is not of the content type that the route takes."""
 
@@ -72,3 +80,9 @@ class NotReady(ApiError):
     """The server cannot answer requests now."""
 
     code = "not_ready"
+
+
+class ServerDraining(ApiError):
+    """The server finishes what it has accepted, and takes nothing new."""
+
+    code = "server_draining"

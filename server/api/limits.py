@@ -12,7 +12,8 @@ class ApiLimits:
     """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
 
     `max_body_wait_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
-    completion, `max_label_scores` inputs times labels of one classification. Header sizes and the number of connections
+    completion, `max_label_scores` inputs times labels of one classification, `max_unfinished_jobs` the tuning jobs that
+    have not ended. Header sizes and the number of connections
     are the HTTP server's to limit.
     """
 
@@ -35,6 +36,8 @@ class ApiLimits:
     max_label_length: int = 256
     max_label_scores: int = 4_096
     max_page_size: int = 100
+    max_file_bytes: int = 64 * MIB
+    max_unfinished_jobs: int = 16
     max_listed_models: int = 10_000
 
     @property

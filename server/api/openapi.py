@@ -14,6 +14,7 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from server.api.file_upload import FILE_SCHEMA
 from server.api.upload import UPLOAD_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
@@ -57,6 +58,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         **referred["$defs"],
         **document["components"]["schemas"],
         UPLOAD_SCHEMA["title"]: UPLOAD_SCHEMA,
+        FILE_SCHEMA["title"]: FILE_SCHEMA,
     }
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in _NEVER_SENT}
     return document

@@ -50,6 +50,11 @@ def binary_file() -> Responses:
     return _file("application/octet-stream", {"type": "string", "format": "binary"})
 
 
+def png_file() -> Responses:
+    """A success whose body is a picture."""
+    return _file("image/png", {"type": "string", "format": "binary"})
+
+
 def json_file() -> Responses:
     """A success whose body is a file that holds a JSON object."""
     return _file("application/json", {"type": "object", "additionalProperties": True})
@@ -57,6 +62,11 @@ def json_file() -> Responses:
 
 def _file(media_type: str, schema: dict[str, Any]) -> Responses:
     return {200: {"description": "The file", "content": {media_type: {"schema": schema}}}}
+
+
+def text(description: str) -> Responses:
+    """A success whose body is plain text."""
+    return {200: {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 def etagged() -> Responses:

@@ -10,12 +10,18 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
+from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
 from server.api.limits import ApiSettings
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import JobRunner
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.tracing import NoTracing, Tracing
 from server.tokenizer.tokenizer import Tokenizer
 
 
@@ -34,14 +40,24 @@ class Services:
     base_id: str
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
+    jobs: JobRunner | None = None
+    tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
     settings: ApiSettings = field(default_factory=ApiSettings)
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
+    drain: Drain = field(default_factory=Drain)
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def check_writable(self, task: str) -> None:
         """Raise `TaskReadOnly` for a task that a folder owns."""
         if self.tasks_folder is not None and task in self.tasks_folder.tasks:
             raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
+
+    @property
+    def tuning(self) -> TuningStore:
+        """Files and tuning jobs, in the same database."""
+        return TuningStore(self.store)
 
     @property
     def base_names(self) -> frozenset[str]:

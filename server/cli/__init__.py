@@ -6,6 +6,8 @@ aliases.py         task alias set, delete
 database.py        db upgrade, check, verify, gc, backup, restore
 backend.py         what the task commands ask; http_backend.py and store_backend.py answer
 generate.py        one completion            connection.py     HTTP, and its errors
+tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
+evaluate.py        scores side by side       workbench.py      base model and store on this machine
 """
 
 from __future__ import annotations
@@ -23,10 +25,12 @@ from prompts_store.errors import StoreError
 from server import __version__
 from server.cli.database import database
 from server.cli.errors import CliError
+from server.cli.evaluate import evaluate
 from server.cli.generate import generate
 from server.cli.output import print_error
 from server.cli.serve import serve
 from server.cli.tasks import tasks
+from server.cli.tune import tune
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +41,8 @@ app.command("serve")(serve)
 app.add_typer(tasks, name="task")
 app.add_typer(database, name="db")
 app.command("generate")(generate)
+app.command("tune")(tune)
+app.command("evaluate")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

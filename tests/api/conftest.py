@@ -19,6 +19,7 @@ from server.soft_prompts.catalog import TaskCatalog
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
+from tests.fakes.tuning_run import RunControl, fake_runner
 
 SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
 
@@ -47,12 +48,20 @@ def engine():
 
 
 @pytest.fixture
-def services(store, engine):
+def runs():
+    """What a test does to tuning runs, which are fakes."""
+    return RunControl()
+
+
+@pytest.fixture
+def services(store, engine, runs):
     tokenizer = byte_level()
+    catalog = TaskCatalog(store, BASE, poll_interval_s=0.02)
     return Services(
         engine=engine,
         tokenizer=tokenizer,
-        catalog=TaskCatalog(store, BASE, poll_interval_s=0.02),
+        catalog=catalog,
+        jobs=fake_runner(store, BASE, catalog, runs),
         store=store,
         base=BASE,
         base_id="tiny-base",

@@ -17,7 +17,7 @@ from server.api.authentication import Scope, requires
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.records import published_body, version_body
-from server.api.route_responses import binary_file, errors, json_file, published_already
+from server.api.route_responses import binary_file, errors, json_file, png_file, published_already
 from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import ACTOR, read, write
 from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, UploadDep
@@ -123,6 +123,19 @@ async def download_tensors(task: str, version: VersionNumber, services: Services
     content = await read(services, Store.load_content, services.base.fingerprint, task, version)
     tensors = await asyncio.to_thread(write_tensors, content.checkpoint)
     return Response(tensors, media_type="application/octet-stream")
+
+
+@router.get(
+    "/v1/tasks/{task}/versions/{version}/plot.png",
+    name="download_plot",
+    response_class=Response,
+    responses=png_file() | errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def download_plot(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """How the version was tuned, where a job of this server did it: loss, scores and the virtual tokens' way."""
+    plot = await asyncio.to_thread(services.tuning.load_plot, services.base.fingerprint, task, version)
+    return Response(plot, media_type="image/png")
 
 
 def _publish(store: Store, base: BaseModel, task: str, upload: CheckpointUpload) -> Published:
