@@ -30,28 +30,29 @@ class Packing:
 class PackedLinear(torch.nn.Module):
     """`x @ weight.T + bias` over a packed frozen weight `[out_features, in_features]`.
 
-    Gradients reach the input and nothing else.
+    Gradients reach the input and nothing else. `kept` is the weight as it was, where something else keeps it anyway.
     """
 
-    def __init__(self, packed: torch.Tensor, bias: torch.Tensor | None) -> None:
+    def __init__(self, packed: torch.Tensor, bias: torch.Tensor | None, kept: torch.Tensor | None = None) -> None:
         super().__init__()
         self.packed = packed
         self.bias = bias
+        self.kept = kept
         self.out_features, self.in_features = packed.shape
 
     def clone(self) -> PackedLinear:
         """Another module over the same numbers."""
-        return PackedLinear(self.packed, self.bias).train(self.training)
+        return PackedLinear(self.packed, self.bias, self.kept).train(self.training)
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight as it was, bit for bit: a new tensor at each access."""
-        return self.packed.to_dense()
+        """The weight as it was, bit for bit; unpacked at each access where nothing else keeps it."""
+        return self.packed.to_dense() if self.kept is None else self.kept
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
         if hidden.requires_grad and torch.is_grad_enabled():
-            product: torch.Tensor = _PackedProduct.apply(hidden, self.packed, self.bias)  # type: ignore[no-untyped-call]
+            product: torch.Tensor = _PackedProduct.apply(hidden, self)  # type: ignore[no-untyped-call]
             return product
         return _multiply(hidden, self.packed, self.bias)
 
@@ -62,23 +63,25 @@ class PackedLinear(torch.nn.Module):
 
 def pack_linears(model: torch.nn.Module) -> Packing:
     """Replace every frozen linear layer on a CPU whose packed form is known to be faster and gives the same numbers."""
+    modules = list(model.named_modules(remove_duplicate=False))
+    kept = {
+        parameter.data_ptr()
+        for _, module in modules
+        if _weight_of(module) is None
+        for parameter in module.parameters(recurse=False)
+    }
     replaced: dict[int, PackedLinear | None] = {}
-    packed_bytes: dict[int, int] = {}
-    for name, module in list(model.named_modules(remove_duplicate=False)):
+    for name, module in modules:
         weight = _weight_of(module)
         if weight is None:
             continue
         if id(module) not in replaced:
-            replaced[id(module)] = _pack(weight, module.bias)
+            replaced[id(module)] = _pack(weight, module.bias, is_kept=weight.data_ptr() in kept)
         packed = replaced[id(module)]
         if packed is not None:
-            packed_bytes[weight.data_ptr()] = weight.nbytes
             model.set_submodule(name, packed)
-    kept = {parameter.data_ptr() for parameter in model.parameters()}
-    return Packing(
-        num_layers=sum(packed is not None for packed in replaced.values()),
-        num_bytes_twice=sum(size for pointer, size in packed_bytes.items() if pointer in kept),
-    )
+    layers = [packed for packed in replaced.values() if packed is not None]
+    return Packing(len(layers), sum(layer.kept.nbytes for layer in layers if layer.kept is not None))
 
 
 def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
@@ -102,7 +105,7 @@ def _is_supported(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _pack(weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear | None:
+def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> PackedLinear | None:
     """None where the packed form does not compute what the original does."""
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     probe = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
@@ -110,7 +113,7 @@ def _pack(weight: torch.Tensor, bias: torch.Tensor | None) -> PackedLinear | Non
     close = torch.allclose(
         _multiply(probe, packed, bias), expected, rtol=0, atol=_TOLERANCE[weight.dtype] * float(expected.abs().max())
     )
-    return PackedLinear(packed, bias).train(False) if close else None
+    return PackedLinear(packed, bias, weight if is_kept else None).train(False) if close else None
 
 
 def _multiply(hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
@@ -122,11 +125,11 @@ class _PackedProduct(torch.autograd.Function):
     """The product, differentiable in its input. The backward unpacks the weight for as long as it takes."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        ctx.packed = packed
-        return _multiply(hidden, packed, bias)
+    def forward(ctx: Any, hidden: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
+        ctx.layer = layer
+        return _multiply(hidden, layer.packed, layer.bias)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        return gradient @ ctx.packed.to_dense(), None, None
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient @ ctx.layer.weight, None

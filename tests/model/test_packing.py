@@ -81,6 +81,7 @@ def test_the_original_is_let_go():
     embedding = model.get_input_embeddings().weight
     assert packing.num_layers == 2 * 7 + 1
     assert packing.num_bytes_twice == embedding.nbytes
+    assert model.lm_head.weight.data_ptr() == embedding.data_ptr()
     norms = 2 * 2 + 1
     assert sum(p.numel() for p in model.parameters()) == embedding.numel() + norms * SIZE
 
