@@ -21,8 +21,8 @@ _MIN_TEMPERATURE = 1e-5
 class SamplingRow:
     """How one row of logits becomes a token.
 
-    `prompt` and `output` are the token ids so far, read by penalties alone and empty without any. `forbidden` ids are masked (the end tokens while
-    `min_tokens` is not reached). Other names are those of `SamplingParams`.
+    `prompt` and `output` are the token ids so far, read by penalties alone and empty without any. `forbidden` ids are
+    masked (the end tokens while `min_tokens` is not reached). Other names are those of `SamplingParams`.
     """
 
     row: int
