@@ -7,10 +7,11 @@ StoreError
 │   ├── AliasNotFound
 │   ├── PlotNotFound
 │   ├── FileNotFound
-│   └── JobNotFound
+│   ├── JobNotFound
+│   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
-│   ├── VersionInUse           an alias still names the version
+│   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already
@@ -21,6 +22,7 @@ StoreError
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
+├── InvalidMembers             the versions that an ensemble lists
 ├── InvalidManifest            `param` names the field
 ├── InvalidCheckpoint          `param` names the file, or the field of the manifest
 │   ├── UnsupportedPeftType
@@ -96,6 +98,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class NoCheckpoint(NotFound):
+    """The version is an ensemble, so it has no checkpoint."""
+
+    code = "no_checkpoint"
+
+
 class Conflict(StoreError):
     """The request contradicts what the store holds."""
 
@@ -109,7 +117,7 @@ class TaskExists(Conflict):
 
 
 class VersionInUse(Conflict):
-    """The version cannot be retired while an alias names it."""
+    """The version cannot be retired while an alias or an ensemble names it."""
 
     code = "version_in_use"
 
@@ -172,6 +180,12 @@ class InvalidTargets(StoreError):
     """An alias cannot have these targets or be a shadow in this way."""
 
     code = "invalid_targets"
+
+
+class InvalidMembers(StoreError):
+    """These versions cannot answer as one ensemble."""
+
+    code = "invalid_members"
 
 
 class InvalidManifest(StoreError):

@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
+from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
-from prompts_store.publish import draft_version, publish
+from prompts_store.publish import draft_version, publish, publish_ensemble
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
@@ -175,6 +176,26 @@ class Store:
         with self._database.write() as connection:
             return publish(connection, base.fingerprint, task, draft, promote=promote, description=description)
 
+    def publish_ensemble(
+        self,
+        fingerprint: str,
+        task: str,
+        members: Sequence[int],
+        manifest: Manifest,
+        *,
+        promote: bool = False,
+        actor: str = "",
+    ) -> Published:
+        """Make a version of a task by which 2 to 8 of its other versions answer together, listed by number.
+
+        Template, labels, stop strings, special tokens and defaults are the members', who agree in them. The order of
+        the members is content: it decides a tied vote. `promote`, and content that is there already, are as in publish.
+        Raises TaskNotFound, InvalidMembers and InvalidManifest.
+        """
+        numbers = check_members(members)
+        with self._database.write() as connection:
+            return publish_ensemble(connection, fingerprint, task, numbers, manifest, promote=promote, actor=actor)
+
     def list_versions(
         self,
         fingerprint: str,
@@ -206,7 +227,7 @@ class Store:
         """Return a version with its tensors, every digest verified.
 
         With `include_retired`, who resolved a version just before it was retired still gets it.
-        Raises TaskNotFound, VersionNotFound and StoreCorrupt.
+        Raises TaskNotFound, VersionNotFound, NoCheckpoint for an ensemble, and StoreCorrupt.
         """
         with self._database.read() as connection:
             row = versions.row(connection, fingerprint, task, version, include_retired=include_retired)
@@ -214,7 +235,10 @@ class Store:
         return tensors.restore(row, tensor_rows)
 
     def retire_version(self, fingerprint: str, task: str, version: int, *, actor: str = "") -> VersionRecord:
-        """Retire a version. Raises TaskNotFound, VersionNotFound, and VersionInUse while an alias names it."""
+        """Retire a version.
+
+        Raises TaskNotFound, VersionNotFound, and VersionInUse while an alias or an ensemble names it.
+        """
         with self._database.write() as connection:
             return versions.retire(connection, fingerprint, task, version, actor)
 

@@ -74,6 +74,8 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
+# `members` is a JSON list of version, digest and prefix digest; null but for ensembles, whose `prefix_digest` and
+# `peft_type` are empty.
 versions = Table(
     "versions",
     metadata,
@@ -89,6 +91,7 @@ versions = Table(
     Column("base_mismatch", Boolean, nullable=False),
     Column("config", Text, nullable=False),
     Column("manifest", Text, nullable=False),
+    Column("members", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("retired_at", UtcDateTime),

@@ -33,7 +33,14 @@ class PromptText:
     tokens: tuple[TextToken, ...] = ()
 
 
-TextEvent = PromptText | TextDelta
+@dataclass(frozen=True, slots=True)
+class Outvoted:
+    """An answer by a member of an ensemble that is not the ensemble's. It cost so many tokens."""
+
+    num_tokens: int
+
+
+TextEvent = PromptText | TextDelta | Outvoted
 
 
 class Generation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Collection, Sequence
 
@@ -29,12 +30,25 @@ async def score_prompts(
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt in prompts]
+    return [scored for (scored,) in await score_prompts_by_each(engine, task, (prefix,), prompts, continuations)]
+
+
+async def score_prompts_by_each(
+    engine: EngineClient,
+    task: str,
+    prefixes: Sequence[Prefix | None],
+    prompts: Sequence[tuple[int, ...]],
+    continuations: tuple[tuple[int, ...], ...],
+) -> list[list[Scored]]:
+    """As `score_prompts`, for each prompt by each prefix: the members of an ensemble."""
+    runs = itertools.product(prompts, prefixes)
+    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt, prefix in runs]
     try:
-        return await asyncio.gather(*scoring)
+        scored = await asyncio.gather(*scoring)
     finally:
         for each in scoring:
             each.cancel()
+    return [scored[first : first + len(prefixes)] for first in range(0, len(scored), len(prefixes))]
 
 
 async def score(

@@ -75,6 +75,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
     store.InvalidTargets: Answer(400, param="targets"),
+    store.InvalidMembers: Answer(400, param="members"),
     store.InvalidManifest: Answer(400),
     store.InvalidCheckpoint: Answer(400),
     store.CheckpointTooLarge: Answer(413),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from server.answering.generation import Generation, TextEvent
+from server.answering.votes import voted
 from server.api.answer_form import AnswerForm
 from server.api.disconnect import unless_disconnected
 from server.api.event_stream import EventStreamResponse
@@ -44,17 +46,21 @@ def start_generation(
     *,
     echo: bool = False,
 ) -> Generation:
-    """Hand the form's prompts to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+    """Hand the form's prompts to the engine, each behind every prefix of the target.
+
+    Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
+    """
+    services.engine.check_together(target.prefixes)
     requests = [
         GenerateRequest(
             request_id=f"{form.id}-{number}",
             task=target.task,
             prompt_token_ids=prompt,
             sampling=sampling,
-            prefix=target.prefix,
+            prefix=prefix,
             num_choices=form.num_choices,
         )
-        for number, prompt in enumerate(form.prompts)
+        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
     ]
     generation = Generation(services.engine, services.tokenizer, requests, stop=stop, echo=echo)
     generation.start()
@@ -64,23 +70,27 @@ def start_generation(
 async def respond(request: Request, services: Services, target: Target, start: Start, *, stream: bool) -> Response:
     """The response to a generation, which is closed when the response is done or its client gone."""
     generation, answer = await start(target)
-    if stream:
+    if stream:  # never of an ensemble: `check_votable`
         return EventStreamResponse(answer.chunks(generation), headers=target.headers, close=generation.close)
     try:
-        body = await unless_disconnected(request, answer.body(generation))
+        body = await unless_disconnected(request, answer.body(_answers(generation, target)))
     finally:
         generation.close()
 
     async def rerun(shadow: Target) -> tuple[str, ...]:
         second, its_answer = await start(shadow)
         try:
-            return _texts(await its_answer.body(second))
+            return _texts(await its_answer.body(_answers(second, shadow)))
         finally:
             second.close()
 
     if generation.is_greedy:
         services.shadows.offer(target, _texts(body), rerun)
     return json_response(body, headers=target.headers)
+
+
+def _answers(generation: Generation, target: Target) -> AsyncIterable[TextEvent]:
+    return voted(generation, len(target.prefixes)) if target.is_ensemble else generation
 
 
 def _texts(body: Completion | ChatCompletion) -> tuple[str, ...]:

@@ -12,9 +12,9 @@ class ApiLimits:
     """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
 
     `max_body_wait_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
-    completion, `max_label_scores` inputs times labels of one classification, `max_unfinished_jobs` the tuning jobs that
-    have not ended. Header sizes and the number of connections
-    are the HTTP server's to limit.
+    completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
+    `max_voted_tokens` the answers that an ensemble votes on, `max_unfinished_jobs` the tuning jobs that have not ended.
+    Header sizes and the number of connections are the HTTP server's to limit.
     """
 
     max_body_bytes: int = 4 * MIB
@@ -32,6 +32,7 @@ class ApiLimits:
     max_logit_biases: int = 1_024
     max_messages: int = 1_024
     max_inputs: int = 64
+    max_voted_tokens: int = 64
     max_labels: int = 1_000
     max_label_length: int = 256
     max_label_scores: int = 4_096

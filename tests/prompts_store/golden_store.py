@@ -63,6 +63,7 @@ def main() -> None:
         with Store.open(path) as store:
             fill(store)
             fill_tuning(store)
+            fill_ensemble(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -99,6 +100,13 @@ def fill_tuning(store: Store) -> None:
     claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
     tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
     tuning.pause_job(fingerprint, claim.job_id)
+
+
+def fill_ensemble(store: Store) -> None:
+    """Use what revision 0004 brought: a version that lists two others."""
+    for seed in (11, 12):
+        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
+    store.publish_ensemble(BASE.fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
 
 
 def claimed(found: tuple[JobClaim, JobRecord] | None) -> tuple[JobClaim, JobRecord]:

@@ -12,6 +12,7 @@ from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.chat_answer import ChatCompletionAnswer
+from server.api.ensembles import check_votable, votable_tokens
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
 from server.api.limits import ApiLimits
@@ -43,15 +44,18 @@ async def complete_chat(
 
 
 async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+    check_votable(body, target)
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
+    max_tokens = _max_tokens(body, defaults, room)
+    is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
     sampling = sampling_params(
         body,
         defaults,
         limits,
-        max_tokens=_max_tokens(body, defaults, room),
+        max_tokens=votable_tokens(max_tokens, target, limits, is_asked=is_asked),
         num_logprobs=_num_logprobs(body, limits),
     )
     form = AnswerForm.of(
@@ -59,7 +63,7 @@ async def _start(services: Services, body: ChatRequest, target: Target) -> tuple
         target,
         (prompt,),
         id_prefix="chatcmpl",
-        num_choices=num_choices(body, limits),
+        num_choices=num_choices(body, limits, len(target.prefixes)),
         with_logprobs=bool(body.logprobs),
     )
     generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))

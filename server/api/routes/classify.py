@@ -50,19 +50,19 @@ async def classify(
         its_continuations = await label_token_ids(services, its_labels)
         its_prompts = await encode_texts(tokenizer, shadow, inputs)
         again = await score_prompts(services.engine, shadow, its_prompts, its_continuations)
-        return tuple(classification(index, its_labels, one.logprobs).label for index, one in enumerate(again))
+        return tuple(classification(index, its_labels, one).label for index, one in enumerate(again))
 
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",
         object="classification",
         created=int(time.time()),
         model=body.model,
-        data=[classification(index, labels, one.logprobs) for index, one in enumerate(scored)],
+        data=[classification(index, labels, one) for index, one in enumerate(scored)],
         usage=usage_of(
-            num_prompt=sum(map(len, prompts)),
+            num_prompt=sum(map(len, prompts)) * len(target.prefixes),
             num_completion=0,
-            num_cached=sum(one.num_cached_tokens for one in scored),
-            num_virtual=target.num_virtual_tokens * len(prompts),
+            num_cached=sum(run.num_cached_tokens for one in scored for run in one),
+            num_virtual=sum(target.prefix_lengths) * len(prompts),
         ),
     )
     services.shadows.offer(target, tuple(one.label for one in result.data), rerun)

@@ -10,6 +10,7 @@ from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.completion_answer import CompletionAnswer
+from server.api.ensembles import check_votable, votable_tokens
 from server.api.generate import respond, start_generation
 from server.api.prompts import encode_prompts
 from server.api.route_responses import errors, event_stream
@@ -41,11 +42,13 @@ async def create_completion(
 
 
 async def _start(services: Services, body: CompletionRequest, target: Target) -> tuple[Generation, CompletionAnswer]:
+    check_votable(body, target)
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
     num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
     max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
+    max_tokens = votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens is not None)
     sampling = sampling_params(
         body,
         defaults,
@@ -59,7 +62,7 @@ async def _start(services: Services, body: CompletionRequest, target: Target) ->
         target,
         prompts,
         id_prefix="cmpl",
-        num_choices=num_choices(body, limits, len(prompts)),
+        num_choices=num_choices(body, limits, len(prompts) * len(target.prefixes)),
         with_logprobs=num_logprobs is not None,
     )
     stop = stop_strings(body, target.manifest.stop, limits)

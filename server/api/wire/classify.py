@@ -26,9 +26,12 @@ class LabelProbability(ResponseBody):
 
     label: str
     probability: float
-    """Among the labels: together they have 1."""
+    """Among the labels: together they have 1. Of an ensemble, the mean over its members."""
     logprob: float
-    """Sum of the natural log-probabilities of the label's tokens and the end token."""
+    """Sum of the natural log-probabilities of the label's tokens and the end token.
+
+    Of an ensemble, the logarithm of the mean over its members.
+    """
 
 
 class Classification(ResponseBody):
