@@ -44,6 +44,10 @@ class PackedLinear(torch.nn.Module):
         """Another module over the same numbers."""
         return PackedLinear(self.packed, self.bias, self.kept).train(self.training)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
+        """A packed tensor cannot be copied, and need not be: nobody writes to it."""
+        return self.clone()
+
     @property
     def weight(self) -> torch.Tensor:
         """The weight as it was, bit for bit; unpacked at each access where nothing else keeps it."""

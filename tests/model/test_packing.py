@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -98,6 +100,17 @@ def test_only_frozen_exact_and_large_layers_are_packed():
     half = frozen(torch.nn.Linear(SIZE, SIZE, dtype=torch.float64))
     assert pack_linears(model).num_layers == 0
     assert pack_linears(half).num_layers == 0
+
+
+def test_a_copy_shares_the_packed_tensor():
+    """`copy.deepcopy`, as PEFT and transformers do it, gives a module of its own over the same weight."""
+    model = frozen(torch.nn.Linear(SIZE, SIZE))
+    pack_linears(model)
+    copied = copy.deepcopy(model)
+    assert copied[0] is not model[0]
+    assert copied[0].packed is model[0].packed
+    hidden = torch.randn(2, SIZE)
+    assert torch.equal(copied(hidden), model(hidden))
 
 
 def test_a_shared_layer_stays_shared():
