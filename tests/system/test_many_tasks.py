@@ -8,6 +8,7 @@ import httpx
 import torch
 
 from prompts_store.names import TaskReference
+from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.prefix import Prefix
 from server.model.twin import make_twin
 from tests.system.live_server import checkpoint, live_server, publish, tiny_base
@@ -48,8 +49,7 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         stats = await asyncio.to_thread(server.idle_stats)
         assert stats.num_resident_prefixes <= 20
         assert stats.num_prefix_loads >= NUM_TASKS
-        runner = server.services.engine._engine._runner
-        twin = make_twin(runner._model)
+        twin = make_twin(load_base_model(BaseModelOptions(str(base), device="cpu")).model)
         for index, response in enumerate(responses):
             served = await server.services.catalog.resolve(TaskReference.parse(f"task-{index}"))
             expected = greedy(twin, served.prefixes[0], list(prompt))

@@ -44,7 +44,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
     (tmp_path / "adapter_model.safetensors").write_bytes(result.tensors)
     peft = PeftModel.from_pretrained(copy.deepcopy(make_twin(loaded.model)), str(tmp_path)).eval()
     checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
-    prefix = unpublished("t", "t", checkpoint, MANIFEST, tiny_base()).prefix
+    prefix = unpublished("t", "t", checkpoint, MANIFEST, tiny_base()).prefixes[0]
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)
