@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
-MAX_REFUSAL_S = 0.1
+MAX_REFUSAL_S = 0.1  # of this process, whatever else the machine does
 _READERS = ("checkpoint_reader", "config_reader", "safetensors_format", "strict_json", "prefix")
 
 
@@ -26,10 +26,10 @@ def read_one(data: bytes) -> None:
     good = prompt_tuning_files()
     is_config = data[:1] >= b"\x80"
     config, tensors = (data[1:], good["adapter_model"]) if is_config else (good["adapter_config"], data[1:])
-    began = time.perf_counter()
+    began = time.process_time()
     with suppress(errors.InvalidCheckpoint):
         reader.read_checkpoint(config, tensors, BASE, task_index=None, allow_base_mismatch=False)
-    assert time.perf_counter() - began < MAX_REFUSAL_S
+    assert time.process_time() - began < MAX_REFUSAL_S
 
 
 def corpus() -> list[bytes]:

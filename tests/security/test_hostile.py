@@ -14,6 +14,7 @@ from tests.system.hostile_clients import arriving_load, healthy_p99_s, open_sock
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_every_operation_answers_as_the_document_says():
     """Schemathesis, all phases."""
     result = fuzz(NUM_EXAMPLES // 100)
@@ -21,6 +22,7 @@ def test_every_operation_answers_as_the_document_says():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_uploads_are_accepted_or_refused(tmp_path):
     """Never a failure, and memory stays."""
     with application(tmp_path) as app:
@@ -43,6 +45,7 @@ def test_damaged_files_are_read_or_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_more_than_fits_is_refused_and_the_rest_answered():
     """Under a flood there are three answers: the right one, too many, and too late."""
     with serving("--max-num-seqs", "2", "--max-waiting", "8") as process:
@@ -53,6 +56,7 @@ def test_more_than_fits_is_refused_and_the_rest_answered():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_stalled_sockets_are_closed_and_nobody_else_is():
     """A healthy client beside them is answered all the time."""
     with serving("--header-timeout-s", "1", "--body-timeout-s", "1", "--write-timeout-s", "1") as process:
