@@ -116,9 +116,8 @@ def print_scores(scores: Sequence[Scores]) -> None:
 def _candidate(at: Place, name: str) -> Candidate:
     """The version that a reference means now. Raises NotFound and InvalidName."""
     from prompts_store.names import TaskReference
-    from server.tuning.evaluation import Candidate, prefix_of
+    from server.tuning.evaluation import published
 
     bench = at.bench
     record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
-    content = bench.store.load_content(bench.base.fingerprint, record.task, record.version)
-    return Candidate(f"{record.task}@{record.version}", record.task, prefix_of(content.prefix), record.manifest)
+    return published(bench.store, record)

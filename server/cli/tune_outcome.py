@@ -22,7 +22,8 @@ from server.cli.evaluate import score_all
 from server.cli.views import CheckpointFiles
 from server.cli.workbench import Place
 from server.tuning.errors import PlotsUnavailable
-from server.tuning.evaluation import Candidate, Scores, base_alone, prefix_of, unpublished
+from server.tuning.evaluation import Candidate, Scores, base_alone, unpublished
+from server.tuning.evaluation import published as candidate_of
 from server.tuning.gate import Gate, Verdict, judge
 from server.tuning.plot import draw_plot
 from server.tuning.run import TuningJob, TuningResult
@@ -114,9 +115,8 @@ def _production(at: Place, task: str) -> AliasRecord | None:
 def _rivals(at: Place, alias: AliasRecord | None) -> Sequence[Candidate]:
     if alias is None:
         return []
-    content = at.bench.store.load_content(at.bench.base.fingerprint, alias.task, alias.version)
-    name = f"{alias.task}@{alias.version}"
-    return [Candidate(name, alias.task, prefix_of(content.prefix), content.record.manifest)]
+    store = at.bench.store
+    return [candidate_of(store, store.get_version(at.bench.base.fingerprint, alias.task, alias.version))]
 
 
 def _metrics(mine: Scores, base: Scores) -> dict[str, Any]:

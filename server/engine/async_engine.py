@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,8 +21,9 @@ from server.engine.background import BackgroundBudget, BackgroundShare
 from server.engine.client import EngineStats
 from server.engine.engine import Engine
 from server.engine.errors import EngineOverloaded, EngineStopped
-from server.engine.options import EngineOptions, check_request
+from server.engine.options import EngineOptions, check_request, check_together
 from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+from server.model.prefix import Prefix
 
 logger = logging.getLogger(__name__)
 
@@ -159,6 +160,10 @@ class AsyncEngine:
         self._open[request.request_id] = events
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
         return _EventStream(events, lambda: self._leave(request.request_id, events))
+
+    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+        """See `EngineClient`."""
+        check_together(prefixes, self._options)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""

@@ -110,8 +110,8 @@ class Conclusion:
         return Promotion(request.promote, not verdict.passed, etag, f"tuned; gate: {verdict.reason}")
 
     async def _candidate(self, record: VersionRecord) -> Candidate:
-        prefix = await self.catalog.prefix(record)
-        return Candidate(f"{record.task}@{record.version}", record.task, prefix, record.manifest)
+        prefixes = await self.catalog.prefixes(record)
+        return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
 
     async def _plot(self, result: TuningResult, heart: Heart) -> bytes | None:
         try:

@@ -240,7 +240,7 @@ def main() -> None:
                 case "kill":
                     print(through_a_kill(Path(folder), num_steps=60, kill_after=20), flush=True)
                 case "beside":
-                    print(beside_serving(Path(folder), num_rounds=3, num_requests=600), flush=True)
+                    print(beside_serving(Path(folder), num_rounds=3, num_requests=300), flush=True)
 
 
 if __name__ == "__main__":
