@@ -3,8 +3,8 @@
     python -m benchmarks.tuning_memory                                     135 million parameters, float32, Linux
     python -m benchmarks.tuning_memory --method PREFIX_TUNING --completion 400
 
-Weights are random: memory does not depend on them. Growth is the peak of the resident set during steps and validations,
-less the resident set before the run was built.
+Weights are random: memory does not depend on them. Growth is the peak of the resident set during the first pieces of a
+run (validation micro-batches, then training ones), less the resident set before the run was built.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def shape_135m() -> LlamaConfig:
 
 
 def main() -> None:
-    """Load, tune a few steps, and print the figures as JSON."""
+    """Load, compute a few pieces, and print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", default="PROMPT_TUNING", choices=list(Method))
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--pieces", type=int, default=4, help="micro-batches to compute")
     parser.add_argument("--prompt", type=int, default=180, help="tokens of a prompt, about")
     parser.add_argument("--completion", type=int, default=60, help="tokens of a completion, about")
     parser.add_argument("--micro-batch-tokens", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     register_attention()
@@ -70,7 +70,7 @@ def main() -> None:
     before = _reset_peak()
     run = TuningRun(loaded, tokenizer, job)
     began = time.monotonic()
-    while not run.is_done:
+    for _ in range(given.pieces):
         run.advance()
     growth = _status("VmHWM") - before
     print(
@@ -98,10 +98,10 @@ def _job(tokenizer: Tokenizer, given: argparse.Namespace) -> TuningJob:
     data = tuning_data(read_examples("\n".join(map(json.dumps, rows)).encode()))
     plan = TuningPlan(
         method=Method(given.method),
-        num_steps=given.steps,
+        num_steps=10,
         batch_size=8,
         max_micro_batch_tokens=given.micro_batch_tokens,
-        validate_every=given.steps,
+        validate_every=10,
     )
     end = tokenizer.eos_token_id
     assert end is not None

@@ -21,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.allocator import give_large_blocks_back
 from server.tuning.batches import MicroBatch
 from server.tuning.errors import TuningUnsupported
 from server.tuning.plan import TuningPlan
@@ -45,6 +46,7 @@ class TuningModel:
     """
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: tuple[str, ...]) -> None:
+        give_large_blocks_back()
         twin = make_twin(loaded.model)
         self.prompt = SoftPrompt(twin, tokenizer, plan, labels)
         self.device = loaded.device
