@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test replica-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
+.PHONY: help install serve test replica-test stop-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ replica-test: install ## move an alias 1,000 times under load on three servers, 
 
 tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
 	$(BIN)/python -m tests.system.tuning $(ARGS)
+
+stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
+	$(BIN)/python -m tests.system.stopping $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)
