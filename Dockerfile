@@ -8,6 +8,9 @@
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# For the C module of decode attention, which is optional.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/softprompt
 ENV PATH=/opt/softprompt/bin:$PATH
 WORKDIR /source
@@ -18,7 +21,7 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
-RUN pip install '.[postgres,otel]' --constraint constraints.txt
+RUN pip install '.[postgres,otel,redis]' --constraint constraints.txt
 
 FROM build AS build-cpu
 ARG PIP_EXTRA_INDEX_URL=""
@@ -27,14 +30,15 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
-RUN pip install '.[postgres,otel]' --constraint constraints.txt
+RUN pip install '.[postgres,otel,redis]' --constraint constraints.txt
 
 FROM python:3.11-slim-bookworm AS runtime
 # /data holds the database and caches, /models the base models; with both mounted, and /tmp, the root may be read-only.
 RUN useradd --system --uid 10001 --user-group --create-home --home-dir /data softprompt \
     && install --directory --owner softprompt --group softprompt /models
 COPY docker/entrypoint.sh /usr/local/bin/softprompt-entrypoint
-# An address that others reach: the server refuses to start until SOFTPROMPT_API_KEY (or its _FILE) is set.
+# An address that others reach: the server refuses to start until SOFTPROMPT_ADMIN_KEY (or its _FILE) is set,
+# or the database has a key.
 ENV PATH=/opt/softprompt/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

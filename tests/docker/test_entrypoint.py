@@ -17,7 +17,7 @@ ENTRYPOINT = ROOT / "docker/entrypoint.sh"
 def run(tmp_path):
     """Run the entrypoint with a `softprompt` that says how it was called."""
     fake = tmp_path / "softprompt"
-    fake.write_text('#!/bin/sh\necho "$@|${SOFTPROMPT_API_KEY:-}|${PGPASSWORD:-}"\n')
+    fake.write_text('#!/bin/sh\necho "$@|${PGPASSWORD:-}"\n')
     fake.chmod(0o755)
 
     def run(*arguments, **variables):
@@ -34,20 +34,17 @@ def run(tmp_path):
     [((), "serve"), (("--port", "1"), "serve --port 1"), (("db", "upgrade"), "db upgrade")],
 )
 def test_options_go_to_the_server_and_commands_are_run(run, arguments, called):
-    assert run(*arguments).stdout == f"{called}||\n"
+    assert run(*arguments).stdout == f"{called}|\n"
 
 
-def test_secrets_come_from_files(run, tmp_path):
-    (tmp_path / "key").write_text("k3y\n")
+def test_the_databases_password_comes_from_a_file(run, tmp_path):
     (tmp_path / "password").write_text("pa55\n")
-    answer = run(
-        SOFTPROMPT_API_KEY_FILE=str(tmp_path / "key"), SOFTPROMPT_DATABASE_PASSWORD_FILE=str(tmp_path / "password")
-    )
-    assert answer.stdout == "serve|k3y|pa55\n"
+    answer = run(SOFTPROMPT_DATABASE_PASSWORD_FILE=str(tmp_path / "password"))
+    assert answer.stdout == "serve|pa55\n"
 
 
 def test_a_missing_secret_stops_it(run, tmp_path):
-    answer = run(SOFTPROMPT_API_KEY_FILE=str(tmp_path / "nothing"))
+    answer = run(SOFTPROMPT_DATABASE_PASSWORD_FILE=str(tmp_path / "nothing"))
     assert answer.returncode != 0
     assert answer.stdout == ""
 

@@ -27,7 +27,7 @@ MANIFESTS = [
     for path in sorted((DOCKER / "kubernetes").glob("*.yaml"))
     for document in yaml.safe_load_all(path.read_text())
 ]
-ENTRYPOINT_VARIABLES = {"SOFTPROMPT_API_KEY_FILE", "SOFTPROMPT_DATABASE_PASSWORD_FILE"}
+ENTRYPOINT_VARIABLES = {"SOFTPROMPT_DATABASE_PASSWORD_FILE"}
 
 
 def metric_names() -> set[str]:
