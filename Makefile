@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test security-test replica-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
+.PHONY: help install serve test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -49,6 +49,9 @@ security-test: install ## the long forms: Schemathesis, uploads, the reader (ext
 
 tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
 	$(BIN)/python -m tests.system.tuning $(ARGS)
+
+stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
+	$(BIN)/python -m tests.system.stopping $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)

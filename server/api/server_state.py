@@ -22,5 +22,5 @@ def server_state(services: Services) -> ServerState:
         store_is_reachable=catalog.store_is_reachable,
         store_age_s=catalog.state_age_s,
         shadows=services.shadows.by_task(),
-        tuning_jobs=services.metrics.tuning_jobs(),
+        num_tuning_jobs=0 if services.jobs is None else services.jobs.num_working,
     )

@@ -81,6 +81,11 @@ class JobRunner:
                 each.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
 
+    @property
+    def num_working(self) -> int:
+        """Jobs that this server validates or runs now."""
+        return len(self._hearts)
+
     def nudge(self) -> None:
         """Look at once: a job was made, or something was done to one."""
         for waker in self._wakers:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest
 
@@ -24,8 +22,6 @@ class Metrics:
         self.tasks = TaskLabels(max_tasks)
         self.http = HttpMetrics(self._registry)
         self.requests = RequestMetrics(self._registry, self.tasks)
-        self.tuning_jobs: Callable[[], Mapping[str, int]] = dict
-        """Reads how many tuning jobs are in each status; whoever runs jobs sets it."""
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)

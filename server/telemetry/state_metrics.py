@@ -25,7 +25,7 @@ class ShadowCounts:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One look at the server. `store_age_s` is None before the store was first seen; `tuning_jobs` is by status."""
+    """One look at the server. `store_age_s` is None before the store was first seen."""
 
     version: str
     base_id: str
@@ -37,7 +37,7 @@ class ServerState:
     store_is_reachable: bool
     store_age_s: float | None
     shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
-    tuning_jobs: Mapping[str, int] = field(default_factory=dict)
+    num_tuning_jobs: int = 0
 
 
 class StateCollector(Collector):
@@ -52,7 +52,6 @@ class StateCollector(Collector):
         yield from _server(self._state)
         yield from _engine(self._state.engine)
         yield self._shadows()
-        yield _by("softprompt_tuning_jobs", "Tuning jobs by status.", "status", self._state.tuning_jobs)
 
     def _shadows(self) -> Metric:
         family = CounterMetricFamily(
@@ -90,17 +89,11 @@ def _engine(stats: EngineStats) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, value=float(read(stats)))
 
 
-def _by(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
-
-
 _SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ...] = (
     ("softprompt_ready", "1 while requests should be sent here.", lambda state: state.is_ready),
     ("softprompt_draining", "1 from the signal to stop on.", lambda state: state.is_draining),
     ("softprompt_open_requests", "HTTP requests accepted and not yet answered.", lambda state: state.num_open_requests),
+    ("softprompt_tuning_jobs", "Tuning jobs that this server works on.", lambda state: state.num_tuning_jobs),
     ("softprompt_engine_up", "1 while the engine's thread makes progress.", lambda state: state.engine_is_alive),
     ("softprompt_store_up", "1 while the store answers.", lambda state: state.store_is_reachable),
     ("softprompt_store_age_seconds", "Time since the store was last seen.", lambda state: state.store_age_s),

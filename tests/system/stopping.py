@@ -1,0 +1,205 @@
+"""A server told to stop under load, and clients that leave in the middle of a stream.
+
+The long form, in minutes: `python -m tests.system.stopping` (100 stops, 1,000 departures).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.system.live_server import LiveServer, checkpoint, live_server, publish, tiny_base
+
+ROOT = Path(__file__).parents[2]
+NUM_CLIENTS = 8
+TASK = "long"
+BODY = {"model": "tiny", "prompt": "the quick brown fox", "temperature": 0, "max_tokens": 40, "ignore_eos": True}
+START_TIMEOUT_S = 120.0
+
+
+@contextmanager
+def serving(base: Path, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server process, and its URL."""
+    options = {"--base-model": base, "--base-name": "tiny", "--data-dir": data_dir, "--port": 0, "--device": "cpu"}
+    options |= {"--threads": 1, "--num-kv-blocks": 400, "--shutdown-grace-s": 30, "--log-format": "text"}
+    arguments = [str(part) for option in options.items() for part in option]
+    program = "import sys; from server.cli import main; sys.exit(main())"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program, "serve", *arguments]
+    with (data_dir / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, text=True)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not (found := re.search(r"ready: (\S+)", (data_dir / "log").read_text())):
+            assert process.poll() is None and time.monotonic() < deadline, (data_dir / "log").read_text()
+            time.sleep(0.05)
+        yield process, found[1].rstrip("/")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+class Clients:
+    """Ask until the server is gone; what came of each request is counted in `outcomes`.
+
+    `whole` answers, requests `refused` with 503 and those `never accepted`, since no byte of an answer came, are as
+    they should be while a server stops. `broken` are accepted ones that were dropped.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._url = url
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(NUM_CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self) -> None:
+        """Ask no more, and wait for what was asked."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, number: int) -> None:
+        with httpx.Client(base_url=self._url, timeout=60) as client:
+            while not self._stop.is_set():
+                outcome = self._one(client, stream=number % 2 == 0)
+                with self._lock:
+                    self.outcomes[outcome] += 1
+                if outcome == "never accepted":
+                    time.sleep(0.01)
+
+    @staticmethod
+    def _one(client: httpx.Client, *, stream: bool) -> str:
+        text = ""
+        is_answered = False
+        try:
+            with client.stream("POST", "/v1/completions", json=BODY | {"stream": stream}) as response:
+                is_answered = True
+                for part in response.iter_text():
+                    text += part
+        except httpx.HTTPError:
+            return "broken" if is_answered else "never accepted"
+        if response.status_code == 503:
+            assert response.headers["retry-after"]
+            return "refused"
+        is_whole = text.endswith("data: [DONE]\n\n") if stream else "usage" in json.loads(text)
+        return "whole" if response.status_code == 200 and is_whole and '"error"' not in text else "broken"
+
+
+def stop_under_load(base: Path, number: int) -> Counter[str]:
+    """Start a server, load it, stop it with SIGTERM; so many times. Fails if an accepted request is dropped."""
+    total: Counter[str] = Counter()
+    for turn in range(number):
+        with tempfile.TemporaryDirectory(prefix="softprompt-stop-") as folder:
+            with serving(base, Path(folder)) as (process, url):
+                clients = Clients(url)
+                while not clients.outcomes["whole"]:
+                    assert process.poll() is None, clients.outcomes
+                    time.sleep(0.01)
+                time.sleep(0.01 * (turn % 20))
+                process.send_signal(signal.SIGTERM)
+                status = process.wait(60)
+                clients.join()
+            log = (Path(folder) / "log").read_text()
+        assert status == 0, log
+        assert "Traceback" not in log, log
+        assert "cut off" not in log, log
+        # An accepted request that got no byte at all would be counted as never accepted, but be "cut off" in the log.
+        assert clients.outcomes["broken"] == 0, (turn, clients.outcomes, log)
+        assert clients.outcomes["whole"] > 0, (clients.outcomes, log)
+        total += clients.outcomes
+    return total
+
+
+def leave_mid_stream(server: LiveServer, number: int) -> int:
+    """Open streams and close their sockets after the first event; the most steps that blocks were held on after that.
+
+    The steps are those of the engine from the moment at which it is told: leaving is seen by the event loop first.
+    """
+    host, port = server.url.removeprefix("http://").split(":")
+    body = json.dumps(BODY | {"model": TASK, "stream": True, "max_tokens": 400}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    engine = server.services.engine
+    told = _watch_aborts(engine)
+    worst = 0
+    for _ in range(number):
+        told.clear()
+        with socket.create_connection((host, int(port)), timeout=30) as connection:
+            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            while b"data:" not in connection.recv(65536):
+                pass
+        deadline = time.monotonic() + 30
+        while engine.stats.num_running or engine.stats.num_waiting or engine.stats.num_leases:
+            assert time.monotonic() < deadline, engine.stats
+            time.sleep(0.0005)
+        worst = max(worst, engine.stats.num_steps - told[0])
+    return worst
+
+
+def _watch_aborts(engine) -> list[int]:
+    """The number of steps at each abort that reaches the engine."""
+    told: list[int] = []
+    abort = engine.abort
+
+    def noting(request_id, choice=None):
+        told.append(engine.stats.num_steps)
+        abort(request_id, choice)
+
+    engine.abort = noting
+    inner = engine._engine
+    inner_abort = inner.abort
+
+    def noting_inner(request_id, choice=None):
+        told.append(inner.stats.num_steps)
+        inner_abort(request_id, choice)
+
+    inner.abort = noting_inner
+    return told
+
+
+@contextmanager
+def leaving_server(base: Path, data_dir: Path) -> Iterator[LiveServer]:
+    """A server in this process with a task to stream from."""
+    with live_server(base_model=str(base), data_dir=data_dir, device="cpu", threads=1, num_kv_blocks=400) as server:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            publish(client, TASK, checkpoint(1))
+        yield server
+
+
+def main() -> None:
+    """Run the long form and print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stops", type=int, default=100)
+    parser.add_argument("--departures", type=int, default=1_000)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="softprompt-stopping-") as folder:
+        base = tiny_base(Path(folder) / "base")
+        with leaving_server(base, Path(folder) / "data") as server:
+            before = server.idle_stats()
+            worst = leave_mid_stream(server, given.departures)
+            after = server.idle_stats()
+            assert after.num_free_blocks >= before.num_free_blocks - after.num_prefix_blocks
+            print(f"{given.departures} departures: blocks free after {worst} steps at most; all home", flush=True)
+        print(f"{given.stops} stops under load: {dict(stop_under_load(base, given.stops))}")
+
+
+if __name__ == "__main__":
+    main()
