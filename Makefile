@@ -14,7 +14,7 @@ RESULTS ?= tuning_comparison.json
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test replica-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
+.PHONY: help install serve test security-test replica-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,13 @@ test: install ## run the tests (TESTS=tests/engine for a part)
 
 replica-test: install ## move an alias 1,000 times under load on three servers, then stop their database for 60 s
 	$(BIN)/python -m tests.system.replicas $(ARGS)
+
+security-test: install ## the long forms: Schemathesis, uploads, the reader (extra fuzz), overload, stalled sockets
+	$(BIN)/python -m tests.security.schema_fuzz
+	$(BIN)/python -m tests.security.upload_fuzz
+	$(BIN)/python -m pip install --quiet -e '.[fuzz]' -c constraints.txt
+	$(BIN)/python -m tests.security.reader_fuzz -runs=1000000 -rss_limit_mb=1024
+	$(BIN)/python -m tests.system.hostile_clients $(ARGS)
 
 tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
 	$(BIN)/python -m tests.system.tuning $(ARGS)

@@ -5,12 +5,14 @@ StoreError
 │   ├── TaskNotFound
 │   ├── VersionNotFound
 │   ├── AliasNotFound
+│   ├── KeyNotFound
 │   ├── PlotNotFound
 │   ├── FileNotFound
 │   ├── JobNotFound
 │   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
+│   ├── KeyExists              a key has or had this name
 │   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
@@ -21,6 +23,7 @@ StoreError
 │   └── JobStatusConflict      the tuning job is not where this can be done to it
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
+├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
 ├── InvalidMembers             the versions that an ensemble lists
 ├── InvalidManifest            `param` names the field
@@ -80,6 +83,12 @@ class AliasNotFound(NotFound):
     code = "alias_not_found"
 
 
+class KeyNotFound(NotFound):
+    """No API key has this name."""
+
+    code = "key_not_found"
+
+
 class PlotNotFound(NotFound):
     """The version was not tuned here, or without a plot."""
 
@@ -114,6 +123,12 @@ class TaskExists(Conflict):
     """A live task has this name."""
 
     code = "task_exists"
+
+
+class KeyExists(Conflict):
+    """An API key has this name, or had it."""
+
+    code = "key_exists"
 
 
 class VersionInUse(Conflict):
@@ -174,6 +189,16 @@ class InvalidName(StoreError):
     """A task name, alias name or task reference is outside the pattern."""
 
     code = "invalid_name"
+
+
+class InvalidKey(StoreError):
+    """An API key cannot be as asked; `param` names the field."""
+
+    code = "invalid_key"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class InvalidTargets(StoreError):

@@ -279,11 +279,16 @@ class ChangeKind(StrEnum):
     VERSION_RETIRED = "version_retired"
     ALIAS_MOVED = "alias_moved"
     ALIAS_DELETED = "alias_deleted"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change. Ids grow in commit order. `version` and `alias` are None where the kind has none."""
+    """One committed change: what, when and who. Ids grow in commit order.
+
+    `version`, `alias` and `key` are None where the kind has none; a change of a key has no task ("").
+    """
 
     id: int
     kind: ChangeKind
@@ -291,3 +296,6 @@ class Change:
     task: str
     version: int | None
     alias: str | None
+    key: str | None
+    changed_at: datetime
+    changed_by: str

@@ -12,6 +12,7 @@ from typing import Self
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
+from prompts_store.keys import CreatedKey, KeyGrant, KeyRecord, KeyTable, check_grant, digest_of, new_secret
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble
@@ -30,7 +31,7 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import alias_history, aliases, changes, purge, tasks, tensors, versions
+from prompts_store.sql import alias_history, aliases, changes, keys, purge, tasks, tensors, versions
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
 from prompts_store.sql.resolve import resolve
@@ -114,12 +115,14 @@ class Store:
                 raise TaskExists(f'There is a task "{name}" already.')
             return tasks.get(connection, fingerprint, name)
 
-    def list_tasks(self, fingerprint: str, *, after: str | None = None, limit: int = 100) -> tuple[TaskRecord, ...]:
-        """Return tasks by name: the first `limit` after the name `after`."""
+    def list_tasks(
+        self, fingerprint: str, *, after: str | None = None, limit: int = 100, only: Sequence[str] | None = None
+    ) -> tuple[TaskRecord, ...]:
+        """Return tasks by name: the first `limit` after the name `after`; of those named in `only` if it is given."""
         if after is not None:
             check_task_name(after)
         with self._database.read() as connection:
-            return tasks.page(connection, fingerprint, after, limit)
+            return tasks.page(connection, fingerprint, after, limit, only)
 
     def get_task(self, fingerprint: str, name: str) -> TaskRecord:
         """Return one task. Raises TaskNotFound."""
@@ -323,6 +326,30 @@ class Store:
         with self._database.write() as connection:
             return aliases.rollback(connection, aliases.key(connection, fingerprint, task, alias), author)
 
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def create_key(self, grant: KeyGrant, *, actor: str = "") -> CreatedKey:
+        """Make a new API key; only its digest is stored. Raises InvalidKey, InvalidName and KeyExists."""
+        check_grant(grant)
+        secret = new_secret()
+        with self._database.write() as connection:
+            return CreatedKey(keys.create(connection, grant, digest_of(secret), actor), secret)
+
+    def revoke_key(self, name: str, *, actor: str = "") -> KeyRecord:
+        """Revoke a key for good; again does nothing. Raises KeyNotFound."""
+        with self._database.write() as connection:
+            return keys.revoke(connection, name, actor)
+
+    def list_keys(self, *, after: str | None = None, limit: int = 100) -> tuple[KeyRecord, ...]:
+        """Return keys by name, revoked ones too: the first `limit` after the name `after`."""
+        with self._database.read() as connection:
+            return keys.page(connection, after, limit)
+
+    def key_table(self) -> KeyTable:
+        """Return the keys that are not revoked, and whether there ever was one."""
+        with self._database.read() as connection:
+            return keys.table(connection)
+
     # --- changes ------------------------------------------------------------------------------------------------------
 
     def revision(self) -> int:
@@ -334,6 +361,11 @@ class Store:
         """Return the first `limit` changes after `revision`, in commit order."""
         with self._database.read() as connection:
             return changes.since(connection, revision, limit)
+
+    def audit(self, *, before: int | None = None, limit: int = 100) -> tuple[Change, ...]:
+        """Return the last `limit` changes before the id `before`, newest first: the audit log."""
+        with self._database.read() as connection:
+            return changes.before(connection, before, limit)
 
     def wait_for_changes(self, revision: int, timeout_s: float) -> int:
         """Wait until something is committed after `revision`; return the revision by then, or after `timeout_s`.

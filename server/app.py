@@ -5,19 +5,23 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
+from prompts_store.keys import KeyLimits
 from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
+from server.api.admission import Admission
 from server.api.application import build_api
+from server.api.key_ring import KeyRing
 from server.api.limits import MIB, ApiLimits, ApiSettings
+from server.api.quotas import Quotas
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.demo.catalog import TEMPLATE
@@ -29,6 +33,7 @@ from server.jobs.assembly import TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
+from server.model import cpu_attention
 from server.model.architecture import Architecture
 from server.model.base_model import (
     BaseModelOptions,
@@ -61,7 +66,15 @@ __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbe
 logger = logging.getLogger(__name__)
 
 _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
+_KEY_NEEDED = (
+    "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
+    "or pass --insecure if anyone may use and change this server"
+)
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+
+
+class KeyNeeded(Exception):
+    """Others could reach the server, and no key would keep them out."""
 
 
 class TasksFolderUnreadable(Exception):
@@ -76,6 +89,8 @@ def create_app(services: Services) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
+            await stack.enter_async_context(services.keys.following())
+            await stack.enter_async_context(services.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
@@ -92,13 +107,17 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError`, `TokenizerUnsupported` and `TracingUnavailable`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
+    `TasksFolderUnreadable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
     )  # first: a database that cannot be used is said before a long load
     try:
-        return _build_services(settings, store)
+        keys = KeyRing(store, settings.read_admin_key())
+        if keys.is_open and not settings.may_be_open:
+            raise KeyNeeded(_KEY_NEEDED.format(host=settings.host))
+        return _build_services(settings, store, keys)
     except BaseException:
         store.close()
         raise
@@ -152,7 +171,7 @@ def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokeni
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
 
 
-def _build_services(settings: ServeSettings, store: Store) -> Services:
+def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
     origin = _origin(settings)
     metrics = Metrics(settings.max_task_metrics)
     tracing = _tracing(settings, origin.base_id)
@@ -161,12 +180,11 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
     loaded, tokenizer, base = _load(settings, origin)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
-    key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
     catalog = TaskCatalog(store, base)
     tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
-    limits = ApiLimits(max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
+    limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
@@ -177,14 +195,28 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
         tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
+        keys=keys,
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
-        settings=ApiSettings(api_key=None if key is None else key.get_secret_value(), limits=limits),
+        quotas=_build_quotas(settings),
+        admission=Admission(settings.max_wait_s),
+        settings=ApiSettings(limits, settings.cors_origins),
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _build_quotas(settings: ServeSettings) -> Quotas:
+    defaults = KeyLimits(settings.max_requests_per_minute, settings.max_tokens_per_minute, settings.max_concurrent)
+    return Quotas(defaults, settings.redis_url)
+
+
+def _api_limits(settings: ServeSettings) -> ApiLimits:
+    """Limits go by their names: what can be set is what both have."""
+    given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
+    return ApiLimits(**given, max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
 
 
 def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
@@ -290,6 +322,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    if loaded.device.type == "cpu" and not cpu_attention.is_built():
+        logger.info("decodes are slower than they could be: this installation had no C compiler")
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(ModelRunner(loaded, cache), options)
     return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)

@@ -25,12 +25,16 @@ async def score_prompts(
     prefix: Prefix | None,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> list[Scored]:
     """Score the continuations behind every prompt, all at once.
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-    return [scored for (scored,) in await score_prompts_by_each(engine, task, (prefix,), prompts, continuations)]
+    each = await score_prompts_by_each(engine, task, (prefix,), prompts, continuations, salt=salt, priority=priority)
+    return [scored for (scored,) in each]
 
 
 async def score_prompts_by_each(
@@ -39,10 +43,15 @@ async def score_prompts_by_each(
     prefixes: Sequence[Prefix | None],
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> list[list[Scored]]:
     """As `score_prompts`, for each prompt by each prefix: the members of an ensemble."""
-    runs = itertools.product(prompts, prefixes)
-    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt, prefix in runs]
+    scoring = [
+        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
+        for prompt, prefix in itertools.product(prompts, prefixes)
+    ]
     try:
         scored = await asyncio.gather(*scoring)
     finally:
@@ -57,9 +66,12 @@ async def score(
     prefix: Prefix | None,
     prompt: tuple[int, ...],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> Scored:
     """Score the continuations of one prompt. Raises `EngineError`."""
-    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix)
+    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
     scored: Scored | None = None
     async for event in engine.stream(request):
         match event:

@@ -10,6 +10,7 @@ from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
+from server.api.terms import Terms
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
 from server.engine.request import Scored
@@ -48,6 +49,7 @@ async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tu
 async def score_prompts(
     engine: EngineClient,
     target: Target,
+    terms: Terms,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
 ) -> list[list[Scored]]:
@@ -56,7 +58,9 @@ async def score_prompts(
     Raises `EngineError`.
     """
     engine.check_together(target.prefixes)
-    return await label_scores.score_prompts_by_each(engine, target.task, target.prefixes, prompts, continuations)
+    return await label_scores.score_prompts_by_each(
+        engine, target.task, target.prefixes, prompts, continuations, salt=terms.salt, priority=terms.priority
+    )
 
 
 def classification(index: int, labels: Sequence[str], scored: Sequence[Scored]) -> Classification:

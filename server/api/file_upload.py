@@ -13,9 +13,9 @@ from starlette.datastructures import UploadFile
 
 from prompts_store.tuning_records import FileRecord
 from server.api.body_limit import allow_body
+from server.api.caller import CallerDep
 from server.api.errors import InvalidRequest, StorageFull, UnsupportedMediaType, UploadTooLarge
 from server.api.services import ServicesDep
-from server.api.store_access import ACTOR
 
 CHUNK_BYTES = 1024**2
 PURPOSE = "fine-tune"
@@ -52,7 +52,7 @@ class StoredUpload:
     record: FileRecord
 
 
-async def _receive(request: Request, services: ServicesDep) -> StoredUpload:
+async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -> StoredUpload:
     """Read the multipart body and keep its file.
 
     Raises `UnsupportedMediaType`, `UploadTooLarge`, `InvalidRequest`, `StorageFull`, and starlette's `HTTPException`
@@ -78,7 +78,7 @@ async def _receive(request: Request, services: ServicesDep) -> StoredUpload:
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
             add = services.tuning.add_file
-            return StoredUpload(await asyncio.to_thread(add, name, PURPOSE, _chunks(part.file), actor=ACTOR))
+            return StoredUpload(await asyncio.to_thread(add, name, PURPOSE, _chunks(part.file), actor=caller.actor))
     except OSError as error:
         raise StorageFull("there is no room for the file now") from error
 

@@ -11,9 +11,12 @@ from fastapi import Depends, Request
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
+from server.api.admission import Admission
 from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
+from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
+from server.api.quotas import Quotas
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.jobs.defaults import TuningDefaults
@@ -36,6 +39,7 @@ class Services:
     tokenizer: Tokenizer
     catalog: TaskCatalog
     store: Store
+    keys: KeyRing
     base: BaseModel
     base_id: str
     eos_token_ids: frozenset[int]
@@ -43,6 +47,8 @@ class Services:
     jobs: JobRunner | None = None
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
+    quotas: Quotas = field(default_factory=Quotas)
+    admission: Admission = field(default_factory=Admission)
     settings: ApiSettings = field(default_factory=ApiSettings)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest, VersionRecord
+from server.api.caller import Caller
 from server.api.errors import ModelNotFound
 from server.model.prefix import Prefix
 
@@ -65,17 +66,19 @@ class Target:
         }
 
 
-async def resolve_target(services: Services, model: str, sticky_key: bytes | None = None) -> Target:
-    """Look up what `model` names now; of several versions, the one for this key, or any by weight.
+async def resolve_target(services: Services, caller: Caller, model: str, sticky_key: bytes | None = None) -> Target:
+    """Look up what `model` names now; of several versions, the one for this sticky key, or any by weight.
 
-    Raises `ModelNotFound`, and `StoreUnavailable` for what only the store knows.
+    Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` for what only the store knows.
     """
     if model in services.base_names:
+        caller.check_base_model()
         return Target()
     try:
         reference = TaskReference.parse(model)
     except InvalidName as error:
         raise ModelNotFound("the model is neither the base model nor a task reference") from error
+    caller.check_task(reference.task)
     try:
         served = await services.catalog.resolve(reference, sticky_key)
     except NotFound as error:

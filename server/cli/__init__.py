@@ -4,6 +4,7 @@ serve.py           run the server            serve_options.py  settings -> optio
 tasks.py           task list, show, publish, import, promote, rollback, history, retire, delete, export
 aliases.py         task alias set, delete
 database.py        db upgrade, check, verify, gc, backup, restore
+keys.py            key create, list, revoke; audit; key_backend.py asks a server or a database
 backend.py         what the task commands ask; http_backend.py and store_backend.py answer
 generate.py        one completion            connection.py     HTTP, and its errors
 tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
@@ -27,6 +28,7 @@ from server.cli.database import database
 from server.cli.errors import CliError
 from server.cli.evaluate import evaluate
 from server.cli.generate import generate
+from server.cli.keys import audit, keys
 from server.cli.output import print_error
 from server.cli.serve import serve
 from server.cli.tasks import tasks
@@ -40,6 +42,8 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("serve")(serve)
 app.add_typer(tasks, name="task")
 app.add_typer(database, name="db")
+app.add_typer(keys, name="key")
+app.command("audit")(audit)
 app.command("generate")(generate)
 app.command("tune")(tune)
 app.command("evaluate")(evaluate)

@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
+from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.reports import VersionKey
 from prompts_store.sql.copying import advance, last_id
@@ -64,6 +65,7 @@ def main() -> None:
             fill(store)
             fill_tuning(store)
             fill_ensemble(store)
+            fill_keys(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -83,6 +85,14 @@ def fill(store: Store) -> None:
     store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
+
+
+def fill_keys(store: Store) -> None:
+    """Use what revision 0005 brought: a live key, and a revoked one."""
+    grant = KeyGrant("ci", frozenset({"infer"}), ("sentiment",), limits=KeyLimits(60), salt="team")
+    store.create_key(grant, actor="ann")
+    store.create_key(KeyGrant("old", frozenset({"admin"})), actor="ann")
+    store.revoke_key("old", actor="bob")
 
 
 def fill_tuning(store: Store) -> None:

@@ -112,6 +112,21 @@ def test_what_the_fourth_revision_brought_is_read(tmp_path: Path) -> None:
         assert maintenance.verify(store).is_clean
 
 
+def test_what_the_fifth_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0005.sql", path)
+    with Store.open(path) as store:
+        ci, old = store.list_keys()
+        assert (ci.grant.scopes, ci.grant.tasks) == ({"infer"}, ("sentiment",))
+        assert ci.grant.limits.max_requests_per_minute == 60
+        assert (ci.grant.salt, ci.created_by, old.revoked_by) == ("team", "ann", "bob")
+        assert [key.name for key in store.key_table().keys] == ["ci"]
+        assert [(entry.kind, entry.key, entry.changed_by) for entry in store.audit(limit=2)] == [
+            ("key_revoked", "old", "bob"),
+            ("key_created", "old", "ann"),
+        ]
+
+
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:
     """A new revision comes with one of its own: `python -m tests.prompts_store.golden_store`."""
     assert golden_store.RELEASES[-1].stem == f"store_{maintenance.check(str(tmp_path / 'none.db')).needed}"

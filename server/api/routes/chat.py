@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.chat_answer import ChatCompletionAnswer
 from server.api.ensembles import check_votable, votable_tokens
 from server.api.errors import InvalidRequest
@@ -22,6 +23,7 @@ from server.api.sampling import check_num_logprobs, check_stream_options, num_ch
 from server.api.services import Services, ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
+from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter(tags=["chat"])
@@ -35,15 +37,24 @@ router = APIRouter(tags=["chat"])
     dependencies=[requires(Scope.INFER)],
 )
 async def complete_chat(
-    body: ChatRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: ChatRequest,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    deadline: DeadlineDep,
+    sticky_key: StickyKeyDep,
 ) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
-    target = await resolve_target(services, body.model, sticky_key)
-    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+    terms = request_terms(caller, body.priority, deadline)
+    target = await resolve_target(services, caller, body.model, sticky_key)
+    start = partial(_start, services, body)
+    return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+async def _start(
+    services: Services, body: ChatRequest, target: Target, terms: Terms
+) -> tuple[Generation, ChatCompletionAnswer]:
     check_votable(body, target)
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
@@ -66,7 +77,9 @@ async def _start(services: Services, body: ChatRequest, target: Target) -> tuple
         num_choices=num_choices(body, limits, len(target.prefixes)),
         with_logprobs=bool(body.logprobs),
     )
-    generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))
+    generation = await start_generation(
+        services, target, terms, form, sampling, stop_strings(body, target.manifest.stop, limits)
+    )
     return generation, ChatCompletionAnswer(form, tokenizer)
 
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Query, Response
 
 from prompts_store.tuning_records import JobRecord
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.errors import NotReady
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.route_responses import errors
 from server.api.services import Services, ServicesDep
-from server.api.store_access import ACTOR
 from server.api.tuning_records import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
 from server.api.tuning_request import new_job
 from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList
@@ -34,13 +34,13 @@ router = APIRouter(tags=["fine_tuning"])
     responses=errors(404, 409, 413, 415, 429),
     dependencies=_TUNE,
 )
-async def create_job(body: CreateJob, services: ServicesDep) -> Response:
+async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) -> Response:
     """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
     if services.jobs is None:
         raise NotReady("the base model has no end token, so nothing can be tuned")
     job = new_job(services, body)
     max_unfinished = services.settings.limits.max_unfinished_jobs
-    record = await asyncio.to_thread(services.tuning.create_job, job, max_unfinished=max_unfinished, actor=ACTOR)
+    record = await asyncio.to_thread(services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor)
     return _respond(services, record)
 
 

@@ -19,6 +19,8 @@ class ClassifyRequest(RequestBody):
     """A text or several; the task's template applies."""
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     """The labels to choose from, written as the model is to write them. Default: those of the task's version."""
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    """Lower numbers are taken up earlier, as far as the key allows. Default 0."""
 
 
 class LabelProbability(ResponseBody):

@@ -67,6 +67,8 @@ class GenerationParameters(RequestBody):
     """Only with `stream`."""
     return_token_ids: bool | None = None
     """Also return the token ids of prompt and answer. Default false."""
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    """Lower numbers are taken up earlier, as far as the key allows; what runs is not interrupted. Default 0."""
     user: str | None = None
     """Accepted and ignored."""
     metadata: dict[str, Any] | None = None
