@@ -8,12 +8,13 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 ARGS   ?=
 TESTS  ?= tests
+RESULTS ?= tuning_comparison.json
 
 # Test workers share the machine: one tensor thread each, two workers unless told otherwise.
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
+.PHONY: help install serve test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -67,6 +68,10 @@ bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` 
 
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
 	$(BIN)/python -m benchmarks.store_growth $(ARGS)
+
+bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time to switch (RESULTS=file goes on from there)
+	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
+	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
 check: install ## ruff, mypy strict, import contract
 	$(BIN)/ruff check .
