@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tests.devices  # noqa: F401, I001 - before anything imports Triton, which looks at the environment once
+
 import pytest
 import torch
 
