@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from server.model.attention import AttentionCall
+from server.model.flat_batch import FlatBatch
+from server.model.gpu.tiles import Tiles, decode_tiles, prefill_tiles
 from server.model.kv_cache import KVCache
 
 # Programs that fill a device of unknown size, and the most parts that a context is cut into.
@@ -23,58 +24,42 @@ def is_triton_available() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceTiles:
-    """Tiles `[num_tiles, 4]` on the device, see `TilePlan`, of at most `max_tokens` tokens each.
-
-    A tile's context is cut into `num_splits` parts, each for a program of its own; more than 1 needs `max_tokens` 1.
-    """
-
-    tiles: torch.Tensor
-    max_tokens: int
-    num_splits: int = 1
-
-    def __post_init__(self) -> None:
-        assert self.num_splits == 1 or self.max_tokens == 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DeviceBatch:
-    """A step as the kernels see it, int64 on the device.
-
-    `slots` `[num_tokens]`; `tables` `[num_sequences, max_blocks]`, in any memory order. Every row is in one tile.
-    """
-
-    slots: torch.Tensor
-    tables: torch.Tensor
-    groups: tuple[DeviceTiles, ...]
-
-
 class TritonAttention:
     """The context of one step; see `AttentionContext`.
 
-    Nothing here reads a number back from the device, so a forward pass can be captured in a CUDA graph.
+    Nothing here reads a number back from the device, so a forward pass can be captured in a CUDA graph. `num_splits`
+    parts of a decoding sequence's context go to programs of their own; None chooses.
     """
 
-    def __init__(self, kv_cache: KVCache, batch: DeviceBatch) -> None:
+    def __init__(self, kv_cache: KVCache, batch: FlatBatch, num_splits: int | None = None) -> None:
         self._cache = kv_cache
         self._batch = batch
+        self._num_splits = num_splits
+        self._decodes = None if batch.decodes is None else decode_tiles(batch.decodes)
+        self._prefills: dict[int, Tiles] = {}
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend."""
         key_pages, value_pages = self._cache.keys[call.layer], self._cache.values[call.layer]
         _store(call, key_pages, value_pages, self._batch.slots)
-        num_heads, num_tokens, _ = call.query.shape
-        output = call.query.new_empty(num_tokens, num_heads, call.value.shape[-1])
-        for group in self._batch.groups:
-            _attend(call, key_pages, value_pages, self._batch.tables, group, output)
+        num_heads, num_tokens, key_dim = call.query.shape
+        num_kv_heads, _, value_dim = call.value.shape
+        output = call.query.new_empty(num_tokens, num_heads, value_dim)
+        if self._decodes is not None:
+            splits = self._num_splits or choose_splits(len(self._decodes.tiles), num_kv_heads, output.device)
+            _attend(call, key_pages, value_pages, self._decodes, splits, output)
+        if self._batch.prefills:
+            most = max_tile_tokens(num_heads // num_kv_heads, key_dim, output.dtype)
+            if most not in self._prefills:
+                self._prefills[most] = prefill_tiles(self._batch.prefills, most)
+            _attend(call, key_pages, value_pages, self._prefills[most], 1, output)
         return output
 
 
-def max_tile_tokens(num_heads: int, num_kv_heads: int, key_dim: int, dtype: torch.dtype) -> int:
-    """Tokens of one sequence that a program takes in prefill."""
+def max_tile_tokens(heads_each: int, key_dim: int, dtype: torch.dtype) -> int:
+    """Tokens of one sequence that a program takes in prefill, where `heads_each` query heads share a KV head."""
     rows = 64 if _width(key_dim) * dtype.itemsize <= 256 else 32
-    return max(1, rows // (num_heads // num_kv_heads))
+    return max(1, rows // heads_each)
 
 
 def choose_splits(num_sequences: int, num_kv_heads: int, device: torch.device) -> int:
@@ -108,16 +93,17 @@ def _attend(
     call: AttentionCall,
     key_pages: torch.Tensor,
     value_pages: torch.Tensor,
-    tables: torch.Tensor,
-    group: DeviceTiles,
+    group: Tiles,
+    num_splits: int,
     output: torch.Tensor,
 ) -> None:
+    """Fill the tiles' rows of `output`; more splits than 1 are for tiles of one token."""
     from server.model.gpu.kernels import attend_kernel, join_kernel
 
     query = _dense_rows(call.query)
     num_heads, num_tokens, key_dim = query.shape
     _, block_size, num_kv_heads, value_dim = value_pages.shape
-    num_tiles, num_splits = len(group.tiles), group.num_splits
+    num_tiles = len(group.tiles)
     unused = output  # a pointer that the kernel never follows
     sinks = unused if call.sinks is None else call.sinks
     parts = maxima = sums = unused
@@ -132,9 +118,9 @@ def _attend(
         "num_warps": 4,
     }
     attend_kernel[(num_tiles, num_kv_heads, num_splits)](
-        *(query, key_pages, value_pages, sinks, output, parts, maxima, sums, group.tiles, tables),
+        *(query, key_pages, value_pages, sinks, output, parts, maxima, sums, group.tiles, group.tables),
         *(float(call.scaling), float(call.softcap or 0.0)),
-        *(*query.stride()[:2], *tables.stride(), num_kv_heads, num_tokens),
+        *(*query.stride()[:2], *group.tables.stride(), num_kv_heads, num_tokens),
         BLOCK_SIZE=block_size,
         GROUP=num_heads // num_kv_heads,
         KEY_DIM=key_dim,

@@ -9,7 +9,7 @@ import torch
 _NUM_WARM_UPS = 2  # kernels compile and libraries allocate their workspaces before the recording
 
 
-class CudaGraphRecorder:
+class CudaGraphPool:
     """Records forward passes that share one memory pool: only one replay's result is alive at a time."""
 
     def __init__(self, device: torch.device) -> None:

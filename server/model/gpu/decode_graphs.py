@@ -15,34 +15,33 @@ import torch
 
 from server.model.flat_batch import Chunk
 
-_IDS, _POSITIONS, _SLOTS, _FIRST_BLOCK = range(4)
+_IDS, _POSITIONS, _SLOTS, _TABLES = range(4)  # rows of the matrix of inputs; the tables take all that follow
 
 
 class Recording(Protocol):
     """A recorded forward pass over fixed inputs."""
 
     def replay(self) -> torch.Tensor:
-        """Run it; returns logits `[size, vocab_size]`, in memory that the next replay writes again."""
+        """Run it; returns float32 logits `[size, vocab_size]`, in memory that the next replay writes again."""
 
 
 class DecodeInputs:
     """The fixed inputs of one recorded size, on the device and as a host copy that is filled and sent.
 
     One matrix `[3 + max_blocks, size]` int64: ids, positions, slots, then a row for each column of the block tables, so
-    that what a step uses of them is one contiguous copy.
+    that what a step uses of them is one contiguous copy. `padding_block` must belong to no sequence.
     """
 
     def __init__(self, size: int, max_blocks: int, block_size: int, padding_block: int, device: torch.device) -> None:
         self.size = size
         self._block_size = block_size
-        self._padding = (0, 0, padding_block * block_size, [padding_block])
-        on_cuda = device.type == "cuda"
-        self._host = torch.zeros(_FIRST_BLOCK + max_blocks, size, dtype=torch.long, pin_memory=on_cuda)
-        self._numbers = self._host.numpy()  # a view: writing single numbers to a tensor is slow
-        self._device = torch.zeros_like(self._host, device=device, pin_memory=False)
+        self._padding = Chunk((0,), 0, (padding_block,), 0)
+        is_cuda = device.type == "cuda"
+        self._host = torch.zeros(_TABLES + max_blocks, size, dtype=torch.long, pin_memory=is_cuda)
+        self._numbers = self._host.numpy()  # the same memory: writing single numbers to a tensor is slow
+        self._device = torch.zeros(_TABLES + max_blocks, size, dtype=torch.long, device=device)
         self._tables: list[list[int]] = [[] for _ in range(size)]
-        self._sent = torch.cuda.Event() if on_cuda else None
-        self._num_filled = size
+        self._sent = torch.cuda.Event() if is_cuda else None
         self.fill(())
 
     @property
@@ -63,80 +62,67 @@ class DecodeInputs:
     @property
     def tables(self) -> torch.Tensor:
         """`[size, max_blocks]`, strided."""
-        return self._device[_FIRST_BLOCK:].T
+        return self._device[_TABLES:].T
 
     def fill(self, chunks: Sequence[Chunk]) -> None:
         """Copy a step of at most `size` one-token chunks to the device; every other row becomes padding."""
         if self._sent is not None:
             self._sent.synchronize()  # the last step's copy may still be reading
-        for row, chunk in enumerate(chunks):
-            token = chunk.tokens[0]
-            assert isinstance(token, int)
-            block = chunk.start // self._block_size
+        rows = [*chunks, *[self._padding] * (self.size - len(chunks))]
+        last_blocks = [chunk.start // self._block_size for chunk in rows]
+        self._numbers[_IDS] = [chunk.tokens[0] for chunk in rows]
+        self._numbers[_POSITIONS] = [chunk.start for chunk in rows]
+        self._numbers[_SLOTS] = [chunk.block_table[block] for chunk, block in zip(rows, last_blocks, strict=True)]
+        self._numbers[_SLOTS] *= self._block_size
+        self._numbers[_SLOTS] += self._numbers[_POSITIONS] % self._block_size
+        for row, (chunk, block) in enumerate(zip(rows, last_blocks, strict=True)):
             table = list(chunk.block_table[: block + 1])
-            slot = table[block] * self._block_size + chunk.start % self._block_size
-            self._set(row, token, chunk.start, slot, table)
-        for row in range(len(chunks), self._num_filled):
-            self._set(row, *self._padding)
-        self._num_filled = len(chunks)
-        used = _FIRST_BLOCK + max((len(table) for table in self._tables), default=1)
+            if table != self._tables[row]:  # seldom: a table grows once a block
+                self._numbers[_TABLES : _TABLES + len(table), row] = table
+                self._tables[row] = table
+        used = _TABLES + max(last_blocks) + 1
         self._device[:used].copy_(self._host[:used], non_blocking=True)
         if self._sent is not None:
             self._sent.record()
-
-    def _set(self, row: int, token: int, position: int, slot: int, table: list[int]) -> None:
-        self._numbers[:_FIRST_BLOCK, row] = token, position, slot
-        if table != self._tables[row]:  # seldom: a table grows once a block
-            self._numbers[_FIRST_BLOCK : _FIRST_BLOCK + len(table), row] = table
-            self._tables[row] = table
 
 
 class DecodeGraphs:
     """All recorded sizes of one model.
 
-    `record` makes a recording of given inputs; it is called for every size, the largest first (so that smaller ones can
-    share its memory). `padding_block` must belong to nobody.
+    `record` makes a recording over given inputs; it is called for every size, the largest first, so that smaller ones
+    can share its memory.
     """
 
     def __init__(
         self,
         sizes: Sequence[int],
+        make_inputs: Callable[[int], DecodeInputs],
         record: Callable[[DecodeInputs], Recording],
-        *,
-        max_blocks: int,
-        block_size: int,
-        padding_block: int,
-        device: torch.device,
     ) -> None:
-        self._sizes = sorted(set(sizes))
+        self.sizes = tuple(sorted(set(sizes)))
         self._inputs: dict[int, DecodeInputs] = {}
         self._recordings: dict[int, Recording] = {}
-        for size in reversed(self._sizes):
-            self._inputs[size] = DecodeInputs(size, max_blocks, block_size, padding_block, device)
+        for size in reversed(self.sizes):
+            self._inputs[size] = make_inputs(size)
             self._recordings[size] = record(self._inputs[size])
 
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Recorded numbers of sequences, ascending."""
-        return tuple(self._sizes)
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
+        """Replay a step: float32 logits `[num_chunks, vocab_size]`, valid until the next one.
 
-    def size_for(self, chunks: Sequence[Chunk]) -> int | None:
-        """The recorded size that serves this step; None where only a forward pass of its own does."""
-        if not all(_is_decode(chunk) for chunk in chunks):
+        None where the step needs a forward pass of its own: it prefills, or is larger than any recording.
+        """
+        index = bisect_left(self.sizes, len(chunks))
+        if not chunks or index == len(self.sizes) or not all(_is_decode(chunk) for chunk in chunks):
             return None
-        index = bisect_left(self._sizes, len(chunks))
-        return self._sizes[index] if chunks and index < len(self._sizes) else None
-
-    def run(self, chunks: Sequence[Chunk], size: int) -> torch.Tensor:
-        """Replay a step; returns logits `[num_chunks, vocab_size]`, valid until the next one."""
+        size = self.sizes[index]
         self._inputs[size].fill(chunks)
         return self._recordings[size].replay()[: len(chunks)]
 
 
 def usual_sizes(max_num_seqs: int) -> tuple[int, ...]:
-    """1, 2, 4 and multiples of 8 up to 64, then steps of 16 and of 32 beyond 256; the last is `max_num_seqs`."""
-    usual = (1, 2, 4, *range(8, 65, 8), *range(80, 257, 16), *range(288, max_num_seqs + 1, 32))
-    return tuple(size for size in usual if size < max_num_seqs) + (max_num_seqs,)
+    """1, 2, 4, multiples of 8 up to 64, of 16 up to 256, of 32 beyond; the last is `max_num_seqs`."""
+    usual = (1, 2, 4, *range(8, 64, 8), *range(64, 256, 16), *range(256, max_num_seqs, 32))
+    return (*(size for size in usual if size < max_num_seqs), max_num_seqs)
 
 
 def _is_decode(chunk: Chunk) -> bool:

@@ -1,49 +1,54 @@
-"""The work of a step's attention cut into tiles, on the host: which rows attend over which blocks."""
+"""A step's attention cut into tiles: which rows attend over which blocks. One program of the kernel takes one tile.
+
+A tile is four numbers: sequence (row of the block tables), first flat-batch row, tokens, position of the first token.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from server.model.flat_batch import Chunk
-
-Integers = npt.NDArray[np.int64]
+from server.model.flat_batch import DecodeGroup, PrefillSpan
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TilePlan:
-    """Tiles `[num_tiles, 4]`: sequence, first flat-batch row, tokens, position of the first token.
+class Tiles:
+    """Int64 on the device: `tiles` `[num_tiles, 4]` of at most `max_tokens` tokens each, and what they index.
 
-    `decodes` are the tiles of one-token chunks, `prefills` those of longer ones, cut to what one program takes.
-    `tables` `[num_sequences, max_blocks]` holds the block tables, padded with block 0, which no tile reads.
+    `tables` is `[num_sequences, max_blocks]`, in any memory order; padding is never read.
     """
 
-    decodes: Integers
-    prefills: Integers
-    tables: Integers
+    tiles: torch.Tensor
+    tables: torch.Tensor
+    max_tokens: int
 
 
-def plan_tiles(chunks: Sequence[Chunk], block_size: int, max_tile_tokens: int) -> TilePlan:
-    """Cut chunks, laid end to end, into tiles of at most `max_tile_tokens` tokens."""
-    decodes: list[tuple[int, int, int, int]] = []
-    prefills: list[tuple[int, int, int, int]] = []
-    num_blocks = [-(-(chunk.start + chunk.num_tokens) // block_size) for chunk in chunks]
-    tables = np.zeros((len(chunks), max(num_blocks, default=1)), dtype=np.int64)
-    first_row = 0
-    for sequence, chunk in enumerate(chunks):
-        tables[sequence, : num_blocks[sequence]] = chunk.block_table[: num_blocks[sequence]]
-        if chunk.num_tokens == 1:
-            decodes.append((sequence, first_row, 1, chunk.start))
-        else:
-            for offset in range(0, chunk.num_tokens, max_tile_tokens):
-                length = min(max_tile_tokens, chunk.num_tokens - offset)
-                prefills.append((sequence, first_row + offset, length, chunk.start + offset))
-        first_row += chunk.num_tokens
-    return TilePlan(_rows(decodes), _rows(prefills), tables)
+def decode_tiles(group: DecodeGroup) -> Tiles:
+    """One tile a sequence. Made on the device, so that a recorded step makes them anew from its inputs."""
+    num_sequences, device = len(group.positions), group.positions.device
+    sequences = torch.arange(num_sequences, device=device)
+    rows = sequences + group.rows.start if isinstance(group.rows, slice) else group.rows
+    tiles = torch.stack([sequences, rows, torch.ones_like(sequences), group.positions], dim=1)
+    return Tiles(tiles, group.blocks, max_tokens=1)
 
 
-def _rows(tiles: list[tuple[int, int, int, int]]) -> Integers:
-    return np.array(tiles, dtype=np.int64).reshape(-1, 4)
+def prefill_tiles(spans: Sequence[PrefillSpan], max_tokens: int) -> Tiles:
+    """Spans cut to what one program takes."""
+    device = spans[0].blocks.device
+    tiles = [
+        (sequence, row, min(max_tokens, span.last - row), span.start + row - span.first)
+        for sequence, span in enumerate(spans)
+        for row in range(span.first, span.last, max_tokens)
+    ]
+    tables = pad_sequence([span.blocks for span in spans], batch_first=True)
+    return Tiles(to_device(torch.tensor(tiles), device), tables, max_tokens)
+
+
+def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy without waiting for what the device is doing: on CUDA, through pinned memory that PyTorch recycles."""
+    if device.type != "cuda":
+        return host.to(device)
+    return host.pin_memory().to(device, non_blocking=True)

@@ -24,10 +24,10 @@ def main(capability: int) -> None:
         if dtype is torch.bfloat16 and capability < 80:
             dtype = torch.float16
         for dim in (64, 128):
-            most = max_tile_tokens(GROUP, 1, dim, dtype)
+            most = max_tile_tokens(GROUP, dim, dtype)
             attend(capability, dtype, dim, rows=16, num_splits=8, extras=False)
             attend(capability, dtype, dim, rows=most * GROUP, num_splits=1, extras=dim == 128)
-    attend(capability, torch.float16, 256, rows=max_tile_tokens(GROUP, 1, 256, torch.float16) * GROUP, num_splits=1)
+    attend(capability, torch.float16, 256, rows=max_tile_tokens(GROUP, 256, torch.float16) * GROUP, num_splits=1)
     small(capability)
 
 

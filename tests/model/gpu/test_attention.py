@@ -12,15 +12,7 @@ from hypothesis import strategies as st
 
 from server.model.attention import AttentionCall
 from server.model.flat_batch import Chunk, build_flat_batch
-from server.model.gpu.attention import (
-    DeviceBatch,
-    DeviceTiles,
-    TritonAttention,
-    choose_splits,
-    is_triton_available,
-    max_tile_tokens,
-)
-from server.model.gpu.tiles import plan_tiles
+from server.model.gpu.attention import TritonAttention, choose_splits, is_triton_available
 from server.model.kv_cache import KVCache, LayerShape
 from server.model.paged_attention import PagedAttention
 from tests.devices import DEVICE
@@ -100,20 +92,8 @@ def make_cache(layer: Layer, num_blocks: int, block_size: int, generator: torch.
     return cache
 
 
-def device_batch(chunks: list[Chunk], cache: KVCache, layer: Layer, num_splits: int) -> DeviceBatch:
-    most = max_tile_tokens(layer.num_kv_heads * layer.heads_each, layer.num_kv_heads, layer.key_dim, layer.dtype)
-    plan = plan_tiles(chunks, cache.block_size, most)
-
-    def put(numbers) -> torch.Tensor:
-        return torch.from_numpy(numbers).to(DEVICE)
-
-    groups = []
-    if len(plan.decodes):
-        groups.append(DeviceTiles(put(plan.decodes), 1, num_splits))
-    if len(plan.prefills):
-        groups.append(DeviceTiles(put(plan.prefills), most))
-    slots = build_flat_batch(chunks, cache.block_size, DEVICE).slots
-    return DeviceBatch(slots, put(plan.tables), tuple(groups))
+def triton(cache: KVCache, chunks: list[Chunk], num_splits: int) -> TritonAttention:
+    return TritonAttention(cache, build_flat_batch(chunks, cache.block_size, DEVICE), num_splits)
 
 
 def check(layer: Layer, spans: list[tuple[int, int]], block_size: int, num_splits: int, seed: int) -> None:
@@ -130,14 +110,15 @@ def check(layer: Layer, spans: list[tuple[int, int]], block_size: int, num_split
         call.softcap, None if call.sinks is None else call.sinks.float(),
     )  # fmt: skip
     expected = PagedAttention(exact, build_flat_batch(chunks, block_size, DEVICE)).attend(widened)
-    actual = TritonAttention(cache, device_batch(chunks, cache, layer, num_splits)).attend(call)
+    actual = triton(cache, chunks, num_splits).attend(call)
     assert actual.dtype is layer.dtype
     torch.testing.assert_close(actual.float(), expected, atol=TOLERANCE[layer.dtype], rtol=TOLERANCE[layer.dtype])
     assert torch.equal(cache.keys[0].float(), exact.keys[0]), "keys were not stored where they belong"
     assert torch.equal(cache.values[0].float(), exact.values[0]), "values were not stored where they belong"
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=25, deadline=None)
 @given(layers, spans, st.sampled_from([1, 4, 16, 20]), st.sampled_from([1, 2, 8]), st.integers(0, 2**31))
 def test_random_batches_equal_exact_attention_in_float32(layer, spans, block_size, num_splits, seed):
     """Any heads, sizes, windows, caps, sinks, types, block tables, lengths, and any number of splits."""
@@ -159,7 +140,7 @@ def test_what_other_owners_left_in_blocks_is_never_read():
     for chunk in chunks:
         cache.keys[0][chunk.block_table[0], chunk.start + chunk.num_tokens :] = float("nan")
         cache.values[0][chunk.block_table[0], chunk.start + chunk.num_tokens :] = float("nan")
-    output = TritonAttention(cache, device_batch(chunks, cache, layer, 2)).attend(make_call(layer, 5, generator))
+    output = triton(cache, chunks, 2).attend(make_call(layer, 5, generator))
     assert bool(output.isfinite().all())
 
 
@@ -169,7 +150,7 @@ def test_large_scores_do_not_overflow():
     chunks, num_blocks = make_chunks([(40, 1), (3, 4)], 16, random.Random(0))
     cache = make_cache(layer, num_blocks, 16, generator)
     cache.keys[0].mul_(1e4)
-    output = TritonAttention(cache, device_batch(chunks, cache, layer, 2)).attend(make_call(layer, 5, generator))
+    output = triton(cache, chunks, 2).attend(make_call(layer, 5, generator))
     assert bool(output.isfinite().all())
 
 

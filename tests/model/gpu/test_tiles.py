@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.model.flat_batch import Chunk
-from server.model.gpu.tiles import plan_tiles
+from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
+from server.model.gpu.tiles import Tiles, decode_tiles, prefill_tiles
+from tests.devices import DEVICE
+
+BLOCK_SIZE = 4
+
+
+def batch_of(spans: list[tuple[int, int]]) -> FlatBatch:
+    """Chunks of (positions before, tokens); sequence i's blocks are all 7 + i."""
+    chunks = [Chunk([0] * length, start, [7 + index] * 30, None) for index, (start, length) in enumerate(spans)]
+    return build_flat_batch(chunks, BLOCK_SIZE, DEVICE)
+
+
+def all_tiles(batch: FlatBatch, max_tokens: int) -> list[Tiles]:
+    groups = [] if batch.decodes is None else [decode_tiles(batch.decodes)]
+    return groups + ([prefill_tiles(batch.prefills, max_tokens)] if batch.prefills else [])
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 40)), min_size=1, max_size=8), st.integers(1, 16))
-def test_tiles_cover_each_row_once_with_its_position(spans, max_tokens):
-    chunks = [Chunk([0] * length, start, [7] * 30, None) for start, length in spans]
-    plan = plan_tiles(chunks, 4, max_tokens)
+def test_tiles_cover_each_row_once_with_its_sequence_and_position(spans, max_tokens):
     seen = {}
-    for tiles, most in ((plan.decodes, 1), (plan.prefills, max_tokens)):
-        for sequence, first_row, length, first_position in tiles.tolist():
-            assert 1 <= length <= most
+    for group in all_tiles(batch_of(spans), max_tokens):
+        for sequence, first_row, length, first_position in group.tiles.tolist():
+            assert 1 <= length <= group.max_tokens <= max(1, max_tokens)
             for offset in range(length):
                 assert first_row + offset not in seen
-                seen[first_row + offset] = (sequence, first_position + offset)
-    expected = [(i, start + offset) for i, (start, length) in enumerate(spans) for offset in range(length)]
+                position = first_position + offset
+                seen[first_row + offset] = (int(group.tables[sequence, position // BLOCK_SIZE]), position)
+    expected = [(7 + i, start + offset) for i, (start, length) in enumerate(spans) for offset in range(length)]
     assert [seen[row] for row in range(len(expected))] == expected
 
 
-def test_tables_are_padded_with_block_zero():
-    plan = plan_tiles([Chunk([0], 9, [5, 6, 7, 8], None), Chunk([0, 0], 0, [3], None)], 4, 16)
-    assert plan.tables.tolist() == [[5, 6, 7], [3, 0, 0]]
-
-
-def test_a_batch_without_one_kind_has_no_tiles_of_it():
-    plan = plan_tiles([Chunk([0], 9, [5, 6, 7], None)], 4, 16)
-    assert plan.prefills.shape == (0, 4)
-    assert len(plan.decodes) == 1
+def test_decode_tiles_follow_their_inputs():
+    """A recorded step makes them from positions that change under it."""
+    batch = batch_of([(9, 1), (3, 1)])
+    assert decode_tiles(batch.decodes).tiles.tolist() == [[0, 0, 1, 9], [1, 1, 1, 3]]
+    batch.decodes.positions.copy_(torch.tensor([10, 0]))
+    assert decode_tiles(batch.decodes).tiles[:, 3].tolist() == [10, 0]
