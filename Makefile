@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test replica-test crash-test bench-store check format demo-model openapi clean
+.PHONY: help install serve test replica-test crash-test bench bench-peers bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,15 @@ replica-test: install ## move an alias 1,000 times under load on three servers, 
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)
+
+bench: install ## this engine beside every other way to serve soft prompts (ARGS="--quick" for a look)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# vLLM wants libraries of other versions: a venv of its own. Dependencies are listed in full, since some are not wanted.
+bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` compares with it
+	test -x .bench/peers/vllm/bin/python || $(BIN)/python -m venv .bench/peers/vllm
+	.bench/peers/vllm/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	.bench/peers/vllm/bin/python -m pip install --quiet --no-deps -r benchmarks/vllm_requirements.txt
 
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
 	$(BIN)/python -m benchmarks.store_growth $(ARGS)

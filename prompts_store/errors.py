@@ -4,7 +4,10 @@ StoreError
 ├── NotFound
 │   ├── TaskNotFound
 │   ├── VersionNotFound
-│   └── AliasNotFound
+│   ├── AliasNotFound
+│   ├── PlotNotFound
+│   ├── FileNotFound
+│   └── JobNotFound
 ├── Conflict
 │   ├── TaskExists
 │   ├── VersionInUse           an alias still names the version
@@ -12,7 +15,9 @@ StoreError
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already
 │   ├── StoreNotEmpty          a backup is restored only into an empty store
-│   └── BackupExists           a file of this name is there already
+│   ├── BackupExists           a file of this name is there already
+│   ├── FileInUse              a tuning job still needs the file
+│   └── JobStatusConflict      the tuning job is not where this can be done to it
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
@@ -27,6 +32,8 @@ StoreError
 │   ├── BaseMismatch
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
+├── QueueFull                  too many tuning jobs have not ended
+├── ClaimLost                  the tuning job is no longer this server's to work on
 ├── StoreCorrupt               what was read back is not what was written
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
@@ -35,7 +42,10 @@ StoreError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from prompts_store.tuning_records import JobStatus
 
 
 class StoreError(Exception):
@@ -66,6 +76,24 @@ class AliasNotFound(NotFound):
     """The task has no alias of this name."""
 
     code = "alias_not_found"
+
+
+class PlotNotFound(NotFound):
+    """The version was not tuned here, or without a plot."""
+
+    code = "plot_not_found"
+
+
+class FileNotFound(NotFound):
+    """There is no file of this id."""
+
+    code = "file_not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no tuning job of this id."""
+
+    code = "job_not_found"
 
 
 class Conflict(StoreError):
@@ -114,6 +142,18 @@ class BackupExists(Conflict):
     """There is a file where the backup should go."""
 
     code = "backup_exists"
+
+
+class FileInUse(Conflict):
+    """A tuning job that has not ended needs the file."""
+
+    code = "file_in_use"
+
+
+class JobStatusConflict(Conflict):
+    """What was asked for cannot be done to a job of this status."""
+
+    code = "job_status_conflict"
 
 
 class PreconditionFailed(StoreError):
@@ -206,6 +246,25 @@ class CheckpointTooLarge(InvalidCheckpoint):
     """A file, or the tensors as float32, exceed the limit."""
 
     code = "checkpoint_too_large"
+
+
+class QueueFull(StoreError):
+    """As many tuning jobs as there may be have not ended."""
+
+    code = "tuning_queue_full"
+
+
+class ClaimLost(StoreError):
+    """The job was cancelled or paused, is gone, or another server works on it.
+
+    `status` is where it is now, None where it is gone.
+    """
+
+    code = "claim_lost"
+
+    def __init__(self, message: str, *, status: JobStatus | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class StoreCorrupt(StoreError):

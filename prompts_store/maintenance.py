@@ -13,11 +13,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
 from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
-from prompts_store.sql import changes, copying, purge, schema, verification
+from prompts_store.sql import changes, copying, purge, schema, tuning_verification, verification
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import SchemaStatus
 from prompts_store.store import ERASE_TIMEOUT_S, Store
@@ -124,8 +124,9 @@ def restore(path: Path, url: str) -> BackupReport:
 
 
 def _require_empty(connection: Connection) -> None:
-    """Raise StoreNotEmpty if anything was ever written: each write leaves a change behind, in every release."""
-    if changes.tail(connection):
+    """Raise StoreNotEmpty if a task was ever written, which leaves a change behind in every release, or files."""
+    has_files = inspect(connection).has_table("files") and tuning_verification.num_files(connection) > 0
+    if has_files or changes.tail(connection):
         raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
 
 

@@ -38,9 +38,18 @@ def draft_version(
 
 
 def publish(
-    connection: Connection, fingerprint: str, task: str, draft: VersionDraft, *, promote: bool, description: str
+    connection: Connection,
+    fingerprint: str,
+    task: str,
+    draft: VersionDraft,
+    *,
+    promote: bool,
+    description: str,
+    first_is_production: bool = True,
 ) -> Published:
     """Make the draft a version of a live task, unless its content is one already, and promote it where it should be.
+
+    `first_is_production` promotes a task's only live version also without `promote`.
 
     Raises InvalidManifest for a parent version that the task never had.
     """
@@ -49,7 +58,7 @@ def publish(
     number = versions.live_number(connection, production.task_id, draft.digest)
     created = number is None
     if number is None:
-        promote = promote or not versions.has_live(connection, production.task_id)
+        promote = promote or (first_is_production and not versions.has_live(connection, production.task_id))
         number = tasks.next_version(connection, production.task_id)
         _check_parent(draft.manifest, number)
         tensors.add(connection, versions.add(connection, production.task_id, number, draft), draft.checkpoint)

@@ -18,7 +18,8 @@ class VersionKey:
 class PurgeReport:
     """What a purge removed for good.
 
-    `num_shared_tensors` of the task's tensors stay, as other tasks have the same bytes. `log_is_clear` says that no
+    `num_shared_tensors` of the task's tensors stay, as other tasks have the same bytes. Files go with the tuning jobs
+    that named them, unless other tasks' jobs did too. `log_is_clear` says that no
     copy is left in the database's own log file either; False where that is up to a server, or a reader still needed it.
     """
 
@@ -28,6 +29,8 @@ class PurgeReport:
     num_tensor_bytes: int
     num_shared_tensors: int
     num_alias_moves: int
+    num_jobs: int
+    num_files: int
     log_is_clear: bool
 
 
@@ -47,6 +50,8 @@ class VerifyReport:
     num_tasks: int
     num_versions: int
     num_tensors: int
+    num_files: int
+    num_jobs: int
     num_orphan_tensors: int
     problems: tuple[str, ...]
 
@@ -63,4 +68,6 @@ class BackupReport:
     num_tasks: int
     num_versions: int
     num_tensors: int
+    num_files: int
+    num_jobs: int
     revision: int

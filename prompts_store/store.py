@@ -76,6 +76,11 @@ class Store:
         return cls(database, max_tensor_bytes=max_tensor_bytes)
 
     @property
+    def max_tensor_bytes(self) -> int:
+        """The limit of what publish accepts, counted as float32."""
+        return self._max_tensor_bytes
+
+    @property
     def database(self) -> Database:
         """The database beneath, for maintenance.py."""
         return self._database
@@ -132,7 +137,8 @@ class Store:
             tasks.bury(connection, found, fingerprint, name, actor)
 
     def purge_task(self, fingerprint: str, name: str, *, actor: str = "") -> PurgeReport:
-        """Delete a task, also one deleted before, and remove all it ever held: tensors, texts, metrics, histories.
+        """Delete a task, also one deleted before, and remove all it ever held: tensors, texts, metrics, histories, and
+        its tuning jobs with their files.
 
         Its name, its last version number and its rows in the change feed stay (what happened, when and by whom), so
         that no number returns. Raises TaskNotFound.

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server import __version__
 from server.api.application import build_api
 from server.api.limits import ApiSettings
 from server.api.services import Services
@@ -41,6 +42,9 @@ from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.observed_engine import EngineObserver, ObservedEngine
+from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.tokenizer import Tokenizer
 
 __all__ = ["Services", "build_services", "create_app", "read_base_model"]
@@ -67,6 +71,8 @@ def create_app(services: Services) -> FastAPI:
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
             yield
+            await services.drain.finish(grace_s=0)
+        services.tracing.close()
         services.store.close()
 
     return build_api(services, lifespan)
@@ -75,7 +81,7 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError` and `TokenizerUnsupported`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported` and `TracingUnavailable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
@@ -89,6 +95,8 @@ def build_services(settings: ServeSettings) -> Services:
 
 def _build_services(settings: ServeSettings, store: Store) -> Services:
     origin = _origin(settings)
+    metrics = Metrics(settings.max_task_metrics)
+    tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     loaded = load_base_model(_model_options(settings, origin))
@@ -99,8 +107,12 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         publish_folder(store, base, TASKS_DIR, actor="demo")
     key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+    engine = _build_engine(settings, loaded, eos_token_ids)
+    observers: list[EngineObserver] = [metrics.requests]
+    if isinstance(tracing, OtelTracing):
+        observers.append(tracing)
     return Services(
-        engine=_build_engine(settings, loaded, eos_token_ids),
+        engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=TaskCatalog(store, base),
         store=store,
@@ -109,7 +121,15 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
         settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
+        metrics=metrics,
+        tracing=tracing,
     )
+
+
+def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
+    if settings.otlp_endpoint is None:
+        return NoTracing()
+    return OtelTracing(otlp_provider(settings.otlp_endpoint, __version__), base_id)
 
 
 def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> TasksFolder | None:
@@ -209,4 +229,5 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    engine = Engine(ModelRunner(loaded, cache), options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)

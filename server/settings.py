@@ -88,8 +88,24 @@ class ServeSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="text, json, or auto: text on a terminal and JSON elsewhere."
+    )
+    access_log: bool = Field(False, description="Log a line for each HTTP request, as level debug does.")
+    log_prompts: bool = Field(False, description="Log every prompt as the model sees it; by default none is.")
+    max_task_metrics: int = Field(
+        200, ge=1, description="Most tasks with figures of their own at /metrics; all others share theirs."
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Where to send traces (OTLP over HTTP, extra otel); by default nowhere.",
+    )
+    engine_timeout_s: float = Field(
+        300.0, gt=0, allow_inf_nan=False, description="Seconds without progress after which the server ends itself."
+    )
     shutdown_grace_s: float = Field(
-        30.0, ge=0, allow_inf_nan=False, description="Seconds that running requests get to finish at the end."
+        30.0, ge=0, allow_inf_nan=False, description="Seconds that accepted requests get to finish at the end."
     )
 
     @field_validator("base_names", mode="before")

@@ -45,6 +45,12 @@ def shadow_of(connection: Connection, key: AliasKey) -> AliasRecord | None:
     return None if found is None else _record(key.task, found)
 
 
+def etag(connection: Connection, key: AliasKey) -> str | None:
+    """Return the etag of an alias, None where there is none of this name."""
+    current = _current(connection, key)
+    return None if current is None else _etag(current)
+
+
 def put(
     connection: Connection, key: AliasKey, to: Place, *, if_match: str | None, must_not_exist: bool, author: Author
 ) -> AliasRecord:

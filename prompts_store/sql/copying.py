@@ -10,9 +10,12 @@ from sqlalchemy import Connection, Table, func, insert, select
 from prompts_store.reports import BackupReport
 from prompts_store.sql import changes
 from prompts_store.sql.tables import metadata, tasks, tensors, versions
+from prompts_store.sql.tuning_tables import file_chunks, files, job_checkpoints, jobs, version_plots
 
 _ROWS_AT_ONCE = 500
-_TENSORS_AT_ONCE = 8
+_LARGE_AT_ONCE = 8
+_LARGE = (tensors, file_chunks, job_checkpoints, version_plots)
+"""Tables whose rows hold up to some megabytes."""
 
 
 def copy(source: Connection, target: Connection) -> BackupReport:
@@ -26,6 +29,8 @@ def copy(source: Connection, target: Connection) -> BackupReport:
         num_tasks=count(target, tasks),
         num_versions=count(target, versions),
         num_tensors=count(target, tensors),
+        num_files=count(target, files),
+        num_jobs=count(target, jobs),
         revision=changes.tail(target),
     )
 
@@ -58,7 +63,7 @@ def advance(connection: Connection, table: Table, last_id: int) -> None:
 
 def _pages(source: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
     """Yield a table's rows in the order of their primary key, few at once: a move comes after its parent."""
-    size = _TENSORS_AT_ONCE if table is tensors else _ROWS_AT_ONCE
+    size = _LARGE_AT_ONCE if table in _LARGE else _ROWS_AT_ONCE
     query = select(table).order_by(*table.primary_key.columns)
     with source.execution_options(yield_per=size).execute(query) as result:
         for rows in result.mappings().partitions():

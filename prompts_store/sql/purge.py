@@ -13,11 +13,12 @@ from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
 from prompts_store.records import ChangeKind
 from prompts_store.reports import GcReport, PurgeReport, VersionKey
-from prompts_store.sql import aliases, changes, tasks
+from prompts_store.sql import aliases, changes, files, tasks
 from prompts_store.sql.alias_history import Author
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
 from prompts_store.sql.tables import versions as version_rows
+from prompts_store.sql.tuning_tables import job_checkpoints, job_events, jobs, version_plots
 
 _BATCH = 500
 _Item = TypeVar("_Item")
@@ -42,6 +43,7 @@ def collect_garbage(connection: Connection, retired_before: datetime, keep: Coll
     dead = connection.scalars(query).all()
     for some in _batches(dead):
         connection.execute(delete(version_tensors).where(version_tensors.c.version_id.in_(some)))
+        connection.execute(delete(version_plots).where(version_plots.c.version_id.in_(some)))
         marked = update(version_rows).where(version_rows.c.id.in_(some))
         connection.execute(marked.values(freed_at=datetime.now(UTC)))
     freed = _free_orphans(connection)
@@ -65,9 +67,11 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
     named = _named_by(connection, ids)
     for some in _batches(ids):
         connection.execute(delete(version_tensors).where(version_tensors.c.version_id.in_(some)))
+        connection.execute(delete(version_plots).where(version_plots.c.version_id.in_(some)))
     connection.execute(delete(version_rows).where(of_task))
     freed = _free(connection, [sha256 for sha256 in named if not _is_named(connection, sha256)])
     num_moves = connection.execute(delete(alias_moves).where(alias_moves.c.task_id == found.id)).rowcount
+    num_jobs, num_files = _remove_jobs(connection, fingerprint, task)
     emptied = update(task_rows).where(task_rows.c.id == found.id)
     connection.execute(emptied.values(description="", created_by=""))
     changes.record(connection, ChangeKind.TASK_PURGED, fingerprint, task, actor=actor)
@@ -78,8 +82,24 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
         num_tensor_bytes=freed.num_bytes,
         num_shared_tensors=len(named) - freed.num_tensors,
         num_alias_moves=num_moves,
+        num_jobs=num_jobs,
+        num_files=num_files,
         log_is_clear=False,
     )
+
+
+def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[int, int]:
+    """Remove a task's tuning jobs, also those at work, and the files that only they name; return how many of each."""
+    of_task = (jobs.c.base_fingerprint == fingerprint) & (jobs.c.task == task)
+    rows = connection.execute(select(jobs.c.id, jobs.c.training_file, jobs.c.validation_file).where(of_task)).all()
+    for some in _batches([row.id for row in rows]):
+        for table in (job_events, job_checkpoints):
+            connection.execute(delete(table).where(table.c.job_id.in_(some)))
+    connection.execute(delete(jobs).where(of_task))
+    named = {file for row in rows for file in (row.training_file, row.validation_file) if file is not None}
+    kept = select(jobs.c.training_file).union(select(jobs.c.validation_file))
+    alone = named - set(connection.scalars(kept))
+    return len(rows), sum(files.erase(connection, file_id) for file_id in alone)
 
 
 def orphans(connection: Connection) -> list[str]:

@@ -46,12 +46,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-def _name(length: int) -> TypeEngine[str]:
+def name_type(length: int) -> TypeEngine[str]:
     """A name that every database sorts by its bytes."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
-def _id() -> Column[Any]:
+def row_id() -> Column[Any]:
+    """A number that no other row of the table ever has, growing in the order of the inserts."""
     # SQLite gives ids by itself only to a column of exactly the type INTEGER.
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 
@@ -61,9 +62,9 @@ metadata = MetaData()
 tasks = Table(
     "tasks",
     metadata,
-    _id(),
-    Column("base_fingerprint", _name(128), nullable=False),
-    Column("name", _name(64), nullable=False),
+    row_id(),
+    Column("base_fingerprint", name_type(128), nullable=False),
+    Column("name", name_type(64), nullable=False),
     Column("description", Text, nullable=False),
     Column("last_version", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
@@ -76,7 +77,7 @@ tasks = Table(
 versions = Table(
     "versions",
     metadata,
-    _id(),
+    row_id(),
     Column("task_id", ForeignKey("tasks.id", name="fk_versions_task"), nullable=False),
     Column("number", Integer, nullable=False),
     Column("digest", String(64), nullable=False),
@@ -130,9 +131,9 @@ version_tensors = Table(
 alias_moves = Table(
     "alias_moves",
     metadata,
-    _id(),
+    row_id(),
     Column("task_id", ForeignKey("tasks.id", name="fk_alias_moves_task"), nullable=False),
-    Column("alias", _name(64), nullable=False),
+    Column("alias", name_type(64), nullable=False),
     Column("targets", Text),
     Column("shadow_of", String(64)),
     Column("parent_id", ForeignKey("alias_moves.id", name="fk_alias_moves_parent")),
@@ -148,7 +149,7 @@ aliases = Table(
     "aliases",
     metadata,
     Column("task_id", ForeignKey("tasks.id", name="fk_aliases_task"), nullable=False),
-    Column("alias", _name(64), nullable=False),
+    Column("alias", name_type(64), nullable=False),
     Column("shadow_of", String(64)),
     Column("move_id", ForeignKey("alias_moves.id", name="fk_aliases_move"), nullable=False),
     PrimaryKeyConstraint("task_id", "alias", name="pk_alias_places"),
@@ -160,7 +161,7 @@ alias_targets = Table(
     "alias_targets",
     metadata,
     Column("task_id", aliases.c.task_id.type, nullable=False),
-    Column("alias", _name(64), nullable=False),
+    Column("alias", name_type(64), nullable=False),
     Column("version", Integer, nullable=False),
     Column("weight", Integer, nullable=False),
     PrimaryKeyConstraint("task_id", "alias", "version", name="pk_alias_targets"),
@@ -173,7 +174,7 @@ alias_targets = Table(
 changes = Table(
     "changes",
     metadata,
-    _id(),
+    row_id(),
     Column("kind", String(32), nullable=False),
     Column("base_fingerprint", String(128), nullable=False),
     Column("task", String(64), nullable=False),

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, func, select
 from prompts_store.errors import StoreError
 from prompts_store.records import ChangeKind
 from prompts_store.reports import VerifyReport
-from prompts_store.sql import copying, purge, versions
+from prompts_store.sql import copying, purge, tuning_verification, versions
 from prompts_store.sql import tensors as tensor_queries
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases, changes, tasks, tensors
 from prompts_store.sql.tables import versions as version_rows
+from prompts_store.sql.tuning_tables import jobs
 from prompts_store.targets import targets_from_json
 
 
@@ -26,11 +27,14 @@ def verify(connection: Connection) -> VerifyReport:
         *_wrong_tasks(connection),
         *_wrong_aliases(connection),
         *_wrong_changes(connection),
+        *tuning_verification.problems(connection),
     ]
     return VerifyReport(
         num_tasks=copying.count(connection, tasks),
         num_versions=copying.count(connection, version_rows),
         num_tensors=copying.count(connection, tensors),
+        num_files=tuning_verification.num_files(connection),
+        num_jobs=copying.count(connection, jobs),
         num_orphan_tensors=len(purge.orphans(connection)),
         problems=tuple(problems),
     )

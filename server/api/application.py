@@ -10,8 +10,10 @@ from fastapi import FastAPI
 from server import __version__
 from server.api.authentication import declared_scopes
 from server.api.body_limit import BodyLimitMiddleware
+from server.api.drain import DrainMiddleware
 from server.api.error_responses import install_error_handlers
 from server.api.limits import ApiLimits
+from server.api.observe import ObserveMiddleware
 from server.api.openapi import install_openapi, operation_id
 from server.api.request_id import RequestIdMiddleware
 from server.api.routes import aliases, chat, classify, completions, models, operations, tasks, tokenize, versions
@@ -47,6 +49,8 @@ def build_routes(limits: ApiLimits = ApiLimits(), lifespan: Lifespan | None = No
     install_error_handlers(app)
     install_openapi(app)
     app.add_middleware(BodyLimitMiddleware, limits=limits)
+    app.add_middleware(DrainMiddleware)
+    app.add_middleware(ObserveMiddleware)
     app.add_middleware(RequestIdMiddleware)
     return app
 

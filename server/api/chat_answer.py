@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
+from server.answering.choice_text import TextDelta
+from server.answering.generation import TextEvent
 from server.api.answer_form import FINISH_REASONS, AnswerForm
-from server.api.choice_text import TextDelta
-from server.api.generation import TextEvent
 from server.api.logprobs import chat_logprobs
 from server.api.wire.chat import (
     ChatAnswer,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import uuid
 from collections.abc import Sequence
 
-from server.api.engine_failure import failure_of
+from server.answering import label_scores
 from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
-from server.engine.request import RequestFailed, Scored, ScoreRequest
+from server.engine.request import Scored
 
 
 def chosen_labels(
@@ -39,7 +37,7 @@ def chosen_labels(
 async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
     """Each label as the model would write it: its own tokens, then the end token. Raises `NotReady` without one."""
     tokenizer = services.tokenizer
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(services.eos_token_ids, default=None)
+    end = label_scores.end_token_id(tokenizer, services.eos_token_ids)
     if end is None:
         raise NotReady("the base model has no end token, so labels cannot be scored")
     return tuple((*label, end) for label in await tokenizer.encode_all(labels, add_special_tokens=False))
@@ -51,31 +49,8 @@ async def score_prompts(
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
 ) -> list[Scored]:
-    """Score the continuations behind every prompt, all at once.
-
-    Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
-    """
-    scoring = [asyncio.create_task(_score(engine, target, prompt, continuations)) for prompt in prompts]
-    try:
-        return await asyncio.gather(*scoring)
-    finally:
-        for task in scoring:
-            task.cancel()
-
-
-async def _score(
-    engine: EngineClient, target: Target, prompt: tuple[int, ...], continuations: tuple[tuple[int, ...], ...]
-) -> Scored:
-    request = ScoreRequest(f"score-{uuid.uuid4().hex}", target.task, prompt, continuations, target.prefix)
-    scored: Scored | None = None
-    async for event in engine.stream(request):
-        match event:
-            case Scored():
-                scored = event
-            case RequestFailed():
-                raise failure_of(event)
-    assert scored is not None, "a score request ends with its scores or its failure"
-    return scored
+    """Score the continuations behind every prompt, all at once. Raises `EngineError`."""
+    return await label_scores.score_prompts(engine, target.task, target.prefix, prompts, continuations)
 
 
 def classification(index: int, labels: Sequence[str], logprobs: Sequence[float]) -> Classification:

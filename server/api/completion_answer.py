@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 
+from server.answering.choice_text import TextDelta, TextToken
+from server.answering.generation import PromptText, TextEvent
 from server.api.answer_form import FINISH_REASONS, AnswerForm
-from server.api.choice_text import TextDelta, TextToken
-from server.api.generation import PromptText, TextEvent
 from server.api.logprobs import completion_logprobs
 from server.api.wire.completions import Completion, CompletionChoice, CompletionChunk, CompletionLogprobs
 from server.tokenizer.tokenizer import Tokenizer

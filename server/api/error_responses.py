@@ -48,7 +48,7 @@ UNSUPPORTED_PARAMETERS = frozenset(
 """Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
 
 _MAX_MESSAGES = 4
-_CLIENT_CLOSED_REQUEST = 499
+CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
 
 _log = logging.getLogger(__name__)
@@ -78,6 +78,12 @@ def error_body(error: BaseException, request_id: str) -> ErrorBody:
     return _body_of(_looked_up(error, request_id), error)
 
 
+def error_response(error: Exception) -> Response:
+    """The answer to one of our exceptions, where it cannot be raised: outside the routes."""
+    answer = answer_to(error)
+    return _respond(answer.status, _body_of(answer, error), dict(answer.headers))
+
+
 def _looked_up(error: BaseException, request_id: str) -> Answer:
     answer = answer_to(error)
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -91,7 +97,7 @@ def _answer_known(request: Request, error: Exception) -> Response:
 
 
 def _answer_nobody(_: Request, error: Exception) -> Response:
-    return Response(status_code=_CLIENT_CLOSED_REQUEST)
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
 def _answer_unknown(request: Request, error: Exception) -> Response:

@@ -42,6 +42,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.TaskReadOnly: Answer(409),
     api.PreconditionRequired: Answer(428),
     api.NotReady: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
+    api.ServerDraining: Answer(503, type=SERVER_ERROR, headers=(*_RETRY_SOON, ("x-should-retry", "true"))),
     engine.PromptEmpty: Answer(400, "prompt_empty", "prompt"),
     engine.TokenOutOfRange: Answer(400, "token_out_of_range"),
     engine.ContextExceeded: Answer(400, "context_exceeded"),

@@ -8,7 +8,8 @@ ApiError
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
-└── NotReady                the engine or the catalog is not working
+├── NotReady                the engine or the catalog is not working
+└── ServerDraining          the server is about to stop
 """
 
 from __future__ import annotations
@@ -72,3 +73,9 @@ class NotReady(ApiError):
     """The server cannot answer requests now."""
 
     code = "not_ready"
+
+
+class ServerDraining(ApiError):
+    """The server finishes what it has accepted, and takes nothing new."""
+
+    code = "server_draining"

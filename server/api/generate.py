@@ -8,10 +8,10 @@ from typing import Protocol
 from fastapi import Request
 from starlette.responses import Response
 
+from server.answering.generation import Generation, TextEvent
 from server.api.answer_form import AnswerForm
 from server.api.disconnect import unless_disconnected
 from server.api.event_stream import EventStreamResponse
-from server.api.generation import Generation, TextEvent
 from server.api.json_response import json_response
 from server.api.services import Services
 from server.api.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.api.choice_text import TextToken
+from server.answering.choice_text import TextToken
 from server.api.wire.chat import ChatLogprobs, ChatTokenLogprob, TopLogprob
 from server.api.wire.completions import CompletionLogprobs
 from server.engine.request import TokenLogprob

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from server.api.errors import InvalidRequest
@@ -13,6 +14,7 @@ from server.tokenizer.chat import ChatMessage, render_chat
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
 
+_log = logging.getLogger(__name__)  # of prompts and nothing else: the operator decides whether it says anything
 TokenIdTuple = tuple[int, ...]
 
 
@@ -26,6 +28,8 @@ async def encode_texts(
     if add_special_tokens is None:
         add_special_tokens = target.manifest.add_special_tokens
     filled = [fill_template(target.manifest.template, text) for text in texts]
+    for text in filled:
+        _log.info("prompt", extra={"task": target.task, "prompt": text})
     return await tokenizer.encode_all(filled, add_special_tokens=add_special_tokens)
 
 
@@ -47,6 +51,7 @@ async def encode_prompts(
     refuse_empty(texts, "prompt")
     for token_ids in id_lists:
         tokenizer.check_ids(token_ids)
+        _log.info("prompt", extra={"task": target.task, "prompt_token_ids": token_ids})
     return (*await encode_texts(tokenizer, target, texts), *map(tuple, id_lists))
 
 

@@ -40,6 +40,8 @@ def purged_body(report: PurgeReport) -> Purged:
         num_tensor_bytes=report.num_tensor_bytes,
         num_shared_tensors=report.num_shared_tensors,
         num_alias_moves=report.num_alias_moves,
+        num_jobs=report.num_jobs,
+        num_files=report.num_files,
         log_is_clear=report.log_is_clear,
     )
 

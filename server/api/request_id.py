@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,7 +14,7 @@ _PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestIdMiddleware:
-    """Sets `scope["state"]["request_id"]` and adds the header to every response, streams included."""
+    """Sets `scope["state"]["request_id"]`; adds the id to every response, streams included, and to what is logged."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -24,6 +25,7 @@ class RequestIdMiddleware:
             return await self._app(scope, receive, send)
         request_id = _request_id(Headers(scope=scope).get(HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -59,6 +59,11 @@ def _file(media_type: str, schema: dict[str, Any]) -> Responses:
     return {200: {"description": "The file", "content": {media_type: {"schema": schema}}}}
 
 
+def text(description: str) -> Responses:
+    """A success whose body is plain text."""
+    return {200: {"description": description, "content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
 def etagged() -> Responses:
     """A success with the `ETag` that a conditional request needs."""
     description = "Changes with every move; `If-Match` takes it."

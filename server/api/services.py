@@ -10,12 +10,15 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
 from server.api.limits import ApiSettings
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.telemetry.metrics import Metrics
+from server.telemetry.tracing import NoTracing, Tracing
 from server.tokenizer.tokenizer import Tokenizer
 
 
@@ -36,6 +39,9 @@ class Services:
     tasks_folder: TasksFolder | None = None
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
     settings: ApiSettings = field(default_factory=ApiSettings)
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=NoTracing)
+    drain: Drain = field(default_factory=Drain)
     started_at: int = field(default_factory=lambda: int(time.time()))
 
     def check_writable(self, task: str) -> None:

@@ -18,6 +18,7 @@ from prompts_store.records import VersionRecord
 from server.api.target import Target
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
+from server.telemetry.state_metrics import ShadowCounts
 
 MAX_WAITING = 32
 MAX_COUNTED = 1_000
@@ -69,6 +70,19 @@ class ShadowRuns:
     def agreement(self, task: str, alias: str, version: int) -> Agreement:
         """What came of comparing an alias with its shadow's version."""
         return self._counts.get((task, alias, version), Agreement())
+
+    def by_task(self) -> dict[str, ShadowCounts]:
+        """What came of all comparisons that are still remembered, by task."""
+        sums: dict[str, ShadowCounts] = {}
+        for (task, _, _), counts in self._counts.items():
+            before = sums.get(task, ShadowCounts())
+            sums[task] = ShadowCounts(
+                num_agreed=before.num_agreed + counts.num_agreed,
+                num_disagreed=before.num_disagreed + counts.num_compared - counts.num_agreed,
+                num_dropped=before.num_dropped + counts.num_dropped,
+                num_failed=before.num_failed + counts.num_failed,
+            )
+        return sums
 
     @asynccontextmanager
     async def running(self, engine: EngineClient, catalog: TaskCatalog) -> AsyncIterator[None]:

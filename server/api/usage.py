@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.api.choice_text import TextDelta
-from server.api.generation import PromptText, TextEvent
+from server.answering.choice_text import TextDelta
+from server.answering.generation import PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
 
 

@@ -70,7 +70,8 @@ def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: 
     _print(
         asdict(report) | {"is_clean": report.is_clean},
         f"{report.num_tasks} tasks, {report.num_versions} versions, {report.num_tensors} tensors "
-        f"({report.num_orphan_tensors} that no live version needs)",
+        f"({report.num_orphan_tensors} that no live version needs), {report.num_jobs} tuning jobs, "
+        f"{report.num_files} files",
         json,
     )
     if not report.is_clean:

@@ -25,9 +25,11 @@ logger = logging.getLogger(__name__)
 def serve(settings: ServeSettings) -> None:
     """Serve a base model and its soft prompts over HTTP. Every option has an environment variable.
 
-    Ctrl-C lets running requests finish; a second one does not.
+    SIGTERM or Ctrl-C lets accepted requests finish; a second one does not.
     """
-    configure_logging(settings.log_level)
+    configure_logging(
+        settings.log_level, settings.log_format, access_log=settings.access_log, prompts=settings.log_prompts
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server the same way
     try:
         with bind(settings.host, settings.port) as listener:
@@ -55,15 +57,24 @@ def bind(host: str, port: int) -> socket.socket:
 def run(settings: ServeSettings, listener: socket.socket) -> None:
     """Load everything and serve until told to stop."""
     from server.cli.http_server import HttpServer, http_config
+    from server.cli.watchdog import Watchdog
 
     port = listener.getsockname()[1]
     logger.info("loading %s", settings.base_model or "the demo model")
     app = load(settings)
-    server = HttpServer(http_config(app, settings), on_ready=lambda: print(welcome(settings, port), flush=True))
+    services = app.state.services
+
+    def on_ready() -> None:
+        watchdog.start()
+        print(welcome(settings, port), flush=True)
+
+    server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s)
+    watchdog = Watchdog(lambda: server.should_exit or services.engine.is_alive)
     try:
         server.run(sockets=[listener])
     except OSError as error:  # another process began to listen here while the model was loading
         raise _cannot_listen(settings.host, port, error) from error
+    logger.info("stopped")
 
 
 def load(settings: ServeSettings) -> FastAPI:
@@ -72,11 +83,12 @@ def load(settings: ServeSettings) -> FastAPI:
         _hide_progress_bars()
     from server.app import TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
+    from server.telemetry.tracing import TracingUnavailable
     from server.tokenizer.errors import TextError
 
     try:
         return create_app(build_services(settings))
-    except (ModelError, TextError, TasksFolderUnreadable) as error:
+    except (ModelError, TextError, TasksFolderUnreadable, TracingUnavailable) as error:
         raise StartFailed(str(error)) from error
 
 

@@ -248,7 +248,8 @@ def _names_of(version: int, aliases: Sequence[AliasView]) -> Iterator[str]:
 def _print_purged(report: PurgedView) -> None:
     print(
         f"purged {report.task}: {report.num_versions} versions, {report.num_tensors} tensors "
-        f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves"
+        f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves, "
+        f"{report.num_jobs} tuning jobs, {report.num_files} files"
     )
     if report.num_shared_tensors:
         print(f"{report.num_shared_tensors} tensors stay: other tasks have the same bytes")

@@ -82,6 +82,8 @@ class PurgedView:
     num_tensor_bytes: int
     num_shared_tensors: int
     num_alias_moves: int
+    num_jobs: int
+    num_files: int
     log_is_clear: bool
 
 

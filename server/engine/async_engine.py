@@ -81,7 +81,8 @@ class _EventStream:
 class AsyncEngine:
     """An engine on a thread of its own; implements `EngineClient`. All methods belong to one event loop.
 
-    A step that takes longer than `wedged_after_s` seconds counts as wedged.
+    A thread that has something to do, and neither ends a step nor takes a message for `wedged_after_s` seconds, counts
+    as wedged.
     """
 
     def __init__(self, engine: Engine, options: EngineOptions, wedged_after_s: float = 300.0) -> None:
@@ -159,7 +160,7 @@ class AsyncEngine:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs and its present step is not overdue."""
+        """Whether the thread runs and is not wedged."""
         busy_since = self._busy_since
         overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
         return self._thread.is_alive() and not overdue
@@ -169,9 +170,7 @@ class AsyncEngine:
     def _run(self) -> None:
         try:
             while self._take_messages():
-                self._busy_since = time.monotonic()
                 self._engine.step()
-                self._busy_since = None
                 self._stats = self._engine.stats
                 self._deliver()
         except BaseException:  # the process edge of this thread: say so, then let nobody wait
@@ -184,10 +183,12 @@ class AsyncEngine:
     def _take_messages(self) -> bool:
         """Empty the inbox, waiting for a message while there is nothing to compute; False once told to stop."""
         while True:
+            self._busy_since = time.monotonic() if self._engine.has_work else None
             try:
                 message = self._inbox.get(block=not self._engine.has_work)
             except queue.Empty:
                 return True
+            self._busy_since = time.monotonic()
             if isinstance(message, _Stop):
                 return False
             if isinstance(message, _Submit):

@@ -23,6 +23,11 @@ class EngineStats:
     num_steps: int
     num_preemptions: int
     num_prefix_loads: int
+    num_prefix_evictions: int = 0
+    num_prefix_blocks: int = 0
+    num_step_tokens: int = 0
+    num_step_failures: int = 0
+    num_out_of_memory: int = 0
 
 
 class EngineClient(Protocol):

@@ -34,6 +34,7 @@ from server.engine.scheduler import Scheduler, StepPlan
 from server.engine.sequence import RequestGroup, Sequence, SequenceKind
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk
+from server.model.memory_guard import MemoryGuard
 from server.model.runner import PrefixPlacement, Runner
 from server.model.sampler import SampledRow, SamplingRow, finite_rows, sample, score
 from server.soft_prompts.residency import ResidentPrefix
@@ -45,12 +46,14 @@ class Engine:
     """All requests over one runner."""
 
     def __init__(self, runner: Runner, options: EngineOptions) -> None:
-        self._runner = runner
+        self._runner = MemoryGuard(runner)
         self._options = options
         self._scheduler = Scheduler(options)
         self._groups: dict[str, RequestGroup] = {}
         self._num_arrivals = 0
         self._num_steps = 0
+        self._num_step_tokens = 0
+        self._num_step_failures = 0
 
     @property
     def has_work(self) -> bool:
@@ -71,6 +74,11 @@ class Engine:
             num_steps=self._num_steps,
             num_preemptions=scheduler.num_preemptions,
             num_prefix_loads=scheduler.residency.num_loads,
+            num_prefix_evictions=scheduler.residency.num_evictions,
+            num_prefix_blocks=scheduler.residency.num_blocks,
+            num_step_tokens=self._num_step_tokens,
+            num_step_failures=self._num_step_failures,
+            num_out_of_memory=self._runner.num_out_of_memory,
         )
 
     def add(self, request: Request, sink: Callable[[EngineEvent], None]) -> None:
@@ -103,6 +111,7 @@ class Engine:
         """Compute one batch. A failure ends the requests in it, with its cause, and nothing else."""
         plan = self._scheduler.schedule()
         self._num_steps += 1
+        self._num_step_tokens += plan.num_tokens
         try:
             self._runner.zero_blocks(self._scheduler.blocks.take_fresh())
             self._load_prefixes(plan.loads)
@@ -286,6 +295,7 @@ class Engine:
         self._close(group, RequestFailed(cause))
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
+        self._num_step_failures += 1
         failure = StepFailed("the engine step failed")
         failure.__cause__ = error
         for sequence in plan.chunks:

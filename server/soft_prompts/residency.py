@@ -50,6 +50,7 @@ class PrefixResidency:
         self._num_blocks = 0
         self._pending: list[ResidentPrefix] = []
         self.num_loads = 0
+        self.num_evictions = 0
 
     @property
     def num_resident(self) -> int:
@@ -106,6 +107,7 @@ class PrefixResidency:
         for entry in self._resident.values():
             if _is_idle(entry):
                 self._remove(entry)
+                self.num_evictions += 1
                 return True
         return False
 

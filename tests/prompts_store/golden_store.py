@@ -16,6 +16,8 @@ from prompts_store.sql.copying import advance, last_id
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
 from prompts_store.store import Store
+from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, JobStatus, NewJob, Promotion
+from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
 FOLDER = Path(__file__).parent / "golden"
@@ -60,6 +62,7 @@ def main() -> None:
         load(RELEASES[0], path)
         with Store.open(path) as store:
             fill(store)
+            fill_tuning(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -79,6 +82,29 @@ def fill(store: Store) -> None:
     store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
+
+
+def fill_tuning(store: Store) -> None:
+    """Use what revision 0003 brought: a file, a job that made a version with a plot, and one that rests."""
+    tuning, fingerprint = TuningStore(store), BASE.fingerprint
+    file = tuning.add_file("train.jsonl", "fine-tune", [b'{"prompt": "a", ', b'"completion": "b"}'], actor="ann")
+    job = NewJob(fingerprint, "mood", file.id, None, seed=1, request={"template": "{input}"})
+    for _ in range(2):
+        tuning.create_job(job, max_unfinished=2, actor="ann")
+        claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.VALIDATING_FILES, "server-1"))
+        tuning.mark_valid(claim)
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
+    outcome = JobOutcome(Manifest(note="tuned"), Promotion(), trained_tokens=9, metrics={"loss": 0.5}, plot=b"PNG")
+    tuning.complete_job(claim, BASE, "mood", checkpoint(seed=9), outcome, actor="ann")
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
+    tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
+    tuning.pause_job(fingerprint, claim.job_id)
+
+
+def claimed(found: tuple[JobClaim, JobRecord] | None) -> tuple[JobClaim, JobRecord]:
+    """A claim that must have come about."""
+    assert found is not None
+    return found
 
 
 if __name__ == "__main__":

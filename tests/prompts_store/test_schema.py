@@ -17,6 +17,8 @@ from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
+from prompts_store.tuning_records import JobStatus
+from prompts_store.tuning_store import TuningStore
 from tests.prompts_store import golden_store, postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
 from tests.prompts_store.conftest import DATABASES
@@ -81,6 +83,22 @@ def test_what_the_second_revision_brought_is_read(tmp_path: Path) -> None:
         with pytest.raises(VersionNotFound, match="freed"):
             store.load_content(F, "topic", 1, include_retired=True)
         assert store.publish(BASE, "gone", checkpoint(seed=8), Manifest()).version.version == 2
+
+
+def test_what_the_third_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0003.sql", path)
+    with Store.open(path) as store:
+        tuning = TuningStore(store)
+        assert tuning.load_file(1) == b'{"prompt": "a", "completion": "b"}'
+        resting, done = tuning.list_jobs(F)
+        assert (done.status, done.version, done.trained_tokens, done.metrics) == ("succeeded", 1, 9, {"loss": 0.5})
+        assert tuning.load_plot(F, "mood", 1) == b"PNG"
+        assert (resting.status, resting.request) == ("paused", {"template": "{input}"})
+        assert tuning.list_events(F, resting.id)[0].message == "The job was paused."
+        tuning.resume_job(F, resting.id)
+        claim, _ = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
+        assert tuning.load_checkpoint(claim) == b"state"
 
 
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:

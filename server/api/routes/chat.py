@@ -8,12 +8,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.chat_answer import ChatCompletionAnswer
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
-from server.api.generation import Generation
 from server.api.limits import ApiLimits
 from server.api.prompts import encode_chat
 from server.api.route_responses import errors, event_stream

@@ -6,11 +6,11 @@ from functools import partial
 
 from fastapi import APIRouter, Request, Response
 
+from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
 from server.api.completion_answer import CompletionAnswer
 from server.api.generate import respond, start_generation
-from server.api.generation import Generation
 from server.api.prompts import encode_prompts
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings

@@ -1,6 +1,8 @@
-"""`/health`, `/ready`, `/version`, and the API described for generators and for people."""
+"""`/health`, `/ready`, `/metrics`, `/version`, and the API described for generators and for people."""
 
 from __future__ import annotations
+
+import asyncio
 
 from fastapi import APIRouter, Request, Response
 from starlette.responses import HTMLResponse, JSONResponse
@@ -8,11 +10,13 @@ from starlette.responses import HTMLResponse, JSONResponse
 from server import __version__
 from server.api.authentication import Scope, requires
 from server.api.docs_page import HEADERS, docs_page
-from server.api.errors import NotReady
+from server.api.errors import NotReady, ServerDraining
 from server.api.json_response import json_response
-from server.api.route_responses import errors
+from server.api.route_responses import errors, text
+from server.api.server_state import server_state
 from server.api.services import ServicesDep
 from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion
+from server.telemetry.metrics import CONTENT_TYPE
 
 router = APIRouter(tags=["operations"])
 
@@ -28,9 +32,11 @@ async def health(services: ServicesDep) -> Response:
 @router.get("/ready", name="ready", response_model=Readiness, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
 async def ready(services: ServicesDep) -> Response:
     """Whether to send requests here."""
+    if services.drain.is_draining:
+        raise ServerDraining("the server is about to stop")
     if not services.engine.is_alive:
         raise NotReady("the engine is not running")
-    if not services.catalog.is_following:
+    if not services.catalog.is_following or services.catalog.state_age_s is None:
         raise NotReady("changes of the store are not being followed")
     catalog = services.catalog
     age_s = catalog.state_age_s
@@ -40,6 +46,19 @@ async def ready(services: ServicesDep) -> Response:
         store_age_s=None if age_s is None else round(age_s, 3),
     )
     return json_response(body)
+
+
+@router.get(
+    "/metrics",
+    name="metrics",
+    response_class=Response,
+    responses=text("The metrics in Prometheus's text format") | errors(),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def metrics(services: ServicesDep) -> Response:
+    """Metrics for Prometheus. The names of tasks are among their labels."""
+    content = await asyncio.to_thread(services.metrics.render, server_state(services))
+    return Response(content, media_type=CONTENT_TYPE)
 
 
 @router.get(

@@ -51,6 +51,10 @@ class Purged(ResponseBody):
     num_shared_tensors: int
     """Tensors that stay, as other tasks have the same bytes."""
     num_alias_moves: int
+    num_jobs: int
+    """Tuning jobs."""
+    num_files: int
+    """Files that only these jobs named."""
     log_is_clear: bool
     """Whether no copy is left in the database's own log either; false where that is up to a database server."""
 

@@ -1,7 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.api.choice_text import ChoiceText
+from server.answering.choice_text import ChoiceText
 from server.engine.request import FinishReason, TokenEvent, TokenLogprob
 from tests.fakes.tokenizers import byte_level
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from server.api.choice_text import ChoiceText, TextDelta, TextToken
-from server.api.engine_failure import failure_of
+from server.answering.choice_text import ChoiceText, TextDelta, TextToken
+from server.answering.engine_failure import failure_of
 from server.engine.client import EngineClient
 from server.engine.errors import EngineError, EngineStopped
 from server.engine.request import (

@@ -1,0 +1,1 @@
+"""The contenders: each answers the same workload in its own way, in a process of its own."""

@@ -1,0 +1,105 @@
+"""(e) This engine, called directly: the engine that the server would build, without HTTP.
+
+Settings are those of `softprompt serve`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.clients import in_turn
+from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
+from server.app import build_services
+from server.engine.client import EngineClient
+from server.engine.request import GenerateRequest, RequestFailed, SamplingParams, TokenEvent
+from server.model.prefix import Prefix, PrefixKind
+from server.settings import ServeSettings
+
+
+class EngineContender:
+    """The engine on its own thread and event loop, started once for all workloads."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._exits = contextlib.ExitStack()
+        folder = self._exits.enter_context(tempfile.TemporaryDirectory())
+        settings = {
+            "base_model": setup.model.folder,
+            "threads": setup.threads,
+            "max_num_seqs": setup.max_num_seqs,
+            "kv_cache_gib": 1.0,
+            "data_dir": folder,
+        }
+        services = build_services(ServeSettings(**(settings | setup.settings)))
+        self._exits.callback(services.store.close)
+        self.engine: EngineClient = services.engine
+        self._runner = self._exits.enter_context(asyncio.Runner())
+        self._running = self.engine.running()
+        self._runner.run(self._running.__aenter__())
+        self._num_sent = 0
+
+    def run(self, workload: Workload) -> Run:
+        """See `Contender`. The soft prompts are in host memory; making them resident is part of the run."""
+        prefixes = self._prefixes(workload)
+        before = self.engine.stats
+        began = time.perf_counter()
+        jobs = [self._job(request, prefixes, began) for request in workload.requests]
+        answers = self._runner.run(in_turn(jobs, workload.num_clients))
+        seconds = time.perf_counter() - began
+        after = self.engine.stats
+        counts = {
+            name: getattr(after, name) - getattr(before, name)
+            for name in ("num_steps", "num_prefix_loads", "num_preemptions")
+        }
+        return Run(seconds, tuple(answers), counts)
+
+    def close(self) -> None:
+        """See `Contender`."""
+        self._runner.run(self._running.__aexit__(None, None, None))
+        self._exits.close()
+
+    def _prefixes(self, workload: Workload) -> dict[int, Prefix]:
+        model, num_virtual = self._setup.model, workload.num_virtual_tokens
+        return {
+            task: Prefix(
+                f"{task:032x}{num_virtual:032x}",
+                PrefixKind.EMBEDDINGS,
+                torch.from_numpy(soft_prompt(task, num_virtual, model.hidden_size, model.embedding_std)),
+            )
+            for task in tasks_of(workload.requests)
+        }
+
+    def _job(
+        self, request: BenchRequest, prefixes: dict[int, Prefix], began: float
+    ) -> Callable[[], asyncio.Future[Answer]]:
+        prefix = None if request.task is None else prefixes[request.task]
+        return lambda: asyncio.ensure_future(self._answer(request, prefix, began))
+
+    async def _answer(self, request: BenchRequest, prefix: Prefix | None, began: float) -> Answer:
+        self._num_sent += 1
+        sent = time.perf_counter() - began
+        stream = self.engine.stream(
+            GenerateRequest(
+                request_id=str(self._num_sent),
+                task="" if request.task is None else f"task-{request.task}",
+                prompt_token_ids=request.prompt,
+                sampling=SamplingParams(max_tokens=request.num_output, temperature=0.0, ignore_eos=True),
+                prefix=prefix,
+            )
+        )
+        tokens: list[int] = []
+        times: list[float] = []
+        async for event in stream:
+            if isinstance(event, TokenEvent):
+                tokens.append(event.token_id)
+                times.append(time.perf_counter() - began)
+            elif isinstance(event, RequestFailed):
+                raise event.cause
+        return Answer(tuple(tokens), sent, time.perf_counter() - began, tuple(times))

@@ -1,0 +1,134 @@
+"""Queries of the servers that work on jobs: one at a time holds a job, and only its holder writes what comes of it.
+
+A claim has a number that grows. Every write of a holder is conditional on that number and on the job's status, so that
+one that was thought dead, or whose job was cancelled, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from prompts_store.errors import ClaimLost
+from prompts_store.sql import job_log, jobs
+from prompts_store.sql.tuning_tables import jobs as rows
+from prompts_store.strict_json import canonical
+from prompts_store.tuning_records import (
+    Heartbeat,
+    JobClaim,
+    JobError,
+    JobProgress,
+    JobRecord,
+    JobStatus,
+    NewEvent,
+)
+
+_HELD = (JobStatus.VALIDATING_FILES, JobStatus.RUNNING)
+
+
+def claim_next(
+    connection: Connection, fingerprint: str, status: JobStatus, owner: str
+) -> tuple[JobClaim, JobRecord] | None:
+    """Claim the oldest job that waits in this status, to be validated or to run; None where there is none."""
+    waiting = (rows.c.base_fingerprint == fingerprint) & (rows.c.status == status) & rows.c.claimed_by.is_(None)
+    found = connection.execute(select(rows).where(waiting).order_by(rows.c.id).limit(1)).one_or_none()
+    return None if found is None else _claim(connection, found, owner)
+
+
+def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...]:
+    """Return the jobs that are being worked on."""
+    query = select(rows.c.id, rows.c.claim, rows.c.num_beats)
+    query = query.where(rows.c.base_fingerprint == fingerprint, rows.c.claimed_by.is_not(None))
+    return tuple(Heartbeat(JobClaim(row.id, row.claim), row.num_beats) for row in connection.execute(query))
+
+
+def take_over(connection: Connection, stale: Heartbeat) -> bool:
+    """Let a job go whose holder has stopped, if it has not beaten since; whoever is first may claim it then."""
+    silent = (rows.c.id == stale.claim.job_id) & (rows.c.claim == stale.claim.number)
+    silent &= (rows.c.num_beats == stale.num_beats) & rows.c.claimed_by.is_not(None)
+    found = connection.execute(select(rows).where(silent)).one_or_none()
+    if found is None:
+        return False
+    _let_go(connection, found)
+    told = f"The server that worked on it ({found.claimed_by}) has stopped; another one goes on."
+    job_log.append(connection, found.id, [NewEvent(told, level="warn")])
+    return True
+
+
+def release(connection: Connection, claim: JobClaim) -> None:
+    """Give a job back that is to go on, here or elsewhere. Raises ClaimLost."""
+    _let_go(connection, held(connection, claim, _HELD))
+
+
+def validated(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
+    """Put a job whose files are good into the queue. Raises ClaimLost."""
+    found = held(connection, claim, (JobStatus.VALIDATING_FILES,))
+    _set(connection, found.id, {"status": JobStatus.QUEUED, "claimed_by": None})
+    job_log.append(connection, found.id, [*events, NewEvent("The files are valid; the job is queued.")])
+
+
+def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], progress: JobProgress | None) -> None:
+    """Say that the holder lives, what happened since, and how far it is. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    values: dict[str, Any] = {"num_beats": found.num_beats + 1}
+    if progress is not None:
+        values |= {"trained_tokens": progress.trained_tokens, "estimated_finish": progress.estimated_finish}
+    _set(connection, found.id, values)
+    job_log.append(connection, found.id, events)
+
+
+def fail(connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent]) -> None:
+    """End a job with its cause. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    jobs.finish(connection, found.id, {"status": JobStatus.FAILED, "error": jobs.error_json(error)})
+    job_log.append(connection, found.id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
+
+
+def succeed(
+    connection: Connection, claim: JobClaim, version: int, trained_tokens: int, metrics: dict[str, Any]
+) -> None:
+    """End a job with the version that came of it. Raises ClaimLost."""
+    found = held(connection, claim, (JobStatus.RUNNING,))
+    values = {
+        "status": JobStatus.SUCCEEDED,
+        "version": version,
+        "trained_tokens": trained_tokens,
+        "metrics": canonical(metrics),
+    }
+    jobs.finish(connection, found.id, values)
+
+
+def held(connection: Connection, claim: JobClaim, statuses: Sequence[JobStatus]) -> Row[Any]:
+    """Return the row of a job that this claim still holds, in one of these statuses. Raises ClaimLost."""
+    found = connection.execute(select(rows).where(rows.c.id == claim.job_id)).one_or_none()
+    if found is None:
+        raise ClaimLost("The job is gone.")
+    if found.claim != claim.number:
+        raise ClaimLost("Another server works on the job.", status=JobStatus(found.status))
+    if found.status not in statuses:
+        raise ClaimLost(f"The job is {found.status}.", status=JobStatus(found.status))
+    return found
+
+
+def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClaim, JobRecord]:
+    values: dict[str, Any] = {"claimed_by": owner, "claim": found.claim + 1, "num_beats": 0}
+    if found.status == JobStatus.QUEUED:
+        values["status"] = JobStatus.RUNNING
+        if found.started_at is None:
+            values["started_at"] = datetime.now(UTC)
+    _set(connection, found.id, values)
+    return JobClaim(found.id, found.claim + 1), jobs.get(connection, found.base_fingerprint, found.id)
+
+
+def _let_go(connection: Connection, found: Row[Any]) -> None:
+    values: dict[str, Any] = {"claimed_by": None, "estimated_finish": None}
+    if found.status == JobStatus.RUNNING:
+        values["status"] = JobStatus.QUEUED
+    _set(connection, found.id, values)
+
+
+def _set(connection: Connection, job_id: int, values: dict[str, Any]) -> None:
+    connection.execute(update(rows).where(rows.c.id == job_id).values(values))

@@ -1,0 +1,88 @@
+"""Queries about what a job leaves behind while it runs: events, which only grow, and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from prompts_store.errors import StoreCorrupt
+from prompts_store.sql.tuning_tables import job_checkpoints, job_events
+from prompts_store.strict_json import canonical
+from prompts_store.tuning_records import JobCheckpoint, JobEvent, NewEvent
+
+
+def append(connection: Connection, job_id: int, events: Sequence[NewEvent]) -> None:
+    """Add events in order."""
+    now = datetime.now(UTC)
+    rows = [
+        {
+            "job_id": job_id,
+            "created_at": now,
+            "level": event.level,
+            "kind": event.kind,
+            "message": event.message,
+            "data": canonical(dict(event.data)),
+        }
+        for event in events
+    ]
+    if rows:
+        connection.execute(insert(job_events), rows)
+
+
+def events(connection: Connection, job_id: int, *, before: int | None, limit: int) -> tuple[JobEvent, ...]:
+    """Return the first `limit` events below the id `before`, newest first."""
+    query = select(job_events).where(job_events.c.job_id == job_id)
+    if before is not None:
+        query = query.where(job_events.c.id < before)
+    rows = connection.execute(query.order_by(job_events.c.id.desc()).limit(limit))
+    return tuple(
+        JobEvent(row.id, row.created_at, row.level, row.kind, row.message, json.loads(row.data)) for row in rows
+    )
+
+
+def save_checkpoint(connection: Connection, job_id: int, step: int, metrics: Mapping[str, Any], state: bytes) -> None:
+    """Keep a state to go on from, instead of the one before it."""
+    drop_states(connection, job_id)
+    values = {
+        "job_id": job_id,
+        "created_at": datetime.now(UTC),
+        "step": step,
+        "metrics": canonical(dict(metrics)),
+        "sha256": hashlib.sha256(state).hexdigest(),
+        "state": state,
+    }
+    connection.execute(insert(job_checkpoints).values(values))
+
+
+def checkpoints(connection: Connection, job_id: int, *, before: int | None, limit: int) -> tuple[JobCheckpoint, ...]:
+    """Return the first `limit` checkpoints below the id `before`, newest first."""
+    columns = (job_checkpoints.c.id, job_checkpoints.c.created_at, job_checkpoints.c.step, job_checkpoints.c.metrics)
+    query = select(*columns).where(job_checkpoints.c.job_id == job_id)
+    if before is not None:
+        query = query.where(job_checkpoints.c.id < before)
+    rows = connection.execute(query.order_by(job_checkpoints.c.id.desc()).limit(limit))
+    return tuple(JobCheckpoint(row.id, row.created_at, row.step, json.loads(row.metrics)) for row in rows)
+
+
+def latest_state(connection: Connection, job_id: int) -> bytes | None:
+    """Return what a job goes on from. Raises StoreCorrupt."""
+    query = select(job_checkpoints.c.state, job_checkpoints.c.sha256)
+    query = query.where(job_checkpoints.c.job_id == job_id, job_checkpoints.c.state.is_not(None))
+    found = connection.execute(query).one_or_none()
+    if found is None:
+        return None
+    if hashlib.sha256(found.state).hexdigest() != found.sha256:
+        raise StoreCorrupt(f"The checkpoint of job {job_id} does not agree with its digest.")
+    state: bytes = found.state
+    return state
+
+
+def drop_states(connection: Connection, job_id: int) -> None:
+    """Forget the bytes of a job's checkpoints."""
+    kept = (job_checkpoints.c.job_id == job_id) & job_checkpoints.c.state.is_not(None)
+    connection.execute(update(job_checkpoints).where(kept).values(state=None))

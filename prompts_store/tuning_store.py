@@ -1,0 +1,234 @@
+"""Files and tuning jobs in the store: every public operation is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection
+
+from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
+from prompts_store.publish import draft_version, publish
+from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Published
+from prompts_store.sql import aliases, files, job_claims, job_log, jobs, plots, tasks
+from prompts_store.sql.alias_history import Author, Place
+from prompts_store.sql.versions import VersionDraft
+from prompts_store.store import Store
+from prompts_store.tuning_records import (
+    FileRecord,
+    Heartbeat,
+    JobCheckpoint,
+    JobClaim,
+    JobError,
+    JobEvent,
+    JobOutcome,
+    JobProgress,
+    JobRecord,
+    JobStatus,
+    NewEvent,
+    NewJob,
+    Promotion,
+)
+
+_CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED)
+
+
+class TuningStore:
+    """Files, jobs, their events and checkpoints, in a store's database. Synchronous, and safe for many threads.
+
+    Every method may raise StoreUnavailable; those that take a claim raise ClaimLost once it is not the job's any more.
+    Limits of pages are positive.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._database = store.database
+        self._max_tensor_bytes = store.max_tensor_bytes
+
+    # --- files --------------------------------------------------------------------------------------------------------
+
+    def add_file(self, filename: str, purpose: str, chunks: Iterable[bytes], *, actor: str = "") -> FileRecord:
+        """Store a file from its chunks, wholly or not at all. The chunks should be at hand: no one else writes."""
+        with self._database.write() as connection:
+            return files.add(connection, filename, purpose, chunks, actor)
+
+    def list_files(
+        self, *, after: int | None = None, limit: int = 100, purpose: str | None = None, newest_first: bool = True
+    ) -> tuple[FileRecord, ...]:
+        """Return files: the first `limit` behind the id `after`."""
+        with self._database.read() as connection:
+            return files.page(connection, after=after, limit=limit, purpose=purpose, newest_first=newest_first)
+
+    def get_file(self, file_id: int) -> FileRecord:
+        """Return one file. Raises FileNotFound."""
+        with self._database.read() as connection:
+            return files.get(connection, file_id)
+
+    def load_file(self, file_id: int) -> bytes:
+        """Return a file's bytes, held against their digest. Raises FileNotFound and StoreCorrupt."""
+        with self._database.read() as connection:
+            return files.content(connection, file_id)
+
+    def delete_file(self, file_id: int) -> None:
+        """Remove a file. Raises FileNotFound, and FileInUse while a job that has not ended needs it."""
+        with self._database.write() as connection:
+            files.remove(connection, file_id)
+
+    # --- jobs ---------------------------------------------------------------------------------------------------------
+
+    def create_job(self, job: NewJob, *, max_unfinished: int, actor: str = "") -> JobRecord:
+        """Add a job, whose files are then to be validated. Raises InvalidName, FileNotFound and QueueFull."""
+        check_task_name(job.task)
+        with self._database.write() as connection:
+            return jobs.create(connection, job, max_unfinished=max_unfinished, actor=actor)
+
+    def get_job(self, fingerprint: str, job_id: int) -> JobRecord:
+        """Return one job. Raises JobNotFound."""
+        with self._database.read() as connection:
+            return jobs.get(connection, fingerprint, job_id)
+
+    def list_jobs(self, fingerprint: str, *, before: int | None = None, limit: int = 100) -> tuple[JobRecord, ...]:
+        """Return jobs, newest first: the first `limit` below the id `before`."""
+        with self._database.read() as connection:
+            return jobs.page(connection, fingerprint, before=before, limit=limit)
+
+    def cancel_job(self, fingerprint: str, job_id: int) -> JobRecord:
+        """End a job; who works on it learns it with the next beat. Raises JobNotFound and JobStatusConflict."""
+        with self._database.write() as connection:
+            return jobs.cancel(connection, fingerprint, job_id)
+
+    def pause_job(self, fingerprint: str, job_id: int) -> JobRecord:
+        """Let a queued or running job rest. Raises JobNotFound and JobStatusConflict."""
+        with self._database.write() as connection:
+            return jobs.pause(connection, fingerprint, job_id)
+
+    def resume_job(self, fingerprint: str, job_id: int) -> JobRecord:
+        """Put a paused job into the queue again. Raises JobNotFound and JobStatusConflict."""
+        with self._database.write() as connection:
+            return jobs.resume(connection, fingerprint, job_id)
+
+    def list_events(
+        self, fingerprint: str, job_id: int, *, before: int | None = None, limit: int = 100
+    ) -> tuple[JobEvent, ...]:
+        """Return a job's events, newest first: the first `limit` below the id `before`. Raises JobNotFound."""
+        with self._database.read() as connection:
+            jobs.get(connection, fingerprint, job_id)
+            return job_log.events(connection, job_id, before=before, limit=limit)
+
+    def list_checkpoints(
+        self, fingerprint: str, job_id: int, *, before: int | None = None, limit: int = 100
+    ) -> tuple[JobCheckpoint, ...]:
+        """Return a job's checkpoints, newest first. Raises JobNotFound."""
+        with self._database.read() as connection:
+            jobs.get(connection, fingerprint, job_id)
+            return job_log.checkpoints(connection, job_id, before=before, limit=limit)
+
+    def load_plot(self, fingerprint: str, task: str, version: int) -> bytes:
+        """Return a live version's plot, a PNG. Raises TaskNotFound, VersionNotFound and PlotNotFound."""
+        with self._database.read() as connection:
+            return plots.get(connection, fingerprint, task, version)
+
+    # --- working on jobs ----------------------------------------------------------------------------------------------
+
+    def claim_job(self, fingerprint: str, status: JobStatus, owner: str) -> tuple[JobClaim, JobRecord] | None:
+        """Claim the oldest job that waits to be validated, or that is queued and runs from now on; None without one."""
+        with self._database.write() as connection:
+            return job_claims.claim_next(connection, fingerprint, status, owner)
+
+    def heartbeats(self, fingerprint: str) -> tuple[Heartbeat, ...]:
+        """Return the jobs that are being worked on."""
+        with self._database.read() as connection:
+            return job_claims.heartbeats(connection, fingerprint)
+
+    def take_over(self, stale: Heartbeat) -> bool:
+        """Let a job go that has not beaten since; return False where it has."""
+        with self._database.write() as connection:
+            return job_claims.take_over(connection, stale)
+
+    def beat(self, claim: JobClaim, events: Sequence[NewEvent] = (), progress: JobProgress | None = None) -> None:
+        """Say that the holder lives, what happened since, and how far the job is."""
+        with self._database.write() as connection:
+            job_claims.beat(connection, claim, events, progress)
+
+    def mark_valid(self, claim: JobClaim, events: Sequence[NewEvent] = ()) -> None:
+        """Put a job whose files are good into the queue."""
+        with self._database.write() as connection:
+            job_claims.validated(connection, claim, events)
+
+    def release_job(self, claim: JobClaim) -> None:
+        """Give a job back that is to go on, here or elsewhere."""
+        with self._database.write() as connection:
+            job_claims.release(connection, claim)
+
+    def fail_job(self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = ()) -> None:
+        """End a job with its cause."""
+        with self._database.write() as connection:
+            job_claims.fail(connection, claim, error, events)
+
+    def save_checkpoint(self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes) -> None:
+        """Keep what the job goes on from; of a job paused meanwhile as well."""
+        with self._database.write() as connection:
+            found = job_claims.held(connection, claim, _CHECKPOINTABLE)
+            job_log.save_checkpoint(connection, found.id, step, metrics, state)
+
+    def load_checkpoint(self, claim: JobClaim) -> bytes | None:
+        """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""
+        with self._database.read() as connection:
+            return job_log.latest_state(connection, claim.job_id)
+
+    def complete_job(
+        self, claim: JobClaim, base: BaseModel, task: str, checkpoint: Checkpoint, outcome: JobOutcome, *, actor: str
+    ) -> Published:
+        """Publish what a job tuned, promote it where that is wanted and still right, and end the job: all or nothing.
+
+        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        """
+        check_not_reserved(task, base.names)
+        draft = draft_version(base, checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        with self._database.write() as connection:
+            job_claims.held(connection, claim, (JobStatus.RUNNING,))
+            published = _publish(connection, base.fingerprint, task, draft, outcome.promotion)
+            number = published.version.version
+            if outcome.plot is not None:
+                plots.put(connection, base.fingerprint, task, number, outcome.plot)
+            metrics = dict(outcome.metrics)
+            job_claims.succeed(connection, claim, number, outcome.trained_tokens, metrics)
+            job_log.append(connection, claim.job_id, [_told(published, outcome.promotion)])
+            return published
+
+
+def _publish(
+    connection: Connection, fingerprint: str, task: str, draft: VersionDraft, promotion: Promotion
+) -> Published:
+    published = publish(
+        connection,
+        fingerprint,
+        task,
+        draft,
+        promote=False,
+        description="",
+        first_is_production=not promotion.is_refused,
+    )
+    if not promotion.is_wanted or promotion.is_refused or published.promoted:
+        return published
+    key = aliases.key(connection, fingerprint, task, PRODUCTION)
+    if aliases.etag(connection, key) != promotion.etag:
+        return published
+    number = published.version.version
+    place = Place((AliasTarget(number),))
+    author = Author(draft.actor, promotion.reason)
+    aliases.put(connection, key, place, if_match=promotion.etag, must_not_exist=promotion.etag is None, author=author)
+    promoted = tasks.get(connection, fingerprint, task).production_version == number
+    return Published(published.version, published.created, promoted)
+
+
+def _told(published: Published, promotion: Promotion) -> NewEvent:
+    version = published.version
+    data = {"task": version.task, "version": version.version, "digest": version.digest, "promoted": published.promoted}
+    text = f"The job made version {version.version} of task {version.task}"
+    if not published.created:
+        text = f"The job came to what version {version.version} of task {version.task} already is"
+    if published.promoted:
+        text += ", which is in production"
+    elif promotion.is_wanted and not promotion.is_refused:
+        text += "; production has been moved meanwhile, so it stays where it is"
+    return NewEvent(f"{text}.", data=data)

@@ -1,0 +1,37 @@
+"""All metrics of a process: those that events feed, and those that are read from the server's state at each scrape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import generate_latest
+
+from server.telemetry.http_metrics import HttpMetrics
+from server.telemetry.request_metrics import RequestMetrics
+from server.telemetry.state_metrics import ServerState, StateCollector
+from server.telemetry.task_labels import TaskLabels
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+DEFAULT_MAX_TASKS = 200
+
+
+class Metrics:
+    """One registry. `max_tasks` bounds the tasks that have figures of their own."""
+
+    def __init__(self, max_tasks: int = DEFAULT_MAX_TASKS) -> None:
+        self._registry = CollectorRegistry()
+        self.tasks = TaskLabels(max_tasks)
+        self.http = HttpMetrics(self._registry)
+        self.requests = RequestMetrics(self._registry, self.tasks)
+        self.tuning_jobs: Callable[[], Mapping[str, int]] = dict
+        """Reads how many tuning jobs are in each status; whoever runs jobs sets it."""
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def render(self, state: ServerState) -> bytes:
+        """Everything in Prometheus's text format. May run in any thread."""
+        states = CollectorRegistry(auto_describe=False)
+        states.register(StateCollector(state, self.tasks))
+        return generate_latest(self._registry) + generate_latest(states)

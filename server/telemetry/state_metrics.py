@@ -1,0 +1,127 @@
+"""What is read from the server at each scrape. Counters here are kept by their owners, not by this module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from server.engine.client import EngineStats
+from server.telemetry.task_labels import TaskLabels
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowCounts:
+    """What came of comparing a task's aliases with their shadows."""
+
+    num_agreed: int = 0
+    num_disagreed: int = 0
+    num_dropped: int = 0
+    num_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """One look at the server. `store_age_s` is None before the store was first seen; `tuning_jobs` is by status."""
+
+    version: str
+    base_id: str
+    engine: EngineStats
+    engine_is_alive: bool
+    is_ready: bool
+    is_draining: bool
+    num_open_requests: int
+    store_is_reachable: bool
+    store_age_s: float | None
+    shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
+    tuning_jobs: Mapping[str, int] = field(default_factory=dict)
+
+
+class StateCollector(Collector):
+    """One state as metric families."""
+
+    def __init__(self, state: ServerState, tasks: TaskLabels) -> None:
+        self._state = state
+        self._tasks = tasks
+
+    def collect(self) -> Iterator[Metric]:
+        """See `Collector`."""
+        yield from _server(self._state)
+        yield from _engine(self._state.engine)
+        yield self._shadows()
+        yield _by("softprompt_tuning_jobs", "Tuning jobs by status.", "status", self._state.tuning_jobs)
+
+    def _shadows(self) -> Metric:
+        family = CounterMetricFamily(
+            "softprompt_shadow_comparisons",
+            "Answers compared with a shadow's: agreed, disagreed, dropped or failed.",
+            labels=["task", "outcome"],
+        )
+        for (task, outcome), number in self._shadow_sums().items():
+            family.add_metric([task, outcome], number)
+        return family
+
+    def _shadow_sums(self) -> Mapping[tuple[str, str], int]:
+        """By label: tasks beyond the bound share one."""
+        sums: dict[tuple[str, str], int] = {}
+        for task, counts in self._state.shadows.items():
+            for outcome in ("agreed", "disagreed", "dropped", "failed"):
+                key = (self._tasks.of(task), outcome)
+                sums[key] = sums.get(key, 0) + getattr(counts, f"num_{outcome}")
+        return sums
+
+
+def _server(state: ServerState) -> Iterator[Metric]:
+    build = GaugeMetricFamily("softprompt_build_info", "Always 1.", labels=["version", "base_model"])
+    build.add_metric([state.version, state.base_id], 1)
+    yield build
+    for name, text, read in _SERVER_GAUGES:
+        if (value := read(state)) is not None:
+            yield GaugeMetricFamily(name, text, value=float(value))
+
+
+def _engine(stats: EngineStats) -> Iterator[Metric]:
+    for name, text, read in _ENGINE_GAUGES:
+        yield GaugeMetricFamily(name, text, value=float(read(stats)))
+    for name, text, read in _ENGINE_COUNTERS:
+        yield CounterMetricFamily(name, text, value=float(read(stats)))
+
+
+def _by(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+_SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ...] = (
+    ("softprompt_ready", "1 while requests should be sent here.", lambda state: state.is_ready),
+    ("softprompt_draining", "1 from the signal to stop on.", lambda state: state.is_draining),
+    ("softprompt_open_requests", "HTTP requests accepted and not yet answered.", lambda state: state.num_open_requests),
+    ("softprompt_engine_up", "1 while the engine's thread makes progress.", lambda state: state.engine_is_alive),
+    ("softprompt_store_up", "1 while the store answers.", lambda state: state.store_is_reachable),
+    ("softprompt_store_age_seconds", "Time since the store was last seen.", lambda state: state.store_age_s),
+)
+
+_ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
+    ("softprompt_sequences_waiting", "Sequences in the queue.", lambda stats: stats.num_waiting),
+    ("softprompt_sequences_running", "Sequences in the batch.", lambda stats: stats.num_running),
+    ("softprompt_kv_blocks", "Blocks of the KV cache.", lambda stats: stats.num_blocks),
+    ("softprompt_kv_blocks_used", "Blocks that are held.", lambda stats: stats.num_blocks - stats.num_free_blocks),
+    ("softprompt_prefix_blocks", "Blocks that resident soft prompts hold.", lambda stats: stats.num_prefix_blocks),
+    ("softprompt_prefixes_resident", "Soft prompts in the KV cache.", lambda stats: stats.num_resident_prefixes),
+    ("softprompt_prefix_leases", "Holds of running sequences on soft prompts.", lambda stats: stats.num_leases),
+)
+
+_ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
+    ("softprompt_steps", "Steps of the engine.", lambda stats: stats.num_steps),
+    ("softprompt_step_tokens", "Tokens computed by steps, recomputed ones too.", lambda stats: stats.num_step_tokens),
+    ("softprompt_step_failures", "Steps that raised; their requests failed.", lambda stats: stats.num_step_failures),
+    ("softprompt_out_of_memory", "Times a batch did not fit on the device.", lambda stats: stats.num_out_of_memory),
+    ("softprompt_preemptions", "Sequences put back into the queue.", lambda stats: stats.num_preemptions),
+    ("softprompt_prefix_loads", "Soft prompts computed into the KV cache.", lambda stats: stats.num_prefix_loads),
+    ("softprompt_prefix_evictions", "Idle soft prompts that made room.", lambda stats: stats.num_prefix_evictions),
+)

@@ -1,0 +1,84 @@
+"""Which examples make a step, and how they go through the model: right-padded micro-batches of similar lengths."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from server.tuning.encoding import EncodedExample
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MicroBatch:
+    """Examples side by side. The padding is on the right, where a causal model does not look from any real token.
+
+    `token_ids` is `[num_examples, width]`. Each completion token is one target: `rows` and `columns`, `[num_targets]`,
+    say which hidden state predicts it (columns count text positions, so behind virtual tokens they shift), `targets`
+    which token it is. Targets of one example are next to each other, in the order of `token_ids`.
+    """
+
+    token_ids: torch.Tensor
+    rows: torch.Tensor
+    columns: torch.Tensor
+    targets: torch.Tensor
+
+    @property
+    def num_examples(self) -> int:
+        """Examples in it."""
+        return int(self.token_ids.shape[0])
+
+
+class ExampleOrder:
+    """Which examples each step takes: seeded permutations one after another. A step is a function of its number."""
+
+    def __init__(self, num_examples: int, batch_size: int, seed: int) -> None:
+        self._num_examples = num_examples
+        self._batch_size = batch_size
+        self._seed = seed
+
+    def of_step(self, step: int) -> list[int]:
+        """The indices of the step of this number, from 0; a batch may go on into the next permutation."""
+        first = step * self._batch_size
+        places = [divmod(place, self._num_examples) for place in range(first, first + self._batch_size)]
+        permutations = {epoch: self._permutation(epoch) for epoch in {epoch for epoch, _ in places}}
+        return [permutations[epoch][index] for epoch, index in places]
+
+    def _permutation(self, epoch: int) -> list[int]:
+        order = list(range(self._num_examples))
+        random.Random(f"{self._seed} {epoch}").shuffle(order)
+        return order
+
+
+def micro_batches(
+    examples: Sequence[EncodedExample], *, num_virtual_tokens: int, max_tokens: int, device: torch.device
+) -> Iterator[MicroBatch]:
+    """Examples sorted by length and cut where a micro-batch would have more than `max_tokens` positions.
+
+    Positions are virtual tokens, text and padding. An example that has more alone is a micro-batch alone.
+    """
+    group: list[EncodedExample] = []
+    for example in sorted(examples, key=lambda example: example.num_tokens):
+        width = num_virtual_tokens + example.num_tokens
+        if group and width * (len(group) + 1) > max_tokens:
+            yield _padded(group, device)
+            group = []
+        group.append(example)
+    if group:
+        yield _padded(group, device)
+
+
+def _padded(group: Sequence[EncodedExample], device: torch.device) -> MicroBatch:
+    width = max(example.num_tokens for example in group)
+    ids: list[list[int]] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    targets: list[int] = []
+    for row, example in enumerate(group):
+        ids.append([*example.prompt, *example.completion, *[0] * (width - example.num_tokens)])
+        rows += [row] * len(example.completion)
+        columns += range(len(example.prompt) - 1, example.num_tokens - 1)
+        targets += example.completion
+    return MicroBatch(*(torch.tensor(values, device=device) for values in (ids, rows, columns, targets)))

@@ -1,0 +1,92 @@
+"""What the model will see of an example: the very ids that serving makes of its input, then the answer's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prompts_store.records import Manifest
+from server.tokenizer.chat import render_chat
+from server.tokenizer.errors import ChatRefused
+from server.tokenizer.template import fill_template
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.errors import ExamplesRefused
+from server.tuning.examples import Example
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExample:
+    """Token ids. `completion` ends with the end token; virtual tokens are not in here."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """Positions that the text takes."""
+        return len(self.prompt) + len(self.completion)
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewToken:
+    """One token as the model sees it; only `is_learnt` ones count in the loss."""
+
+    token_id: int
+    text: str
+    is_learnt: bool
+
+
+def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) -> tuple[int, ...]:
+    """An example's input as the routes encode it for a version with this manifest.
+
+    A text goes as with `/v1/completions` and `/v1/classify`, messages as with `/v1/chat/completions`.
+    Raises `ExamplesRefused` for messages that the base model cannot take.
+    """
+    add_special_tokens = manifest.add_special_tokens
+    if isinstance(example.prompt, str):
+        text = example.prompt
+    else:
+        try:
+            text = render_chat(tokenizer, example.prompt)
+        except ChatRefused as error:
+            raise ExamplesRefused(str(error), code="bad_line", line=example.line) from error
+        if add_special_tokens is None and tokenizer.has_chat_template:
+            add_special_tokens = False  # a chat template writes the special tokens itself
+    return tokenizer.encode(fill_template(manifest.template, text), add_special_tokens=add_special_tokens)
+
+
+def encode_completion(tokenizer: Tokenizer, completion: str, end_token_id: int) -> tuple[int, ...]:
+    """An answer as the model is to write it: its own tokens, then the end token."""
+    return (*tokenizer.encode(completion, add_special_tokens=False), end_token_id)
+
+
+def encode_examples(
+    tokenizer: Tokenizer,
+    manifest: Manifest,
+    examples: Sequence[Example],
+    *,
+    end_token_id: int,
+    max_tokens: int,
+) -> tuple[EncodedExample, ...]:
+    """Encode every example. `max_tokens` is what the context leaves beside the virtual tokens.
+
+    Raises `ExamplesRefused` for the first that is longer, or whose input has no token at all.
+    """
+    encoded = []
+    for example in examples:
+        one = EncodedExample(
+            encode_prompt(tokenizer, manifest, example), encode_completion(tokenizer, example.completion, end_token_id)
+        )
+        if not one.prompt:
+            raise ExamplesRefused("has an input without a token", code="bad_line", line=example.line)
+        if one.num_tokens > max_tokens:
+            message = f"has {one.num_tokens} tokens, and there is room for {max_tokens} beside the virtual tokens"
+            raise ExamplesRefused(message, code="example_too_long", line=example.line)
+        encoded.append(one)
+    return tuple(encoded)
+
+
+def preview(tokenizer: Tokenizer, encoded: EncodedExample) -> tuple[PreviewToken, ...]:
+    """An example token by token, for a person to look at before a run."""
+    learnt = (*((token, False) for token in encoded.prompt), *((token, True) for token in encoded.completion))
+    return tuple(PreviewToken(token, tokenizer.token_text(token), is_learnt) for token, is_learnt in learnt)

@@ -1,0 +1,54 @@
+"""What tuning refuses or fails with. Messages are written for the caller.
+
+TuningError
+├── ExamplesRefused        a file of examples is not usable; `line` says where, `code` what
+├── PlanRefused            a hyperparameter is out of range or fits nothing; `param` names it
+├── TuningUnsupported      this base model cannot be tuned in this way
+├── CheckpointUnreadable   a saved state is damaged, or is another run's
+├── TuningDiverged         the numbers overflowed before anything was learnt
+└── PlotsUnavailable       the library that draws is not installed
+"""
+
+from __future__ import annotations
+
+
+class TuningError(Exception):
+    """Base of all errors of tuning."""
+
+
+class ExamplesRefused(TuningError):
+    """A file of examples is not usable.
+
+    `line` counts from 1 and is None where the file as a whole is meant. `code` is stable: `empty_file`,
+    `file_too_large`, `too_many_examples`, `not_utf8`, `bad_line`, `mixed_forms`, `single_class`, `example_too_long`,
+    `too_few_examples`, `unknown_label`, `leakage`.
+    """
+
+    def __init__(self, message: str, *, code: str, line: int | None = None) -> None:
+        super().__init__(message if line is None else f"line {line}: {message}")
+        self.code = code
+        self.line = line
+
+
+class PlanRefused(TuningError):
+    """A hyperparameter is out of range, or does not go with another one."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(f"{param} {message}")
+        self.param = param
+
+
+class TuningUnsupported(TuningError):
+    """The base model cannot be tuned in this way; the message says why."""
+
+
+class CheckpointUnreadable(TuningError):
+    """The saved state of a run is damaged, of another version of this program, or of another run."""
+
+
+class TuningDiverged(TuningError):
+    """Loss or gradient became NaN or infinite before there was a checkpoint worth keeping."""
+
+
+class PlotsUnavailable(TuningError):
+    """matplotlib, which draws the plot, is not installed."""

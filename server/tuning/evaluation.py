@@ -1,0 +1,204 @@
+"""How good a version is, through the very path that serves it: an `EngineClient`, its template, its tokenizer."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from prompts_store.prefix import resolve_prefix
+from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix
+from server.answering.choice_text import TextDelta
+from server.answering.generation import Generation
+from server.answering.label_scores import score
+from server.engine.client import EngineClient
+from server.engine.request import GenerateRequest, SamplingParams
+from server.model.prefix import Prefix, PrefixKind
+from server.tokenizer.template import PLACEHOLDER
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import encode_completion, encode_prompt
+from server.tuning.examples import Example
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """What is judged: a version (published or not yet), the base model alone, or the base model told in words.
+
+    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key.
+    """
+
+    name: str
+    task: str
+    prefix: Prefix | None
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """How a candidate did on `num_examples` examples.
+
+    `exact_match` is the share of greedy answers equal to the expected text, to the letter. `label_accuracy` and
+    `macro_f1` are of the label that is the most likely whole answer, as `/v1/classify` says; None without labels.
+    `perplexity` is that of the expected answers, end token included, per token.
+    """
+
+    name: str
+    num_examples: int
+    exact_match: float
+    label_accuracy: float | None
+    macro_f1: float | None
+    perplexity: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came of one example. `label` is the most likely one, None without labels."""
+
+    text: str
+    label: str | None
+    logprob: float
+    num_tokens: int
+
+
+def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
+    """A checkpoint that is no version yet. Raises `InvalidCheckpoint`."""
+    return Candidate(name, task, prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)), manifest)
+
+
+def prefix_of(resolved: ResolvedPrefix) -> Prefix:
+    """A resolved prefix of the store as the engine takes it."""
+    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
+
+
+def base_alone(manifest: Manifest) -> Candidate:
+    """The base model without a soft prompt, on the same template."""
+    return Candidate("base", "", None, manifest)
+
+
+def told_in_words(manifest: Manifest, instruction: str) -> Candidate:
+    """The base model without a soft prompt, with an instruction before the template."""
+    template = instruction + (manifest.template or f" {PLACEHOLDER}")
+    return Candidate("instruction", "", None, replace(manifest, template=template))
+
+
+async def evaluate(
+    engine: EngineClient,
+    tokenizer: Tokenizer,
+    candidate: Candidate,
+    examples: Sequence[Example],
+    *,
+    end_token_id: int,
+    labels: Sequence[str] = (),
+    max_at_once: int = 16,
+    on_progress: Callable[[int], object] = lambda num_done: None,
+) -> Scores:
+    """Score a candidate on one example or more, `max_at_once` at a time.
+
+    Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
+    strings apply. `on_progress` hears how many examples are done.
+    Raises `EngineError`, and `ExamplesRefused` for messages that the base model cannot take.
+    """
+    judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), _longest(tokenizer, examples))
+    turns = asyncio.Semaphore(max_at_once)
+    num_done = 0
+
+    async def take(example: Example) -> _Answer:
+        nonlocal num_done
+        async with turns:
+            answer = await judge.answer(example)
+        num_done += 1
+        on_progress(num_done)
+        return answer
+
+    running = [asyncio.create_task(take(example)) for example in examples]
+    try:
+        return _scores(candidate.name, examples, await asyncio.gather(*running), labels)
+    finally:
+        for each in running:
+            each.cancel()
+        await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
+
+
+class _Judge:
+    """Asks the engine about one example after another."""
+
+    def __init__(
+        self,
+        engine: EngineClient,
+        tokenizer: Tokenizer,
+        candidate: Candidate,
+        end_token_id: int,
+        labels: tuple[str, ...],
+        longest: int,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._candidate = candidate
+        self._end_token_id = end_token_id
+        self._labels = labels
+        self._label_ids = tuple(encode_completion(tokenizer, label, end_token_id) for label in labels)
+        defaults = {**candidate.manifest.defaults, "temperature": 0.0, "seed": None}
+        defaults["max_tokens"] = defaults.get("max_tokens", longest)
+        defaults["stop_token_ids"] = frozenset(defaults.get("stop_token_ids", ()))
+        self._sampling = SamplingParams(**defaults)
+
+    async def answer(self, example: Example) -> _Answer:
+        candidate = self._candidate
+        prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
+        expected = encode_completion(self._tokenizer, example.completion, self._end_token_id)
+        scored = await score(self._engine, candidate.task, candidate.prefix, prompt, (expected, *self._label_ids))
+        of_expected, *of_labels = scored.logprobs
+        label = self._labels[of_labels.index(max(of_labels))] if of_labels else None
+        return _Answer(await self._generate(prompt), label, of_expected, len(expected))
+
+    async def _generate(self, prompt: tuple[int, ...]) -> str:
+        candidate = self._candidate
+        room = self._engine.max_context - len(prompt)
+        room -= 0 if candidate.prefix is None else candidate.prefix.num_virtual_tokens
+        sampling = replace(self._sampling, max_tokens=max(1, min(self._sampling.max_tokens, room)))
+        request_id = f"evaluate-{uuid.uuid4().hex}"
+        request = GenerateRequest(request_id, candidate.task, prompt, sampling, candidate.prefix)
+        generation = Generation(self._engine, self._tokenizer, [request], stop=candidate.manifest.stop)
+        generation.start()
+        try:
+            return "".join([event.text async for event in generation if isinstance(event, TextDelta)])
+        finally:
+            generation.close()
+
+
+def _longest(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
+    """Tokens of the longest expected answer and its end: where a version names no limit, more says nothing new."""
+    return max(len(tokenizer.encode(example.completion, add_special_tokens=False)) for example in examples) + 1
+
+
+def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], labels: Sequence[str]) -> Scores:
+    expected = [example.completion for example in examples]
+    chosen = [answer.label for answer in answers if answer.label is not None]
+    total = sum(answer.logprob for answer in answers)
+    num_tokens = sum(answer.num_tokens for answer in answers)
+    return Scores(
+        name=name,
+        num_examples=len(examples),
+        exact_match=accuracy(expected, [answer.text for answer in answers]),
+        label_accuracy=accuracy(expected, chosen) if labels else None,
+        macro_f1=macro_f1(expected, chosen) if labels else None,
+        perplexity=math.exp(min(700.0, -total / num_tokens)),
+    )
+
+
+def accuracy(expected: Sequence[str], found: Sequence[str]) -> float:
+    """The share of answers that are equal to the expected ones."""
+    return sum(one == other for one, other in zip(expected, found, strict=True)) / len(expected)
+
+
+def macro_f1(expected: Sequence[str], found: Sequence[str]) -> float:
+    """The mean of the labels' F1, over the labels that occur in either: each counts alike, however rare."""
+    scores = []
+    for label in {*expected, *found}:
+        num_right = sum(one == other == label for one, other in zip(expected, found, strict=True))
+        scores.append(2 * num_right / (expected.count(label) + found.count(label)))
+    return sum(scores) / len(scores)

@@ -1,0 +1,150 @@
+"""Forward and backward passes of a soft prompt through the twin, with little memory beside the weights.
+
+Three things keep it small: every decoder layer's activations are recomputed in the backward pass, logits are made of
+completion positions only, and these go through the head a few at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
+from server.model.base_model import LoadedModel
+from server.model.twin import make_twin
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.batches import MicroBatch
+from server.tuning.errors import TuningUnsupported
+from server.tuning.plan import TuningPlan
+from server.tuning.soft_prompt import SoftPrompt
+
+_MAX_LOGITS = 1 << 21
+"""Logits made at once: with their gradient and float32 copies some 32 MiB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """Of each target of a micro-batch, `[num_targets]`: its loss in nats, and whether it is the most likely token."""
+
+    losses: torch.Tensor
+    is_right: torch.Tensor
+
+
+class TuningModel:
+    """A soft prompt and the frozen model that it is put in front of. The twin stays in evaluation mode: no dropout.
+
+    `labels` are for the initialisation only. Raises `TuningUnsupported` and `PlanRefused`.
+    """
+
+    def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: tuple[str, ...]) -> None:
+        twin = make_twin(loaded.model)
+        self.prompt = SoftPrompt(twin, tokenizer, plan, labels)
+        self.device = loaded.device
+        self._embed = twin.get_input_embeddings()
+        self._decoder: Any = twin.base_model
+        self._head = _head_of(make_twin(loaded.model))
+        self._max_targets = max(1, _MAX_LOGITS // loaded.architecture.vocab_size)
+        self._check_head(twin)
+        _recompute_layers(twin)
+
+    def backward(self, batch: MicroBatch, scale: float) -> float:
+        """Add the gradient of `scale` times the summed loss to the prompt's; answers that sum unscaled, in nats."""
+        with torch.enable_grad():
+            hidden = self._hidden(batch)
+            above = hidden.detach().requires_grad_()
+            total = 0.0
+            for part in self._parts(batch):
+                loss = functional.cross_entropy(self._logits(above[part]), batch.targets[part], reduction="sum")
+                (loss * scale).backward()  # type: ignore[no-untyped-call]
+                total += float(loss.detach())
+            hidden.backward(above.grad)  # type: ignore[no-untyped-call]
+        return total
+
+    @torch.no_grad()
+    def judge(self, batch: MicroBatch) -> Judged:
+        """How well each target is predicted."""
+        hidden = self._hidden(batch)
+        losses, is_right = [], []
+        for part in self._parts(batch):
+            logits, targets = self._logits(hidden[part]), batch.targets[part]
+            losses.append(functional.cross_entropy(logits, targets, reduction="none"))
+            is_right.append(logits.argmax(dim=-1) == targets)
+        return Judged(torch.cat(losses).cpu(), torch.cat(is_right).cpu())
+
+    def _parts(self, batch: MicroBatch) -> Iterator[slice]:
+        for start in range(0, len(batch.targets), self._max_targets):
+            yield slice(start, start + self._max_targets)
+
+    def _hidden(self, batch: MicroBatch) -> torch.Tensor:
+        """The last hidden states that predict the targets, `[num_targets, hidden_size]`."""
+        prompt = self.prompt
+        embeds = self._embed(batch.token_ids).detach()
+        first = prompt.num_virtual_tokens
+        cache = None
+        if prompt.is_key_values:
+            cache = prompt.key_values(batch.num_examples)
+            positions = torch.arange(first, first + embeds.shape[1], device=self.device)
+        else:
+            embeds = torch.cat([prompt.embeddings(batch.num_examples).to(embeds.dtype), embeds], dim=1)
+            positions = torch.arange(embeds.shape[1], device=self.device)
+        hidden = self._decoder(
+            inputs_embeds=embeds,
+            position_ids=positions.expand(batch.num_examples, -1),
+            past_key_values=cache,
+            use_cache=False,
+        ).last_hidden_state
+        shift = 0 if prompt.is_key_values else first
+        rows: torch.Tensor = hidden[batch.rows, batch.columns + shift]
+        return rows
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Float32 logits `[num_targets, vocab_size]` of last hidden states."""
+        logits: torch.Tensor = self._head(inputs_embeds=hidden[None], use_cache=False).logits[0]
+        return logits.float()
+
+    @torch.no_grad()
+    def _check_head(self, twin: PreTrainedModel) -> None:
+        """The decoder and the head, one after the other, must be the whole model."""
+        ids = torch.arange(3, device=self.device)[None]
+        whole = twin(input_ids=ids, use_cache=False).logits[0].float()
+        parts = self._logits(self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0])
+        if whole.shape != parts.shape or not torch.allclose(whole, parts, rtol=1e-3, atol=1e-3 * float(whole.std())):
+            raise TuningUnsupported("the head of this architecture cannot be computed apart from its decoder")
+
+
+class _Given(torch.nn.Module):
+    """Stands in for a decoder whose last hidden states are there already: they come in as `inputs_embeds`."""
+
+    @property
+    def decoder(self) -> _Given:
+        """OPT calls the decoder of its decoder."""
+        return self
+
+    def forward(
+        self, input_ids: None = None, *, inputs_embeds: torch.Tensor, **_: object
+    ) -> BaseModelOutputWithPastAndCrossAttentions:
+        """Hand the hidden states on."""
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
+
+
+def _head_of(twin: PreTrainedModel) -> PreTrainedModel:
+    """The twin without its decoder: the model's own way from hidden states to logits, scales and caps included."""
+    if getattr(twin, twin.base_model_prefix, None) is None:
+        raise TuningUnsupported("this architecture has no decoder apart from its head")
+    setattr(twin, twin.base_model_prefix, _Given())
+    return twin
+
+
+def _recompute_layers(twin: PreTrainedModel) -> None:
+    """Keep only each layer's input for the backward pass (Chen et al. 2016). The layers are the twin's own."""
+    for module in twin.modules():
+        if isinstance(module, GradientCheckpointingLayer):
+            module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,0 +1,54 @@
+"""Whether a new version may become `production`, and the move by compare-and-swap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.tuning.errors import PlanRefused
+from server.tuning.evaluation import Scores
+
+METRICS = ("exact_match", "label_accuracy", "macro_f1")
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What promotion requires: at least `min_score` of `metric`, and not less than the version in production now."""
+
+    metric: str = "exact_match"
+    min_score: float | None = None
+    not_worse_than_production: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise `PlanRefused`."""
+        if self.metric not in METRICS:
+            raise PlanRefused(f"is one of {', '.join(METRICS)}", param="gate.metric")
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
+            raise PlanRefused("is from 0 to 1", param="gate.min_score")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether the gate opens, and why, in words for the alias's history."""
+
+    passed: bool
+    reason: str
+
+
+def judge(gate: Gate, candidate: Scores, production: Scores | None) -> Verdict:
+    """Apply a gate. `production` None: there is no version in production, or none has to be beaten."""
+    score = _of(candidate, gate.metric)
+    if score is None:
+        return Verdict(False, f"there is no {gate.metric}: the task has no labels")
+    if gate.min_score is not None and score < gate.min_score:
+        return Verdict(False, f"{gate.metric} {score:.3f} is below the required {gate.min_score:.3f}")
+    rival = None if production is None else _of(production, gate.metric)
+    if gate.not_worse_than_production and production is not None and rival is not None:
+        if score < rival:
+            return Verdict(False, f"{gate.metric} {score:.3f} is below {rival:.3f} of {production.name}")
+        return Verdict(True, f"{gate.metric} {score:.3f}, not below {rival:.3f} of {production.name}")
+    return Verdict(True, f"{gate.metric} {score:.3f}")
+
+
+def _of(scores: Scores, metric: str) -> float | None:
+    value: float | None = getattr(scores, metric)
+    return value

@@ -1,0 +1,58 @@
+"""The optimiser of a plan, the learning rate of a step, and an optimiser's state as named tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transformers.optimization import Adafactor
+
+from server.tuning.plan import Optimizer, Schedule, TuningPlan
+
+
+def make_optimizer(plan: TuningPlan, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """A fresh optimiser; the learning rate is set before each step."""
+    if plan.optimizer is Optimizer.ADAFACTOR:
+        return Adafactor(  # type: ignore[no-untyped-call]
+            parameters, lr=1.0, scale_parameter=False, relative_step=False, weight_decay=plan.weight_decay
+        )
+    return torch.optim.AdamW(parameters, lr=1.0, weight_decay=plan.weight_decay)
+
+
+def rate_at(plan: TuningPlan, step: int, num_steps: int) -> float:
+    """The factor of the learning rate at a step, from 0: linear warm-up, then the schedule down to zero."""
+    warmup_steps = min(plan.warmup_steps, num_steps // 2)
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
+    match plan.schedule:
+        case Schedule.CONSTANT:
+            return 1.0
+        case Schedule.LINEAR:
+            return 1 - done
+        case Schedule.COSINE:
+            return (1 + math.cos(math.pi * done)) / 2
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """The state by `index.name`; numbers become tensors of their own (64 bits, so that none is rounded)."""
+    found = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            kind = torch.int64 if isinstance(value, int) else torch.float64
+            tensor = value if isinstance(value, torch.Tensor) else torch.tensor(value, dtype=kind)
+            found[f"{index}.{name}"] = tensor.detach()
+    return found
+
+
+def restore_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give a fresh optimiser the state that `state_tensors` told."""
+    state: dict[int, dict[str, Any]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        is_number = tensor.ndim == 0 and tensor.dtype in (torch.int64, torch.float64)
+        state.setdefault(int(index), {})[name] = tensor.item() if is_number else tensor
+    if state:
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,149 @@
+"""How to tune: the method and its hyperparameters, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from server.tuning.errors import PlanRefused
+
+AUTO: Literal["auto"] = "auto"
+
+
+class Method(StrEnum):
+    """What is trained (values as in PEFT's `adapter_config.json`)."""
+
+    PROMPT_TUNING = "PROMPT_TUNING"
+    P_TUNING = "P_TUNING"
+    PREFIX_TUNING = "PREFIX_TUNING"
+
+
+class Initialisation(StrEnum):
+    """Where the virtual tokens begin.
+
+    `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` are the embeddings of random tokens, `TEXT`
+    those of `init_text`, `LABELS` those of the labels of the examples one after another (Lester et al. 2021's class
+    labels); a text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING `TEXT` and `LABELS` are the keys and
+    values that the base model computes of the text. P_TUNING's encoder always begins at random.
+    """
+
+    RANDOM = "RANDOM"
+    SAMPLE_VOCAB = "SAMPLE_VOCAB"
+    TEXT = "TEXT"
+    LABELS = "LABELS"
+
+
+class Optimizer(StrEnum):
+    """AdamW without weight decay by default, or Adafactor without parameter scaling (Lester et al. 2021)."""
+
+    ADAMW = "ADAMW"
+    ADAFACTOR = "ADAFACTOR"
+
+
+class Schedule(StrEnum):
+    """How the learning rate goes on after the warm-up: stays, or falls to zero."""
+
+    CONSTANT = "CONSTANT"
+    LINEAR = "LINEAR"
+    COSINE = "COSINE"
+
+
+@dataclass(frozen=True, slots=True)
+class TuningPlan:
+    """Everything that decides a run besides its data and its base model.
+
+    A run takes `num_steps` optimiser steps, or `num_epochs` passes over the examples (one of the two; neither: 3
+    epochs, but 200 steps at least and 2,000 at most). `batch_size` examples make a step; they go through the model in
+    micro-batches of at most `max_micro_batch_tokens` positions, virtual tokens and padding included, whose gradients
+    add up: gradient accumulation has no setting of its own.
+    `learning_rate` None is `DEFAULT_RATES` of the method times the root mean square of the initial values;
+    "auto" tries several around it first (see `sweep.py`).
+    Validation comes every `validate_every` steps (None: twenty times a run). The best state on validation is kept;
+    after `patience` validations without a better one the run ends (None: never early).
+    `encoder_hidden_size` is P_TUNING's (None: the base model's hidden size). The same plan, data and base model give
+    the same soft prompt, bit for bit, on the same kind of CPU.
+    """
+
+    method: Method = Method.PROMPT_TUNING
+    initialisation: Initialisation = Initialisation.SAMPLE_VOCAB
+    init_text: str | None = None
+    num_virtual_tokens: int = 16
+    encoder_hidden_size: int | None = None
+    num_steps: int | None = None
+    num_epochs: float | None = None
+    batch_size: int = 16
+    max_micro_batch_tokens: int = 512
+    optimizer: Optimizer = Optimizer.ADAMW
+    learning_rate: float | Literal["auto"] | None = None
+    schedule: Schedule = Schedule.LINEAR
+    warmup_steps: int = 10
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    validate_every: int | None = None
+    patience: int | None = 6
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise `PlanRefused`."""
+        _check_counts(self)
+        if self.num_steps is not None and self.num_epochs is not None:
+            raise PlanRefused("and num_steps say the same thing twice: give one of them", param="num_epochs")
+        if self.num_epochs is not None and not (math.isfinite(self.num_epochs) and 0 < self.num_epochs <= 1000):
+            raise PlanRefused("is above 0 and at most 1000", param="num_epochs")
+        rate = self.learning_rate
+        if isinstance(rate, str) and rate != AUTO:
+            raise PlanRefused('is a number or "auto"', param="learning_rate")
+        if isinstance(rate, int | float) and not (math.isfinite(rate) and 0 < rate <= 100):
+            raise PlanRefused("is above 0 and at most 100", param="learning_rate")
+        if not (math.isfinite(self.weight_decay) and 0 <= self.weight_decay <= 1):
+            raise PlanRefused("is from 0 to 1", param="weight_decay")
+        if not (math.isfinite(self.max_grad_norm) and self.max_grad_norm > 0):
+            raise PlanRefused("is above 0", param="max_grad_norm")
+        if self.initialisation is Initialisation.TEXT and not (self.init_text or "").strip():
+            raise PlanRefused("is needed where the initialisation is TEXT", param="init_text")
+        if self.method is Method.PREFIX_TUNING and self.initialisation is Initialisation.SAMPLE_VOCAB:
+            object.__setattr__(self, "initialisation", Initialisation.RANDOM)
+
+
+def _check_counts(plan: TuningPlan) -> None:
+    for param, low, high in _RANGES:
+        value = getattr(plan, param)
+        if value is not None and not low <= value <= high:
+            raise PlanRefused(f"is from {low} to {high}", param=param)
+
+
+_RANGES = (
+    ("num_virtual_tokens", 1, 4096),
+    ("encoder_hidden_size", 1, 65536),
+    ("num_steps", 1, 1_000_000),
+    ("batch_size", 1, 4096),
+    ("max_micro_batch_tokens", 16, 1_048_576),
+    ("warmup_steps", 0, 1_000_000),
+    ("validate_every", 1, 1_000_000),
+    ("patience", 1, 1_000_000),
+    ("seed", 0, 2**31 - 1),
+)
+
+
+def plan_to_json(plan: TuningPlan) -> dict[str, Any]:
+    """Every field as a JSON value; `plan_from_json` reads it back to an equal plan."""
+    return asdict(plan)
+
+
+def plan_from_json(fields: dict[str, Any]) -> TuningPlan:
+    """The plan that `plan_to_json` gave. Raises `PlanRefused` for values out of range and for unknown fields."""
+    known = TuningPlan.__dataclass_fields__
+    for name in fields:
+        if name not in known:
+            raise PlanRefused("is not a hyperparameter", param=name)
+    kinds = {"method": Method, "initialisation": Initialisation, "optimizer": Optimizer, "schedule": Schedule}
+    given = dict(fields)
+    for name, kind in kinds.items():
+        if name in given:
+            try:
+                given[name] = kind(given[name])
+            except ValueError as error:
+                raise PlanRefused(f"is one of {', '.join(kind)}", param=name) from error
+    return TuningPlan(**given)

@@ -1,0 +1,96 @@
+"""What a run must remember to go on where it was, and its form as bytes: safetensors, with JSON in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from prompts_store.manifest import content_fields
+from prompts_store.records import Manifest
+from server.tuning.encoding import EncodedExample
+from server.tuning.errors import CheckpointUnreadable
+from server.tuning.events import TuningEvent, event_from_json, event_to_json
+from server.tuning.plan import TuningPlan, plan_to_json
+
+_FORMAT = "softprompt tuning 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The best validation so far."""
+
+    step: int
+    loss: float
+    token_accuracy: float
+    exact_match: float
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a run is: the one mutable record of it, changed at the end of each step and validation only.
+
+    `learning_rate` is None until it is chosen; `finished` is the reason of the end.
+    """
+
+    step: int = 0
+    validated_step: int | None = None
+    learning_rate: float | None = None
+    best: Best | None = None
+    num_stale: int = 0
+    finished: str | None = None
+    history: list[TuningEvent] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Saved:
+    """A checkpoint as read: progress, and tensors by name."""
+
+    progress: Progress
+    tensors: Mapping[str, torch.Tensor]
+
+
+def job_digest(
+    plan: TuningPlan, manifest: Manifest, encoded: Sequence[EncodedExample], fingerprint: Sequence[object]
+) -> str:
+    """Which job a checkpoint belongs to: sha256 of all that decides what a run does. `fingerprint` is the model's."""
+    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
+    decided = {"plan": plan_to_json(plan), "manifest": content_fields(manifest), "model": list(fingerprint)}
+    digest.update(json.dumps(decided, sort_keys=True).encode())
+    for example in encoded:
+        digest.update(json.dumps([example.prompt, example.completion]).encode())
+    return digest.hexdigest()
+
+
+def pack(job: str, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """A checkpoint of the job with this digest."""
+    fields = {**asdict(progress), "history": [event_to_json(event) for event in progress.history]}
+    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return save(contiguous, {"format": _FORMAT, "job": job, "progress": json.dumps(fields)})
+
+
+def unpack(data: bytes, job: str) -> Saved:
+    """Read a checkpoint of the job with this digest. Raises `CheckpointUnreadable`."""
+    try:
+        tensors = load(data)
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        form, found_job, fields = header["format"], header["job"], json.loads(header["progress"])
+    except (SafetensorError, ValueError, KeyError, UnicodeDecodeError) as error:
+        raise CheckpointUnreadable("the saved state of the run is damaged") from error
+    if form != _FORMAT:
+        raise CheckpointUnreadable("the saved state is of another version of this program")
+    if found_job != job:
+        raise CheckpointUnreadable("the saved state is of another job: plan, examples, template or base model differ")
+    return Saved(_progress(fields), tensors)
+
+
+def _progress(fields: dict[str, Any]) -> Progress:
+    best = fields.pop("best")
+    history = [event_from_json(event) for event in fields.pop("history")]
+    return Progress(**fields, best=None if best is None else Best(**best), history=history)

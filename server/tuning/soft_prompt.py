@@ -1,0 +1,147 @@
+"""The trainable soft prompt: built, wrapped around the twin and saved by PEFT."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    PeftConfig,
+    PeftModel,
+    PrefixTuningConfig,
+    PromptEncoderConfig,
+    PromptTuningConfig,
+    TaskType,
+    get_peft_model,
+)
+from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
+from transformers import Cache, PreTrainedModel
+
+from server.model.architecture import embedding_weight
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.errors import PlanRefused, TuningUnsupported
+from server.tuning.plan import Initialisation, Method, TuningPlan
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+
+
+class SoftPrompt:
+    """A PEFT prompt around a twin, which it may wrap and keep.
+
+    Begins as the plan says, the same for the same seed; the process's own random state is left alone. Raises
+    `PlanRefused` where the initialisation has nothing to begin with, and `TuningUnsupported`.
+    """
+
+    def __init__(self, twin: PreTrainedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: Sequence[str]) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)
+            try:
+                with warnings.catch_warnings():
+                    # PEFT reads a property that transformers is about to rename.
+                    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+                    model = get_peft_model(twin, _peft_config(plan, twin))
+            except (ValueError, RuntimeError, AttributeError) as error:
+                raise TuningUnsupported(f"PEFT cannot make a {plan.method} prompt for this base model") from error
+        assert isinstance(model, PeftModel)
+        self._model = model
+        self._config: Any = model.peft_config["default"]
+        self.is_key_values = plan.method is Method.PREFIX_TUNING
+        self.num_virtual_tokens = plan.num_virtual_tokens
+        self.parameters = [parameter for parameter in self._encoder.parameters() if parameter.requires_grad]
+        if plan.method is not Method.P_TUNING and plan.initialisation is not Initialisation.RANDOM:
+            self._begin_with(twin, _initial_ids(plan, tokenizer, labels))
+
+    @property
+    def _encoder(self) -> Any:
+        return self._model.prompt_encoder["default"]
+
+    def embeddings(self, num_examples: int) -> torch.Tensor:
+        """The virtual tokens of each example, `[num_examples, num_virtual_tokens, hidden_size]`, with gradient."""
+        embeddings: torch.Tensor = self._model.get_prompt(num_examples)
+        return embeddings
+
+    def key_values(self, num_examples: int) -> Cache:
+        """The keys and values of each example, as a cache that a forward pass reads and never grows.
+
+        So a layer that is computed twice, to save its activations, sees the same both times.
+        """
+        cache: Any = self._model.get_prompt(num_examples)
+        for layer in cache.layers:
+            layer.update = _Reading(layer.keys, layer.values)
+        assert isinstance(cache, Cache)
+        return cache
+
+    def matrix(self) -> torch.Tensor:
+        """What would be saved, on its device: `[num_virtual_tokens, hidden_size]`, or for keys and values
+        `[num_virtual_tokens, 2 * num_layers * num_kv_heads * head_dim]`."""
+        with torch.no_grad():
+            prompt_tokens: Any = self._model.prompt_tokens
+            tokens = prompt_tokens["default"].to(self.parameters[0].device)
+            matrix: torch.Tensor = self._encoder(tokens[None])[0]
+        return matrix.detach().clone()
+
+    def save(self, base_name: str) -> tuple[bytes, bytes]:
+        """`adapter_config.json` and `adapter_model.safetensors` as PEFT writes them, naming the base by `base_name`."""
+        self._config.base_model_name_or_path = base_name
+        with tempfile.TemporaryDirectory() as folder:
+            self._model.save_pretrained(folder, save_embedding_layers=False)  # or PEFT asks the hub
+            return (Path(folder) / CONFIG).read_bytes(), (Path(folder) / TENSORS).read_bytes()
+
+    def _begin_with(self, twin: PreTrainedModel, token_ids: Sequence[int]) -> None:
+        weight = self._encoder.embedding.weight
+        ids = torch.tensor([token_ids], device=weight.device)
+        with torch.no_grad():
+            if self.is_key_values:
+                cache = twin(input_ids=ids, use_cache=True).past_key_values
+                initialize_kv_prefix_from_past_key_values(
+                    self._model, past_key_values=cache, num_virtual_tokens=self.num_virtual_tokens
+                )
+            else:
+                weight.copy_(twin.get_input_embeddings()(ids)[0].to(weight.dtype))
+
+
+class _Reading:
+    """Stands in for the `update` of a cache layer: what comes in is appended to the answer, not to the layer."""
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        self._keys = keys
+        self._values = values
+
+    def __call__(
+        self, keys: torch.Tensor, values: torch.Tensor, *_: object, **__: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.cat([self._keys, keys], dim=-2), torch.cat([self._values, values], dim=-2)
+
+
+def _peft_config(plan: TuningPlan, twin: PreTrainedModel) -> PeftConfig:
+    common: dict[str, Any] = {"task_type": TaskType.CAUSAL_LM, "num_virtual_tokens": plan.num_virtual_tokens}
+    match plan.method:
+        case Method.PROMPT_TUNING:
+            return PromptTuningConfig(**common)
+        case Method.P_TUNING:
+            hidden_size = plan.encoder_hidden_size or int(embedding_weight(twin).shape[1])
+            return PromptEncoderConfig(**common, encoder_hidden_size=hidden_size)
+        case Method.PREFIX_TUNING:
+            return PrefixTuningConfig(**common)
+
+
+def _initial_ids(plan: TuningPlan, tokenizer: Tokenizer, labels: Sequence[str]) -> list[int]:
+    """`num_virtual_tokens` token ids to begin with."""
+    match plan.initialisation:
+        case Initialisation.SAMPLE_VOCAB:
+            allowed = [token for token in range(tokenizer.vocab_size) if token not in tokenizer.special_token_ids]
+            return random.Random(plan.seed).choices(allowed, k=plan.num_virtual_tokens)
+        case Initialisation.LABELS:
+            if not labels:
+                raise PlanRefused("LABELS needs examples with labels", param="initialisation")
+            ids = [token for label in labels for token in tokenizer.encode(label, add_special_tokens=False)]
+        case _:
+            ids = list(tokenizer.encode(plan.init_text or "", add_special_tokens=False))
+    if not ids:
+        raise PlanRefused("has no tokens", param="init_text")
+    return (ids * -(-plan.num_virtual_tokens // len(ids)))[: plan.num_virtual_tokens]

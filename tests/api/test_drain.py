@@ -1,0 +1,69 @@
+"""A server that is told to stop takes no new work, says so, and ends what it has accepted."""
+
+import asyncio
+
+import pytest
+
+from tests.api.conftest import error_of, publish
+
+BODY = {"model": "tiny-base", "prompt": "a"}
+
+
+async def test_new_work_is_refused_and_accepted_work_is_finished(client, services, engine):
+    """A stream that runs goes on to its end; operations are answered, and say that the server is not ready."""
+    engine.gate.clear()
+    accepted = asyncio.create_task(client.post("/v1/completions", json=BODY | {"stream": True}))
+    while not engine.unfinished:
+        await asyncio.sleep(0.001)
+    services.drain.begin()
+    for refused in (
+        await client.post("/v1/completions", json=BODY),
+        await publish(client),
+        await client.get("/ready"),
+    ):
+        assert (refused.status_code, error_of(refused)["code"]) == (503, "server_draining")
+        assert refused.headers["retry-after"] == "1"
+        assert refused.headers["x-should-retry"] == "true"
+    assert (await client.get("/health")).status_code == 200
+    assert (await client.get("/metrics")).status_code == 200
+    ending = asyncio.create_task(services.drain.finish(grace_s=10))
+    await asyncio.sleep(0.05)
+    assert not ending.done()
+    engine.gate.set()
+    assert (await accepted).text.endswith("data: [DONE]\n\n")
+    assert await ending is True
+
+
+async def test_the_grace_period_ends(client, services, engine):
+    """What runs longer is not waited for."""
+    engine.gate.clear()
+    accepted = asyncio.create_task(client.post("/v1/completions", json=BODY))
+    while not engine.unfinished:
+        await asyncio.sleep(0.001)
+    assert await services.drain.finish(grace_s=0.05) is False
+    accepted.cancel()
+
+
+async def test_hooks_run_once_and_one_that_fails_hurts_no_other(services, caplog):
+    """Tuning writes its checkpoints here."""
+    ran = []
+
+    async def failing():
+        raise RuntimeError("no room")
+
+    async def good():
+        await asyncio.sleep(0.01)
+        ran.append(1)
+
+    services.drain.before_exit(failing)
+    services.drain.before_exit(good)
+    assert await services.drain.finish(grace_s=5) is True
+    assert await services.drain.finish(grace_s=5) is True
+    assert ran == [1]
+    assert "could not end cleanly" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/models", "/docs"])
+async def test_everything_else_is_refused(client, services, path):
+    services.drain.begin()
+    assert (await client.get(path)).status_code == 503

@@ -1,0 +1,130 @@
+"""What /metrics says is what happened, and its labels stay few whatever clients send."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.telemetry.metrics import Metrics
+from server.telemetry.observed_engine import ObservedEngine
+from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
+from tests.api.conftest import client_of, publish
+
+
+@pytest.fixture
+def services(services):
+    """The application as it is served: with its engine observed."""
+    return replace(services, engine=ObservedEngine(services.engine, [services.metrics.requests]))
+
+
+async def scrape(client):
+    """Every sample of /metrics, by name and labels."""
+    response = await client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain")
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+def task(name, **more):
+    return tuple(sorted({"task": name, **more}.items()))
+
+
+async def test_requests_and_tokens_are_counted_by_task(client, engine):
+    """Prompt, cached and generated tokens are those of the answer's own usage."""
+    engine.num_cached_tokens = 2
+    await publish(client)
+    for stream in (False, True):
+        answer = await client.post("/v1/completions", json={"model": "sentiment", "prompt": "a", "stream": stream})
+        assert answer.status_code == 200
+    usage = (await client.post("/v1/completions", json={"model": "tiny-base", "prompt": "abc"})).json()["usage"]
+    found = await scrape(client)
+    assert found["softprompt_requests_total", *task("sentiment", outcome="finished")] == 2
+    assert found["softprompt_requests_total", *task(BASE_MODEL, outcome="finished")] == 1
+    assert found["softprompt_prompt_tokens_total", *task(BASE_MODEL)] == usage["prompt_tokens"]
+    assert found["softprompt_generated_tokens_total", *task(BASE_MODEL)] == usage["completion_tokens"]
+    assert found["softprompt_cached_prompt_tokens_total", *task("sentiment")] == 4
+    assert found["softprompt_time_to_first_token_seconds_count",] == 3
+    assert found["softprompt_time_per_output_token_seconds_count",] == 3
+    num_gaps = 3 * (usage["completion_tokens"] - 1)
+    assert found["softprompt_inter_token_latency_seconds_count",] == num_gaps
+    assert found["softprompt_request_duration_seconds_count", ("operation", "generate")] == 3
+
+
+async def test_classifications_failures_and_lost_readers_have_outcomes(client, engine):
+    """A request that fails or is left counts once, as what it was."""
+    await client.post("/v1/classify", json={"model": "tiny-base", "input": ["a", "b"], "labels": ["x", "y"]})
+    engine.fail_after = 0
+    await client.post("/v1/completions", json={"model": "tiny-base", "prompt": "a"})
+    engine.fail_after = None
+    engine.gate.clear()
+    lost = asyncio.create_task(client.post("/v1/completions", json={"model": "tiny-base", "prompt": "a"}))
+    while not engine.unfinished:
+        await asyncio.sleep(0.001)
+    lost.cancel()
+    while engine.unfinished:
+        await asyncio.sleep(0.001)
+    found = await scrape(client)
+    outcomes = {o: found.get(("softprompt_requests_total", *task(BASE_MODEL, outcome=o))) for o in OUTCOMES}
+    assert outcomes == {"finished": 2, "failed": 1, "aborted": 1}
+    assert found["softprompt_request_duration_seconds_count", ("operation", "score")] == 2
+
+
+OUTCOMES = ("finished", "failed", "aborted")
+
+
+async def test_labels_are_bounded_whatever_is_sent(client):
+    """Raw paths, methods and names that no task bears make no new series (PYSEC-2026-4325)."""
+    await client.get("/nowhere")
+    await client.request("BREW", "/health")
+    before = set(await scrape(client))
+    for number in range(20):
+        await client.get(f"/nowhere/{number}")
+        await client.request(f"X{number}", "/health")
+        await client.get(f"/v1/tasks/unknown-{number}")
+        await client.post("/v1/completions", json={"model": f"unknown-{number}", "prompt": "a"})
+    new = {name for name in set(await scrape(client)) - before if name[0].startswith("softprompt_")}
+    values = {value for name in new for label, value in name[1:] if label != "le"}
+    assert values == {"/v1/tasks/{task}", "/v1/completions", "/metrics", "GET", "POST", "200", "404"}
+
+
+async def test_tasks_beyond_the_bound_share_their_figures(services, engine):
+    """Sums stay right."""
+    metrics = Metrics(max_tasks=1)
+    services = replace(services, metrics=metrics, engine=ObservedEngine(engine, [metrics.requests]))
+    async with client_of(services) as client:
+        for name in ("one", "two", "three"):
+            await publish(client, name)
+            await client.post("/v1/completions", json={"model": name, "prompt": "a"})
+        found = await scrape(client)
+    assert found["softprompt_requests_total", *task("one", outcome="finished")] == 1
+    assert found["softprompt_requests_total", *task(OTHER_TASKS, outcome="finished")] == 2
+
+
+def test_a_label_once_given_is_kept():
+    labels = TaskLabels(2)
+    assert [labels.of(name) for name in ("", "a", "b", "c", "a")] == [BASE_MODEL, "a", "b", OTHER_TASKS, "a"]
+
+
+async def test_the_state_is_that_of_the_moment(client, services):
+    """Gauges are read at each scrape."""
+    found = await scrape(client)
+    assert (found["softprompt_ready",], found["softprompt_draining",], found["softprompt_engine_up",]) == (1, 0, 1)
+    assert 0 <= found["softprompt_store_age_seconds",] < 60
+    services.metrics.tuning_jobs = lambda: {"running": 2}
+    services.drain.begin()
+    found = await scrape(client)
+    assert (found["softprompt_ready",], found["softprompt_draining",]) == (0, 1)
+    assert found["softprompt_tuning_jobs", ("status", "running")] == 2
+
+
+async def test_metrics_name_tasks_so_they_need_a_key(services):
+    """With one configured, /metrics is closed without it."""
+    services = replace(services, settings=replace(services.settings, api_key="k3y"))
+    async with client_of(services) as client:
+        assert (await client.get("/metrics")).status_code == 401
+        assert (await client.get("/metrics", headers={"authorization": "Bearer k3y"})).status_code == 200

@@ -1,0 +1,94 @@
+"""Scores are of what would be served: the engine is asked, with the version's template, defaults and stop strings."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from prompts_store.records import Manifest
+from server.engine.errors import EngineError, StepFailed
+from server.engine.request import GenerateRequest, ScoreRequest
+from server.tuning.evaluation import Candidate, base_alone, evaluate, macro_f1, told_in_words
+from server.tuning.examples import read_examples
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tokenizers import byte_level
+from tests.tuning.tiny import MANIFEST, jsonl
+
+TOKENIZER = byte_level()
+END = TOKENIZER.eos_token_id or 0
+EXAMPLES = read_examples(
+    jsonl({"text": "a", "label": "yes"}, {"text": "b", "label": "yes"}, {"text": "c", "label": "no"})
+).examples
+
+
+def engine_that_says(text: str) -> ScriptedEngine:
+    ids = (*TOKENIZER.encode(text), END)
+    return ScriptedEngine(lambda request, choice: ids, frozenset({END}))
+
+
+async def scores_of(engine: ScriptedEngine, candidate: Candidate, **more):
+    return await evaluate(engine, TOKENIZER, candidate, EXAMPLES, end_token_id=END, **more)
+
+
+async def test_exact_match_is_of_the_text_to_the_letter():
+    """Two of three examples expect what is said; another case of the letters is no match."""
+    assert (await scores_of(engine_that_says("yes"), base_alone(MANIFEST))).exact_match == pytest.approx(2 / 3)
+    assert (await scores_of(engine_that_says("Yes"), base_alone(MANIFEST))).exact_match == 0
+
+
+async def test_labels_are_chosen_as_classification_chooses_them():
+    """The most likely whole label wins; macro F1 counts the label that is never found as nothing."""
+    engine = engine_that_says("yes")
+    engine.score = lambda request, continuation: 0.0 if TOKENIZER.decode(continuation[:-1]) == "yes" else -1.0
+    scores = await scores_of(engine, base_alone(MANIFEST), labels=("yes", "no"))
+    assert scores.label_accuracy == pytest.approx(2 / 3)
+    assert scores.macro_f1 == pytest.approx((0.8 + 0.0) / 2)
+
+
+async def test_perplexity_is_a_tokens_and_counts_the_end():
+    """A score of -1 a token, the end token included, is a perplexity of e."""
+    scores = await scores_of(engine_that_says("yes"), base_alone(MANIFEST))
+    assert scores.perplexity == pytest.approx(math.e)
+
+
+async def test_without_labels_there_is_no_label_accuracy():
+    """Nothing is made up where there is nothing to choose from."""
+    scores = await scores_of(engine_that_says("yes"), base_alone(MANIFEST))
+    assert scores.label_accuracy is None
+    assert scores.macro_f1 is None
+
+
+async def test_requests_are_those_that_serving_would_make():
+    """Template, special tokens, the version's own defaults and a greedy choice."""
+    engine = engine_that_says("yes")
+    manifest = Manifest(template="<{input}>", defaults={"max_tokens": 7, "temperature": 0.9, "top_k": 3}, stop=("e",))
+    scores = await scores_of(engine, Candidate("mood@1", "mood", None, manifest))
+    generated = [request for request in engine.requests if isinstance(request, GenerateRequest)]
+    assert {TOKENIZER.decode(request.prompt_token_ids) for request in generated} == {"<a>", "<b>", "<c>"}
+    assert {(one.sampling.max_tokens, one.sampling.temperature, one.sampling.top_k) for one in generated} == {(7, 0, 3)}
+    assert {request.task for request in engine.requests} == {"mood"}
+    assert scores.exact_match == 0, "the stop string cuts the answer short, as it would in serving"
+
+
+async def test_an_instruction_stands_before_the_template():
+    """The baseline told in words differs from the base by the instruction alone."""
+    engine = engine_that_says("yes")
+    await scores_of(engine, told_in_words(MANIFEST, "Vowel?"))
+    scored = [request for request in engine.requests if isinstance(request, ScoreRequest)]
+    assert TOKENIZER.decode(scored[0].prompt_token_ids) == "Vowel? a ->\n"
+
+
+async def test_a_failure_of_the_engine_is_the_callers_and_nothing_runs_on():
+    """One failed request ends the evaluation with the engine's own error."""
+    engine = engine_that_says("yes")
+    engine.fail_after = 0
+    with pytest.raises(EngineError) as caught:
+        await scores_of(engine, base_alone(MANIFEST))
+    assert isinstance(caught.value, StepFailed)
+    assert not engine.unfinished
+
+
+def test_macro_f1_by_hand():
+    """Labels a, b, c: F1 of 2/3, 2/3 and 0."""
+    assert macro_f1(["a", "a", "b", "c"], ["a", "b", "b", "a"]) == pytest.approx((0.5 + 2 / 3 + 0) / 3)

@@ -1,0 +1,84 @@
+"""Loss and gradient against PEFT's own: one example at a time, unpadded, nothing recomputed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+
+from server.tuning.batches import micro_batches
+from server.tuning.encoding import EncodedExample
+from server.tuning.forward import TuningModel
+from server.tuning.plan import Initialisation, Method, TuningPlan
+from tests.fakes.tokenizers import byte_level
+from tests.parity.architectures import CONFIGS, build
+from tests.tuning.tiny import loaded_from
+
+pytestmark = [
+    # PEFT reads a property that transformers is about to rename.
+    pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"),
+]
+
+EXAMPLES = [
+    EncodedExample((5, 6, 7), (8, 9, 0)),
+    EncodedExample((11, 12), (13, 0)),
+    EncodedExample((20, 21, 22, 23, 24, 25, 26, 27, 28, 29), (30, 31, 32, 0)),
+]
+NUM_VIRTUAL = 5
+PLANS = {
+    method: TuningPlan(method=method, initialisation=Initialisation.RANDOM, num_virtual_tokens=NUM_VIRTUAL)
+    for method in Method
+}
+
+
+def oracle(architecture: str, method: Method, state: dict[str, torch.Tensor]) -> PeftModel:
+    kinds = {
+        Method.PROMPT_TUNING: PromptTuningConfig,
+        Method.P_TUNING: PromptEncoderConfig,
+        Method.PREFIX_TUNING: PrefixTuningConfig,
+    }
+    extra = {"encoder_hidden_size": 32} if method is Method.P_TUNING else {}
+    config = kinds[method](task_type="CAUSAL_LM", num_virtual_tokens=NUM_VIRTUAL, **extra)
+    model = get_peft_model(build(architecture), config)
+    model.prompt_encoder["default"].load_state_dict(state)
+    return model
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("architecture", CONFIGS)
+def test_loss_and_gradient_are_pefts_own(architecture, method):
+    """A padded micro-batch with recomputed layers and a head in parts gives PEFT's unpadded loss and gradient."""
+    loaded = loaded_from(build(architecture))
+    model = TuningModel(loaded, byte_level(), PLANS[method], ())
+    model._max_targets = 4
+    encoder = model.prompt._encoder
+    peft = oracle(architecture, method, encoder.state_dict())
+    expected = 0.0
+    for example in EXAMPLES:
+        ids = torch.tensor([[*example.prompt, *example.completion]])
+        labels = torch.tensor([[*[-100] * len(example.prompt), *example.completion]])
+        loss = peft(input_ids=ids, labels=labels).loss * len(example.completion)
+        loss.backward()
+        expected += float(loss.detach())
+    (batch,) = micro_batches(EXAMPLES, num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
+    assert model.backward(batch, 1.0) == pytest.approx(expected, rel=1e-4)
+    assert float(model.judge(batch).losses.sum()) == pytest.approx(expected, rel=1e-4)
+    theirs = dict(peft.prompt_encoder["default"].named_parameters())
+    for name, parameter in encoder.named_parameters():
+        assert parameter.grad is not None
+        largest = float(theirs[name].grad.abs().max())
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-3, atol=1e-4 * largest)
+
+
+def test_the_serving_tree_is_left_alone():
+    """Training hooks, modes and gradients stay in the twin."""
+    loaded = loaded_from(build("llama"))
+    before = {name: parameter.clone() for name, parameter in loaded.model.named_parameters()}
+    forwards = [dict(module.__dict__).get("forward") for module in loaded.model.modules()]
+    model = TuningModel(loaded, byte_level(), PLANS[Method.PROMPT_TUNING], ())
+    (batch,) = micro_batches(EXAMPLES, num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
+    model.backward(batch, 1.0)
+    assert all(torch.equal(parameter, before[name]) for name, parameter in loaded.model.named_parameters())
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in loaded.model.parameters())
+    assert not any(module.training or module._forward_hooks for module in loaded.model.modules())
+    assert [dict(module.__dict__).get("forward") for module in loaded.model.modules()] == forwards

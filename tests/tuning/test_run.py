@@ -1,0 +1,133 @@
+"""A run as a whole: it learns, it stops, it goes on after a kill, and PEFT loads what it leaves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+import torch
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from server.tuning.errors import CheckpointUnreadable, ExamplesRefused
+from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated
+from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
+from server.tuning.run import TuningJob, TuningRun
+from tests.fakes.tokenizers import byte_level
+from tests.tuning.tiny import tiny_base, tiny_job, tiny_model
+
+PLAN = TuningPlan(num_steps=6, batch_size=4, max_micro_batch_tokens=64, validate_every=2)
+
+
+def run_of(job: TuningJob, checkpoint: bytes | None = None) -> TuningRun:
+    return TuningRun(tiny_model(), byte_level(), job, checkpoint)
+
+
+def finish(run: TuningRun) -> TuningRun:
+    while not run.is_done:
+        run.advance()
+    return run
+
+
+def digest(run: TuningRun) -> str:
+    result = run.result()
+    return hashlib.sha256(result.config + result.tensors).hexdigest()
+
+
+def test_a_run_learns_an_easy_task():
+    """The loss on examples that were held out falls by far."""
+    run = finish(run_of(tiny_job(TuningPlan(num_steps=60, batch_size=8, learning_rate=0.1))))
+    validations = [event for event in run.history if isinstance(event, Validated)]
+    assert min(event.loss for event in validations) < validations[0].loss / 2
+    assert isinstance(run.history[-1], Finished)
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("optimizer", Optimizer)
+def test_the_same_job_ends_the_same_wherever_it_is_cut(method, optimizer):
+    """A checkpoint after any piece, in a step, a validation or the sweep, leads to the same bytes."""
+    plan = replace(PLAN, method=method, optimizer=optimizer, learning_rate="auto", num_steps=4)
+    job = tiny_job(plan)
+    whole = finish(run_of(job))
+    pieces, run = 0, run_of(job)
+    checkpoints = []
+    while not run.is_done:
+        run.advance()
+        pieces += 1
+        if pieces % 9 == 0:
+            checkpoints.append(run.checkpoint())
+    assert digest(run) == digest(whole)
+    for checkpoint in (checkpoints[0], checkpoints[len(checkpoints) // 2], checkpoints[-1]):
+        resumed = finish(run_of(job, checkpoint))
+        assert digest(resumed) == digest(whole)
+        assert resumed.history == whole.history
+
+
+def test_the_process_keeps_its_random_state():
+    """A run draws from its own seed only."""
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    finish(run_of(tiny_job(PLAN)))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("initialisation", Initialisation)
+def test_our_own_strict_reader_takes_what_peft_saved(method, initialisation):
+    """Each method and initialisation ends in a checkpoint that can be published."""
+    plan = replace(PLAN, method=method, initialisation=initialisation, init_text="is it a vowel", num_steps=1)
+    result = finish(run_of(tiny_job(plan))).result()
+    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    assert checkpoint.peft_type.value == method.value
+    assert checkpoint.num_virtual_tokens == plan.num_virtual_tokens
+
+
+def test_pieces_are_bounded():
+    """No micro-batch has more positions than the plan allows, virtual tokens and padding included."""
+    run = run_of(tiny_job(replace(PLAN, num_virtual_tokens=4)))
+    for batch in run._trainer._micro_batches(run._training):
+        assert batch.num_examples * (4 + batch.token_ids.shape[1]) <= 64
+
+
+def test_every_step_is_told_with_what_to_watch():
+    """Loss, gradient norm, update ratio and distance are finite and positive; the distance grows from nothing."""
+    run = finish(run_of(tiny_job(PLAN)))
+    steps = [event for event in run.history if isinstance(event, StepDone)]
+    assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert all(min(step.loss, step.grad_norm, step.update_ratio, step.distance) > 0 for step in steps)
+
+
+def test_auto_tries_several_rates_and_keeps_the_best():
+    """The chosen rate is the tried one of the lowest loss, and each try begins anew."""
+    run = finish(run_of(tiny_job(replace(PLAN, learning_rate="auto"))))
+    tried = [event for event in run.history if isinstance(event, RateTried)]
+    (chosen,) = [event for event in run.history if isinstance(event, RateChosen)]
+    assert len(tried) == 4
+    assert chosen.learning_rate == min(tried, key=lambda one: one.loss).learning_rate
+
+
+def test_a_run_that_gets_no_better_ends_early():
+    """With a rate of next to nothing, validation stands still and patience runs out."""
+    plan = TuningPlan(num_steps=50, batch_size=4, learning_rate=1e-12, validate_every=1, patience=3)
+    run = finish(run_of(tiny_job(plan)))
+    assert run.step < 50
+    assert run.history[-1] == Finished(run.step, "early_stop", run.result().best_step)
+
+
+def test_an_example_over_the_context_is_refused_with_its_line():
+    """What does not fit beside the virtual tokens is said before anything is trained."""
+    with pytest.raises(ExamplesRefused, match=r"line 1: has \d+ tokens") as caught:
+        run_of(tiny_job(replace(PLAN, num_virtual_tokens=90)))
+    assert caught.value.code == "example_too_long"
+
+
+def test_a_checkpoint_of_another_job_or_a_damaged_one_is_refused():
+    """Resuming never mixes two jobs."""
+    run = run_of(tiny_job(PLAN))
+    run.advance()
+    checkpoint = run.checkpoint()
+    with pytest.raises(CheckpointUnreadable, match="another job"):
+        run_of(tiny_job(replace(PLAN, seed=1)), checkpoint)
+    for damaged in (b"", b"nonsense", checkpoint[:-1], checkpoint[:100]):
+        with pytest.raises(CheckpointUnreadable):
+            run_of(tiny_job(PLAN), damaged)
