@@ -23,6 +23,7 @@ from server.engine.async_engine import AsyncEngine
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
 from server.model.architecture import Architecture
+from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import (
     BaseModelOptions,
     LoadedModel,
@@ -33,9 +34,13 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
+from server.model.gpu.decode_graphs import usual_sizes
+from server.model.gpu.profile import activation_bytes
+from server.model.gpu.recorder import record_decodes
 from server.model.identity import fingerprint
 from server.model.kv_cache import KVCache
 from server.model.memory import CacheSize, choose_num_blocks
+from server.model.paged_attention import PagedAttention
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
 from server.settings import ServeSettings
@@ -101,7 +106,7 @@ def _build_services(settings: ServeSettings, store: Store) -> Services:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     loaded = load_base_model(_model_options(settings, origin))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, _attention(settings, loaded)))
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
@@ -212,22 +217,41 @@ def _prepared_store_url(settings: ServeSettings) -> str:
     return settings.store_url
 
 
+def _attention(settings: ServeSettings, loaded: LoadedModel) -> AttentionBackend:
+    return PagedAttention if settings.attention == "exact" else choose_backend(loaded.device)
+
+
+def _build_runner(settings: ServeSettings, loaded: LoadedModel, num_blocks: int) -> ModelRunner:
+    """The KV cache and what computes over it; on a GPU with decode steps recorded, whose padding takes a block more."""
+    is_recorded = loaded.device.type == "cuda" and settings.attention == "auto"
+    attention = _attention(settings, loaded)
+    cache = KVCache(
+        loaded.architecture.layers, num_blocks + is_recorded, settings.block_size, loaded.dtype, loaded.device
+    )
+    replay = record_decodes(loaded, cache, attention, usual_sizes(settings.max_num_seqs)) if is_recorded else None
+    return ModelRunner(loaded, cache, attention, replay)
+
+
 def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: frozenset[int]) -> AsyncEngine:
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
-    num_blocks = choose_num_blocks(loaded, size)
-    cache = KVCache(loaded.architecture.layers, num_blocks, settings.block_size, loaded.dtype, loaded.device)
-    max_batch_tokens = settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type]
+    max_batch_tokens = max(
+        settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
+    )
+    own_bytes = 0
+    if loaded.device.type == "cuda":
+        own_bytes = activation_bytes(loaded, max_batch_tokens, settings.max_num_seqs, settings.block_size)
+    num_blocks = choose_num_blocks(loaded, size, own_bytes)
     options = EngineOptions(
         num_blocks=num_blocks,
         block_size=settings.block_size,
         max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
         max_num_seqs=settings.max_num_seqs,
-        max_batch_tokens=max(max_batch_tokens, settings.max_num_seqs + 1),
+        max_batch_tokens=max_batch_tokens,
         max_open_requests=settings.max_waiting + settings.max_num_seqs,
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    engine = Engine(ModelRunner(loaded, cache), options)
+    engine = Engine(_build_runner(settings, loaded, num_blocks), options)
     return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)

@@ -1,8 +1,12 @@
-"""The device that tests compute on: `SOFTPROMPT_TEST_DEVICE` (`make gpu-test` sets it), else the CPU."""
+"""The device that tests compute on: `SOFTPROMPT_TEST_DEVICE` (`make gpu-test` sets it), else the CPU.
+
+Run as a program it says whether there is a GPU.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
 
@@ -13,3 +17,9 @@ IS_CPU = DEVICE.type == "cpu"
 if IS_CPU:
     # Read when Triton is first imported: kernels then run, slowly, on CPU tensors.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+if __name__ == "__main__":
+    if not torch.cuda.is_available():
+        print("skipped: this machine, or this build of PyTorch, has no CUDA device", file=sys.stderr)
+        sys.exit(1)
+    print(f"testing on {torch.cuda.get_device_name()}", file=sys.stderr)

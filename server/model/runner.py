@@ -8,11 +8,11 @@ from typing import Protocol
 
 import torch
 
+from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import LoadedModel
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
-from server.model.paged_attention import PagedAttention
 from server.model.prefix import Prefix, PrefixKind
 
 
@@ -43,14 +43,32 @@ class Runner(Protocol):
         """
 
 
-class ModelRunner:
-    """The runner over a transformers model and a paged KV cache."""
+class DecodeReplay(Protocol):
+    """Replays recorded decode steps (CUDA graphs), one recording for each usual batch size."""
 
-    def __init__(self, loaded: LoadedModel, kv_cache: KVCache) -> None:
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
+        """Float32 logits `[num_chunks, vocab_size]`, or None where no recording fits the step."""
+
+
+class ModelRunner:
+    """The runner over a transformers model and a paged KV cache.
+
+    `attention` is the device's fastest by default. `replay`, where there is one, is asked first for each step.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        kv_cache: KVCache,
+        attention: AttentionBackend | None = None,
+        replay: DecodeReplay | None = None,
+    ) -> None:
         self._model = loaded.model
         self._device = loaded.device
         self._dtype = loaded.dtype
         self._cache = kv_cache
+        self._attention = attention or choose_backend(loaded.device)
+        self._replay = replay
 
     @torch.inference_mode()
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
@@ -84,7 +102,8 @@ class ModelRunner:
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """See `Runner`."""
-        return self._run(chunks).float()
+        replayed = None if self._replay is None else self._replay.run(chunks)
+        return self._run(chunks).float() if replayed is None else replayed
 
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
@@ -94,7 +113,7 @@ class ModelRunner:
             use_cache=False,
             # A model call that selects no row at all is not supported everywhere: one row, then dropped.
             logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
-            paged=PagedAttention(self._cache, batch),
+            paged=self._attention(self._cache, batch),
         )
         logits: torch.Tensor = output.logits[0]
         return logits[: len(batch.logits_rows)]

@@ -13,9 +13,9 @@ from server.model.errors import UnsupportedArchitecture
 from server.model.flat_batch import Chunk, build_flat_batch
 from server.model.kv_cache import KVCache, LayerShape
 from server.model.paged_attention import PagedAttention
+from tests.devices import DEVICE
 
 BLOCK_SIZE = 4
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,12 @@ class Sequences:
         lengths = [sum(chunks) for chunks in SCHEDULE]
 
         def rows(heads: int, dim: int) -> list[torch.Tensor]:
-            return [torch.randn(heads, length, dim, generator=generator) for length in lengths]
+            return [torch.randn(heads, length, dim, generator=generator).to(DEVICE) for length in lengths]
 
         self.query = rows(case.num_heads, 8)
         self.key = rows(case.num_kv_heads, 8)
         self.value = rows(case.num_kv_heads, case.value_dim)
-        self.sinks = torch.randn(case.num_heads, generator=generator) if case.has_sinks else None
+        self.sinks = torch.randn(case.num_heads, generator=generator).to(DEVICE) if case.has_sinks else None
         blocks = list(range(1, 30))
         random.Random(0).shuffle(blocks)
         self.tables = [[blocks.pop() for _ in range(-(-length // BLOCK_SIZE))] for length in lengths]
@@ -88,7 +88,7 @@ class Sequences:
         """`[length, num_heads, value_dim]`, row by row."""
         case = self.case
         query, key, value = self.query[index], self.key[index], self.value[index]
-        output = torch.zeros(query.shape[1], case.num_heads, case.value_dim)
+        output = torch.zeros(query.shape[1], case.num_heads, case.value_dim, device=DEVICE)
         for head in range(case.num_heads):
             kv_head = head * case.num_kv_heads // case.num_heads
             for position in range(query.shape[1]):
@@ -110,7 +110,7 @@ def paged(sequences: Sequences, cache: KVCache) -> list[torch.Tensor]:
         parts = [(index, done[index], done[index] + chunks[step]) for index, chunks in enumerate(SCHEDULE)]
         parts = [part for part in parts if part[2] > part[1]]
         chunks = [Chunk([0] * (stop - start), start, sequences.tables[index], None) for index, start, stop in parts]
-        context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+        context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, DEVICE))
         output = context.attend(sequences.call(parts))
         for (index, _, stop), rows in zip(parts, output.split([chunk.num_tokens for chunk in chunks]), strict=True):
             outputs[index].append(rows)
@@ -119,7 +119,9 @@ def paged(sequences: Sequences, cache: KVCache) -> list[torch.Tensor]:
 
 
 def make_cache(case: Case) -> KVCache:
-    return KVCache([LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, CPU)
+    return KVCache(
+        [LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, DEVICE
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -151,9 +153,9 @@ def test_the_padding_block_stays_zero():
 def test_layers_with_and_without_a_window_share_a_batch():
     """Masks are kept a window, not a batch."""
     full, windowed = Sequences(Case()), Sequences(Case(window=3))
-    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, CPU)
+    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, DEVICE)
     chunks = [Chunk([0] * 18, 0, full.tables[0] + full.tables[1], None)]
-    context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+    context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, DEVICE))
     parts = [(1, 0, 14), (0, 0, 4)]  # any 18 rows
     first = context.attend(full.call(parts))
     second = context.attend(windowed.call(parts))

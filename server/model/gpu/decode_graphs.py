@@ -1,8 +1,8 @@
 """Decode steps replayed from recordings: which recording a step takes, and what its fixed inputs are filled with.
 
-A recording (on CUDA, a graph: `cuda_graph.py`) repeats one forward pass over the same memory. So a step of n sequences is
-copied into the inputs of the smallest recorded size that holds n; the rows left over are padding, which reads and writes
-a block of its own. Everything here is independent of the device.
+A recording (on CUDA, a graph: `cuda_graph.py`) repeats one forward pass over the same memory. So a step of n sequences
+is copied into the inputs of the smallest recorded size that holds n; the rows left over are padding, which reads and
+writes a block of its own. Everything here is independent of the device.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class DecodeGraphs:
             self._recordings[size] = record(self._inputs[size])
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
-        """Replay a step: float32 logits `[num_chunks, vocab_size]`, valid until the next one.
+        """Replay a step: float32 logits `[num_chunks, vocab_size]`.
 
         None where the step needs a forward pass of its own: it prefills, or is larger than any recording.
         """
@@ -116,7 +116,8 @@ class DecodeGraphs:
             return None
         size = self.sizes[index]
         self._inputs[size].fill(chunks)
-        return self._recordings[size].replay()[: len(chunks)]
+        # A copy: the recordings share memory, and a caller may join the answers of two.
+        return self._recordings[size].replay()[: len(chunks)].clone()
 
 
 def usual_sizes(max_num_seqs: int) -> tuple[int, ...]:

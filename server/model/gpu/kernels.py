@@ -78,9 +78,10 @@ def attend_kernel(
 ):
     """Program (tile, KV head, split) attends `GROUP` query heads of a tile's tokens over a part of its context.
 
-    `WIDEN` multiplies in float32, which changes no product of two bfloat16 numbers. A tile is four numbers: sequence (row of `tables`), first flat-batch row, tokens, position of the first token.
-    `WINDOW` 0 is none. With one split the answer goes to `output` `[num_tokens, num_heads, VALUE_DIM]`, else weighted
-    sums, maxima and sums of weights go to `parts`, `maxima` and `sums` (`[NUM_SPLITS, num_tokens, num_heads, …]`).
+    A tile is four numbers: sequence (row of `tables`), first flat-batch row, tokens, position of the first token.
+    `WINDOW` 0 is none. `WIDEN` multiplies in float32, which changes no product of two bfloat16 numbers. With one split
+    the answer goes to `output` `[num_tokens, num_heads, VALUE_DIM]`, else weighted sums, maxima and sums of weights go
+    to `parts`, `maxima` and `sums` (`[NUM_SPLITS, num_tokens, num_heads, …]`).
     """
     tile = tl.program_id(0)
     kv_head = tl.program_id(1)

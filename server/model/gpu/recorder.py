@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from server.model.attention import AttentionContext
+from server.model.attention_backend import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.flat_batch import DecodeGroup, FlatBatch
 from server.model.gpu.cuda_graph import CudaGraphPool
@@ -23,7 +24,7 @@ Record = Callable[[Callable[[], torch.Tensor]], Recording]
 def record_decodes(
     loaded: LoadedModel,
     kv_cache: KVCache,
-    attention: Callable[[KVCache, FlatBatch], AttentionContext],
+    attention: AttentionBackend,
     sizes: Sequence[int],
     record: Record | None = None,
 ) -> DecodeGraphs | None:

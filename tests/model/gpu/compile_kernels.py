@@ -31,9 +31,7 @@ def main(capability: int) -> None:
     small(capability)
 
 
-def attend(
-    capability: int, dtype: torch.dtype, dim: int, *, rows: int, num_splits: int, extras: bool = False
-) -> None:
+def attend(capability: int, dtype: torch.dtype, dim: int, *, rows: int, num_splits: int, extras: bool = False) -> None:
     """The attention kernel, with window, cap and sinks (`extras`) or without."""
     from server.model.gpu.kernels import attend_kernel
 

@@ -19,7 +19,7 @@ from tests.devices import DEVICE
 
 pytestmark = pytest.mark.skipif(not is_triton_available(), reason="Triton is not installed")
 
-# Of the answers' size, which is about 1: what the two orders of summation may differ by in the weights' and values' type.
+# Of the answers' size, which is about 1: what rounding in the type of weights and values may come to.
 TOLERANCE = {torch.float32: 2e-6, torch.float16: 4e-3, torch.bfloat16: 3e-2}
 
 

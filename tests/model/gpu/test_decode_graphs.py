@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import pytest
 import torch
@@ -103,7 +104,7 @@ def test_inputs_are_ids_positions_slots_and_tables_and_padding_keeps_to_its_bloc
 
 
 def test_rows_change_hands_between_steps():
-    """Random steps of random lengths over one recording: each row holds this step's numbers, whatever it held before."""
+    """Random steps over one recording: each row holds this step's numbers, whatever it held before."""
     graphs, [recording] = make_graphs((4,))
     choice = random.Random(0)
     for _ in range(200):
@@ -127,7 +128,7 @@ def test_usual_sizes_end_at_the_most_there_can_be(most):
     assert list(sizes) == sorted(set(sizes))
     assert sizes[0] == 1 and sizes[-1] == most
     # at most half of a small step is padding, and a quarter of a larger one
-    assert all(after <= 2 * before for before, after in zip(sizes, sizes[1:], strict=False))
+    assert all(after <= 2 * before for before, after in pairwise(sizes))
 
 
 # --- over a real model ------------------------------------------------------------------------------------------------
