@@ -22,7 +22,8 @@ FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /data softprompt
 COPY --from=build /opt/softprompt /opt/softprompt
 COPY docker/entrypoint.sh /usr/local/bin/softprompt-entrypoint
-# An address that others reach: the server refuses to start until SOFTPROMPT_API_KEY (or its _FILE) is set.
+# An address that others reach: the server refuses to start until SOFTPROMPT_ADMIN_KEY (or its _FILE) is set,
+# or the database has a key.
 ENV PATH=/opt/softprompt/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     SOFTPROMPT_HOST=0.0.0.0 \

@@ -13,7 +13,7 @@ TESTS  ?= tests
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test replica-test crash-test bench bench-peers bench-store check format demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test replica-test tuning-test crash-test bench bench-peers bench-store check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +44,16 @@ gpu-test: install ## the tests of everything that computes, on the GPU (skipped 
 
 replica-test: install ## move an alias 1,000 times under load on three servers, then stop their database for 60 s
 	$(BIN)/python -m tests.system.replicas $(ARGS)
+
+security-test: install ## the long forms: Schemathesis, uploads, the reader (extra fuzz), overload, stalled sockets
+	$(BIN)/python -m tests.security.schema_fuzz
+	$(BIN)/python -m tests.security.upload_fuzz
+	$(BIN)/python -m pip install --quiet -e '.[fuzz]' -c constraints.txt
+	$(BIN)/python -m tests.security.reader_fuzz -runs=1000000 -rss_limit_mb=1024
+	$(BIN)/python -m tests.system.hostile_clients $(ARGS)
+
+tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
+	$(BIN)/python -m tests.system.tuning $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)

@@ -3,66 +3,118 @@
     make bench                                       everything
     make bench ARGS="--quick"                        a look, in a few minutes; its figures say little
     python -m benchmarks --only engine,floor         the engine's throughput, and its steps against the floor
-    python -m benchmarks --only engine,http --rounds 3
+    python -m benchmarks --only engine,http --model demo --threads 2 --rounds 5
 
-Every figure is taken with the number of threads given, all contenders of a round one after the other. Measurements are
-added to .bench/results.jsonl as lines of JSON; the table is made from those of this call, or of every call with
---all-results. Exits with 0 whatever the figures are.
+Every contender has a process of its own; they are started first, and then asked one after the other, round after round.
+Measurements are added to .bench/results.jsonl as lines of JSON; the tables and plots are made from those of this call,
+or of every call with --all-results. Exits with 0 whatever the figures are.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from benchmarks import against_floor, comparison
-from benchmarks.comparison import ENTRANTS, say
+from benchmarks import against_floor, comparison, growth
+from benchmarks.comparison import ENTRANTS
 from benchmarks.folders import RESULTS
-from benchmarks.models import LLAMA_135M, NAMES, BenchModel, prepare
+from benchmarks.hold import Hold
+from benchmarks.models import DEMO, LLAMA_135M, NAMES, prepare
 from benchmarks.process import ContenderUnavailable
+from benchmarks.promises import abort, flood, mixed_tasks, publish, virtual_tokens, zipf
 from benchmarks.records import Record, append, read
-from benchmarks.sizes import FULL, QUICK, Sizes
-from benchmarks.table import print_report
+from benchmarks.sitting import Sitting, say
+from benchmarks.sizes import FULL, QUICK
+from benchmarks.table import report
 
-Section = Callable[[BenchModel, int, Sizes, str], Iterator[Record]]
 
-SECTIONS: dict[str, Section] = {"floor": against_floor.measure}
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the benchmark, and what it is measured on unless told otherwise."""
+
+    measure: Callable[[Sitting], Iterator[Record]]
+    model: str = LLAMA_135M
+    threads: tuple[int, ...] = (1,)
+    rounds: int | None = None
+
+
+SECTIONS = {
+    "floor": Section(against_floor.measure, threads=(1, 2)),
+    "mixed": Section(mixed_tasks.measure),
+    "virtual": Section(virtual_tokens.measure),
+    "publish": Section(publish.measure, DEMO),
+    "flood": Section(flood.measure, DEMO),
+    "zipf": Section(zipf.measure, DEMO),
+    "abort": Section(abort.measure, DEMO),
+    "growth": Section(growth.measure, threads=(1, 2), rounds=1),
+}
 
 
 def main() -> None:
-    """Measure what was asked for, keep it, print the table."""
+    """Measure what was asked for, keep it, print the tables."""
     options = _parse()
     sizes = QUICK if options.quick else FULL
-    sizes = replace(sizes, rounds=options.rounds or sizes.rounds)
-    sitting = time.strftime("%Y%m%dT%H%M%S")
     known = len(read(RESULTS))
-    for name in options.model:
-        model = prepare(name)
-        for threads in options.threads:
-            for section in _sections(options.only):
-                try:
-                    for record in section(model, threads, sizes, sitting):
-                        append(RESULTS, [record])
-                except ContenderUnavailable as error:
-                    say(f"left out: {error}")
-    print_report(read(RESULTS)[0 if options.all_results else known :])
+    name = time.strftime("%Y%m%dT%H%M%S")
+    hold = Hold(options.hold, options.hold_s)
+    for section, model, threads in _planned(options):
+        rounds = options.rounds or section.rounds or sizes.rounds
+        sitting = Sitting(name, prepare(model), threads, replace(sizes, rounds=rounds), hold)
+        try:
+            for record in section.measure(sitting):
+                append(RESULTS, [record])
+        except ContenderUnavailable as error:
+            say(f"left out: {error}")
+    hold.release()
+    records = read(RESULTS)[0 if options.all_results else known :]
+    print(report(records))
+    if options.plots is not None:
+        from benchmarks.plots import draw
+
+        draw(records, options.plots)
+
+
+def _planned(options: argparse.Namespace) -> Iterator[tuple[Section, str, int]]:
+    """What to measure, on which model, with how many threads."""
+    chosen = [*_comparisons(options), *(section for name, section in SECTIONS.items() if name in options.only)]
+    for section in chosen:
+        for threads in options.threads or section.threads:
+            yield section, options.model or section.model, threads
+
+
+def _comparisons(options: argparse.Namespace) -> Iterator[Section]:
+    """Every contender with one thread on the large model; the main ones also with two, and on the demo model."""
+    entrants = [entrant for entrant in ENTRANTS if entrant.subject in options.only]
+    if not entrants:
+        return
+    yield Section(lambda sitting: comparison.compare(entrants, sitting))
+    if options.threads is None and options.model is None:
+        main = [entrant for entrant in entrants if entrant.is_everywhere]
+        yield Section(lambda sitting: comparison.compare(main, sitting), threads=(2,))
+        yield Section(lambda sitting: comparison.compare(main, sitting), DEMO)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = [entrant.subject for entrant in ENTRANTS] + list(SECTIONS)
+    names = [*(entrant.subject for entrant in ENTRANTS), *SECTIONS]
     parser.add_argument("--only", type=_names(names), default=names, help=f"of: {', '.join(names)}")
-    parser.add_argument("--model", type=_names(NAMES), default=[LLAMA_135M], help=f"of: {', '.join(NAMES)}")
-    parser.add_argument("--threads", type=lambda text: [int(each) for each in text.split(",")], default=[1])
-    parser.add_argument("--rounds", type=int, help="repeats of everything")
+    parser.add_argument("--model", choices=NAMES, help="one model for everything that is measured")
+    parser.add_argument("--threads", type=lambda text: [int(each) for each in text.split(",")], help="for instance 1,2")
+    parser.add_argument("--rounds", type=int, help="repeats; 3 unless told, of the curves 1")
     parser.add_argument("--quick", action="store_true", help="fewer requests and tokens, one round")
-    parser.add_argument("--all-results", action="store_true", help="the table of all calls so far")
+    parser.add_argument("--all-results", action="store_true", help="the tables of all calls so far")
+    parser.add_argument("--plots", type=Path, help="a folder for plots; needs matplotlib (extra `plots`)")
+    parser.add_argument(
+        "--hold", help="a command that keeps other work off while it runs, and prints a line once it does"
+    )
+    parser.add_argument("--hold-s", type=float, default=240, help="longest that it is held at a time, in seconds")
     return parser.parse_args()
 
 
-def _names(known: list[str] | tuple[str, ...]) -> Callable[[str], list[str]]:
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
     def parse(text: str) -> list[str]:
         given = [each.strip() for each in text.split(",") if each.strip()]
         if unknown := set(given) - set(known):
@@ -70,15 +122,6 @@ def _names(known: list[str] | tuple[str, ...]) -> Callable[[str], list[str]]:
         return given
 
     return parse
-
-
-def _sections(only: list[str]) -> Iterator[Section]:
-    entrants = [entrant for entrant in ENTRANTS if entrant.subject in only]
-    if entrants:
-        yield lambda model, threads, sizes, sitting: comparison.compare(entrants, model, threads, sizes, sitting)
-    for name, section in SECTIONS.items():
-        if name in only:
-            yield section
 
 
 if __name__ == "__main__":

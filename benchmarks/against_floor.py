@@ -7,45 +7,35 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-from benchmarks.comparison import say
-from benchmarks.contenders.base import Run, Setup
+from benchmarks.contenders.base import Run
 from benchmarks.folders import ROOT
-from benchmarks.models import BenchModel
-from benchmarks.process import ContenderProcess
 from benchmarks.records import Record
-from benchmarks.sizes import Sizes
-from benchmarks.workload import make_workload
+from benchmarks.sitting import Sitting
 
-_PREFILL_TOKENS = 512  # the engine's step on a CPU
+DECODE = "decode step s"
+PREFILL = "prefill of 512 tokens s"
+
+_PREFILL_TOKENS = 512  # the engine's largest step on a CPU
 
 
-def measure(model: BenchModel, threads: int, sizes: Sizes, sitting: str) -> Iterator[Record]:
-    """Seconds of a decode step of `sizes.concurrency` sequences and of 512 prompt tokens, engine and floor in turn."""
-    with ContenderProcess(Setup("engine", model, threads, sizes.concurrency)) as engine:
-        engine.run(make_workload(model.vocab_size, seed=1, num_requests=8, num_output=2))
-        for number in range(sizes.rounds):
-            batch = sizes.concurrency
-            decode = make_workload(
-                model.vocab_size, seed=2_000 + number, num_requests=batch, num_output=max(24, sizes.num_output)
+def measure(sitting: Sitting) -> Iterator[Record]:
+    """Seconds of a decode step of a full batch and of 512 prompt tokens; engine and floor in turn."""
+    batch = sitting.sizes.concurrency
+    with sitting.start("engine") as engine:
+        for number in sitting.rounds():
+            decode = sitting.workload(
+                2_000 + number, num_requests=batch, num_output=sitting.sizes.num_output, prompt_lengths=(16, 16)
             )
-            prefill = make_workload(model.vocab_size, seed=3_000 + number, num_requests=2 * batch, num_output=1)
+            prefill = sitting.workload(3_000 + number, num_requests=batch, num_output=1)
             num_prompt = sum(len(request.prompt) for request in prefill.requests)
-            floors = _floor(model, threads, batch)
-            figures = {
-                ("decode step s", "engine"): decode_step_seconds(engine.run(decode)),
-                ("decode step s", "floor"): floors[batch]["seconds"],
-                ("prefill of 512 s", "engine"): engine.run(prefill).seconds * _PREFILL_TOKENS / num_prompt,
-                ("prefill of 512 s", "floor"): floors[_PREFILL_TOKENS]["seconds"],
-            }
-            kernels = {
-                "decode step s": floors[batch]["kernels"],
-                "prefill of 512 s": floors[_PREFILL_TOKENS]["kernels"],
-            }
-            for (name, subject), seconds in figures.items():
-                say(f"round {number + 1}, {threads} thread(s), {name}, {subject}: {seconds:.4f}")
-                notes = {"kernels": kernels[name]} if subject == "floor" else {}
-                yield Record(name, subject, model.name, threads, f"{sitting}-{number}", seconds, notes=notes)
+            floors = _floor(sitting, batch)
+            yield sitting.record(DECODE, "floor", number, **floors[batch])
+            yield sitting.record(DECODE, "engine", number, decode_step_seconds(engine.run(decode)))
+            yield sitting.record(PREFILL, "floor", number, **floors[_PREFILL_TOKENS])
+            seconds = engine.run(prefill).seconds * _PREFILL_TOKENS / num_prompt
+            yield sitting.record(PREFILL, "engine", number, seconds)
 
 
 def decode_step_seconds(run: Run) -> float:
@@ -56,9 +46,14 @@ def decode_step_seconds(run: Run) -> float:
     return (end - begin) * len(run.answers) / num_tokens
 
 
-def _floor(model: BenchModel, threads: int, batch: int) -> dict[int, dict[str, object]]:
-    command = [sys.executable, "-m", "benchmarks.floor", "--model", model.name, "--threads", str(threads)]
-    command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS)]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+def _floor(sitting: Sitting, batch: int) -> dict[int, dict[str, Any]]:
+    """By number of tokens, the seconds as `value` and the kernels that took them."""
+    threads = str(sitting.threads)
+    command = [sys.executable, "-m", "benchmarks.floor", "--model", sitting.model.name, "--threads", threads]
+    command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-    return {floor["num_tokens"]: floor for floor in json.loads(done.stdout)}
+    return {
+        floor["num_tokens"]: {"value": floor["seconds"], "kernels": floor["kernels"]}
+        for floor in json.loads(done.stdout)
+    }

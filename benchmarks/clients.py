@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -18,3 +19,9 @@ async def in_turn(jobs: Sequence[Callable[[], Awaitable[_Answer]]], num_clients:
             return await job()
 
     return list(await asyncio.gather(*(run(job) for job in jobs)))
+
+
+async def sleep_until(moment: float) -> None:
+    """Sleep until `time.perf_counter()` says so; return at once if it does already."""
+    if (left := moment - time.perf_counter()) > 0:
+        await asyncio.sleep(left)

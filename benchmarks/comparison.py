@@ -3,124 +3,121 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.contenders.base import Run, Setup
-from benchmarks.models import BenchModel
+from benchmarks.contenders.base import Run
 from benchmarks.process import ContenderProcess, ContenderUnavailable
 from benchmarks.records import Record
+from benchmarks.sitting import Sitting, say
 from benchmarks.sizes import Sizes
-from benchmarks.workload import Workload, make_workload
+from benchmarks.workload import Workload
+
+MEASURE = "throughput tokens/s"
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A contender in one of its settings. `subject` is its name in the records."""
+    """A contender in one of its settings. `subject` is its name in the records.
+
+    Those with `is_everywhere` also run with two threads and on the demo model when nothing was chosen.
+    """
 
     subject: str
     contender: str
     settings: dict[str, Any] = field(default_factory=dict)
+    is_everywhere: bool = False
 
 
 ENTRANTS = (
-    Entrant("peft", "peft"),
+    Entrant("peft", "peft", is_everywhere=True),
     Entrant("peft-batched", "peft-batched"),
-    Entrant("transformers", "transformers"),
-    Entrant("vllm-embeds", "vllm", {"embeds": True, "prefix_caching": True}),
+    Entrant("transformers", "transformers", is_everywhere=True),
+    Entrant("vllm-embeds", "vllm", {"embeds": True, "prefix_caching": True}, is_everywhere=True),
     Entrant("vllm-embeds-uncached", "vllm", {"embeds": True, "prefix_caching": False}),
     Entrant("vllm-plain", "vllm", {"embeds": False, "prefix_caching": True}),
     Entrant("vllm-plain-uncached", "vllm", {"embeds": False, "prefix_caching": False}),
-    Entrant("engine", "engine"),
-    Entrant("http", "http"),
+    Entrant("engine", "engine", is_everywhere=True),
+    Entrant("http", "http", is_everywhere=True),
 )
 
 
-def compare(
-    entrants: Sequence[Entrant], model: BenchModel, threads: int, sizes: Sizes, sitting: str
-) -> Iterator[Record]:
-    """Measure throughput in tokens a second, decode steps and prefill, and compare answers within each round."""
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a contender did in a round: which requests it was asked, by index, and its run."""
+
+    indices: tuple[int, ...]
+    run: Run
+
+    @property
+    def tokens(self) -> dict[int, tuple[int, ...]]:
+        """Tokens by the request's index."""
+        return {index: answer.tokens for index, answer in zip(self.indices, self.run.answers, strict=True)}
+
+
+def compare(entrants: Sequence[Entrant], sitting: Sitting) -> Iterator[Record]:
+    """Throughput of each contender, and how many of its answers are another's, token for token."""
     with contextlib.ExitStack() as exits:
         processes: dict[str, ContenderProcess] = {}
         for entrant in entrants:
-            setup = Setup(entrant.contender, model, threads, sizes.concurrency, entrant.settings)
             try:
-                processes[entrant.subject] = exits.enter_context(ContenderProcess(setup))
-                processes[entrant.subject].run(make_workload(model.vocab_size, seed=1, num_requests=8, num_output=2))
+                start = sitting.start(entrant.contender, settings=entrant.settings)
+                processes[entrant.subject] = exits.enter_context(start)
             except ContenderUnavailable as error:
                 say(f"{entrant.subject}: {error}")
-                processes.pop(entrant.subject, None)
-        for number in range(sizes.rounds):
-            order = list(processes)[number % max(1, len(processes)) :] + list(processes)[: number % len(processes)]
-            yield from _round(number, order, processes, model, threads, sizes, sitting)
+        for number in sitting.rounds():
+            first = number % max(1, len(processes))
+            order = [*processes][first:] + [*processes][:first]
+            answered = _answer_all(number, {subject: processes[subject] for subject in order}, sitting)
+            yield from _records(number, answered, sitting)
 
 
-def _round(
-    number: int,
-    order: Sequence[str],
-    processes: dict[str, ContenderProcess],
-    model: BenchModel,
-    threads: int,
-    sizes: Sizes,
-    sitting: str,
-) -> Iterator[Record]:
-    workload = make_workload(
-        model.vocab_size, seed=1_000 + number, num_requests=sizes.num_requests, num_output=sizes.num_output
-    )
-    runs: dict[str, tuple[list[int], Run]] = {}
-    for subject in order:
-        asked = _sample(subject, workload, number, sizes)
+def _answer_all(number: int, processes: dict[str, ContenderProcess], sitting: Sitting) -> dict[str, Answered]:
+    sizes = sitting.sizes
+    workload = sitting.workload(1_000 + number, num_requests=sizes.num_requests, num_output=sizes.num_output)
+    answered = {}
+    for subject, process in processes.items():
+        indices = sample(subject, workload, number, sizes)
+        asked = replace(workload, requests=tuple(workload.requests[index] for index in indices))
         try:
-            run = processes[subject].run(replace(workload, requests=tuple(workload.requests[i] for i in asked)))
+            answered[subject] = Answered(indices, process.run(asked))
         except ContenderUnavailable as error:
             say(f"{subject}: {error}")
-            continue
-        runs[subject] = asked, run
-        say(f"round {number + 1}, {threads} thread(s), {subject}: {_tokens(run) / run.seconds:.1f} tokens/s")
-    tokens_of = {
-        subject: {index: answer.tokens for index, answer in zip(asked, run.answers, strict=True)}
-        for subject, (asked, run) in runs.items()
-    }
-    for subject, (_, run) in runs.items():
-        notes: dict[str, Any] = {"tokens": _tokens(run), "seconds": round(run.seconds, 3)} | run.counts
+    return answered
+
+
+def _records(number: int, answered: dict[str, Answered], sitting: Sitting) -> Iterator[Record]:
+    for subject, own in answered.items():
+        num_tokens = sum(map(len, own.tokens.values()))
+        notes: dict[str, Any] = {"tokens": num_tokens, "seconds": round(own.run.seconds, 3)}
         for reference in ("peft", "engine"):
-            if reference in tokens_of and reference != subject:
-                notes[f"same as {reference}"] = agreement(tokens_of[subject], tokens_of[reference])
-        yield Record(
-            "throughput tokens/s",
-            subject,
-            model.name,
-            threads,
-            f"{sitting}-{number}",
-            _tokens(run) / run.seconds,
-            notes=notes,
-        )
+            if reference in answered and reference != subject:
+                notes[f"same as {reference}"] = agreement(own.tokens, answered[reference].tokens)
+        first_tokens = [answer.token_s[0] - answer.sent_s for answer in own.run.answers if answer.token_s]
+        if first_tokens:
+            notes["first token s"] = [round(seconds, 4) for seconds in first_tokens]
+        yield sitting.record(MEASURE, subject, number, num_tokens / own.run.seconds, **notes)
 
 
-def _sample(subject: str, workload: Workload, number: int, sizes: Sizes) -> list[int]:
-    """Indices of the requests that a contender answers in this round: all, or of a slow one some."""
-    everything = range(len(workload.requests))
+def sample(subject: str, workload: Workload, number: int, sizes: Sizes) -> tuple[int, ...]:
+    """Indices of the requests that a contender answers in a round: as many as are computed at once, the next ones.
+
+    A contender that computes one request, or one task, after the other is as fast with some of them as with all.
+    """
+    num_requests = len(workload.requests)
+    first = number * sizes.concurrency % num_requests
+    wave = tuple(range(first, min(first + sizes.concurrency, num_requests)))
     if subject == "peft":
-        first = number * sizes.num_sequential
-        return [(first + place) % len(everything) for place in range(sizes.num_sequential)]
+        offset = number * sizes.num_sequential
+        return tuple(wave[(offset + place) % len(wave)] for place in range(sizes.num_sequential))
     if subject == "peft-batched":
         tasks = {(number * sizes.num_batched_tasks + place) % 8 for place in range(sizes.num_batched_tasks)}
-        return [index for index in everything if workload.requests[index].task in tasks]
-    return list(everything)
+        return tuple(index for index in range(num_requests) if workload.requests[index].task in tasks)
+    return wave
 
 
 def agreement(answers: dict[int, tuple[int, ...]], reference: dict[int, tuple[int, ...]]) -> str:
     """How many of the answers that both have are the same, token for token."""
     both = answers.keys() & reference.keys()
     return f"{sum(answers[index] == reference[index] for index in both)} of {len(both)}"
-
-
-def _tokens(run: Run) -> int:
-    return sum(len(answer.tokens) for answer in run.answers)
-
-
-def say(text: str) -> None:
-    """Progress goes to standard error; standard output is for the table."""
-    print(text, file=sys.stderr, flush=True)

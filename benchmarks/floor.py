@@ -149,7 +149,7 @@ _KERNELS: dict[str, Callable[[torch.Tensor, int], Kernel]] = {
     "mm": _transposed,
     "oneDNN packed": _onednn_packed,
 }
-if torch.backends.mkl.is_available():
+if torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]  # torch leaves it untyped
     _KERNELS["MKL packed"] = _mkl_packed
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +96,9 @@ def measure(url: str, num_tasks: int, publish_ms: float) -> Times:
     opening = milliseconds([lambda: Store.open(url).close()] * 10)
     with Store.open(url) as store:
         references = [TaskReference.parse(each) for each in names]
-        resolve = milliseconds([lambda each=each: store.resolve(BASE.fingerprint, each) for each in references])
-        load = milliseconds([lambda each=each: store.load_content(BASE.fingerprint, each, 2) for each in names])
-        pages = milliseconds(
-            [lambda each=each: store.list_tasks(BASE.fingerprint, after=each, limit=PAGE) for each in names]
-        )
+        resolve = milliseconds([partial(store.resolve, BASE.fingerprint, each) for each in references])
+        load = milliseconds([partial(store.load_content, BASE.fingerprint, each, 2) for each in names])
+        pages = milliseconds([partial(store.list_tasks, BASE.fingerprint, after=each, limit=PAGE) for each in names])
         revision = milliseconds([store.revision] * NUM_CALLS)
     median = statistics.median
     p99 = sorted(resolve)[int(0.99 * len(resolve))]

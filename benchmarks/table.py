@@ -2,113 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
 
 from benchmarks.records import Record
-from benchmarks.spread import Spread, paired_ratios
+from benchmarks.spread import Spread
+from benchmarks.targets import TARGETS, Target
+
+_AGREEMENT = re.compile(r"(\d+) of (\d+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A row of the targets: how its figure comes from records, and what is to be reached.
-
-    `at_least` is False where a smaller figure is better.
-    """
-
-    what: str
-    figure: Callable[[Sequence[Record]], Spread | None]
-    least: float | None
-    stretch: float | None
-    at_least: bool = True
-
-
-def ratio(measure: str, numerator: str, denominators: Sequence[str]) -> Callable[[Sequence[Record]], Spread | None]:
-    """Round by round, `numerator` over the largest of the denominators."""
-
-    def figure(records: Sequence[Record]) -> Spread | None:
-        best: dict[str, float] = {}
-        for subject in denominators:
-            for key, value in _by_round(records, measure, subject).items():
-                best[key] = max(value, best.get(key, 0.0))
-        return Spread.of(paired_ratios(_by_round(records, measure, numerator), best))
-
-    return figure
+def report(records: Sequence[Record]) -> str:
+    """The targets with their figures, then everything that was measured, as Markdown."""
+    sittings = sorted({(record.model, record.threads) for record in records}, key=lambda each: (each[1], each[0]))
+    chosen = {
+        (model, threads): [record for record in records if (record.model, record.threads) == (model, threads)]
+        for model, threads in sittings
+    }
+    targets = [row for target in TARGETS for row in _target_rows(target, chosen)]
+    measured = [row for key in sittings for row in _measured_rows(chosen[key])]
+    return "\n".join(
+        [
+            *_table(["what", "model", "threads", "figure", "lowest to highest", "target", "stretch", ""], targets),
+            "",
+            *_table(["measured", "of", "model", "threads", "median", "lowest to highest", "remarks"], measured),
+        ]
+    )
 
 
-TARGETS = (
-    Target("(e) engine over (a) PEFT, one by one", ratio("throughput tokens/s", "engine", ["peft"]), 9, 12),
-    Target("(e) over (c) transformers' batching", ratio("throughput tokens/s", "engine", ["transformers"]), 2.4, 2.7),
-    Target(
-        "(e) over (d) vLLM with embeds, its best setting",
-        ratio("throughput tokens/s", "engine", ["vllm-embeds", "vllm-embeds-uncached"]),
-        1.1,
-        1.25,
-    ),
-    Target("decode at 32 against the floor", ratio("decode step s", "floor", ["engine"]), 0.75, 0.9),
-    Target("prefill against the floor", ratio("prefill of 512 s", "floor", ["engine"]), 0.75, 0.9),
-    Target("(f) HTTP over (e)", ratio("throughput tokens/s", "http", ["engine"]), 0.92, 0.97),
-)
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def print_report(records: Sequence[Record]) -> None:
-    """Print the measurements, then the targets with their figures, for each model and number of threads."""
-    for model, threads in sorted({(record.model, record.threads) for record in records}):
-        chosen = [record for record in records if (record.model, record.threads) == (model, threads)]
-        print(f"\n### {model}, {threads} thread{'s' if threads > 1 else ''}\n")
-        print_table(["measured", "of", "median", "lowest", "highest", "repeats", "remarks"], _measured(chosen))
-        print()
-        print_table(["what", "figure", "spread", "at least", "stretch", "reached"], _targets(chosen))
-
-
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a Markdown table."""
-    print("| " + " | ".join(headings) + " |")
-    print("|" + "---|" * len(headings))
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-
-
-def _measured(records: Sequence[Record]) -> Iterable[Sequence[str]]:
-    for measure, subject in dict.fromkeys((record.measure, record.subject) for record in records if record.x is None):
-        of_it = [record for record in records if (record.measure, record.subject, record.x) == (measure, subject, None)]
-        spread = Spread.of([record.value for record in of_it])
-        assert spread is not None
-        remarks = "; ".join(f"{key} {value}" for key, value in of_it[-1].notes.items() if key.startswith("same"))
-        numbers = (f"{number:.4g}" for number in (spread.median, spread.low, spread.high))
-        yield measure, subject, *numbers, str(spread.num_repeats), remarks
-
-
-def _targets(records: Sequence[Record]) -> Iterable[Sequence[str]]:
-    for target in TARGETS:
-        spread = target.figure(records)
-        if spread is None:
-            yield target.what, "not measured", "", _limit(target, target.least), _limit(target, target.stretch), ""
-            continue
+def _target_rows(target: Target, chosen: dict[tuple[str, int], list[Record]]) -> Iterator[Sequence[str]]:
+    limits = _limit(target, target.limit), _limit(target, target.stretch)
+    spreads = {key: spread for key, records in chosen.items() if (spread := target.figure(records)) is not None}
+    for (model, threads), spread in spreads.items():
         yield (
             target.what,
-            f"{spread.median:.3g}",
-            f"{spread.low:.3g} to {spread.high:.3g} of {spread.num_repeats}",
-            _limit(target, target.least),
-            _limit(target, target.stretch),
-            _verdict(target, spread.median),
+            model,
+            str(threads),
+            _number(spread.median),
+            _range(spread),
+            *limits,
+            target.verdict(spread.median),
         )
+    if not spreads:
+        yield target.what, "", "", "not measured", "", *limits, ""
+
+
+def _measured_rows(records: Sequence[Record]) -> Iterator[Sequence[str]]:
+    for measure, subject in dict.fromkeys((record.measure, record.subject) for record in records if record.x is None):
+        own = [record for record in records if (record.measure, record.subject) == (measure, subject)]
+        spread = Spread.of([record.value for record in own])
+        assert spread is not None
+        yield measure, subject, own[0].model, str(own[0].threads), _number(spread.median), _range(spread), _remarks(own)
+
+
+def _remarks(records: Sequence[Record]) -> str:
+    """Agreements summed over the rounds; of other notes the last round's, lists left to the plots."""
+    sums: dict[str, tuple[int, int]] = {}
+    others: dict[str, str] = {}
+    for record in records:
+        for key, note in record.notes.items():
+            if isinstance(note, str) and (found := _AGREEMENT.fullmatch(note)):
+                same, both = sums.get(key, (0, 0))
+                sums[key] = same + int(found[1]), both + int(found[2])
+            elif isinstance(note, int | float) and key not in ("tokens", "seconds"):
+                others[key] = f"{note:g}"
+    return "; ".join([f"{key}: {same} of {both}" for key, (same, both) in sums.items()] + _pairs(others))
+
+
+def _pairs(notes: dict[str, str]) -> list[str]:
+    return [f"{key}: {note}" for key, note in notes.items()]
 
 
 def _limit(target: Target, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:g}" if target.at_least else f"at most {value:g}"
+    return f"at most {value:g}" if target.is_ceiling else f"{value:g}"
 
 
-def _verdict(target: Target, value: float) -> str:
-    def is_reached(limit: float | None) -> bool:
-        return limit is not None and (value >= limit if target.at_least else value <= limit)
-
-    if is_reached(target.stretch):
-        return "stretch"
-    return "yes" if is_reached(target.least) else "no" if target.least is not None else ""
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _by_round(records: Sequence[Record], measure: str, subject: str) -> dict[str, float]:
-    return {record.round: record.value for record in records if (record.measure, record.subject) == (measure, subject)}
+def _range(spread: Spread) -> str:
+    if spread.num_repeats == 1:
+        return "once"
+    return f"{_number(spread.low)} to {_number(spread.high)} ({spread.num_repeats})"

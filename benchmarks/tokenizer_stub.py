@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def save_tokenizer(folder: Path, vocab_size: int) -> None:
@@ -17,4 +19,5 @@ def save_tokenizer(folder: Path, vocab_size: int) -> None:
     tokenizer = Tokenizer(BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(str(folder))
+    wrap: Callable[..., Any] = PreTrainedTokenizerFast
+    wrap(tokenizer_object=tokenizer).save_pretrained(str(folder))

@@ -21,6 +21,7 @@ CONTENDERS = {
     "transformers": "benchmarks.contenders.transformers_batching:TransformersBatchingContender",
     "vllm": "benchmarks.contenders.vllm_engine:VllmContender",
     "engine": "benchmarks.contenders.engine:EngineContender",
+    "aborting": "benchmarks.contenders.aborting:AbortingContender",
     "http": "benchmarks.contenders.http_server:HttpContender",
 }
 

@@ -14,11 +14,15 @@ MAX_PROMPT = 64
 
 @dataclass(frozen=True, slots=True)
 class BenchRequest:
-    """One greedy request. `task` None asks the base model without a soft prompt."""
+    """One greedy request. `task` None asks the base model without a soft prompt.
+
+    `start_s` is when it is sent, in seconds since the run began; contenders that do not stream ignore it.
+    """
 
     task: int | None
     prompt: tuple[int, ...]
     num_output: int
+    start_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

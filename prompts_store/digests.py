@@ -8,14 +8,20 @@ Content digest, of the bytes
 
     "softprompt.content.v1" NUL, length of the header, header, values of each tensor by name
 
+Content digest of an ensemble, of the bytes
+
+    "softprompt.ensemble.v1" NUL, header
+
 Numbers are unsigned 64-bit little-endian; values are float32 little-endian in C order. The header is canonical JSON
-(sorted keys, no white space, ASCII): kind, the tensors' name, dtype and shape by name, and the manifest's content. The
-PEFT type beyond the kind is no part of it: it changes no answer.
+(sorted keys, no white space, ASCII): kind, the tensors' name, dtype and shape by name, and the manifest's content;
+of an ensemble, the members' content digests in their order and the manifest's content. The PEFT type beyond the kind is
+no part of it: it changes no answer.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +53,12 @@ def content_digest(kind: TensorKind, checkpoint: Checkpoint, manifest: Manifest)
     for tensor in tensors:
         digest.update(canonical_bytes(tensor.values))
     return digest.hexdigest()
+
+
+def ensemble_digest(members: Sequence[str], manifest: Manifest) -> str:
+    """Return the content digest of an ensemble, of the content digests of its members in their order."""
+    header = canonical({"members": list(members), "manifest": content_fields(manifest)}).encode()
+    return hashlib.sha256(b"softprompt.ensemble.v1\0" + header).hexdigest()
 
 
 def canonical_bytes(values: NDArray[np.float32]) -> bytes:

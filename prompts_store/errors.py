@@ -5,12 +5,15 @@ StoreError
 │   ├── TaskNotFound
 │   ├── VersionNotFound
 │   ├── AliasNotFound
+│   ├── KeyNotFound
 │   ├── PlotNotFound
 │   ├── FileNotFound
-│   └── JobNotFound
+│   ├── JobNotFound
+│   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
-│   ├── VersionInUse           an alias still names the version
+│   ├── KeyExists              a key has or had this name
+│   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already
@@ -20,7 +23,9 @@ StoreError
 │   └── JobStatusConflict      the tuning job is not where this can be done to it
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
+├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
+├── InvalidMembers             the versions that an ensemble lists
 ├── InvalidManifest            `param` names the field
 ├── InvalidCheckpoint          `param` names the file, or the field of the manifest
 │   ├── UnsupportedPeftType
@@ -78,6 +83,12 @@ class AliasNotFound(NotFound):
     code = "alias_not_found"
 
 
+class KeyNotFound(NotFound):
+    """No API key has this name."""
+
+    code = "key_not_found"
+
+
 class PlotNotFound(NotFound):
     """The version was not tuned here, or without a plot."""
 
@@ -96,6 +107,12 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
+class NoCheckpoint(NotFound):
+    """The version is an ensemble, so it has no checkpoint."""
+
+    code = "no_checkpoint"
+
+
 class Conflict(StoreError):
     """The request contradicts what the store holds."""
 
@@ -108,8 +125,14 @@ class TaskExists(Conflict):
     code = "task_exists"
 
 
+class KeyExists(Conflict):
+    """An API key has this name, or had it."""
+
+    code = "key_exists"
+
+
 class VersionInUse(Conflict):
-    """The version cannot be retired while an alias names it."""
+    """The version cannot be retired while an alias or an ensemble names it."""
 
     code = "version_in_use"
 
@@ -168,10 +191,26 @@ class InvalidName(StoreError):
     code = "invalid_name"
 
 
+class InvalidKey(StoreError):
+    """An API key cannot be as asked; `param` names the field."""
+
+    code = "invalid_key"
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class InvalidTargets(StoreError):
     """An alias cannot have these targets or be a shadow in this way."""
 
     code = "invalid_targets"
+
+
+class InvalidMembers(StoreError):
+    """These versions cannot answer as one ensemble."""
+
+    code = "invalid_members"
 
 
 class InvalidManifest(StoreError):

@@ -23,6 +23,8 @@ MAX_NOTE_LENGTH = 4096
 
 _FIELDS = frozenset(Manifest.__dataclass_fields__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+SHARED_BY_MEMBERS = ("template", "labels", "stop", "add_special_tokens", "defaults")
+"""In what the members of an ensemble agree: one prompt is made for all of them, and one answer."""
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlalchemy import Connection
 
 from prompts_store.config_reader import base_name
 from prompts_store.digests import content_digest
+from prompts_store.ensembles import draft_ensemble
 from prompts_store.errors import CheckpointTooLarge, InvalidManifest
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import PRODUCTION
 from prompts_store.prefix import resolve_prefix
-from prompts_store.records import BaseModel, ChangeKind, Checkpoint, Manifest, Published
+from prompts_store.records import BaseModel, ChangeKind, Checkpoint, EnsembleDraft, Manifest, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
-from prompts_store.sql.alias_history import Author
+from prompts_store.sql.alias_history import AliasKey, Author
 from prompts_store.sql.versions import VersionDraft
 
 
@@ -55,13 +58,39 @@ def publish(
     """
     tasks.create(connection, fingerprint, task, description, draft.actor)
     production = aliases.key(connection, fingerprint, task, PRODUCTION)
+    promote = promote or (first_is_production and not versions.has_live(connection, production.task_id))
+    return _add(connection, production, draft, promote=promote)
+
+
+def publish_ensemble(
+    connection: Connection,
+    fingerprint: str,
+    task: str,
+    numbers: Sequence[int],
+    manifest: Manifest,
+    *,
+    promote: bool,
+    actor: str,
+) -> Published:
+    """As publish, of an ensemble of a live task's versions. Raises TaskNotFound, InvalidMembers and InvalidManifest."""
+    production = aliases.key(connection, fingerprint, task, PRODUCTION)
+    live = [versions.record(row) for row in versions.live_rows(connection, production.task_id, numbers)]
+    draft = draft_ensemble(task, numbers, live, manifest, actor=actor)
+    return _add(connection, production, draft, promote=promote)
+
+
+def _add(
+    connection: Connection, production: AliasKey, draft: VersionDraft | EnsembleDraft, *, promote: bool
+) -> Published:
+    fingerprint, task = production.fingerprint, production.task
     number = versions.live_number(connection, production.task_id, draft.digest)
     created = number is None
     if number is None:
-        promote = promote or (first_is_production and not versions.has_live(connection, production.task_id))
         number = tasks.next_version(connection, production.task_id)
         _check_parent(draft.manifest, number)
-        tensors.add(connection, versions.add(connection, production.task_id, number, draft), draft.checkpoint)
+        version_id = versions.add(connection, production.task_id, number, draft)
+        if isinstance(draft, VersionDraft):
+            tensors.add(connection, version_id, draft.checkpoint)
         kind = ChangeKind.VERSION_PUBLISHED
         changes.record(connection, kind, fingerprint, task, version=number, actor=draft.actor)
     if promote:

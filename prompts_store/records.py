@@ -119,18 +119,28 @@ class TaskRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class EnsembleMember:
+    """A version with tensors, which answers for an ensemble of the same task."""
+
+    version: int
+    digest: str
+    prefix_digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class VersionRecord:
     """An immutable version. `digest` is its content digest, `prefix_digest` what its residency goes by.
 
-    `base_name` is the base model that the checkpoint names ("" if none); `base_mismatch` says that the publisher
-    accepted a name that is not the base model's.
+    An ensemble has `members`, in its own order, instead of a `prefix_digest` and a `peft_type`; its
+    `num_virtual_tokens` are those of the longest member. `base_name` is the base model that the checkpoint names ("" if
+    none); `base_mismatch` says that the publisher accepted a name that is not the base model's.
     """
 
     task: str
     version: int
     digest: str
-    prefix_digest: str
-    peft_type: PeftType
+    prefix_digest: str | None
+    peft_type: PeftType | None
     num_virtual_tokens: int
     base_fingerprint: str
     base_name: str
@@ -139,6 +149,30 @@ class VersionRecord:
     created_by: str
     retired_at: datetime | None
     base_mismatch: bool = False
+    members: tuple[EnsembleMember, ...] = ()
+
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether other versions answer for this one."""
+        return self.prefix_digest is None
+
+    @property
+    def parts(self) -> tuple[EnsembleMember, ...]:
+        """The versions with tensors by which this one answers: its members, or itself alone."""
+        if self.prefix_digest is None:
+            return self.members
+        return (EnsembleMember(self.version, self.digest, self.prefix_digest),)
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleDraft:
+    """An ensemble before it has a number: checked and digested."""
+
+    members: tuple[EnsembleMember, ...]
+    manifest: Manifest
+    num_virtual_tokens: int
+    digest: str
+    actor: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -245,11 +279,16 @@ class ChangeKind(StrEnum):
     VERSION_RETIRED = "version_retired"
     ALIAS_MOVED = "alias_moved"
     ALIAS_DELETED = "alias_deleted"
+    KEY_CREATED = "key_created"
+    KEY_REVOKED = "key_revoked"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change. Ids grow in commit order. `version` and `alias` are None where the kind has none."""
+    """One committed change: what, when and who. Ids grow in commit order.
+
+    `version`, `alias` and `key` are None where the kind has none; a change of a key has no task ("").
+    """
 
     id: int
     kind: ChangeKind
@@ -257,3 +296,6 @@ class Change:
     task: str
     version: int | None
     alias: str | None
+    key: str | None
+    changed_at: datetime
+    changed_by: str

@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
+from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
+from prompts_store.keys import CreatedKey, KeyGrant, KeyRecord, KeyTable, check_grant, digest_of, new_secret
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
-from prompts_store.publish import draft_version, publish
+from prompts_store.publish import draft_version, publish, publish_ensemble
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
@@ -29,7 +31,7 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import alias_history, aliases, changes, purge, tasks, tensors, versions
+from prompts_store.sql import alias_history, aliases, changes, keys, purge, tasks, tensors, versions
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
 from prompts_store.sql.resolve import resolve
@@ -113,12 +115,14 @@ class Store:
                 raise TaskExists(f'There is a task "{name}" already.')
             return tasks.get(connection, fingerprint, name)
 
-    def list_tasks(self, fingerprint: str, *, after: str | None = None, limit: int = 100) -> tuple[TaskRecord, ...]:
-        """Return tasks by name: the first `limit` after the name `after`."""
+    def list_tasks(
+        self, fingerprint: str, *, after: str | None = None, limit: int = 100, only: Sequence[str] | None = None
+    ) -> tuple[TaskRecord, ...]:
+        """Return tasks by name: the first `limit` after the name `after`; of those named in `only` if it is given."""
         if after is not None:
             check_task_name(after)
         with self._database.read() as connection:
-            return tasks.page(connection, fingerprint, after, limit)
+            return tasks.page(connection, fingerprint, after, limit, only)
 
     def get_task(self, fingerprint: str, name: str) -> TaskRecord:
         """Return one task. Raises TaskNotFound."""
@@ -175,6 +179,26 @@ class Store:
         with self._database.write() as connection:
             return publish(connection, base.fingerprint, task, draft, promote=promote, description=description)
 
+    def publish_ensemble(
+        self,
+        fingerprint: str,
+        task: str,
+        members: Sequence[int],
+        manifest: Manifest,
+        *,
+        promote: bool = False,
+        actor: str = "",
+    ) -> Published:
+        """Make a version of a task by which 2 to 8 of its other versions answer together, listed by number.
+
+        Template, labels, stop strings, special tokens and defaults are the members', who agree in them. The order of
+        the members is content: it decides a tied vote. `promote`, and content that is there already, are as in publish.
+        Raises TaskNotFound, InvalidMembers and InvalidManifest.
+        """
+        numbers = check_members(members)
+        with self._database.write() as connection:
+            return publish_ensemble(connection, fingerprint, task, numbers, manifest, promote=promote, actor=actor)
+
     def list_versions(
         self,
         fingerprint: str,
@@ -206,7 +230,7 @@ class Store:
         """Return a version with its tensors, every digest verified.
 
         With `include_retired`, who resolved a version just before it was retired still gets it.
-        Raises TaskNotFound, VersionNotFound and StoreCorrupt.
+        Raises TaskNotFound, VersionNotFound, NoCheckpoint for an ensemble, and StoreCorrupt.
         """
         with self._database.read() as connection:
             row = versions.row(connection, fingerprint, task, version, include_retired=include_retired)
@@ -214,7 +238,10 @@ class Store:
         return tensors.restore(row, tensor_rows)
 
     def retire_version(self, fingerprint: str, task: str, version: int, *, actor: str = "") -> VersionRecord:
-        """Retire a version. Raises TaskNotFound, VersionNotFound, and VersionInUse while an alias names it."""
+        """Retire a version.
+
+        Raises TaskNotFound, VersionNotFound, and VersionInUse while an alias or an ensemble names it.
+        """
         with self._database.write() as connection:
             return versions.retire(connection, fingerprint, task, version, actor)
 
@@ -299,6 +326,30 @@ class Store:
         with self._database.write() as connection:
             return aliases.rollback(connection, aliases.key(connection, fingerprint, task, alias), author)
 
+    # --- keys ---------------------------------------------------------------------------------------------------------
+
+    def create_key(self, grant: KeyGrant, *, actor: str = "") -> CreatedKey:
+        """Make a new API key; only its digest is stored. Raises InvalidKey, InvalidName and KeyExists."""
+        check_grant(grant)
+        secret = new_secret()
+        with self._database.write() as connection:
+            return CreatedKey(keys.create(connection, grant, digest_of(secret), actor), secret)
+
+    def revoke_key(self, name: str, *, actor: str = "") -> KeyRecord:
+        """Revoke a key for good; again does nothing. Raises KeyNotFound."""
+        with self._database.write() as connection:
+            return keys.revoke(connection, name, actor)
+
+    def list_keys(self, *, after: str | None = None, limit: int = 100) -> tuple[KeyRecord, ...]:
+        """Return keys by name, revoked ones too: the first `limit` after the name `after`."""
+        with self._database.read() as connection:
+            return keys.page(connection, after, limit)
+
+    def key_table(self) -> KeyTable:
+        """Return the keys that are not revoked, and whether there ever was one."""
+        with self._database.read() as connection:
+            return keys.table(connection)
+
     # --- changes ------------------------------------------------------------------------------------------------------
 
     def revision(self) -> int:
@@ -310,6 +361,11 @@ class Store:
         """Return the first `limit` changes after `revision`, in commit order."""
         with self._database.read() as connection:
             return changes.since(connection, revision, limit)
+
+    def audit(self, *, before: int | None = None, limit: int = 100) -> tuple[Change, ...]:
+        """Return the last `limit` changes before the id `before`, newest first: the audit log."""
+        with self._database.read() as connection:
+            return changes.before(connection, before, limit)
 
     def wait_for_changes(self, revision: int, timeout_s: float) -> int:
         """Wait until something is committed after `revision`; return the revision by then, or after `timeout_s`.

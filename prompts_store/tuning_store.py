@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Published
+from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
 from prompts_store.sql import aliases, files, job_claims, job_log, jobs, plots, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.versions import VersionDraft
@@ -131,6 +131,9 @@ class TuningStore:
 
     def claim_job(self, fingerprint: str, status: JobStatus, owner: str) -> tuple[JobClaim, JobRecord] | None:
         """Claim the oldest job that waits to be validated, or that is queued and runs from now on; None without one."""
+        with self._database.read() as connection:  # asked again and again: only who finds one becomes a writer
+            if not job_claims.has_waiting(connection, fingerprint, status):
+                return None
         with self._database.write() as connection:
             return job_claims.claim_next(connection, fingerprint, status, owner)
 
@@ -174,6 +177,36 @@ class TuningStore:
         """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""
         with self._database.read() as connection:
             return job_log.latest_state(connection, claim.job_id)
+
+    def latest_metrics(self, claim: JobClaim) -> Mapping[str, Any]:
+        """Return the metrics of a job's latest checkpoint."""
+        with self._database.read() as connection:
+            found = job_log.checkpoints(connection, claim.job_id, before=None, limit=1)
+        return found[0].metrics if found else {}
+
+    def publish(
+        self,
+        base: BaseModel,
+        task: str,
+        checkpoint: Checkpoint,
+        manifest: Manifest,
+        promotion: Promotion,
+        *,
+        plot: bytes | None = None,
+        actor: str = "",
+    ) -> Published:
+        """Publish what was tuned outside of any job, and promote it where that is wanted and still right.
+
+        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        """
+        check_task_name(task)
+        check_not_reserved(task, base.names)
+        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        with self._database.write() as connection:
+            published = _publish(connection, base.fingerprint, task, draft, promotion)
+            if plot is not None:
+                plots.put(connection, base.fingerprint, task, published.version.version, plot)
+            return published
 
     def complete_job(
         self, claim: JobClaim, base: BaseModel, task: str, checkpoint: Checkpoint, outcome: JobOutcome, *, actor: str

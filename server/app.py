@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
 from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
-from prompts_store.records import BaseModel
+from prompts_store.keys import KeyLimits
+from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
 from server import __version__
+from server.answering.label_scores import end_token_id
+from server.api.admission import Admission
 from server.api.application import build_api
-from server.api.limits import ApiSettings
+from server.api.key_ring import KeyRing
+from server.api.limits import MIB, ApiLimits, ApiSettings
+from server.api.quotas import Quotas
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
+from server.demo.catalog import TEMPLATE
 from server.engine.async_engine import AsyncEngine
+from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
+from server.jobs.assembly import TunedBase, build_job_runner
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import RunnerOptions
+from server.jobs.training import Pace
 from server.model.architecture import Architecture
-from server.model.attention_backend import AttentionBackend, choose_backend
+from server.model.attention_backend import choose_backend
 from server.model.base_model import (
     BaseModelOptions,
     LoadedModel,
@@ -34,15 +45,11 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
-from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.profile import activation_bytes
-from server.model.gpu.recorder import record_decodes
 from server.model.identity import fingerprint
-from server.model.kv_cache import KVCache
 from server.model.memory import CacheSize, choose_num_blocks
-from server.model.paged_attention import PagedAttention
-from server.model.runner import ModelRunner
 from server.model.self_proof import prove
+from server.model.serving_runner import build_runner
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
@@ -50,14 +57,24 @@ from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
 from server.telemetry.observed_engine import EngineObserver, ObservedEngine
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
+from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.examples import ExampleLimits
 
-__all__ = ["Services", "build_services", "create_app", "read_base_model"]
+__all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
 logger = logging.getLogger(__name__)
 
 _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
+_KEY_NEEDED = (
+    "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
+    "or pass --insecure if anyone may use and change this server"
+)
 _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+
+
+class KeyNeeded(Exception):
+    """Others could reach the server, and no key would keep them out."""
 
 
 class TasksFolderUnreadable(Exception):
@@ -72,6 +89,10 @@ def create_app(services: Services) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
+            await stack.enter_async_context(services.keys.following())
+            await stack.enter_async_context(services.quotas.counting())
+            if services.jobs is not None:
+                await stack.enter_async_context(services.jobs.running())
             await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
             if services.tasks_folder is not None:
                 await stack.enter_async_context(services.tasks_folder.watching())
@@ -86,49 +107,117 @@ def create_app(services: Services) -> FastAPI:
 def build_services(settings: ServeSettings) -> Services:
     """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
 
-    Raises `ModelError`, `StoreError`, `TokenizerUnsupported` and `TracingUnavailable`, with messages for the operator.
+    Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
+    `TasksFolderUnreadable`, with messages for the operator.
     """
     store = Store.open(
         _prepared_store_url(settings)
     )  # first: a database that cannot be used is said before a long load
     try:
-        return _build_services(settings, store)
+        keys = KeyRing(store, settings.read_admin_key())
+        if keys.is_open and not settings.may_be_open:
+            raise KeyNeeded(_KEY_NEEDED.format(host=settings.host))
+        return _build_services(settings, store, keys)
     except BaseException:
         store.close()
         raise
 
 
-def _build_services(settings: ServeSettings, store: Store) -> Services:
+@dataclass(frozen=True, slots=True, eq=False)
+class Workbench:
+    """A base model with its tokenizer and engine over an open store: what tuning and evaluation need of a server.
+
+    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer.
+    """
+
+    store: Store
+    base: BaseModel
+    base_id: str
+    loaded: LoadedModel
+    tokenizer: Tokenizer
+    engine: AsyncEngine
+    end_token_id: int
+    manifest: Manifest
+
+
+@contextmanager
+def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
+    """Open the store and load the model, without a server. The engine is not started yet.
+
+    Raises `ModelError`, `StoreError` and `TextError`, with messages for the operator.
+    """
+    with Store.open(_prepared_store_url(settings)) as store:
+        origin = _origin(settings)
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        loaded, tokenizer, base = _load(settings, origin)
+        eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+        end = end_token_id(tokenizer, eos_token_ids)
+        if end is None:
+            raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
+        if origin.is_demo and base.fingerprint not in store.bases():
+            publish_folder(store, base, TASKS_DIR, actor="demo")
+        engine = _build_engine(settings, loaded, eos_token_ids)
+        manifest = (
+            Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
+        )
+        yield Workbench(store, base, origin.base_id, loaded, tokenizer, engine, end, manifest)
+
+
+def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
+    loaded = load_base_model(_model_options(settings, origin))
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
+    return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+
+
+def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
     origin = _origin(settings)
     metrics = Metrics(settings.max_task_metrics)
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    loaded = load_base_model(_model_options(settings, origin))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, _attention(settings, loaded)))
-    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+    loaded, tokenizer, base = _load(settings, origin)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
-    key = settings.api_key
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
+    catalog = TaskCatalog(store, base)
+    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
+    limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
     return Services(
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
-        catalog=TaskCatalog(store, base),
+        catalog=catalog,
+        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
+        keys=keys,
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
-        settings=ApiSettings(api_key=None if key is None else key.get_secret_value()),
+        quotas=_build_quotas(settings),
+        admission=Admission(settings.max_wait_s),
+        settings=ApiSettings(limits, settings.cors_origins),
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _build_quotas(settings: ServeSettings) -> Quotas:
+    defaults = KeyLimits(settings.max_requests_per_minute, settings.max_tokens_per_minute, settings.max_concurrent)
+    return Quotas(defaults, settings.redis_url)
+
+
+def _api_limits(settings: ServeSettings) -> ApiLimits:
+    """Limits go by their names: what can be set is what both have."""
+    given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
+    return ApiLimits(**given, max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
 
 
 def _tracing(settings: ServeSettings, base_id: str) -> NoTracing | OtelTracing:
@@ -217,21 +306,6 @@ def _prepared_store_url(settings: ServeSettings) -> str:
     return settings.store_url
 
 
-def _attention(settings: ServeSettings, loaded: LoadedModel) -> AttentionBackend:
-    return PagedAttention if settings.attention == "exact" else choose_backend(loaded.device)
-
-
-def _build_runner(settings: ServeSettings, loaded: LoadedModel, num_blocks: int) -> ModelRunner:
-    """The KV cache and what computes over it; on a GPU with decode steps recorded, whose padding takes a block more."""
-    is_recorded = loaded.device.type == "cuda" and settings.attention == "auto"
-    attention = _attention(settings, loaded)
-    cache = KVCache(
-        loaded.architecture.layers, num_blocks + is_recorded, settings.block_size, loaded.dtype, loaded.device
-    )
-    replay = record_decodes(loaded, cache, attention, usual_sizes(settings.max_num_seqs)) if is_recorded else None
-    return ModelRunner(loaded, cache, attention, replay)
-
-
 def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: frozenset[int]) -> AsyncEngine:
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
     max_batch_tokens = max(
@@ -253,5 +327,21 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    engine = Engine(_build_runner(settings, loaded, num_blocks), options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s)
+    runner = build_runner(
+        loaded, num_blocks, settings.block_size, settings.max_num_seqs, exact=settings.attention == "exact"
+    )
+    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
+    engine = Engine(runner, options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
+
+
+def _runner_options(settings: ServeSettings) -> RunnerOptions:
+    pace = Pace(checkpoint_interval_s=settings.tuning_checkpoint_s)
+    return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
+
+
+def _tuning_defaults(settings: ServeSettings, origin: _Origin) -> TuningDefaults:
+    micro_batch = settings.tuning_micro_batch_tokens
+    if origin.is_demo:
+        return TuningDefaults(TEMPLATE, add_special_tokens=False, max_micro_batch_tokens=micro_batch)
+    return TuningDefaults(max_micro_batch_tokens=micro_batch)

@@ -34,13 +34,15 @@ class ServeSettings(BaseSettings):
         validate_default=True,
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on; one that is not loopback needs an API key.")
+    host: str = Field("127.0.0.1", description="Address to listen on; one that is not loopback needs a key.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    api_key: SecretStr | None = Field(
+    admin_key: SecretStr | None = Field(
         None,
-        description="Key that clients must send; safer as the variable, since options show in process lists.",
+        description="Key with every scope, beside those of the database; safer as the variable or in a file, since "
+        "options show in process lists.",
     )
-    insecure: bool = Field(False, description="Allow an address that is not loopback without an API key.")
+    admin_key_file: Path | None = Field(None, description="File that holds the admin key.")
+    insecure: bool = Field(False, description="Allow an address that is not loopback without any key.")
 
     base_model: str | None = Field(
         None, description="Base model: a hub id or a local folder. Without one, the bundled demo model."
@@ -89,6 +91,59 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Most requests that wait; more are answered 429.")
 
+    tuning_share: float = Field(
+        0.15, gt=0, lt=1, description="Share of the time that a tuning job gets while requests run; idle, it gets all."
+    )
+    tuning_min_share: float = Field(
+        0.05, gt=0, lt=1, description="Share of the time that a tuning job gets while requests queue."
+    )
+    tuning_micro_batch_tokens: int = Field(
+        512, ge=16, description="Most positions that a tuning job computes at once, virtual tokens included."
+    )
+    tuning_checkpoint_s: float = Field(
+        30.0, gt=0, allow_inf_nan=False, description="Seconds between the checkpoints of a tuning job."
+    )
+    tuning_takeover_s: float = Field(
+        10.0, gt=1, allow_inf_nan=False, description="Seconds of silence until another server takes a tuning job over."
+    )
+    max_tuning_jobs: int = Field(16, ge=1, description="Most tuning jobs that have not ended; more are answered 429.")
+    max_file_mib: int = Field(64, ge=1, le=1024, description="Largest uploaded file, in MiB.")
+
+    max_wait_s: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="Longest estimated wait in the queue; more is answered 503."
+    )
+
+    max_requests_per_minute: int | None = Field(None, ge=1, description="Requests a minute of a key; unlimited.")
+    max_tokens_per_minute: int | None = Field(None, ge=1, description="Tokens a minute of a key; unlimited.")
+    max_concurrent: int | None = Field(None, ge=1, description="Requests at once of a key; unlimited.")
+    redis_url: str | None = Field(
+        None, pattern=r"^rediss?://", repr=False, description="Redis that servers count these in together."
+    )
+
+    max_header_bytes: int = Field(32 * 1024, ge=1024, description="Most bytes of a request's headers.")
+    header_timeout_s: float = Field(10.0, gt=0, allow_inf_nan=False, description="Seconds for a request's headers.")
+    body_timeout_s: float = Field(10.0, gt=0, allow_inf_nan=False, description="Seconds that a body may stall.")
+    write_timeout_s: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="Seconds that a client may leave an answer unread."
+    )
+    max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="Most bytes of a body that is no upload.")
+    max_tensor_bytes: int = Field(64 * 1024**2, ge=1024, description="Most bytes of an uploaded tensor file.")
+    max_prompts: int = Field(64, ge=1, description="Most prompts of a completion.")
+    max_choices: int = Field(16, ge=1, description="Most answers to a prompt (`n`).")
+    max_sequences: int = Field(128, ge=1, description="Most prompts times `n`.")
+    max_logprobs: int = Field(20, ge=0, le=1000, description="Most log-probabilities a token.")
+    max_stop_strings: int = Field(16, ge=0, description="Most stop strings.")
+    max_messages: int = Field(1024, ge=1, description="Most messages of a chat.")
+    max_inputs: int = Field(64, ge=1, description="Most inputs of a classification.")
+    max_labels: int = Field(1000, ge=1, description="Most labels of a classification.")
+
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origin whose pages may call the API (repeatable; variable: comma-separated); `*` means all."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM), to serve HTTPS.")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
+    root_path: str = Field("", description="Path that a proxy puts before ours and strips, such as /softprompt.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="debug, info, warning or error."
     )
@@ -112,7 +167,7 @@ class ServeSettings(BaseSettings):
         30.0, ge=0, allow_inf_nan=False, description="Seconds that accepted requests get to finish at the end."
     )
 
-    @field_validator("base_names", mode="before")
+    @field_validator("base_names", "cors_origins", mode="before")
     @classmethod
     def _split_names(cls, value: object) -> object:
         """An environment variable holds names separated by commas."""
@@ -120,23 +175,42 @@ class ServeSettings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("api_key")
+    @field_validator("admin_key")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _fits_in_a_header(value.get_secret_value()):
-            raise ValueError("must be visible ASCII characters without spaces")
+        if value is not None:
+            _check_admin_key(value.get_secret_value())
+        return value
+
+    @field_validator("admin_key_file")
+    @classmethod
+    def _check_key_file(cls, value: Path | None) -> Path | None:
+        if value is not None:
+            _read_key_file(value)
         return value
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.num_kv_blocks is not None and self.kv_cache_gib is not None:
             raise ValueError("num_kv_blocks and kv_cache_gib say the same thing twice: give one of them")
-        if not (self.insecure or self.api_key or is_loopback(self.host)):
-            raise ValueError(
-                f"{self.host} can be reached from other machines: set SOFTPROMPT_API_KEY, "
-                "or pass --insecure if anyone may use and change this server"
-            )
+        if self.admin_key is not None and self.admin_key_file is not None:
+            raise ValueError("admin_key and admin_key_file say the same thing twice: give one of them")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together")
+        if self.tuning_min_share > self.tuning_share:
+            raise ValueError("tuning_min_share is above tuning_share")
         return self
+
+    @property
+    def may_be_open(self) -> bool:
+        """Whether the server may run without any key."""
+        return self.insecure or is_loopback(self.host)
+
+    def read_admin_key(self) -> str | None:
+        """The key with every scope, if there is one."""
+        if self.admin_key_file is not None:
+            return _read_key_file(self.admin_key_file)
+        return None if self.admin_key is None else self.admin_key.get_secret_value()
 
     @property
     def store_url(self) -> str:
@@ -159,5 +233,15 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _fits_in_a_header(key: str) -> bool:
-    return bool(key) and all("!" <= character <= "~" for character in key)
+def _read_key_file(file: Path) -> str:
+    try:
+        key = file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError("cannot be read") from error
+    _check_admin_key(key)
+    return key
+
+
+def _check_admin_key(key: str) -> None:
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise ValueError("must be visible ASCII characters without spaces")

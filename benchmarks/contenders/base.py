@@ -57,7 +57,7 @@ class Contender(Protocol):
 
 def workload_from_json(raw: dict[str, Any]) -> Workload:
     """The inverse of `dataclasses.asdict` on a workload."""
-    requests = tuple(BenchRequest(each["task"], tuple(each["prompt"]), each["num_output"]) for each in raw["requests"])
+    requests = tuple(BenchRequest(**(each | {"prompt": tuple(each["prompt"])})) for each in raw["requests"])
     return Workload(requests, raw["num_virtual_tokens"], raw["num_clients"])
 
 

@@ -9,18 +9,21 @@ import asyncio
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import torch
 
-from benchmarks.clients import in_turn
+from benchmarks.clients import in_turn, sleep_until
 from benchmarks.contenders.base import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 from server.app import build_services
 from server.engine.client import EngineClient
-from server.engine.request import GenerateRequest, RequestFailed, SamplingParams, TokenEvent
+from server.engine.request import EngineEvent, GenerateRequest, RequestFailed, SamplingParams, TokenEvent
 from server.model.prefix import Prefix, PrefixKind
 from server.settings import ServeSettings
+
+_COUNTS = ("num_steps", "num_prefix_loads", "num_preemptions")
 
 
 class EngineContender:
@@ -29,43 +32,40 @@ class EngineContender:
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._exits = contextlib.ExitStack()
-        folder = self._exits.enter_context(tempfile.TemporaryDirectory())
-        settings = {
+        settings: dict[str, Any] = {
             "base_model": setup.model.folder,
             "threads": setup.threads,
             "max_num_seqs": setup.max_num_seqs,
             "kv_cache_gib": 1.0,
-            "data_dir": folder,
+            "data_dir": self._exits.enter_context(tempfile.TemporaryDirectory()),
         }
         services = build_services(ServeSettings(**(settings | setup.settings)))
         self._exits.callback(services.store.close)
         self.engine: EngineClient = services.engine
-        self._runner = self._exits.enter_context(asyncio.Runner())
+        self.loop = self._exits.enter_context(asyncio.Runner())
         self._running = self.engine.running()
-        self._runner.run(self._running.__aenter__())
+        self.loop.run(self._running.__aenter__())
         self._num_sent = 0
 
     def run(self, workload: Workload) -> Run:
         """See `Contender`. The soft prompts are in host memory; making them resident is part of the run."""
-        prefixes = self._prefixes(workload)
+        prefixes = self.prefixes(workload)
         before = self.engine.stats
         began = time.perf_counter()
         jobs = [self._job(request, prefixes, began) for request in workload.requests]
-        answers = self._runner.run(in_turn(jobs, workload.num_clients))
+        answers = self.loop.run(in_turn(jobs, workload.num_clients))
         seconds = time.perf_counter() - began
         after = self.engine.stats
-        counts = {
-            name: getattr(after, name) - getattr(before, name)
-            for name in ("num_steps", "num_prefix_loads", "num_preemptions")
-        }
+        counts = {name: getattr(after, name) - getattr(before, name) for name in _COUNTS}
         return Run(seconds, tuple(answers), counts)
 
     def close(self) -> None:
         """See `Contender`."""
-        self._runner.run(self._running.__aexit__(None, None, None))
+        self.loop.run(self._running.__aexit__(None, None, None))
         self._exits.close()
 
-    def _prefixes(self, workload: Workload) -> dict[int, Prefix]:
+    def prefixes(self, workload: Workload) -> dict[int, Prefix]:
+        """The soft prompts that a workload names, by task."""
         model, num_virtual = self._setup.model, workload.num_virtual_tokens
         return {
             task: Prefix(
@@ -76,27 +76,28 @@ class EngineContender:
             for task in tasks_of(workload.requests)
         }
 
-    def _job(
-        self, request: BenchRequest, prefixes: dict[int, Prefix], began: float
-    ) -> Callable[[], asyncio.Future[Answer]]:
-        prefix = None if request.task is None else prefixes[request.task]
-        return lambda: asyncio.ensure_future(self._answer(request, prefix, began))
-
-    async def _answer(self, request: BenchRequest, prefix: Prefix | None, began: float) -> Answer:
+    def stream(self, request: BenchRequest, prefixes: dict[int, Prefix]) -> AsyncIterator[EngineEvent]:
+        """Send a request."""
         self._num_sent += 1
-        sent = time.perf_counter() - began
-        stream = self.engine.stream(
+        return self.engine.stream(
             GenerateRequest(
                 request_id=str(self._num_sent),
                 task="" if request.task is None else f"task-{request.task}",
                 prompt_token_ids=request.prompt,
                 sampling=SamplingParams(max_tokens=request.num_output, temperature=0.0, ignore_eos=True),
-                prefix=prefix,
+                prefix=None if request.task is None else prefixes[request.task],
             )
         )
+
+    def _job(self, request: BenchRequest, prefixes: dict[int, Prefix], began: float) -> Callable[[], Awaitable[Answer]]:
+        return lambda: self._answer(request, prefixes, began)
+
+    async def _answer(self, request: BenchRequest, prefixes: dict[int, Prefix], began: float) -> Answer:
+        await sleep_until(began + request.start_s)
+        sent = time.perf_counter() - began
         tokens: list[int] = []
         times: list[float] = []
-        async for event in stream:
+        async for event in self.stream(request, prefixes):
             if isinstance(event, TokenEvent):
                 tokens.append(event.token_id)
                 times.append(time.perf_counter() - began)

@@ -21,7 +21,8 @@ class PeftTasks:
         torch.set_num_threads(setup.threads)
         warnings.filterwarnings("ignore", message="Position ids are not supported")  # PEFT drops what it then rebuilds
         self._model_spec = setup.model
-        self._base = AutoModelForCausalLM.from_pretrained(setup.model.folder, dtype=torch.float32).eval()
+        base: Any = AutoModelForCausalLM.from_pretrained(setup.model.folder, dtype=torch.float32)
+        self._base = base.eval()
         self._wrapped: Any = None
         self._known: set[str] = set()
 

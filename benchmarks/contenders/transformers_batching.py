@@ -10,6 +10,7 @@ Settings: `page_size` (tokens).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from benchmarks.contenders.base import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 
 _NUM_CACHED_TOKENS = 16_384
+_generation_config: Callable[..., GenerationConfig] = GenerationConfig
 
 
 class _WithVirtualRows(torch.nn.Module):
@@ -32,7 +34,7 @@ class _WithVirtualRows(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         num_text = self.text.num_embeddings
-        rows = self.text(ids.clamp(max=num_text - 1))
+        rows: torch.Tensor = self.text(ids.clamp(max=num_text - 1))
         is_virtual = ids >= num_text
         if self.virtual.shape[0] and bool(is_virtual.any()):
             rows[is_virtual] = self.virtual[ids[is_virtual] - num_text]
@@ -58,7 +60,7 @@ class TransformersBatchingContender:
         num_virtual = workload.num_virtual_tokens
         page_size = int(self._setup.settings.get("page_size", 64))
         manager = self._model.init_continuous_batching(
-            GenerationConfig(
+            _generation_config(
                 max_new_tokens=max(request.num_output for request in workload.requests),
                 do_sample=False,
                 eos_token_id=-1,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, Row, func, insert, select
 
 from prompts_store.records import Change, ChangeKind
 from prompts_store.sql.tables import changes
@@ -16,14 +17,15 @@ CHANNEL = "softprompt_changes"
 def record(
     connection: Connection,
     kind: ChangeKind,
-    fingerprint: str,
-    task: str,
+    fingerprint: str = "",
+    task: str = "",
     *,
     version: int | None = None,
     alias: str | None = None,
+    key: str | None = None,
     actor: str,
 ) -> None:
-    """Add a row to the change table."""
+    """Add a row to the change table. A change that is of no task has neither fingerprint nor task."""
     connection.execute(
         insert(changes).values(
             kind=kind,
@@ -31,6 +33,7 @@ def record(
             task=task,
             version=version,
             alias=alias,
+            key=key,
             changed_at=datetime.now(UTC),
             changed_by=actor,
         )
@@ -48,6 +51,26 @@ def tail(connection: Connection) -> int:
 def since(connection: Connection, revision: int, limit: int) -> tuple[Change, ...]:
     """Return the first `limit` changes after `revision`, oldest first."""
     rows = connection.execute(select(changes).where(changes.c.id > revision).order_by(changes.c.id).limit(limit))
-    return tuple(
-        Change(row.id, ChangeKind(row.kind), row.base_fingerprint, row.task, row.version, row.alias) for row in rows
+    return tuple(map(_change, rows))
+
+
+def before(connection: Connection, revision: int | None, limit: int) -> tuple[Change, ...]:
+    """Return the last `limit` changes, those before `revision` where it is given, newest first."""
+    query = select(changes).order_by(changes.c.id.desc()).limit(limit)
+    if revision is not None:
+        query = query.where(changes.c.id < revision)
+    return tuple(map(_change, connection.execute(query)))
+
+
+def _change(row: Row[Any]) -> Change:
+    return Change(
+        id=row.id,
+        kind=ChangeKind(row.kind),
+        fingerprint=row.base_fingerprint,
+        task=row.task,
+        version=row.version,
+        alias=row.alias,
+        key=row.key,
+        changed_at=row.changed_at,
+        changed_by=row.changed_by,
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import ColumnElement, Connection, Row, select, update
 
 from prompts_store.errors import ClaimLost
 from prompts_store.sql import job_log, jobs
@@ -33,9 +33,14 @@ def claim_next(
     connection: Connection, fingerprint: str, status: JobStatus, owner: str
 ) -> tuple[JobClaim, JobRecord] | None:
     """Claim the oldest job that waits in this status, to be validated or to run; None where there is none."""
-    waiting = (rows.c.base_fingerprint == fingerprint) & (rows.c.status == status) & rows.c.claimed_by.is_(None)
-    found = connection.execute(select(rows).where(waiting).order_by(rows.c.id).limit(1)).one_or_none()
+    query = select(rows).where(_waiting(fingerprint, status)).order_by(rows.c.id).limit(1)
+    found = connection.execute(query).one_or_none()
     return None if found is None else _claim(connection, found, owner)
+
+
+def has_waiting(connection: Connection, fingerprint: str, status: JobStatus) -> bool:
+    """Tell whether a job waits in this status."""
+    return connection.scalar(select(rows.c.id).where(_waiting(fingerprint, status)).limit(1)) is not None
 
 
 def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...]:
@@ -111,6 +116,10 @@ def held(connection: Connection, claim: JobClaim, statuses: Sequence[JobStatus])
     if found.status not in statuses:
         raise ClaimLost(f"The job is {found.status}.", status=JobStatus(found.status))
     return found
+
+
+def _waiting(fingerprint: str, status: JobStatus) -> ColumnElement[bool]:
+    return (rows.c.base_fingerprint == fingerprint) & (rows.c.status == status) & rows.c.claimed_by.is_(None)
 
 
 def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClaim, JobRecord]:

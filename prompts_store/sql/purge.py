@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select, tuple_, update
 
+from prompts_store.ensembles import members_from_json
 from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
 from prompts_store.records import ChangeKind
@@ -33,14 +34,17 @@ class _Freed:
 def collect_garbage(connection: Connection, retired_before: datetime, keep: Collection[VersionKey]) -> GcReport:
     """Free the tensors that are named only by versions retired before a time, except those of `keep`.
 
-    The versions stay, marked as freed.
+    What a live ensemble lists is kept too. The versions stay, marked as freed.
     """
     kept = tuple_(task_rows.c.base_fingerprint, task_rows.c.name, version_rows.c.number).in_(
         [(key.base_fingerprint, key.task, key.version) for key in keep]
     )
-    query = select(version_rows.c.id).join(task_rows, task_rows.c.id == version_rows.c.task_id)
+    query = select(version_rows.c.id, version_rows.c.task_id, version_rows.c.number).join(
+        task_rows, task_rows.c.id == version_rows.c.task_id
+    )
     query = query.where(version_rows.c.retired_at <= retired_before, version_rows.c.freed_at.is_(None), ~kept)
-    dead = connection.scalars(query).all()
+    listed = _listed_by_ensembles(connection)
+    dead = [row.id for row in connection.execute(query) if (row.task_id, row.number) not in listed]
     for some in _batches(dead):
         connection.execute(delete(version_tensors).where(version_tensors.c.version_id.in_(some)))
         connection.execute(delete(version_plots).where(version_plots.c.version_id.in_(some)))
@@ -105,6 +109,13 @@ def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[i
 def orphans(connection: Connection) -> list[str]:
     """Return the digests of tensors that no version names."""
     return list(connection.scalars(select(tensors.c.sha256).where(~_any_name(tensors.c.sha256))))
+
+
+def _listed_by_ensembles(connection: Connection) -> frozenset[tuple[int, int]]:
+    """Return task id and number of every version that a live ensemble lists."""
+    live = version_rows.c.retired_at.is_(None) & version_rows.c.members.is_not(None)
+    rows = connection.execute(select(version_rows.c.task_id, version_rows.c.members).where(live)).all()
+    return frozenset((row.task_id, member.version) for row in rows for member in members_from_json(row.members))
 
 
 def _free_orphans(connection: Connection) -> _Freed:

@@ -74,6 +74,8 @@ tasks = Table(
     sqlite_autoincrement=True,
 )
 
+# `members` is a JSON list of version, digest and prefix digest; null but for ensembles, whose `prefix_digest` and
+# `peft_type` are empty.
 versions = Table(
     "versions",
     metadata,
@@ -89,6 +91,7 @@ versions = Table(
     Column("base_mismatch", Boolean, nullable=False),
     Column("config", Text, nullable=False),
     Column("manifest", Text, nullable=False),
+    Column("members", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("retired_at", UtcDateTime),
@@ -180,7 +183,29 @@ changes = Table(
     Column("task", String(64), nullable=False),
     Column("version", Integer),
     Column("alias", String(64)),
+    Column("key", String(64)),
     Column("changed_at", UtcDateTime, nullable=False),
     Column("changed_by", Text, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# Scopes and tasks are words with a space between; `tasks` null allows all.
+keys = Table(
+    "keys",
+    metadata,
+    Column("name", name_type(64), primary_key=True),
+    Column("sha256", String(64), nullable=False),
+    Column("scopes", Text, nullable=False),
+    Column("tasks", Text),
+    Column("expires_at", UtcDateTime),
+    Column("best_priority", Integer, nullable=False),
+    Column("max_requests_per_minute", Integer),
+    Column("max_tokens_per_minute", Integer),
+    Column("max_concurrent", Integer),
+    Column("salt", String(64)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Column("revoked_by", Text),
+    UniqueConstraint("sha256", name="uq_keys_sha256"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +32,15 @@ def get(connection: Connection, fingerprint: str, name: str) -> TaskRecord:
     return _record(connection.execute(_live_tasks().where(tasks.c.id == found)).one())
 
 
-def page(connection: Connection, fingerprint: str, after: str | None, limit: int) -> tuple[TaskRecord, ...]:
-    """Return the first `limit` live tasks by name, after the name `after`."""
+def page(
+    connection: Connection, fingerprint: str, after: str | None, limit: int, only: Sequence[str] | None
+) -> tuple[TaskRecord, ...]:
+    """Return the first `limit` live tasks by name, after the name `after`; where `only` is given, of those it names."""
     query = _live_tasks().where(tasks.c.base_fingerprint == fingerprint)
     if after is not None:
         query = query.where(tasks.c.name > after)
+    if only is not None:
+        query = query.where(tasks.c.name.in_(only))
     return tuple(_record(row) for row in connection.execute(query.order_by(tasks.c.name).limit(limit)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, insert, select
 
 from prompts_store.digests import canonical_bytes, content_digest
-from prompts_store.errors import StoreCorrupt, VersionNotFound
+from prompts_store.errors import NoCheckpoint, StoreCorrupt, VersionNotFound
 from prompts_store.prefix import restore_prefix, tensor_kind
 from prompts_store.records import Checkpoint, StoredTensor, VersionContent
 from prompts_store.sql import versions
@@ -38,9 +38,16 @@ def add(connection: Connection, version_id: int, checkpoint: Checkpoint) -> None
 
 
 def rows(connection: Connection, version: Row[Any]) -> list[Row[Any]]:
-    """Return a version's tensors with their bytes, by name. Raises VersionNotFound for those that gc has freed."""
+    """Return a version's tensors with their bytes, by name.
+
+    Raises VersionNotFound for those that gc has freed, and NoCheckpoint for an ensemble.
+    """
     if version.freed_at is not None:
         raise VersionNotFound(f'Version {version.number} of task "{version.name}" was retired and its tensors freed.')
+    if version.members is not None:
+        raise NoCheckpoint(
+            f'Version {version.number} of task "{version.name}" is an ensemble; its members have tensors.'
+        )
     joined = version_tensors.join(tensors, tensors.c.sha256 == version_tensors.c.sha256)
     query = select(version_tensors, tensors.c.data).select_from(joined)
     query = query.where(version_tensors.c.version_id == version.id).order_by(version_tensors.c.name)
@@ -57,6 +64,7 @@ def restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
 
 def _restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
     record = versions.record(version)
+    assert record.peft_type is not None
     checkpoint = Checkpoint(
         peft_type=record.peft_type,
         num_virtual_tokens=record.num_virtual_tokens,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, func, select
 
+from prompts_store.digests import ensemble_digest
 from prompts_store.errors import StoreError
 from prompts_store.records import ChangeKind
 from prompts_store.reports import VerifyReport
@@ -60,11 +62,30 @@ def _wrong_versions(connection: Connection) -> Iterator[str]:
                 yield f'Version {row.number} of task "{row.name}" is live but freed.'
             continue
         try:
+            if row.members is not None:
+                yield from _wrong_ensemble(connection, row)
+                continue
             tensor_queries.restore(row, tensor_queries.rows(connection, row))
         except StoreError as error:
             yield f'Version {row.number} of task "{row.name}": {error}'
         except (ValueError, KeyError, TypeError):
             yield f'Version {row.number} of task "{row.name}" cannot be read.'
+
+
+def _wrong_ensemble(connection: Connection, row: Row[Any]) -> Iterator[str]:
+    """Recompute an ensemble's digest; hold its list against the versions that it lists."""
+    record = versions.record(row)
+    subject = f'Version {record.version} of task "{record.task}"'
+    if ensemble_digest([member.digest for member in record.members], record.manifest) != record.digest:
+        yield f"{subject} does not agree with its digest."
+    numbers = [member.version for member in record.members]
+    live = {listed.number: listed for listed in versions.live_rows(connection, row.task_id, numbers)}
+    for member in record.members:
+        listed = live.get(member.version)
+        if listed is None and record.retired_at is None:
+            yield f"{subject} lists version {member.version}, which is not live."
+        if listed is not None and (listed.digest, listed.prefix_digest) != (member.digest, member.prefix_digest):
+            yield f"{subject} does not list version {member.version} as it is."
 
 
 def _wrong_numbers(connection: Connection) -> Iterator[str]:

@@ -10,10 +10,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
+from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
 from prompts_store.manifest import manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import ChangeKind, Checkpoint, Manifest, PeftType, ResolvedPrefix, VersionRecord
+from prompts_store.records import (
+    ChangeKind,
+    Checkpoint,
+    EnsembleDraft,
+    Manifest,
+    PeftType,
+    ResolvedPrefix,
+    VersionRecord,
+)
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
@@ -90,22 +99,16 @@ def has_live(connection: Connection, task: int) -> bool:
     return connection.scalar(select(versions.c.id).where(versions.c.task_id == task, _LIVE).limit(1)) is not None
 
 
-def add(connection: Connection, task: int, number: int, draft: VersionDraft) -> int:
+def add(connection: Connection, task: int, number: int, draft: VersionDraft | EnsembleDraft) -> int:
     """Add a version without its tensors; return the row's id."""
     values = {
         "task_id": task,
         "number": number,
         "digest": draft.digest,
-        "prefix_digest": draft.prefix.digest,
-        "prefix_shape": canonical(list(draft.prefix.values.shape)),
-        "peft_type": draft.checkpoint.peft_type,
-        "num_virtual_tokens": draft.checkpoint.num_virtual_tokens,
-        "base_name": draft.base_name,
-        "base_mismatch": draft.base_mismatch,
-        "config": canonical(draft.checkpoint.config),
         "manifest": canonical(manifest_to_json(draft.manifest)),
         "created_at": datetime.now(UTC),
         "created_by": draft.actor,
+        **(_of_ensemble(draft) if isinstance(draft, EnsembleDraft) else _of_checkpoint(draft)),
     }
     created: int = connection.scalars(insert(versions).values(values).returning(versions.c.id)).one()
     return created
@@ -119,9 +122,19 @@ def retire(connection: Connection, fingerprint: str, task: str, number: int, act
     if names:
         listed = ", ".join(names[:5])
         raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')
+    for ensemble, members in live_ensembles(connection, match.task_id):
+        if number in members:
+            raise VersionInUse(f'Version {number} of task "{task}" is a member of its version {ensemble}, an ensemble.')
     _retire(connection, versions.c.id == match.id, actor)
     changes.record(connection, ChangeKind.VERSION_RETIRED, fingerprint, task, version=number, actor=actor)
     return record(row(connection, fingerprint, task, number, include_retired=True))
+
+
+def live_ensembles(connection: Connection, task: int) -> list[tuple[int, frozenset[int]]]:
+    """Return the task's live ensembles by number, each with the numbers of its members."""
+    query = select(versions.c.number, versions.c.members).where(versions.c.task_id == task, _LIVE)
+    found = connection.execute(query.where(versions.c.members.is_not(None)).order_by(versions.c.number))
+    return [(row.number, frozenset(member.version for member in members_from_json(row.members))) for row in found]
 
 
 def retire_all(connection: Connection, task: int, actor: str) -> None:
@@ -135,8 +148,8 @@ def record(match: Row[Any]) -> VersionRecord:
         task=match.name,
         version=match.number,
         digest=match.digest,
-        prefix_digest=match.prefix_digest,
-        peft_type=PeftType(match.peft_type),
+        prefix_digest=match.prefix_digest or None,
+        peft_type=PeftType(match.peft_type) if match.peft_type else None,
         num_virtual_tokens=match.num_virtual_tokens,
         base_fingerprint=match.base_fingerprint,
         base_name=match.base_name,
@@ -145,7 +158,33 @@ def record(match: Row[Any]) -> VersionRecord:
         created_by=match.created_by,
         retired_at=match.retired_at,
         base_mismatch=match.base_mismatch,
+        members=members_from_json(match.members),
     )
+
+
+def _of_checkpoint(draft: VersionDraft) -> dict[str, Any]:
+    return {
+        "prefix_digest": draft.prefix.digest,
+        "prefix_shape": canonical(list(draft.prefix.values.shape)),
+        "peft_type": draft.checkpoint.peft_type,
+        "num_virtual_tokens": draft.checkpoint.num_virtual_tokens,
+        "base_name": draft.base_name,
+        "base_mismatch": draft.base_mismatch,
+        "config": canonical(draft.checkpoint.config),
+    }
+
+
+def _of_ensemble(draft: EnsembleDraft) -> dict[str, Any]:
+    return {
+        "prefix_digest": "",
+        "prefix_shape": "[]",
+        "peft_type": "",
+        "num_virtual_tokens": draft.num_virtual_tokens,
+        "base_name": "",
+        "base_mismatch": False,
+        "config": "{}",
+        "members": members_to_json(draft.members),
+    }
 
 
 def _named(fingerprint: str, task: str) -> ColumnElement[bool]:

@@ -33,7 +33,14 @@ class PromptText:
     tokens: tuple[TextToken, ...] = ()
 
 
-TextEvent = PromptText | TextDelta
+@dataclass(frozen=True, slots=True)
+class Outvoted:
+    """An answer by a member of an ensemble that is not the ensemble's. It cost so many tokens."""
+
+    num_tokens: int
+
+
+TextEvent = PromptText | TextDelta | Outvoted
 
 
 class Generation:
@@ -59,6 +66,12 @@ class Generation:
         self._echo = echo
         self._queue: asyncio.Queue[TextEvent | Exception | None] = asyncio.Queue()
         self._pumps: list[asyncio.Task[None]] = []
+        self._num_output_tokens = 0
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Tokens generated so far, over all prompts and choices."""
+        return self._num_output_tokens
 
     @property
     def is_greedy(self) -> bool:
@@ -107,6 +120,7 @@ class Generation:
         choices = [self._choice_text(prompt, number) for number in range(request.num_choices)]
         failure: EngineError | None = None
         async for event in stream:
+            self._num_output_tokens += isinstance(event, TokenEvent)
             match event:
                 case PromptProcessed() if self._echo:
                     yield await self._tokenizer.run(self._echoed, prompt, event)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import uuid
 from collections.abc import Collection, Sequence
 
@@ -24,17 +25,39 @@ async def score_prompts(
     prefix: Prefix | None,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> list[Scored]:
     """Score the continuations behind every prompt, all at once.
 
     Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
     """
-    scoring = [asyncio.create_task(score(engine, task, prefix, prompt, continuations)) for prompt in prompts]
+    each = await score_prompts_by_each(engine, task, (prefix,), prompts, continuations, salt=salt, priority=priority)
+    return [scored for (scored,) in each]
+
+
+async def score_prompts_by_each(
+    engine: EngineClient,
+    task: str,
+    prefixes: Sequence[Prefix | None],
+    prompts: Sequence[tuple[int, ...]],
+    continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
+) -> list[list[Scored]]:
+    """As `score_prompts`, for each prompt by each prefix: the members of an ensemble."""
+    scoring = [
+        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
+        for prompt, prefix in itertools.product(prompts, prefixes)
+    ]
     try:
-        return await asyncio.gather(*scoring)
+        scored = await asyncio.gather(*scoring)
     finally:
         for each in scoring:
             each.cancel()
+    return [scored[first : first + len(prefixes)] for first in range(0, len(scored), len(prefixes))]
 
 
 async def score(
@@ -43,9 +66,12 @@ async def score(
     prefix: Prefix | None,
     prompt: tuple[int, ...],
     continuations: tuple[tuple[int, ...], ...],
+    *,
+    salt: bytes = b"",
+    priority: int = 0,
 ) -> Scored:
     """Score the continuations of one prompt. Raises `EngineError`."""
-    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix)
+    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
     scored: Scored | None = None
     async for event in engine.stream(request):
         match event:

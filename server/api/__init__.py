@@ -15,6 +15,8 @@ generate.py         request -> response                generation.py       engin
 choice_text.py      tokens -> the text of one choice   logprobs.py, usage.py
 completion_answer.py, chat_answer.py                   text events -> body or chunks
 classification.py   labels scored, softmax             disconnect.py       a client that goes away ends its work
+file_upload.py      a file as it arrives       public_ids.py       ids as OpenAI's clients know them
+tuning_request.py   a job as it is asked for   tuning_records.py   files and jobs -> bodies
 event_stream.py     chunks -> server-sent events       json_response.py    a body -> a response
 
 records.py          the store's records -> bodies      store_access.py     the store, off the event loop

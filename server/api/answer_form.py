@@ -22,14 +22,17 @@ FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] =
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerForm:
-    """The frame of an answer. `created` is Unix time in seconds; `prompts` are token ids."""
+    """The frame of an answer. `created` is Unix time in seconds; `prompts` are token ids.
+
+    `prefix_lengths` are in virtual tokens, one for each time that a prompt is run.
+    """
 
     id: str
     created: int
     model: str
     prompts: tuple[tuple[int, ...], ...]
     num_choices: int
-    num_virtual_tokens: int
+    prefix_lengths: tuple[int, ...]
     with_logprobs: bool
     with_token_ids: bool
     with_usage: bool
@@ -52,7 +55,7 @@ class AnswerForm:
             model=body.model,
             prompts=prompts,
             num_choices=num_choices,
-            num_virtual_tokens=target.num_virtual_tokens,
+            prefix_lengths=target.prefix_lengths,
             with_logprobs=with_logprobs,
             with_token_ids=bool(body.return_token_ids),
             with_usage=bool(body.stream_options and body.stream_options.include_usage),
@@ -60,4 +63,4 @@ class AnswerForm:
 
     def usage_counter(self) -> UsageCounter:
         """A counter that knows the prompts already."""
-        return UsageCounter(self.prompts, self.num_virtual_tokens)
+        return UsageCounter(self.prompts, self.prefix_lengths)

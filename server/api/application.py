@@ -6,33 +6,56 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
 from server.api.authentication import declared_scopes
 from server.api.body_limit import BodyLimitMiddleware
 from server.api.drain import DrainMiddleware
 from server.api.error_responses import install_error_handlers
-from server.api.limits import ApiLimits
+from server.api.limits import ApiSettings
 from server.api.observe import ObserveMiddleware
 from server.api.openapi import install_openapi, operation_id
 from server.api.request_id import RequestIdMiddleware
-from server.api.routes import aliases, chat, classify, completions, models, operations, tasks, tokenize, versions
+from server.api.routes import (
+    aliases,
+    chat,
+    classify,
+    completions,
+    files,
+    keys,
+    models,
+    operations,
+    tasks,
+    tokenize,
+    tuning,
+    versions,
+)
 from server.api.services import Services
 
 _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
-_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, tokenize, operations)
+_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
+
+_CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
+_CORS_HEADERS = ("authorization", "content-type", "if-match", "if-none-match", "x-request-id", "x-request-timeout-ms",
+                 "x-softprompt-sticky-key")  # fmt: skip
+_CORS_EXPOSED = ("etag", "location", "retry-after", "x-request-id", "x-should-retry", "x-softprompt-task",
+                 "x-softprompt-version", "x-softprompt-digest")  # fmt: skip
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
     """The application that answers with these services. `lifespan` is entered at start and left at the end."""
-    app = build_routes(services.settings.limits, lifespan)
+    app = build_routes(services.settings, lifespan)
     app.state.services = services
     return app
 
 
-def build_routes(limits: ApiLimits = ApiLimits(), lifespan: Lifespan | None = None) -> FastAPI:  # noqa: B008  (frozen)
+def build_routes(
+    settings: ApiSettings = ApiSettings(),  # noqa: B008  (frozen)
+    lifespan: Lifespan | None = None,
+) -> FastAPI:
     """The application without services: enough to describe it."""
     app = FastAPI(
         title="softprompt-server",
@@ -48,10 +71,18 @@ def build_routes(limits: ApiLimits = ApiLimits(), lifespan: Lifespan | None = No
     _refuse_undeclared(app)
     install_error_handlers(app)
     install_openapi(app)
-    app.add_middleware(BodyLimitMiddleware, limits=limits)
+    app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
     app.add_middleware(DrainMiddleware)
     app.add_middleware(ObserveMiddleware)
     app.add_middleware(RequestIdMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_CORS_METHODS,
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_CORS_EXPOSED,
+        )
     return app
 
 

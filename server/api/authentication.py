@@ -5,23 +5,20 @@ Authorisation hangs on the route itself, never on the request's path, which prox
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.routing import iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
-from server.api.errors import Unauthorized
 from server.api.services import ServicesDep
 
 
 class Scope(StrEnum):
-    """What a key may be allowed to do. `PUBLIC` routes answer without a key."""
+    """What a key may be allowed to do; `ADMIN` has all others. `PUBLIC` routes answer without a key."""
 
     PUBLIC = "public"
     INFER = "infer"
@@ -31,7 +28,7 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="The server's API key.")
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key of this server.")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
@@ -48,11 +45,20 @@ class _Public(_Declaration):
 
 
 class _KeyNeeded(_Declaration):
-    async def __call__(self, services: ServicesDep, credentials: _Credentials) -> None:
-        """Raise `Unauthorized` unless the caller bears the configured key, which has every scope."""
-        expected = services.settings.api_key
-        if expected is not None and (credentials is None or not _same_key(credentials.credentials, expected)):
-            raise Unauthorized("a valid API key is required: send 'Authorization: Bearer <key>'")
+    async def __call__(self, request: Request, services: ServicesDep, credentials: _Credentials) -> AsyncIterator[None]:
+        """Let the caller in, as `CallerDep`, for as long as the request runs.
+
+        Raises `Unauthorized` without a key, `Forbidden` where it is not allowed this, and `RateLimited`. A route with a
+        `task` in its path is refused here to keys that are held to other tasks.
+        """
+        caller = services.keys.identify(None if credentials is None else credentials.credentials)
+        caller.check_scope(self.scope)
+        task = request.path_params.get("task")
+        if task is not None:
+            caller.check_task(task)
+        async with services.quotas.request(caller):
+            request.state.caller = caller
+            yield
 
 
 def requires(scope: Scope) -> Any:
@@ -71,12 +77,3 @@ def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
         for method in route.methods or {"ANY"}:
             scopes[f"{method} {route.path}"] = declared[0] if declared else None
     return scopes
-
-
-def _same_key(given: str, expected: str) -> bool:
-    """Compare digests in constant time, so that neither content nor length of the key shows in the time taken."""
-    return hmac.compare_digest(_digest(given), _digest(expected))
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", errors="surrogatepass")).digest()

@@ -11,6 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.limits import ApiLimits
 
+MIN_BYTES_PER_S = 1024
+"""A body that arrives faster than this has no other deadline than not to stall."""
+
 
 class BodyLimitMiddleware:
     """Counts the bytes of each request's body, up to `ApiLimits.max_body_bytes` unless its route says otherwise.
@@ -30,6 +33,7 @@ class BodyLimitMiddleware:
         state["max_body_bytes"] = self._limits.max_body_bytes
         declared_bytes = int(Headers(scope=scope).get("content-length", "0"))
         num_bytes, is_complete = 0, False
+        began = asyncio.get_running_loop().time()
 
         async def receive_limited() -> Message:
             nonlocal num_bytes, is_complete
@@ -37,7 +41,7 @@ class BodyLimitMiddleware:
                 return await receive()
             if declared_bytes > state["max_body_bytes"]:
                 raise HTTPException(413)
-            message = await self._receive_in_time(receive)
+            message = await self._receive_in_time(receive, began + num_bytes / MIN_BYTES_PER_S)
             num_bytes += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
             if num_bytes > state["max_body_bytes"]:
@@ -46,9 +50,11 @@ class BodyLimitMiddleware:
 
         await self._app(scope, receive_limited, send)
 
-    async def _receive_in_time(self, receive: Receive) -> Message:
+    async def _receive_in_time(self, receive: Receive, due: float) -> Message:
+        """The next piece: none may stall, and a drip of many must not last for ever either."""
+        now = asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(self._limits.max_body_wait_s):
+            async with asyncio.timeout_at(min(now, due) + self._limits.body_timeout_s):
                 return await receive()
         except TimeoutError as error:
             raise HTTPException(408) from error

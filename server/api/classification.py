@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from server.answering import label_scores
+from server.answering.votes import log_mean, mean_probabilities
 from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
+from server.api.terms import Terms
 from server.api.wire.classify import Classification, LabelProbability
 from server.engine.client import EngineClient
 from server.engine.request import Scored
@@ -22,9 +23,11 @@ def chosen_labels(
     labels = tuple(target.manifest.labels if requested is None else requested)
     if not labels:
         raise InvalidRequest("the task has no labels of its own: name them", param="labels")
-    if len(labels) > limits.max_labels or len(labels) * num_inputs > limits.max_label_scores:
+    num_scores = len(labels) * num_inputs * len(target.prefixes)
+    if len(labels) > limits.max_labels or num_scores > limits.max_label_scores:
         raise InvalidRequest(
-            f"there are at most {limits.max_labels} labels, and {limits.max_label_scores} inputs times labels",
+            f"there are at most {limits.max_labels} labels, and {limits.max_label_scores} inputs times labels "
+            "(and times the members of an ensemble)",
             param="labels",
         )
     if len(set(labels)) < len(labels):
@@ -46,23 +49,32 @@ async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tu
 async def score_prompts(
     engine: EngineClient,
     target: Target,
+    terms: Terms,
     prompts: Sequence[tuple[int, ...]],
     continuations: tuple[tuple[int, ...], ...],
-) -> list[Scored]:
-    """Score the continuations behind every prompt, all at once. Raises `EngineError`."""
-    return await label_scores.score_prompts(engine, target.task, target.prefix, prompts, continuations)
+) -> list[list[Scored]]:
+    """Score the continuations behind every prompt, all at once: for each prompt, by each prefix of the target.
+
+    Raises `EngineError`.
+    """
+    engine.check_together(target.prefixes)
+    return await label_scores.score_prompts_by_each(
+        engine, target.task, target.prefixes, prompts, continuations, salt=terms.salt, priority=terms.priority
+    )
 
 
-def classification(index: int, labels: Sequence[str], logprobs: Sequence[float]) -> Classification:
-    """The verdict on one input: probabilities are the softmax over the labels' log-probabilities."""
-    highest = max(logprobs)
-    weights = [math.exp(logprob - highest) for logprob in logprobs]
-    total = sum(weights)
+def classification(index: int, labels: Sequence[str], scored: Sequence[Scored]) -> Classification:
+    """The verdict on one input: probabilities are the softmax over the labels' log-probabilities.
+
+    Of several scores, by the members of an ensemble, it is the mean of the probabilities.
+    """
+    logprobs = [one.logprobs for one in scored]
+    probabilities = mean_probabilities(logprobs)
     return Classification(
         index=index,
-        label=labels[logprobs.index(highest)],
+        label=labels[probabilities.index(max(probabilities))],
         probabilities=[
-            LabelProbability(label=label, probability=weight / total, logprob=logprob)
-            for label, weight, logprob in zip(labels, weights, logprobs, strict=True)
+            LabelProbability(label=label, probability=probability, logprob=log_mean(of_label))
+            for label, probability, of_label in zip(labels, probabilities, zip(*logprobs, strict=True), strict=True)
         ],
     )

@@ -52,7 +52,10 @@ class CompletionAnswer:
         self._usage.add(event)
         if isinstance(event, TextDelta):
             yield self._piece_of_text(event)
-            return
+        elif isinstance(event, PromptText):
+            yield from self._pieces_of_prompt(event)
+
+    def _pieces_of_prompt(self, event: PromptText) -> Iterator[CompletionChoice]:
         self._prompt_lengths[event.prompt] = len(event.text)
         first = event.prompt * self._form.num_choices
         for index in range(first, first + self._form.num_choices):

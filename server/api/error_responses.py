@@ -93,7 +93,10 @@ def _looked_up(error: BaseException, request_id: str) -> Answer:
 
 def _answer_known(request: Request, error: Exception) -> Response:
     answer = _looked_up(error, request.state.request_id)
-    return _respond(answer.status, _body_of(answer, error), dict(answer.headers))
+    headers = dict(answer.headers)
+    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    return _respond(answer.status, _body_of(answer, error), headers)
 
 
 def _answer_nobody(_: Request, error: Exception) -> Response:

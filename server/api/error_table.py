@@ -9,6 +9,7 @@ import prompts_store.errors as store
 from server.api import errors as api
 from server.engine import errors as engine
 from server.tokenizer import errors as text
+from server.tuning import errors as tuning
 
 INVALID_REQUEST = "invalid_request_error"
 SERVER_ERROR = "server_error"
@@ -31,13 +32,20 @@ class Answer:
 
 
 INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
-_RETRY_SOON = (("Retry-After", "1"),)
+_NO_RETRY = (("x-should-retry", "false"),)
+"""What the `openai` client goes by, which else tries twice again after a conflict."""
+_RETRY_SOON = (("Retry-After", "1"), ("x-should-retry", "true"))
 
 ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.InvalidRequest: Answer(400),
     api.ModelNotFound: Answer(404),
     api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
+    api.Forbidden: Answer(403, type="permission_error"),
+    api.RateLimited: Answer(429, type="rate_limit_error", headers=_RETRY_SOON),
+    api.Overloaded: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
+    api.DeadlineExceeded: Answer(503, type=SERVER_ERROR, headers=_NO_RETRY),
     api.UploadTooLarge: Answer(413),
+    api.StorageFull: Answer(507, type=SERVER_ERROR),
     api.UnsupportedMediaType: Answer(415),
     api.TaskReadOnly: Answer(409),
     api.PreconditionRequired: Answer(428),
@@ -60,13 +68,19 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     ),
     engine.NumbersOverflow: Answer(422, "numbers_overflow", "model"),
     engine.EngineError: Answer(500, "engine_failed", type=SERVER_ERROR, message="the engine failed on this request"),
+    tuning.PlanRefused: Answer(400, "invalid_value"),
     text.ChatRefused: Answer(400, "chat_refused", "messages"),
     text.UnknownToken: Answer(400, "token_out_of_range"),
     store.NotFound: Answer(404),
     store.Conflict: Answer(409),
+    store.JobStatusConflict: Answer(409, headers=_NO_RETRY),
+    store.FileInUse: Answer(409, headers=_NO_RETRY),
+    store.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
+    store.InvalidKey: Answer(400),
     store.InvalidTargets: Answer(400, param="targets"),
+    store.InvalidMembers: Answer(400, param="members"),
     store.InvalidManifest: Answer(400),
     store.InvalidCheckpoint: Answer(400),
     store.CheckpointTooLarge: Answer(413),

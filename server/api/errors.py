@@ -3,8 +3,13 @@
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
 ├── ModelNotFound           `model` names nothing
-├── Unauthorized            no key, or a wrong one
+├── Unauthorized            no key, or one that is unknown, revoked or expired
+├── Forbidden               the key does not allow this
+├── RateLimited             the key has used what it may use
+├── Overloaded              the answer would come too late
+├── DeadlineExceeded        the caller's time is over
 ├── UploadTooLarge
+├── StorageFull             there is no room for an upload
 ├── UnsupportedMediaType
 ├── TaskReadOnly            a folder on the server's side owns the task
 ├── PreconditionRequired    a conditional request without its condition
@@ -40,15 +45,54 @@ class ModelNotFound(ApiError):
 
 
 class Unauthorized(ApiError):
-    """No API key was sent, or a wrong one."""
+    """No API key was sent, or one that is unknown, revoked or expired."""
 
     code = "invalid_api_key"
+
+
+class Forbidden(ApiError):
+    """The API key does not allow this; `code` says whether its scopes or its tasks stand against it."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RateLimited(ApiError):
+    """The API key has used what it may use; `code` says of what."""
+
+    def __init__(self, message: str, *, code: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class Overloaded(ApiError):
+    """So many requests wait that this one would be answered too late."""
+
+    code = "overloaded"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ApiError):
+    """The time that the caller gave the request is over."""
+
+    code = "deadline_exceeded"
 
 
 class UploadTooLarge(ApiError):
     """An uploaded file exceeds its limit."""
 
     code = "body_too_large"
+
+
+class StorageFull(ApiError):
+    """The server has no room for an upload now."""
+
+    code = "storage_full"
 
 
 class UnsupportedMediaType(ApiError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
@@ -9,12 +10,14 @@ from fastapi import Request
 from starlette.responses import Response
 
 from server.answering.generation import Generation, TextEvent
+from server.answering.votes import voted
 from server.api.answer_form import AnswerForm
 from server.api.disconnect import unless_disconnected
 from server.api.event_stream import EventStreamResponse
 from server.api.json_response import json_response
 from server.api.services import Services
 from server.api.target import Target
+from server.api.terms import Terms, pay_for_prompts, until
 from server.api.wire.bodies import ResponseBody
 from server.api.wire.chat import ChatCompletion
 from server.api.wire.completions import Completion
@@ -31,56 +34,79 @@ class Answer(Protocol):
         """The answer as it grows."""
 
 
-Start = Callable[[Target], Awaitable[tuple[Generation, Answer]]]
-"""Begins a request's generation by a target, and says what writes its answer."""
+Start = Callable[[Target, Terms], Awaitable[tuple[Generation, Answer]]]
+"""Begins a request's generation by a target, on terms, and says what writes its answer."""
 
 
-def start_generation(
+async def start_generation(
     services: Services,
     target: Target,
+    terms: Terms,
     form: AnswerForm,
     sampling: SamplingParams,
     stop: tuple[str, ...],
     *,
     echo: bool = False,
 ) -> Generation:
-    """Hand the form's prompts to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+    """Hand the form's prompts to the engine, each behind every prefix of the target.
+
+    Raises `RateLimited`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
+    """
+    services.engine.check_together(target.prefixes)
+    await pay_for_prompts(services, terms, sum(map(len, form.prompts)) * len(target.prefixes))
     requests = [
         GenerateRequest(
             request_id=f"{form.id}-{number}",
             task=target.task,
             prompt_token_ids=prompt,
             sampling=sampling,
-            prefix=target.prefix,
+            prefix=prefix,
             num_choices=form.num_choices,
+            salt=terms.salt,
+            priority=terms.priority,
         )
-        for number, prompt in enumerate(form.prompts)
+        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
     ]
     generation = Generation(services.engine, services.tokenizer, requests, stop=stop, echo=echo)
     generation.start()
     return generation
 
 
-async def respond(request: Request, services: Services, target: Target, start: Start, *, stream: bool) -> Response:
-    """The response to a generation, which is closed when the response is done or its client gone."""
-    generation, answer = await start(target)
-    if stream:
-        return EventStreamResponse(answer.chunks(generation), headers=target.headers, close=generation.close)
-    try:
-        body = await unless_disconnected(request, answer.body(generation))
-    finally:
+async def respond(
+    request: Request, services: Services, target: Target, terms: Terms, start: Start, *, stream: bool
+) -> Response:
+    """The response to a generation, which is closed when the response is done, its time over, or its client gone."""
+    generation, answer = await start(target, terms)
+    work = services.admission.begin()
+
+    def close() -> None:
         generation.close()
+        work.end()
+        if terms.payer is not None:
+            services.quotas.charge_tokens(terms.payer, generation.num_output_tokens)
+
+    events = until(terms.deadline, generation)
+    if stream:  # never of an ensemble: `check_votable`
+        return EventStreamResponse(answer.chunks(events), headers=target.headers, close=close)
+    try:
+        body = await unless_disconnected(request, answer.body(_answers(events, target)))
+    finally:
+        close()
 
     async def rerun(shadow: Target) -> tuple[str, ...]:
-        second, its_answer = await start(shadow)
+        second, its_answer = await start(shadow, terms.for_shadow())
         try:
-            return _texts(await its_answer.body(second))
+            return _texts(await its_answer.body(_answers(second, shadow)))
         finally:
             second.close()
 
     if generation.is_greedy:
         services.shadows.offer(target, _texts(body), rerun)
     return json_response(body, headers=target.headers)
+
+
+def _answers(events: AsyncIterable[TextEvent], target: Target) -> AsyncIterable[TextEvent]:
+    return voted(events, len(target.prefixes)) if target.is_ensemble else events
 
 
 def _texts(body: Completion | ChatCompletion) -> tuple[str, ...]:

@@ -11,13 +11,14 @@ MIB = 1024**2
 class ApiLimits:
     """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
 
-    `max_body_wait_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
-    completion, `max_label_scores` inputs times labels of one classification. Header sizes and the number of connections
-    are the HTTP server's to limit.
+    `body_timeout_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
+    completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
+    `max_voted_tokens` the answers that an ensemble votes on, `max_unfinished_jobs` the tuning jobs that have not ended.
+    Header sizes and the number of connections are the HTTP server's to limit.
     """
 
     max_body_bytes: int = 4 * MIB
-    max_body_wait_s: float = 60.0
+    body_timeout_s: float = 10.0
     max_config_bytes: int = 1 * MIB
     max_tensor_bytes: int = 64 * MIB
     max_manifest_bytes: int = 256 * 1024
@@ -31,10 +32,13 @@ class ApiLimits:
     max_logit_biases: int = 1_024
     max_messages: int = 1_024
     max_inputs: int = 64
+    max_voted_tokens: int = 64
     max_labels: int = 1_000
     max_label_length: int = 256
     max_label_scores: int = 4_096
     max_page_size: int = 100
+    max_file_bytes: int = 64 * MIB
+    max_unfinished_jobs: int = 16
     max_listed_models: int = 10_000
 
     @property
@@ -45,7 +49,7 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Settings of the HTTP interface. Without `api_key` every caller may do everything."""
+    """Settings of the HTTP interface. Pages of `cors_origins` may use it from a browser; "*" means all."""
 
-    api_key: str | None = None
     limits: ApiLimits = field(default_factory=ApiLimits)
+    cors_origins: tuple[str, ...] = ()

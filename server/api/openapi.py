@@ -14,6 +14,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from server.api.authentication import declared_scopes
+from server.api.file_upload import FILE_SCHEMA
 from server.api.upload import UPLOAD_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
@@ -50,6 +52,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
     for path in document["paths"].values():
         for method in _METHODS:
             path.get(method, {}).get("responses", {}).pop("422", None)
+    _name_scopes(document, app)
     _, referred = models_json_schema(
         [(model, "serialization") for model in _REFERRED_TO], ref_template="#/components/schemas/{model}"
     )
@@ -57,9 +60,19 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         **referred["$defs"],
         **document["components"]["schemas"],
         UPLOAD_SCHEMA["title"]: UPLOAD_SCHEMA,
+        FILE_SCHEMA["title"]: FILE_SCHEMA,
     }
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in _NEVER_SENT}
     return document
+
+
+def _name_scopes(document: dict[str, Any], app: FastAPI) -> None:
+    """Say in `x-scope` what a key needs for an operation."""
+    for route, scope in declared_scopes(app.routes).items():
+        method, path = route.split()
+        operation = document["paths"].get(path.replace(":path}", "}"), {}).get(method.lower())
+        if operation is not None and scope is not None:
+            operation["x-scope"] = scope.value
 
 
 def as_text(document: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from server.api.wire.tasks import PublishedVersion, Purged
 Responses = dict[int | str, dict[str, Any]]
 
 ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorBody"}
-_EVERYWHERE = (400, 401, 500, 503)
+_EVERYWHERE = (400, 401, 403, 429, 500, 503)
 _HEADERS = {
     "x-softprompt-task": "The task that answered; absent for the base model.",
     "x-softprompt-version": "The number of the version that answered.",
@@ -48,6 +48,11 @@ def event_stream(chunk: str) -> Responses:
 def binary_file() -> Responses:
     """A success whose body is a file of bytes."""
     return _file("application/octet-stream", {"type": "string", "format": "binary"})
+
+
+def png_file() -> Responses:
+    """A success whose body is a picture."""
+    return _file("image/png", {"type": "string", "format": "binary"})
 
 
 def json_file() -> Responses:

@@ -65,13 +65,14 @@ def stop_strings(body: GenerationParameters, of_version: tuple[str, ...], limits
     return tuple(dict.fromkeys([*given, *of_version]))
 
 
-def num_choices(body: GenerationParameters, limits: ApiLimits, num_prompts: int = 1) -> int:
-    """How many answers each prompt gets. Raises `InvalidRequest`."""
+def num_choices(body: GenerationParameters, limits: ApiLimits, num_runs: int = 1) -> int:
+    """How many answers each prompt gets; `num_runs` is prompts times soft prompts. Raises `InvalidRequest`."""
     n = 1 if body.n is None else body.n
     if n > limits.max_choices:
         raise InvalidRequest(f"n is at most {limits.max_choices}", param="n")
-    if n * num_prompts > limits.max_sequences:
-        raise InvalidRequest(f"prompts times n are at most {limits.max_sequences}", param="n")
+    if n * num_runs > limits.max_sequences:
+        message = f"prompts times n, and times the members of an ensemble, are at most {limits.max_sequences}"
+        raise InvalidRequest(message, param="n")
     return n
 
 

@@ -10,11 +10,17 @@ from fastapi import Depends, Request
 
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
+from server.api.admission import Admission
 from server.api.drain import Drain
 from server.api.errors import TaskReadOnly
+from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
+from server.api.quotas import Quotas
 from server.api.shadows import ShadowRuns
 from server.engine.client import EngineClient
+from server.jobs.defaults import TuningDefaults
+from server.jobs.runner import JobRunner
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
@@ -33,11 +39,16 @@ class Services:
     tokenizer: Tokenizer
     catalog: TaskCatalog
     store: Store
+    keys: KeyRing
     base: BaseModel
     base_id: str
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
+    jobs: JobRunner | None = None
+    tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
+    quotas: Quotas = field(default_factory=Quotas)
+    admission: Admission = field(default_factory=Admission)
     settings: ApiSettings = field(default_factory=ApiSettings)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
@@ -48,6 +59,11 @@ class Services:
         """Raise `TaskReadOnly` for a task that a folder owns."""
         if self.tasks_folder is not None and task in self.tasks_folder.tasks:
             raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
+
+    @property
+    def tuning(self) -> TuningStore:
+        """Files and tuning jobs, in the same database."""
+        return TuningStore(self.store)
 
     @property
     def base_names(self) -> frozenset[str]:

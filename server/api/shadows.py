@@ -103,8 +103,8 @@ class ShadowRuns:
                 continue
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    prefix = await catalog.prefix(comparison.shadow)
-                    found = await comparison.rerun(Target(comparison.shadow, prefix))
+                    prefixes = await catalog.prefixes(comparison.shadow)
+                    found = await comparison.rerun(Target(comparison.shadow, prefixes))
             except Exception as error:  # whatever a second version cannot do must not end the comparisons of others
                 _log.info("a shadow of task %s could not answer: %s", comparison.key[0], type(error).__name__)
                 self._count(comparison.key, num_failed=1)

@@ -11,9 +11,6 @@ from prompts_store.errors import StoreUnavailable
 from prompts_store.store import Store
 from server.api.services import Services
 
-ACTOR = "http"
-"""Who changed something, in the store's records: keys have no names yet."""
-
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
 
@@ -33,4 +30,5 @@ async def write(
     # What is written stays written even if the store goes away now; the follower takes it over later.
     with suppress(StoreUnavailable):
         await services.catalog.refresh()
+        await services.keys.refresh()
     return result

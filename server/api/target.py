@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest, VersionRecord
+from server.api.caller import Caller
 from server.api.errors import ModelNotFound
 from server.model.prefix import Prefix
 
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Target:
-    """What answers a request. For the base model `record` and `prefix` are None.
+    """What answers a request. For the base model `record` is None, and so is its one prefix.
 
-    `alias` is the one that was asked for, `shadow` the version to be compared with, where there is one.
+    Every prompt is run behind each of `prefixes`, of which an ensemble has several; they answer as one. `alias` is the
+    one that was asked for, `shadow` the version to be compared with, where there is one.
     """
 
     record: VersionRecord | None = None
-    prefix: Prefix | None = None
+    prefixes: tuple[Prefix | None, ...] = (None,)
     alias: str | None = None
     shadow: VersionRecord | None = None
 
@@ -38,9 +40,19 @@ class Target:
         return Manifest() if self.record is None else self.record.manifest
 
     @property
+    def is_ensemble(self) -> bool:
+        """Whether several versions answer as one."""
+        return len(self.prefixes) > 1
+
+    @property
+    def prefix_lengths(self) -> tuple[int, ...]:
+        """Length of each soft prompt in tokens."""
+        return tuple(0 if prefix is None else prefix.num_virtual_tokens for prefix in self.prefixes)
+
+    @property
     def num_virtual_tokens(self) -> int:
-        """Length of the soft prompt in tokens."""
-        return 0 if self.prefix is None else self.prefix.num_virtual_tokens
+        """Positions that the soft prompt takes before a text; of several, the longest."""
+        return max(self.prefix_lengths)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -54,19 +66,21 @@ class Target:
         }
 
 
-async def resolve_target(services: Services, model: str, sticky_key: bytes | None = None) -> Target:
-    """Look up what `model` names now; of several versions, the one for this key, or any by weight.
+async def resolve_target(services: Services, caller: Caller, model: str, sticky_key: bytes | None = None) -> Target:
+    """Look up what `model` names now; of several versions, the one for this sticky key, or any by weight.
 
-    Raises `ModelNotFound`, and `StoreUnavailable` for what only the store knows.
+    Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` for what only the store knows.
     """
     if model in services.base_names:
+        caller.check_base_model()
         return Target()
     try:
         reference = TaskReference.parse(model)
     except InvalidName as error:
         raise ModelNotFound("the model is neither the base model nor a task reference") from error
+    caller.check_task(reference.task)
     try:
         served = await services.catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
-    return Target(served.record, served.prefix, reference.alias, served.shadow)
+    return Target(served.record, served.prefixes, reference.alias, served.shadow)

@@ -1,4 +1,4 @@
-"""A published checkpoint as it arrives: two plain files and a manifest. No archives, no pickles, no URLs."""
+"""A published version as it arrives: two plain files, or a list of members, and a manifest. No archives, no pickles."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
 from prompts_store.strict_json import JsonRefused, parse_object
@@ -16,13 +17,14 @@ from server.api.limits import ApiLimits
 from server.api.services import ServicesDep
 
 _FILES = ("adapter_config", "adapter_model")
-_FIELDS = ("manifest", "promote", "description")
+_FIELDS = ("manifest", "members", "promote", "description")
+_MEMBERS = TypeAdapter(list[int])
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 UPLOAD_SCHEMA: Mapping[str, Any] = {
     "title": "CheckpointUpload",
     "type": "object",
-    "required": list(_FILES),
+    "description": "Both files of a checkpoint, or `members` instead.",
     "properties": {
         "adapter_config": {
             "type": "string",
@@ -33,6 +35,12 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
             "type": "string",
             "format": "binary",
             "description": "PEFT's `adapter_model.safetensors`.",
+        },
+        "members": {
+            "type": "string",
+            "description": "A JSON list of 2 to 8 version numbers of this task, such as `[1, 2, 3]`: an ensemble, that "
+            "answers by all of them. What they share (template, labels, stop, add_special_tokens, defaults) is the "
+            "ensemble's; of answers given equally often, that of the first in the list wins.",
         },
         "manifest": {
             "type": "string",
@@ -72,7 +80,16 @@ class CheckpointUpload:
     description: str
 
 
-async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload:
+@dataclass(frozen=True, slots=True)
+class EnsembleUpload:
+    """An ensemble's members by version number, not yet checked."""
+
+    members: tuple[int, ...]
+    manifest: Mapping[str, Any]
+    promote: bool
+
+
+async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload | EnsembleUpload:
     """Read the multipart body.
 
     Raises `UnsupportedMediaType`, `UploadTooLarge` or `InvalidRequest`, and starlette's `HTTPException` for a body that
@@ -88,6 +105,11 @@ async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpl
     ) as form:
         _check_names(form)
         manifest = _manifest(_field(form, "manifest", "{}"), limits)
+        if "members" in form:
+            if any(name in form for name in _FILES):
+                raise InvalidRequest("an ensemble has no files of its own", param="members")
+            members = _members(_field(form, "members", ""))
+            return EnsembleUpload(members, manifest, promote=_flag(_field(form, "promote", "false")))
         return CheckpointUpload(
             config=await _file(form, "adapter_config", limits.max_config_bytes),
             tensors=await _file(form, "adapter_model", limits.max_tensor_bytes),
@@ -98,7 +120,7 @@ async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpl
         )
 
 
-UploadDep = Annotated[CheckpointUpload, Depends(_read_upload)]
+UploadDep = Annotated[CheckpointUpload | EnsembleUpload, Depends(_read_upload)]
 
 
 def _check_names(form: FormData) -> None:
@@ -121,6 +143,13 @@ def _field(form: FormData, name: str, default: str) -> str:
     if not isinstance(part, str):
         raise InvalidRequest("this part must be a field, not a file", param=name)
     return part
+
+
+def _members(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_MEMBERS.validate_json(text.encode(errors="surrogatepass"), strict=True))
+    except ValidationError as error:
+        raise InvalidRequest("members is a JSON list of version numbers", param="members") from error
 
 
 def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:

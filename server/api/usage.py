@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from server.answering.choice_text import TextDelta
-from server.answering.generation import PromptText, TextEvent
+from server.answering.generation import Outvoted, PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
 
 
@@ -20,11 +20,14 @@ def usage_of(*, num_prompt: int, num_completion: int, num_cached: int, num_virtu
 
 
 class UsageCounter:
-    """Counts while the answer grows. Several answers share their prompt, which counts once."""
+    """Counts while the answer grows. Several answers share their prompt, which counts once.
 
-    def __init__(self, prompts: Sequence[Sequence[int]], num_virtual_tokens: int) -> None:
-        self._num_prompt = sum(map(len, prompts))
-        self._num_virtual = num_virtual_tokens * len(prompts)
+    Each prompt is run behind every prefix, of which `prefix_lengths` has the virtual tokens, and counts each time.
+    """
+
+    def __init__(self, prompts: Sequence[Sequence[int]], prefix_lengths: Sequence[int]) -> None:
+        self._num_prompt = sum(map(len, prompts)) * len(prefix_lengths)
+        self._num_virtual = sum(prefix_lengths) * len(prompts)
         self._num_completion = 0
         self._num_cached = 0
 
@@ -35,6 +38,8 @@ class UsageCounter:
                 self._num_cached += event.num_cached_tokens
             case TextDelta():
                 self._num_completion += len(event.token_ids)
+            case Outvoted():
+                self._num_completion += event.num_tokens
 
     def usage(self) -> Usage:
         """What was counted so far."""

@@ -4,8 +4,11 @@ serve.py           run the server            serve_options.py  settings -> optio
 tasks.py           task list, show, publish, import, promote, rollback, history, retire, delete, export
 aliases.py         task alias set, delete
 database.py        db upgrade, check, verify, gc, backup, restore
+keys.py            key create, list, revoke; audit; key_backend.py asks a server or a database
 backend.py         what the task commands ask; http_backend.py and store_backend.py answer
 generate.py        one completion            connection.py     HTTP, and its errors
+tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
+evaluate.py        scores side by side       workbench.py      base model and store on this machine
 """
 
 from __future__ import annotations
@@ -23,10 +26,13 @@ from prompts_store.errors import StoreError
 from server import __version__
 from server.cli.database import database
 from server.cli.errors import CliError
+from server.cli.evaluate import evaluate
 from server.cli.generate import generate
+from server.cli.keys import audit, keys
 from server.cli.output import print_error
 from server.cli.serve import serve
 from server.cli.tasks import tasks
+from server.cli.tune import tune
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +42,11 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command("serve")(serve)
 app.add_typer(tasks, name="task")
 app.add_typer(database, name="db")
+app.add_typer(keys, name="key")
+app.command("audit")(audit)
 app.command("generate")(generate)
+app.command("tune")(tune)
+app.command("evaluate")(evaluate)
 
 
 def _print_version(wanted: bool) -> None:

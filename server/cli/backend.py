@@ -9,6 +9,7 @@ from server.cli.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,
+    EnsemblePublication,
     MoveView,
     Publication,
     PublishedView,
@@ -41,6 +42,9 @@ class TaskBackend(Protocol):
     def publish(self, publication: Publication) -> PublishedView:
         """Make a new version, and the task where it is missing."""
 
+    def publish_ensemble(self, publication: EnsemblePublication) -> PublishedView:
+        """Make a new version of an existing task, by which other versions of it answer together."""
+
     def set_alias(self, place: AliasPlace) -> AliasView:
         """Move an alias from where it is now, or create it."""
 
@@ -54,7 +58,7 @@ class TaskBackend(Protocol):
         """Return the latest moves of an alias, newest first."""
 
     def retire(self, task: str, version: int) -> None:
-        """Retire a version that no alias names."""
+        """Retire a version that no alias and no ensemble names."""
 
     def delete(self, task: str) -> None:
         """Delete a task with all its versions and aliases."""

@@ -11,7 +11,7 @@ from server.cli.errors import FilesProblem
 from server.cli.views import CheckpointFiles, Publication
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
-_OURS: Mapping[str, type] = {"description": str, "allow_base_mismatch": bool}
+OURS: Mapping[str, type] = {"description": str, "allow_base_mismatch": bool}
 
 
 def read_checkpoint(folder: Path) -> CheckpointFiles:
@@ -36,7 +36,7 @@ def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
         raise FilesProblem(f"{path} is not JSON") from error
     if not isinstance(manifest, dict):
         raise FilesProblem(f"{path} is not a JSON object")
-    for field, kind in _OURS.items():
+    for field, kind in OURS.items():
         if not isinstance(manifest.get(field, kind()), kind):
             raise FilesProblem(f"{path}: {field} is of the wrong type")
     return manifest
@@ -57,11 +57,19 @@ def read_publication(folder: Path, manifest: Path | None = None, *, promote: boo
 
 def write_version(folder: Path, files: CheckpointFiles, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
     """Write a version as a folder, made where it is missing. Raises FilesProblem."""
-    contents = {
-        CONFIG: files.config,
-        TENSORS: files.tensors,
-        MANIFEST: (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode(),
-    }
+    _write(folder, {CONFIG: files.config, TENSORS: files.tensors, MANIFEST: _as_json(manifest)}, overwrite=overwrite)
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
+    """Write a manifest into a folder, made where it is missing. Raises FilesProblem."""
+    _write(folder, {MANIFEST: _as_json(manifest)}, overwrite=overwrite)
+
+
+def _as_json(manifest: Mapping[str, Any]) -> bytes:
+    return (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _write(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> None:
     standing = [name for name in contents if (folder / name).exists()]
     if standing and not overwrite:
         raise FilesProblem(f"{folder / standing[0]} exists already; --force overwrites it")

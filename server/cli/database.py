@@ -65,7 +65,7 @@ def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: 
     """Read everything and recompute every digest; exit code 1 where something is wrong."""
     from prompts_store import maintenance
 
-    with _open(database_url, data_dir) as store, working("Verifying"):
+    with open_database(database_url, data_dir) as store, working("Verifying"):
         report = maintenance.verify(store)
     _print(
         asdict(report) | {"is_clean": report.is_clean},
@@ -93,7 +93,7 @@ def collect_garbage(
     """Free the tensors that only retired versions name. The versions stay as tombstones."""
     from prompts_store import maintenance
 
-    with _open(database_url, data_dir) as store, working("Collecting"):
+    with open_database(database_url, data_dir) as store, working("Collecting"):
         report = maintenance.gc(store, grace_s=grace_s)
     _print(
         report,
@@ -107,7 +107,7 @@ def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = 
     """Write the whole database, as it is at one moment, into a new SQLite file. Servers may go on writing."""
     from prompts_store import maintenance
 
-    with _open(database_url, data_dir) as store, working("Backing up"), _files():
+    with open_database(database_url, data_dir) as store, working("Backing up"), _files():
         report = maintenance.backup(store, file)
     _print(report, f"{report.num_tasks} tasks, {report.num_versions} versions -> {file}", json)
 
@@ -124,7 +124,8 @@ def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir =
 
 
 @contextmanager
-def _open(database_url: str | None, data_dir: Path | None) -> Iterator[Store]:
+def open_database(database_url: str | None, data_dir: Path | None) -> Iterator[Store]:
+    """Open the store that the options mean. Raises CliError or StoreError."""
     from prompts_store.store import Store
 
     with Store.open(_url(database_url, data_dir, must_exist=True)) as store:

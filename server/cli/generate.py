@@ -26,6 +26,9 @@ def generate(
     seed: Annotated[int | None, typer.Option("--seed")] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
+    stream: Annotated[
+        bool, typer.Option("--stream/--no-stream", help="Print it as it comes; an ensemble answers at once only.")
+    ] = True,
     json: Annotated[bool, typer.Option("--json", help="Print the server's whole answer as JSON.")] = False,
 ) -> None:
     """Ask a task of a running server, for a quick look. What is not given, the task's defaults decide."""
@@ -37,6 +40,10 @@ def generate(
     with connect(url, api_key) as connection:
         if json:
             print_json(connection.send("POST", PATH, json=body).json())
+            return
+        if not stream:
+            answer = connection.send("POST", PATH, json=body).json()
+            print(printable("".join(choice["text"] for choice in answer["choices"])))
             return
         for piece in texts(connection.lines(PATH, body | {"stream": True})):
             print(printable(piece), end="", flush=True)

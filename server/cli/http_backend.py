@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 from urllib.parse import quote
 
+import httpx
+
 from prompts_store.names import TaskReference, check_task_name
 from server.cli.backend import PRODUCTION
 from server.cli.connection import Connection, json_object
@@ -16,6 +18,7 @@ from server.cli.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,
+    EnsemblePublication,
     MoveView,
     Publication,
     PublishedView,
@@ -67,9 +70,17 @@ class HttpTaskBackend:
                 "description": publication.description,
             },
         )
-        body = json_object(response)
-        created = response.status_code == CREATED
-        return PublishedView(body["task"], body["version"], body["digest"], created)
+        return _published_view(response)
+
+    def publish_ensemble(self, publication: EnsemblePublication) -> PublishedView:
+        fields = {
+            "members": json.dumps(publication.members),
+            "manifest": json.dumps(publication.manifest),
+            "promote": str(publication.promote).lower(),
+        }
+        # Parts without a file name: fields of a multipart body, which httpx makes of `data` only beside a file.
+        parts = {name: (None, value.encode()) for name, value in fields.items()}
+        return _published_view(self.connection.send("POST", _path(publication.task, "versions"), files=parts))
 
     def set_alias(self, place: AliasPlace) -> AliasView:
         """Read where the alias points, then move it from there."""
@@ -138,6 +149,11 @@ def _path(task: str, *parts: str | int) -> str:
     return "/".join(("/v1/tasks", *(quote(str(part), safe="") for part in (task, *parts))))
 
 
+def _published_view(response: httpx.Response) -> PublishedView:
+    body = json_object(response)
+    return PublishedView(body["task"], body["version"], body["digest"], response.status_code == CREATED)
+
+
 def _task_view(task: dict[str, Any]) -> TaskView:
     return TaskView(
         task["name"], task.get("description", ""), task.get("latest_version"), task.get("production_version")
@@ -152,6 +168,7 @@ def _version_view(version: dict[str, Any]) -> VersionView:
         num_virtual_tokens=version["num_virtual_tokens"],
         created_at=str(version["created_at"]),
         manifest=version["manifest"],
+        members=tuple(version.get("members", ())),
     )
 
 

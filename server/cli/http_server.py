@@ -8,15 +8,17 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI
 
 from server.api.drain import Drain
+from server.cli.http_protocol import DeadlineProtocol, Deadlines
 from server.settings import ServeSettings
 
-MAX_HEADER_BYTES = 32 * 1024
 KEEP_ALIVE_S = 60
 _FLUSH_S = 1  # for answers that are complete and still in a socket's buffer, and for tasks that are being cut off
 
@@ -64,17 +66,21 @@ class HttpServer(uvicorn.Server):
 
 
 def http_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    """Return uvicorn's configuration: bounded headers, no proxy headers believed, our logging."""
+    """Return uvicorn's configuration: bounded and timed headers, no proxy headers believed, our logging."""
+    deadlines = Deadlines(settings.header_timeout_s, settings.write_timeout_s)
     return uvicorn.Config(
         app,
-        http="h11",
+        http=cast(Any, partial(DeadlineProtocol, deadlines=deadlines)),  # uvicorn only calls it
         ws="none",
         lifespan="on",
         log_config=None,
         access_log=settings.access_log or settings.log_level == "debug",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        h11_max_incomplete_event_size=settings.max_header_bytes,
+        root_path=settings.root_path,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=_FLUSH_S,
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from prompts_store.errors import StoreError, StoreUnavailable
 from server.cli.backend import TaskBackend
-from server.cli.checkpoint_folder import CONFIG, read_publication
+from server.cli.checkpoint_folder import CONFIG
+from server.cli.ensemble_folder import is_version, publish_folder
 from server.cli.errors import FilesProblem, ServerRefused
 from server.cli.output import advancing
 from server.cli.views import PublishedView
@@ -23,7 +24,7 @@ def import_folder(
     Raises FilesProblem where there is nothing to import, and whatever would refuse every checkpoint.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if (path / CONFIG).is_file())
+        found = sorted(path for path in folder.iterdir() if is_version(path))
     except OSError as error:
         raise FilesProblem(f"cannot read {folder}: {error.strerror}") from error
     if not found:
@@ -31,7 +32,7 @@ def import_folder(
     published, refused = [], {}
     for path in advancing(f"Importing {folder}", found):
         try:
-            published.append(backend.publish(read_publication(path, promote=promote)))
+            published.append(publish_folder(backend, path, promote=promote))
         except StoreUnavailable:
             raise
         except (FilesProblem, StoreError) as error:

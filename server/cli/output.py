@@ -42,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text("-" if cell is None else one_line(str(cell)), no_wrap=True) for cell in row))
-    _console(sys.stdout).print(table)
+    console_of(sys.stdout).print(table)
 
 
 def print_error(message: str) -> None:
@@ -53,7 +53,7 @@ def print_error(message: str) -> None:
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show that something is going on while the block runs, if somebody watches."""
-    console = _console(sys.stderr)
+    console = console_of(sys.stderr)
     if not console.is_terminal:
         yield
         return
@@ -67,7 +67,7 @@ def working(what: str) -> Iterator[None]:
 
 def advancing(what: str, items: Sequence[_Item]) -> Iterator[_Item]:
     """Yield the items and show how many are done, if somebody watches."""
-    console = _console(sys.stderr)
+    console = console_of(sys.stderr)
     if not console.is_terminal:
         yield from items
         return
@@ -76,7 +76,8 @@ def advancing(what: str, items: Sequence[_Item]) -> Iterator[_Item]:
     yield from track(items, description=what, console=console, transient=True)
 
 
-def _console(stream: Any) -> Console:
+def console_of(stream: Any) -> Console:
+    """Return a console on a stream that shows text as it is, whatever it holds."""
     from rich.console import Console
 
     console = Console(file=stream, markup=False, highlight=False, emoji=False)

@@ -66,7 +66,7 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
 
     def on_ready() -> None:
         watchdog.start()
-        print(welcome(settings, port), flush=True)
+        print(welcome(settings, port, is_open=services.keys.is_open), flush=True)
 
     server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s)
     watchdog = Watchdog(lambda: server.should_exit or services.engine.is_alive)
@@ -80,20 +80,21 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
 def load(settings: ServeSettings) -> FastAPI:
     """Build the application; PyTorch is imported here and not before."""
     if not sys.stderr.isatty():
-        _hide_progress_bars()
-    from server.app import TasksFolderUnreadable, build_services, create_app
+        hide_progress_bars()
+    from server.api.quotas import RedisMissing
+    from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
     from server.model.errors import ModelError
     from server.telemetry.tracing import TracingUnavailable
     from server.tokenizer.errors import TextError
 
     try:
         return create_app(build_services(settings))
-    except (ModelError, TextError, TasksFolderUnreadable, TracingUnavailable) as error:
+    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
         raise StartFailed(str(error)) from error
 
 
-def _hide_progress_bars() -> None:
-    """Keep the bars that loading weights draws out of logs."""
+def hide_progress_bars() -> None:
+    """Keep the bars that loading weights draws out of logs and other pictures."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 

@@ -12,7 +12,7 @@ from prompts_store.checkpoint_reader import read_checkpoint
 from prompts_store.checkpoint_writer import write_config, write_tensors
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel, TaskRecord, VersionRecord
+from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel, Published, TaskRecord, VersionRecord
 from prompts_store.store import Store
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serve_options import read_settings
@@ -21,6 +21,7 @@ from server.cli.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,
+    EnsemblePublication,
     MoveView,
     Publication,
     PublishedView,
@@ -90,8 +91,19 @@ class StoreTaskBackend:
             description=publication.description,
             actor=ACTOR,
         )
-        version = published.version
-        return PublishedView(version.task, version.version, version.digest, published.created)
+        return _published_view(published)
+
+    def publish_ensemble(self, publication: EnsemblePublication) -> PublishedView:
+        manifest = parse_manifest(publication.manifest)
+        published = self.store.publish_ensemble(
+            self.fingerprint,
+            publication.task,
+            publication.members,
+            manifest,
+            promote=publication.promote,
+            actor=ACTOR,
+        )
+        return _published_view(published)
 
     def set_alias(self, place: AliasPlace) -> AliasView:
         alias = self.store.put_alias(
@@ -166,6 +178,11 @@ def _read_base(target: Target) -> BaseModel:
         raise BaseUnreadable(str(error)) from error
 
 
+def _published_view(published: Published) -> PublishedView:
+    version = published.version
+    return PublishedView(version.task, version.version, version.digest, published.created)
+
+
 def _task_view(task: TaskRecord) -> TaskView:
     return TaskView(task.name, task.description, task.latest_version, task.production_version)
 
@@ -174,10 +191,11 @@ def _version_view(version: VersionRecord) -> VersionView:
     return VersionView(
         version=version.version,
         digest=version.digest,
-        peft_type=version.peft_type.value,
+        peft_type=None if version.peft_type is None else version.peft_type.value,
         num_virtual_tokens=version.num_virtual_tokens,
         created_at=version.created_at.isoformat(timespec="seconds"),
         manifest=manifest_to_json(version.manifest),
+        members=tuple(member.version for member in version.members),
     )
 
 

@@ -26,7 +26,9 @@ def _option(flag: str, text: str, panel: str, variable: str | None = None) -> An
 
 
 Url = Annotated[str, _option("--url", "The server.", _SERVER, "SOFTPROMPT_URL")]
-ApiKey = Annotated[str | None, _option("--api-key", "The server's key.", _SERVER, "SOFTPROMPT_API_KEY")]
+ApiKey = Annotated[str | None, _option("--api-key", "A key of the server.", _SERVER, "SOFTPROMPT_API_KEY")]
+DatabaseUrl = Annotated[str | None, _option("--database-url", "The database; --url is not used.", _DATABASE)]
+DataDir = Annotated[Path | None, _option("--data-dir", "The server's data folder; --url is not used.", _DATABASE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,8 @@ class Target:
 
     url: Url = DEFAULT_URL
     api_key: ApiKey = None
-    database_url: Annotated[str | None, _option("--database-url", "The database; --url is not used.", _DATABASE)] = None
-    data_dir: Annotated[
-        Path | None, _option("--data-dir", "The server's data folder; --url is not used.", _DATABASE)
-    ] = None
+    database_url: DatabaseUrl = None
+    data_dir: DataDir = None
     base_model: Annotated[
         str | None, _option("--base-model", "The base model, as for `serve`; needed to publish.", _DATABASE)
     ] = None

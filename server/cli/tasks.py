@@ -12,7 +12,9 @@ import typer
 
 from server.cli.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
 from server.cli.backend import PRODUCTION, TaskBackend
-from server.cli.checkpoint_folder import read_publication, write_version
+from server.cli.checkpoint_folder import CONFIG, read_publication, write_version
+from server.cli.ensemble_folder import is_version, publish_members, write_ensemble
+from server.cli.ensembles import print_published, publish_ensemble
 from server.cli.errors import FilesProblem, UsageProblem
 from server.cli.import_folder import import_folder
 from server.cli.output import one_line, print_error, print_json, print_table, working
@@ -77,7 +79,13 @@ def publish(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Publish a PEFT checkpoint as a new version. A task's first version becomes `production`."""
+    """Publish a PEFT checkpoint, or an exported ensemble, as a new version. A task's first becomes `production`."""
+    if not (folder / CONFIG).exists() and manifest is None and is_version(folder):
+        with working(f"Publishing {folder}"):
+            name = task or folder.resolve().name
+            published = publish_members(backend, folder, name, note=note, promote=promote)
+        print_published(published, as_json=json)
+        return
     given = {"task_index": task_index, "note": note}
     found = read_publication(folder, manifest, promote=promote)
     publication = replace(
@@ -88,11 +96,10 @@ def publish(
     )
     with working(f"Publishing {publication.task}"):
         published = backend.publish(publication)
-    if json:
-        print_json(published)
-    else:
-        news = "" if published.created else " (nothing new: this version has the same content)"
-        print(f"{published.task}@{published.version}{news}")
+    print_published(published, as_json=json)
+
+
+tasks.command("publish-ensemble")(publish_ensemble)
 
 
 @tasks.command("import")
@@ -166,7 +173,7 @@ def history(
 @tasks.command("retire")
 @on_tasks
 def retire(backend: TaskBackend, task: Task, version: Version) -> None:
-    """Retire a version. Refused while an alias names it; its number is never used again."""
+    """Retire a version. Refused while an alias or an ensemble names it; its number is never used again."""
     backend.retire(task, version)
     print(f"retired {task}@{version}")
 
@@ -212,8 +219,11 @@ def export(
     task = reference.partition("@")[0]
     with working(f"Exporting {one_line(reference)}"):
         version = backend.get_version(reference)
-        files = backend.read_files(task, version.version)
-    write_version(folder, files, version.manifest, overwrite=force)
+        if version.members:
+            write_ensemble(backend, folder, task, version, overwrite=force)
+        else:
+            files = backend.read_files(task, version.version)
+            write_version(folder, files, version.manifest, overwrite=force)
     print(f"{task}@{version.version} -> {folder}")
 
 
@@ -224,7 +234,7 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
         (
             version.version,
             ", ".join(_names_of(version.version, aliases)) or None,
-            version.peft_type,
+            version.peft_type or f"of {' '.join(map(str, version.members))}",
             version.num_virtual_tokens,
             version.digest[:12],
             version.created_at[:19],

@@ -19,14 +19,18 @@ class TaskView:
 
 @dataclass(frozen=True, slots=True)
 class VersionView:
-    """One version. `created_at` is ISO 8601; `manifest` is as `manifest.json` has it."""
+    """One version. `created_at` is ISO 8601; `manifest` is as `manifest.json` has it.
+
+    An ensemble has the numbers of its `members`, and no `peft_type`.
+    """
 
     version: int
     digest: str
-    peft_type: str
+    peft_type: str | None
     num_virtual_tokens: int
     created_at: str
     manifest: Mapping[str, Any]
+    members: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,16 @@ class Publication:
     files: CheckpointFiles
     manifest: Mapping[str, Any]
     allow_base_mismatch: bool
+    promote: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EnsemblePublication:
+    """An ensemble to be, of versions that its task has. `manifest` is not yet checked."""
+
+    task: str
+    members: tuple[int, ...]
+    manifest: Mapping[str, Any]
     promote: bool
 
 

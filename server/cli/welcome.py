@@ -10,22 +10,22 @@ from server.settings import ServeSettings
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
-def welcome(settings: ServeSettings, port: int) -> str:
-    """Return the text; `port` is the one that was taken."""
-    url = address(settings.host, port)
-    commands = "\n".join(f"  {command}" for command in curl_commands(settings, url))
+def welcome(settings: ServeSettings, port: int, *, is_open: bool) -> str:
+    """Return the text; `port` is the one that was taken, `is_open` whether the server asks for no key."""
+    url = address(settings.host, port, scheme="http" if settings.tls_cert is None else "https") + settings.root_path
+    commands = "\n".join(f"  {command}" for command in curl_commands(settings, url, is_open=is_open))
     return f"\nsoftprompt-server {__version__} is ready: {url} (its API: {url}/docs)\n\n{commands}\n"
 
 
-def address(host: str, port: int) -> str:
+def address(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL to use on this machine."""
     host = _ANYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
-def curl_commands(settings: ServeSettings, url: str) -> list[str]:
+def curl_commands(settings: ServeSettings, url: str, *, is_open: bool) -> list[str]:
     """Return three commands: two tasks and a classification of the demo, or what another base model can answer."""
-    curl = "curl -s" if settings.api_key is None else 'curl -s -H "authorization: Bearer $SOFTPROMPT_API_KEY"'
+    curl = "curl -s" if is_open else 'curl -s -H "authorization: Bearer $SOFTPROMPT_API_KEY"'
     if settings.base_model is not None:
         return [
             f"{curl} {url}/v1/models",

@@ -11,18 +11,23 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
+from server.engine.background import BackgroundBudget, BackgroundShare
 from server.engine.client import EngineStats
 from server.engine.engine import Engine
 from server.engine.errors import EngineOverloaded, EngineStopped
-from server.engine.options import EngineOptions, check_request
+from server.engine.options import EngineOptions, check_request, check_together
 from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+from server.model.prefix import Prefix
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 _TERMINAL = (RequestFinished, Scored, RequestFailed)
 
 
@@ -36,6 +41,14 @@ class _Submit:
 class _Abort:
     request_id: str
     choice: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Piece:
+    """Background work, and where its outcome goes; a future that is done already means that nobody waits for it."""
+
+    work: Callable[[], Any]
+    outcome: asyncio.Future[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +98,24 @@ class AsyncEngine:
     as wedged.
     """
 
-    def __init__(self, engine: Engine, options: EngineOptions, wedged_after_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        options: EngineOptions,
+        wedged_after_s: float = 300.0,
+        background: BackgroundShare = BackgroundShare(),  # noqa: B008  (frozen)
+    ) -> None:
         self._engine = engine
         self._options = options
         self._wedged_after_s = wedged_after_s
-        self._inbox: queue.SimpleQueue[_Submit | _Abort | _Stop] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Submit | _Abort | _Piece | _Stop] = queue.SimpleQueue()
+        self._pieces: deque[_Piece] = deque()
+        self._budget = BackgroundBudget(background)
         self._outbox: list[tuple[str, EngineEvent]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._open: dict[str, asyncio.Queue[EngineEvent]] = {}
+        self._awaited: set[asyncio.Future[Any]] = set()
         self._is_accepting = False
         self._stats = engine.stats
         self._busy_since: float | None = None
@@ -139,9 +161,25 @@ class AsyncEngine:
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
         return _EventStream(events, lambda: self._leave(request.request_id, events))
 
+    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+        """See `EngineClient`."""
+        check_together(prefixes, self._options)
+
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
         self._inbox.put(_Abort(request_id, choice))
+
+    async def between_steps(self, piece: Callable[[], T]) -> T:
+        """See `PieceRunner`."""
+        if not self._is_accepting or not self._thread.is_alive():
+            raise EngineStopped("the engine is not running")
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._awaited.add(outcome)
+        self._inbox.put(_Piece(piece, outcome))
+        try:
+            return await outcome
+        finally:
+            self._awaited.discard(outcome)
 
     def _leave(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> None:
         """A stream was dropped. Its request may have ended unread, and its id may be another's by now."""
@@ -170,7 +208,7 @@ class AsyncEngine:
     def _run(self) -> None:
         try:
             while self._take_messages():
-                self._engine.step()
+                self._compute()
                 self._stats = self._engine.stats
                 self._deliver()
         except BaseException:  # the process edge of this thread: say so, then let nobody wait
@@ -180,17 +218,50 @@ class AsyncEngine:
             self._deliver()
             self._call_soon(self._fail_open)
 
+    def _compute(self) -> None:
+        """One step where there is something to serve, then one piece of background work if its turn has come."""
+        if self._engine.has_work:
+            began = time.monotonic()
+            self._engine.step()
+            self._budget.earn(time.monotonic() - began, is_queueing=self._engine.stats.num_waiting > 0)
+        if not self._engine.has_work:
+            self._budget.forgive()
+        if self._pieces and self._budget.is_free:
+            self._run_piece(self._pieces.popleft())
+
+    def _run_piece(self, piece: _Piece) -> None:
+        """A piece that fails fails its sender, and nothing else."""
+        if piece.outcome.done():
+            return
+        self._deliver()  # a piece may take longer than a step: nobody's tokens wait for it
+        began = time.monotonic()
+        try:
+            result = piece.work()
+        except Exception as error:
+            self._call_soon(_settle, piece.outcome, None, error)
+        else:
+            self._call_soon(_settle, piece.outcome, result, None)
+        if self._engine.has_work:
+            self._budget.spend(time.monotonic() - began)
+
+    @property
+    def _has_work(self) -> bool:
+        return self._engine.has_work or bool(self._pieces)
+
     def _take_messages(self) -> bool:
         """Empty the inbox, waiting for a message while there is nothing to compute; False once told to stop."""
         while True:
-            self._busy_since = time.monotonic() if self._engine.has_work else None
+            self._busy_since = time.monotonic() if self._has_work else None
             try:
-                message = self._inbox.get(block=not self._engine.has_work)
+                message = self._inbox.get(block=not self._has_work)
             except queue.Empty:
                 return True
             self._busy_since = time.monotonic()
             if isinstance(message, _Stop):
                 return False
+            if isinstance(message, _Piece):
+                self._pieces.append(message)
+                continue
             if isinstance(message, _Submit):
                 self._engine.add(message.request, message.sink)
             else:
@@ -226,3 +297,15 @@ class AsyncEngine:
         for events in self._open.values():
             events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
         self._open.clear()
+        for outcome in self._awaited:
+            _settle(outcome, None, EngineStopped("the engine has stopped"))
+
+
+def _settle(outcome: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    """On the event loop: hand the outcome over, if somebody still waits for it."""
+    if outcome.done():
+        return
+    if error is None:
+        outcome.set_result(result)
+    else:
+        outcome.set_exception(error)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from server.engine.request import EngineEvent, Request
+from server.model.prefix import Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ class EngineClient(Protocol):
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         """Accept a request and answer with its events."""
+
+    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+        """Raise `PrefixTooLarge` for soft prompts that could never be resident at once. None is no soft prompt."""
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, RequestRefused, TokenOutOfRange
@@ -68,6 +69,16 @@ def check_request(request: Request, options: EngineOptions) -> None:
         raise ContextExceeded(f"this server's KV cache holds {held} tokens: {numbers}")
 
 
+def check_together(prefixes: Iterable[Prefix | None], options: EngineOptions) -> None:
+    """Raise `PrefixTooLarge` where the prefixes of one answer could never be resident at once."""
+    distinct = {prefix.digest: prefix for prefix in prefixes if prefix is not None}.values()
+    if sum(_num_blocks(prefix, options) for prefix in distinct) > options.max_prefix_blocks:
+        num_virtual = sum(prefix.num_virtual_tokens for prefix in distinct)
+        raise PrefixTooLarge(
+            f"the soft prompts have {num_virtual} virtual tokens together; this server keeps room for {_room(options)}"
+        )
+
+
 def _check_counts(request: Request) -> None:
     if isinstance(request, GenerateRequest):
         if request.num_choices < 1:
@@ -95,9 +106,17 @@ def _check_tokens(request: Request, vocab_size: int) -> None:
 
 
 def _check_prefix(prefix: Prefix, options: EngineOptions) -> None:
-    needed = -(-prefix.num_virtual_tokens // options.block_size)
-    if needed > options.max_prefix_blocks:
-        held = options.max_prefix_blocks * options.block_size
+    if _num_blocks(prefix, options) > options.max_prefix_blocks:
         raise PrefixTooLarge(
-            f"the soft prompt has {prefix.num_virtual_tokens} virtual tokens; this server keeps room for {held}"
+            f"the soft prompt has {prefix.num_virtual_tokens} virtual tokens; "
+            f"this server keeps room for {_room(options)}"
         )
+
+
+def _num_blocks(prefix: Prefix, options: EngineOptions) -> int:
+    return -(-prefix.num_virtual_tokens // options.block_size)
+
+
+def _room(options: EngineOptions) -> int:
+    """Virtual tokens that the prefix budget holds, of prefixes that fill their blocks."""
+    return options.max_prefix_blocks * options.block_size

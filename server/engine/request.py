@@ -41,7 +41,8 @@ class SamplingParams:
 class GenerateRequest:
     """Generate `num_choices` continuations of one prompt behind one prefix.
 
-    `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache.
+    `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache. A lower
+    `priority` is admitted earlier.
     The prompt is prefilled once; the choices are forks that share its blocks.
     """
 
@@ -52,6 +53,7 @@ class GenerateRequest:
     prefix: Prefix | None = None
     num_choices: int = 1
     salt: bytes = b""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class ScoreRequest:
     continuations: tuple[tuple[int, ...], ...]
     prefix: Prefix | None = None
     salt: bytes = b""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

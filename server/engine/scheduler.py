@@ -1,7 +1,8 @@
 """Who runs next, and with which blocks.
 
 A step first continues every decode, then spends what is left of its token budget on prompts: chunks of running
-sequences and newly admitted ones, always of the task that was served least. Within a task first come, first served.
+sequences and newly admitted ones, always of the best priority, and among equals of the task that was served least.
+Within a task and a priority first come, first served. What runs is not interrupted for a better priority.
 Out of blocks, the youngest sequence of the task that holds most is preempted and later recomputed.
 """
 
@@ -122,7 +123,7 @@ class Scheduler:
         heapq.heapify(order)
         bar: float = float("inf")
         while budget > 0 and order:
-            served, _, task = heapq.heappop(order)
+            _, served, _, task = heapq.heappop(order)
             sequence = self._next_unfinished(unfinished.get(task), plan)
             if sequence is None and task in self._waiting and served <= bar:
                 head = self._waiting[task][0]
@@ -150,10 +151,10 @@ class Scheduler:
             return -1
         return self._counters.served(head.task) + quantum
 
-    def _turn(self, task: str, unfinished: dict[str, deque[Sequence]]) -> tuple[int, int, str]:
-        """The order of tasks: least served first, then whose first sequence came first."""
+    def _turn(self, task: str, unfinished: dict[str, deque[Sequence]]) -> tuple[int, int, int, str]:
+        """The order of tasks: best priority, then least served, then whose first sequence came first."""
         head = (unfinished.get(task) or self._waiting[task])[0]
-        return self._counters.served(task), head.group.arrival, task
+        return head.group.request.priority, self._counters.served(task), head.group.arrival, task
 
     def _next_unfinished(self, queue: deque[Sequence] | None, plan: StepPlan) -> Sequence | None:
         """The task's next running prompt that still runs: room made for others may have preempted it."""
@@ -302,6 +303,6 @@ class Scheduler:
         self._tables.release(sequence)
 
 
-def _age(sequence: Sequence) -> tuple[int, int]:
-    """The order within a task: requests as they came, and their choices."""
-    return sequence.group.arrival, sequence.choice
+def _age(sequence: Sequence) -> tuple[int, int, int]:
+    """The order within a task: by priority, requests as they came, and their choices."""
+    return sequence.group.request.priority, sequence.group.arrival, sequence.choice

@@ -20,8 +20,10 @@ class AttentionBackend(Protocol):
         """The context that stores this batch's keys and values and attends over the cache."""
 
 
-def choose_backend(device: torch.device) -> AttentionBackend:
-    """The fastest backend for the device; `PagedAttention` runs on every device and is exact on each."""
+def choose_backend(device: torch.device, *, exact: bool = False) -> AttentionBackend:
+    """The fastest backend for the device, or (`exact`) that of plain PyTorch operations, which runs on every device."""
+    if exact:
+        return PagedAttention
     if device.type == "cuda" and is_triton_available():
         return TritonAttention
     return PagedAttention

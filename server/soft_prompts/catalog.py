@@ -15,7 +15,7 @@ import torch
 
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, Resolution, VersionRecord
+from prompts_store.records import BaseModel, EnsembleMember, Resolution, VersionRecord
 from prompts_store.store import Store
 from prompts_store.targets import choose_version
 from server.model.prefix import Prefix, PrefixKind
@@ -37,11 +37,12 @@ _log = logging.getLogger(__name__)
 class ServedVersion:
     """What a request keeps until its end: the version that it was resolved to, and the tensors of it.
 
-    `shadow` is the version to be run for comparison, if the alias has one.
+    `prefixes` is one, or of an ensemble one a member, in its order. `shadow` is the version to be run for comparison,
+    if the alias has one.
     """
 
     record: VersionRecord
-    prefix: Prefix
+    prefixes: tuple[Prefix, ...]
     shadow: VersionRecord | None = None
 
 
@@ -90,11 +91,11 @@ class TaskCatalog:
                 raise missing
             resolution = await _shared(self._look_ups, reference, lambda: self._look_up(reference))
         record = choose_version(resolution, sticky_key)
-        return ServedVersion(record, await self._prefix_of(record), resolution.shadow)
+        return ServedVersion(record, await self.prefixes(record), resolution.shadow)
 
-    async def prefix(self, record: VersionRecord) -> Prefix:
-        """The tensors of a version. Raises what `Store.load_content` raises."""
-        return await self._prefix_of(record)
+    async def prefixes(self, record: VersionRecord) -> tuple[Prefix, ...]:
+        """The tensors of a version, or of an ensemble's members. Raises what `Store.load_content` raises."""
+        return tuple([await self._prefix_of(record, part) for part in record.parts])
 
     async def refresh(self) -> None:
         """Take over every change that is committed by now. Raises `StoreUnavailable`."""
@@ -189,7 +190,7 @@ class TaskCatalog:
         try:
             found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
             for record in found.versions:
-                await self._prefix_of(record)
+                await self.prefixes(record)
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -199,19 +200,19 @@ class TaskCatalog:
         else:
             self._known[reference] = found
 
-    async def _prefix_of(self, record: VersionRecord) -> Prefix:
-        if prefix := self._prefixes.get(record.prefix_digest):
+    async def _prefix_of(self, record: VersionRecord, part: EnsembleMember) -> Prefix:
+        if prefix := self._prefixes.get(part.prefix_digest):
             return prefix
-        return await _shared(self._loads, record.prefix_digest, lambda: self._load(record))
+        return await _shared(self._loads, part.prefix_digest, lambda: self._load(record.task, part.version))
 
-    async def _load(self, record: VersionRecord) -> Prefix:
-        prefix = await asyncio.to_thread(self._read, record)
+    async def _load(self, task: str, version: int) -> Prefix:
+        prefix = await asyncio.to_thread(self._read, task, version)
         self._prefixes.put(prefix)
         return prefix
 
-    def _read(self, record: VersionRecord) -> Prefix:
+    def _read(self, task: str, version: int) -> Prefix:
         # A version retired since it was resolved still answers the requests that hold it.
-        content = self._store.load_content(record.base_fingerprint, record.task, record.version, include_retired=True)
+        content = self._store.load_content(self._base.fingerprint, task, version, include_retired=True)
         resolved = content.prefix
         return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 

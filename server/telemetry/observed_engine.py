@@ -9,6 +9,7 @@ from typing import Protocol
 
 from server.engine.client import EngineClient, EngineStats
 from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+from server.model.prefix import Prefix
 
 _TERMINAL = (RequestFinished, Scored, RequestFailed)
 
@@ -47,6 +48,10 @@ class ObservedEngine:
         events = self._engine.stream(request)
         watch = _Watch(self._watches, request.request_id, [observer.begin(request) for observer in self._observers])
         return _ObservedStream(events, watch)
+
+    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+        """See `EngineClient`."""
+        self._engine.check_together(prefixes)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""

@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from prompts_store.prefix import resolve_prefix
-from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix
+from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix, VersionRecord
+from prompts_store.store import Store
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
-from server.answering.label_scores import score
+from server.answering.label_scores import score_prompts_by_each
+from server.answering.votes import log_mean, mean_probabilities, voted
 from server.engine.client import EngineClient
 from server.engine.request import GenerateRequest, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
@@ -28,12 +30,13 @@ from server.tuning.examples import Example
 class Candidate:
     """What is judged: a version (published or not yet), the base model alone, or the base model told in words.
 
-    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key.
+    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key. `prefixes` is one
+    (None without a soft prompt), or of an ensemble one a member, in its order.
     """
 
     name: str
     task: str
-    prefix: Prefix | None
+    prefixes: tuple[Prefix | None, ...]
     manifest: Manifest
 
 
@@ -66,7 +69,14 @@ class _Answer:
 
 def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
     """A checkpoint that is no version yet. Raises `InvalidCheckpoint`."""
-    return Candidate(name, task, prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)), manifest)
+    return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
+
+
+def published(store: Store, record: VersionRecord) -> Candidate:
+    """A version of the store, or an ensemble with all its members. Raises what `Store.load_content` raises."""
+    contents = [store.load_content(record.base_fingerprint, record.task, part.version) for part in record.parts]
+    prefixes = tuple(prefix_of(content.prefix) for content in contents)
+    return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
 
 
 def prefix_of(resolved: ResolvedPrefix) -> Prefix:
@@ -76,13 +86,13 @@ def prefix_of(resolved: ResolvedPrefix) -> Prefix:
 
 def base_alone(manifest: Manifest) -> Candidate:
     """The base model without a soft prompt, on the same template."""
-    return Candidate("base", "", None, manifest)
+    return Candidate("base", "", (None,), manifest)
 
 
 def told_in_words(manifest: Manifest, instruction: str) -> Candidate:
     """The base model without a soft prompt, with an instruction before the template."""
     template = instruction + (manifest.template or f" {PLACEHOLDER}")
-    return Candidate("instruction", "", None, replace(manifest, template=template))
+    return Candidate("instruction", "", (None,), replace(manifest, template=template))
 
 
 async def evaluate(
@@ -150,22 +160,34 @@ class _Judge:
         candidate = self._candidate
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_completion(self._tokenizer, example.completion, self._end_token_id)
-        scored = await score(self._engine, candidate.task, candidate.prefix, prompt, (expected, *self._label_ids))
-        of_expected, *of_labels = scored.logprobs
-        label = self._labels[of_labels.index(max(of_labels))] if of_labels else None
+        continuations = (expected, *self._label_ids)
+        (scored,) = await score_prompts_by_each(
+            self._engine, candidate.task, candidate.prefixes, [prompt], continuations
+        )
+        of_expected = log_mean([member.logprobs[0] for member in scored])
+        label = self._chosen([member.logprobs[1:] for member in scored])
         return _Answer(await self._generate(prompt), label, of_expected, len(expected))
+
+    def _chosen(self, logprobs: Sequence[Sequence[float]]) -> str | None:
+        if not self._labels:
+            return None
+        probabilities = mean_probabilities(logprobs)
+        return self._labels[probabilities.index(max(probabilities))]
 
     async def _generate(self, prompt: tuple[int, ...]) -> str:
         candidate = self._candidate
         room = self._engine.max_context - len(prompt)
-        room -= 0 if candidate.prefix is None else candidate.prefix.num_virtual_tokens
+        room -= max(0 if prefix is None else prefix.num_virtual_tokens for prefix in candidate.prefixes)
         sampling = replace(self._sampling, max_tokens=max(1, min(self._sampling.max_tokens, room)))
-        request_id = f"evaluate-{uuid.uuid4().hex}"
-        request = GenerateRequest(request_id, candidate.task, prompt, sampling, candidate.prefix)
-        generation = Generation(self._engine, self._tokenizer, [request], stop=candidate.manifest.stop)
+        requests = [
+            GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix)
+            for prefix in candidate.prefixes
+        ]
+        generation = Generation(self._engine, self._tokenizer, requests, stop=candidate.manifest.stop)
         generation.start()
         try:
-            return "".join([event.text async for event in generation if isinstance(event, TextDelta)])
+            elected = voted(generation, len(requests))
+            return "".join([event.text async for event in elected if isinstance(event, TextDelta)])
         finally:
             generation.close()
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from prompts_store.store import Store
+from server.api.key_ring import KeyRing
 from server.api.limits import ApiSettings
 from server.api.services import Services
 from server.app import create_app
@@ -19,6 +20,7 @@ from server.soft_prompts.catalog import TaskCatalog
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
+from tests.fakes.tuning_run import RunControl, fake_runner
 
 SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
 
@@ -47,13 +49,22 @@ def engine():
 
 
 @pytest.fixture
-def services(store, engine):
+def runs():
+    """What a test does to tuning runs, which are fakes."""
+    return RunControl()
+
+
+@pytest.fixture
+def services(store, engine, runs):
     tokenizer = byte_level()
+    catalog = TaskCatalog(store, BASE, poll_interval_s=0.02)
     return Services(
         engine=engine,
         tokenizer=tokenizer,
-        catalog=TaskCatalog(store, BASE, poll_interval_s=0.02),
+        catalog=catalog,
+        jobs=fake_runner(store, BASE, catalog, runs),
         store=store,
+        keys=KeyRing(store, poll_interval_s=0.02),
         base=BASE,
         base_id="tiny-base",
         eos_token_ids=tokenizer.eos_token_ids(),
@@ -88,13 +99,14 @@ async def limited(services):
     return make
 
 
-async def publish(client, task="sentiment", *, manifest=None, promote=False, seed=0, **files):
+async def publish(client, task="sentiment", *, manifest=None, promote=False, seed=0, headers=None, **files):
     """Publish a small checkpoint; the response."""
     files = prompt_tuning_files(seed=seed) | files
     return await client.post(
         f"/v1/tasks/{task}/versions",
         files={name: (name, data) for name, data in files.items()},
         data={"manifest": json.dumps(SENTIMENT if manifest is None else manifest), "promote": str(promote).lower()},
+        headers=headers,
     )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, FastAPI
 from server.api import application
 from server.api.application import build_routes
 from server.api.authentication import Scope, declared_scopes
-from server.api.limits import ApiSettings
+from server.api.key_ring import KeyRing
 from tests.api.conftest import client_of, error_of
 
 KEY = "sk-a-long-random-key"
@@ -15,7 +15,7 @@ PUBLIC = {"GET /health", "GET /ready", "GET /openapi.json", "GET /docs"}
 
 @pytest.fixture
 async def guarded(services):
-    async with client_of(replace(services, settings=ApiSettings(api_key=KEY))) as http:
+    async with client_of(replace(services, keys=KeyRing(services.store, KEY))) as http:
         yield http
 
 
@@ -49,7 +49,8 @@ def test_a_route_that_is_none_of_ours_counts_as_undeclared():
 async def test_without_the_key_nothing_is_answered(guarded, engine, route):
     """Every route but the public ones; what the body holds is not even looked at."""
     method, path = route.split()
-    path = path.replace("{model_id:path}", "x").replace("{task}", "x").replace("{version}", "1").replace("{alias}", "a")
+    for name, value in {"model_id:path": "x", "task": "x", "version": "1", "alias": "a", "key_name": "k"}.items():
+        path = path.replace(f"{{{name}}}", value)
     for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {KEY}"}):
         response = await guarded.request(method, path, headers=headers, json={"nothing": "of use"})
         assert (response.status_code, error_of(response)["type"]) == (401, "authentication_error")

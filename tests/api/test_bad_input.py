@@ -299,6 +299,6 @@ async def test_a_body_that_stalls_is_given_up(limited):
         yield b"{"
         await asyncio.sleep(30)
 
-    async with limited(max_body_wait_s=0.05) as client:
+    async with limited(body_timeout_s=0.05) as client:
         response = await client.post("/v1/completions", content=stalled(), headers={"content-type": "application/json"})
         assert (response.status_code, error_of(response)["code"]) == (408, "body_timeout")

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.api.key_ring import KeyRing
 from server.telemetry.metrics import Metrics
 from server.telemetry.observed_engine import ObservedEngine
 from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
@@ -124,7 +125,7 @@ async def test_the_state_is_that_of_the_moment(client, services):
 
 async def test_metrics_name_tasks_so_they_need_a_key(services):
     """With one configured, /metrics is closed without it."""
-    services = replace(services, settings=replace(services.settings, api_key="k3y"))
+    services = replace(services, keys=KeyRing(services.store, "k3y"))
     async with client_of(services) as client:
         assert (await client.get("/metrics")).status_code == 401
         assert (await client.get("/metrics", headers={"authorization": "Bearer k3y"})).status_code == 200

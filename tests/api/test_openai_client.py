@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from server.api.limits import ApiSettings
+from server.api.key_ring import KeyRing
 from server.engine.errors import EngineOverloaded
 from tests.api.conftest import SENTIMENT
 from tests.api.live_server import live_server
@@ -22,7 +22,7 @@ CHAT = {"model": "sentiment", "messages": [{"role": "user", "content": "What a f
 @pytest.fixture
 def openai_client(services):
     with (
-        live_server(replace(services, settings=ApiSettings(api_key=KEY))) as url,
+        live_server(replace(services, keys=KeyRing(services.store, KEY))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client,
     ):
         response = httpx.post(

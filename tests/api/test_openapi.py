@@ -11,12 +11,17 @@ from server.api.openapi import DOCUMENT, as_text, build_document
 OPERATIONS = {
     "aliases_delete", "aliases_get", "aliases_history", "aliases_list", "aliases_put", "aliases_rollback",
     "chat_complete", "classify_create", "completions_create",
+    "files_content", "files_create", "files_delete", "files_get", "files_list",
+    "fine_tuning_cancel", "fine_tuning_checkpoints", "fine_tuning_create", "fine_tuning_events", "fine_tuning_get",
+    "fine_tuning_list", "fine_tuning_pause", "fine_tuning_resume",
+    "keys_audit", "keys_create", "keys_list", "keys_revoke",
     "models_get", "models_list",
     "operations_health",
     "operations_metrics", "operations_ready", "operations_version",
     "tasks_create", "tasks_delete", "tasks_get", "tasks_list",
     "tokens_detokenize", "tokens_tokenize",
-    "versions_download_config", "versions_download_tensors", "versions_get", "versions_list", "versions_publish",
+    "versions_download_config", "versions_download_plot", "versions_download_tensors", "versions_get", "versions_list",
+    "versions_publish",
     "versions_retire",
 }  # fmt: skip
 
@@ -59,7 +64,7 @@ def test_every_failure_has_the_error_body(operations):
     """On every route; FastAPI's own 422 is nowhere."""
     for operation in operations.values():
         failures = {status: body for status, body in operation["responses"].items() if int(status) >= 400}
-        assert {"400", "401", "500", "503"} <= set(failures)
+        assert {"400", "401", "403", "429", "500", "503"} <= set(failures)
         assert "422" not in failures
         for body in failures.values():
             assert body["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}

@@ -147,7 +147,7 @@ async def test_an_alias_has_a_history_and_goes_back(client, engine):
     assert answer.headers["x-softprompt-version"] == "1"
     history = (await client.get(f"{url}/history")).json()["data"]
     assert [(move["from_version"], move["to_version"]) for move in history] == [(2, 1), (1, 2), (None, 1)]
-    assert {move["moved_by"] for move in history} == {"http"}
+    assert {move["moved_by"] for move in history} == {"anonymous"}
 
 
 @pytest.mark.parametrize(

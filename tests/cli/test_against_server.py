@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from server.api.key_ring import KeyRing
 from server.api.services import Services
 from server.soft_prompts.catalog import TaskCatalog
 from tests.api.live_server import live_server
@@ -23,6 +24,7 @@ def url(backend):
         tokenizer=tokenizer,
         catalog=TaskCatalog(backend.store, BASE),
         store=backend.store,
+        keys=KeyRing(backend.store),
         base=BASE,
         base_id="tiny-base",
         eos_token_ids=tokenizer.eos_token_ids(),
@@ -51,7 +53,7 @@ def test_a_canary_its_history_and_a_purge(softprompt, url, write_checkpoint):
     assert task("rollback", "mood", "--reason", "errors") == "mood@production -> 1\n"
     moves = json.loads(task("history", "mood", "--json"))
     assert [(move["reason"], move["moved_by"]) for move in moves] == [
-        ("errors", "http"), ("canary", "http"), ("", "http"),
+        ("errors", "anonymous"), ("canary", "anonymous"), ("", "anonymous"),
     ]  # fmt: skip
     assert "canary" in task("history", "mood")
     assert task("alias", "delete", "mood", "next") == "deleted mood@next\n"

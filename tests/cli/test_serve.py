@@ -51,6 +51,13 @@ def test_a_host_of_another_machine_is_refused():
         bind("192.0.2.1", 0)
 
 
+def test_an_address_that_others_reach_needs_a_key(softprompt, data_dir):
+    """Default-deny: an open server must be asked for by name. It is said before the model is loaded."""
+    code, out, err = softprompt("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", data_dir)
+    assert (code, out) == (1, "")
+    assert "SOFTPROMPT_ADMIN_KEY" in err.splitlines()[-1]
+
+
 def test_the_server_says_ready_when_it_answers():
     """What the terminal promises is true at that moment."""
     ready = threading.Event()
@@ -78,7 +85,7 @@ def test_the_server_says_ready_when_it_answers():
 )
 def test_three_commands_are_printed_whole(settings, words):
     """Each is one line that a shell reads as it stands."""
-    commands = curl_commands(settings, "http://127.0.0.1:8000")
+    commands = curl_commands(settings, "http://127.0.0.1:8000", is_open=True)
     assert len(commands) == 3
     for command, word in zip(commands, words, strict=True):
         assert word in command
@@ -87,7 +94,7 @@ def test_three_commands_are_printed_whole(settings, words):
 
 def test_the_key_is_named_and_not_printed():
     """A terminal's scrollback is no place for it."""
-    for command in curl_commands(ServeSettings(api_key="k3y"), "http://127.0.0.1:8000"):
+    for command in curl_commands(ServeSettings(admin_key="k3y"), "http://127.0.0.1:8000", is_open=False):
         assert "$SOFTPROMPT_API_KEY" in command
         assert "k3y" not in command
 

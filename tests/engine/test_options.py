@@ -14,7 +14,7 @@ from server.engine.errors import (
     RequestRefused,
     TokenOutOfRange,
 )
-from server.engine.options import check_request
+from server.engine.options import check_request, check_together
 from server.engine.request import ScoreRequest
 from tests.engine.fakes import VOCAB_SIZE, EngineHarness, check_answer, generate, make_options, make_prefix, text
 
@@ -96,3 +96,13 @@ def test_the_largest_request_that_passes_is_served(num_virtual):
 def test_sizes_that_could_not_work_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         make_options(**changes)
+
+
+def test_prefixes_of_one_answer_must_fit_together():
+    """Each takes whole blocks, the same one only once, and no prefix takes none."""
+    four, eight, five = make_prefix(1, 4), make_prefix(2, 8), make_prefix(3, 5)
+    check_together([four, eight, None], OPTIONS)
+    check_together([four, four, four, eight], OPTIONS)
+    message = "the soft prompts have 13 virtual tokens together; this server keeps room for 12"
+    with pytest.raises(PrefixTooLarge, match=message):
+        check_together([eight, five], OPTIONS)

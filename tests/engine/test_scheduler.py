@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from server.engine.request import TokenEvent
@@ -397,4 +399,27 @@ def test_preemption_together_with_a_prefix_hit():
     hits = [prompt_event(events).num_cached_tokens for events in harness.events.values()]
     assert harness.engine.stats.num_preemptions > 0
     assert sum(hits) > 0
+    check_all(harness)
+
+
+# --- priorities -------------------------------------------------------------------------------------------------------
+
+
+def test_a_better_priority_is_admitted_first_whatever_fairness_says():
+    """Across tasks and within one; among equals, who came first."""
+    harness = EngineHarness(make_options(max_num_seqs=1))
+    harness.add(generate("running", max_tokens=3))
+    harness.steps(1)
+    order: list[str] = []
+    for name, task, priority in (("a", "t", 5), ("b", "t", 0), ("c", "u", -1), ("d", "t", -1), ("e", "u", 5)):
+        request = replace(generate(name, task=task, max_tokens=2), priority=priority)
+        events = harness.add(request)
+        del events
+    for _ in range(200):
+        harness.engine.step()
+        for name in "abcde":
+            if name not in order and any(isinstance(event, TokenEvent) for event in harness.events[name]):
+                order.append(name)
+    assert order[:3] == ["c", "d", "b"]
+    assert set(order[3:]) == {"a", "e"}
     check_all(harness)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from server.engine.client import EngineStats
-from server.engine.errors import ContextExceeded, EngineError, PromptEmpty
+from server.engine.errors import ContextExceeded, EngineError, PrefixTooLarge, PromptEmpty
 from server.engine.request import (
     ChoiceFinished,
     EngineEvent,
@@ -23,6 +23,7 @@ from server.engine.request import (
     TokenEvent,
     TokenLogprob,
 )
+from server.model.prefix import Prefix
 
 Script = Callable[[GenerateRequest, int], Sequence[int]]
 Score = Callable[[ScoreRequest, tuple[int, ...]], float]
@@ -40,6 +41,7 @@ class ScriptedEngine:
     eos_token_ids: frozenset[int]
     score: Score = lambda request, continuation: -float(len(continuation))
     max_context: int = 256
+    max_prefix_tokens: int = 1024
     refuse: EngineError | None = None
     fail_after: int | None = None
     cause: BaseException = field(default_factory=lambda: RuntimeError("a secret of the engine"))
@@ -60,6 +62,11 @@ class ScriptedEngine:
     @property
     def stats(self) -> EngineStats:
         return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
+
+    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+        num_virtual = sum(prefix.num_virtual_tokens for prefix in prefixes if prefix is not None)
+        if num_virtual > self.max_prefix_tokens:
+            raise PrefixTooLarge(f"the soft prompts have {num_virtual} virtual tokens together")
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         self.aborted.append((request_id, choice))

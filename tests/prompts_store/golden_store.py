@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
+from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.reports import VersionKey
 from prompts_store.sql.copying import advance, last_id
@@ -63,6 +64,8 @@ def main() -> None:
         with Store.open(path) as store:
             fill(store)
             fill_tuning(store)
+            fill_ensemble(store)
+            fill_keys(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -84,6 +87,14 @@ def fill(store: Store) -> None:
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
 
 
+def fill_keys(store: Store) -> None:
+    """Use what revision 0005 brought: a live key, and a revoked one."""
+    grant = KeyGrant("ci", frozenset({"infer"}), ("sentiment",), limits=KeyLimits(60), salt="team")
+    store.create_key(grant, actor="ann")
+    store.create_key(KeyGrant("old", frozenset({"admin"})), actor="ann")
+    store.revoke_key("old", actor="bob")
+
+
 def fill_tuning(store: Store) -> None:
     """Use what revision 0003 brought: a file, a job that made a version with a plot, and one that rests."""
     tuning, fingerprint = TuningStore(store), BASE.fingerprint
@@ -99,6 +110,13 @@ def fill_tuning(store: Store) -> None:
     claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
     tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
     tuning.pause_job(fingerprint, claim.job_id)
+
+
+def fill_ensemble(store: Store) -> None:
+    """Use what revision 0004 brought: a version that lists two others."""
+    for seed in (11, 12):
+        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
+    store.publish_ensemble(BASE.fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
 
 
 def claimed(found: tuple[JobClaim, JobRecord] | None) -> tuple[JobClaim, JobRecord]:

@@ -12,6 +12,7 @@ from alembic.runtime.migration import MigrationContext
 
 from prompts_store import maintenance
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
+from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import migrate
@@ -99,6 +100,31 @@ def test_what_the_third_revision_brought_is_read(tmp_path: Path) -> None:
         tuning.resume_job(F, resting.id)
         claim, _ = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
         assert tuning.load_checkpoint(claim) == b"state"
+
+
+def test_what_the_fourth_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0004.sql", path)
+    with Store.open(path) as store:
+        ensemble = store.resolve(F, TaskReference.parse("votes"))
+        assert (ensemble.version, [member.version for member in ensemble.members]) == (3, [2, 1])
+        assert ensemble.digest[:8] == "7f1566ad"
+        assert maintenance.verify(store).is_clean
+
+
+def test_what_the_fifth_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0005.sql", path)
+    with Store.open(path) as store:
+        ci, old = store.list_keys()
+        assert (ci.grant.scopes, ci.grant.tasks) == ({"infer"}, ("sentiment",))
+        assert ci.grant.limits.max_requests_per_minute == 60
+        assert (ci.grant.salt, ci.created_by, old.revoked_by) == ("team", "ann", "bob")
+        assert [key.name for key in store.key_table().keys] == ["ci"]
+        assert [(entry.kind, entry.key, entry.changed_by) for entry in store.audit(limit=2)] == [
+            ("key_revoked", "old", "bob"),
+            ("key_created", "old", "ann"),
+        ]
 
 
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:

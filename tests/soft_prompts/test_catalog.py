@@ -80,10 +80,10 @@ async def test_a_reference_means_a_version_and_its_tensors(catalog, store):
     for text in ("sentiment", "sentiment@1", "sentiment@production"):
         served = await catalog.resolve(TaskReference.parse(text))
         assert served.record.version == 1
-        assert served.prefix.digest == version.prefix_digest
-        assert served.prefix.kind is PrefixKind.EMBEDDINGS
-        assert served.prefix.tensor.shape == (4, BASE.hidden_size)
-        assert served.prefix.tensor.dtype == torch.float32
+        assert served.prefixes[0].digest == version.prefix_digest
+        assert served.prefixes[0].kind is PrefixKind.EMBEDDINGS
+        assert served.prefixes[0].tensor.shape == (4, BASE.hidden_size)
+        assert served.prefixes[0].tensor.dtype == torch.float32
 
 
 async def test_what_is_known_is_answered_from_memory(catalog, store, counted):
@@ -136,7 +136,7 @@ async def test_a_weighted_alias_chooses_for_each_request(catalog, store):
     assert {served.record.version for served in keyed.values()} == {1, 2}
     for key, served in keyed.items():
         assert (await catalog.resolve(PLAIN, b"%d" % key)).record.version == served.record.version
-        assert served.prefix.digest == served.record.prefix_digest
+        assert served.prefixes[0].digest == served.record.prefix_digest
     assert {(await catalog.resolve(PLAIN)).record.version for _ in range(40)} == {1, 2}
 
 
@@ -163,7 +163,7 @@ async def test_changes_made_elsewhere_are_followed(catalog, store):
     publish(store, seed=1, promote=True)
     while (moved := await catalog.resolve(PLAIN)).record.version == 1:
         await asyncio.sleep(0.005)
-    assert moved.prefix.digest != running.prefix.digest
+    assert moved.prefixes[0].digest != running.prefixes[0].digest
     assert running.record.version == 1  # who resolved before keeps what it has
     await catalog.resolve(FIRST)
     store.retire_version(BASE.fingerprint, "sentiment", 1)
@@ -196,7 +196,7 @@ async def test_the_same_tensors_are_loaded_once(catalog, store, counted):
     resolving[0].cancel()  # whoever began the load may go away
     counted.gate.set()
     served = await asyncio.gather(*resolving[1:])
-    assert len({id(one.prefix) for one in served}) == 1
+    assert len({id(one.prefixes[0]) for one in served}) == 1
     publish(store, template="{input}?")
     await catalog.resolve(TaskReference.parse("sentiment@2"))
     assert counted.calls.count("load_content") == 1

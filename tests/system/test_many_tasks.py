@@ -55,5 +55,5 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         twin = make_twin(runner._model)
         for index, response in enumerate(responses):
             served = await server.services.catalog.resolve(TaskReference.parse(f"task-{index}"))
-            expected = greedy(twin, served.prefix, list(prompt))
+            expected = greedy(twin, served.prefixes[0], list(prompt))
             assert response.json()["choices"][0]["token_ids"] == expected, index

@@ -63,12 +63,20 @@ async def test_requests_are_those_that_serving_would_make():
     """Template, special tokens, the version's own defaults and a greedy choice."""
     engine = engine_that_says("yes")
     manifest = Manifest(template="<{input}>", defaults={"max_tokens": 7, "temperature": 0.9, "top_k": 3}, stop=("e",))
-    scores = await scores_of(engine, Candidate("mood@1", "mood", None, manifest))
+    scores = await scores_of(engine, Candidate("mood@1", "mood", (None,), manifest))
     generated = [request for request in engine.requests if isinstance(request, GenerateRequest)]
     assert {TOKENIZER.decode(request.prompt_token_ids) for request in generated} == {"<a>", "<b>", "<c>"}
     assert {(one.sampling.max_tokens, one.sampling.temperature, one.sampling.top_k) for one in generated} == {(7, 0, 3)}
     assert {request.task for request in engine.requests} == {"mood"}
     assert scores.exact_match == 0, "the stop string cuts the answer short, as it would in serving"
+
+
+async def test_an_ensemble_votes_and_is_asked_by_each_member():
+    """Three members that say the same score as one does, with three times the requests."""
+    engine, alone = engine_that_says("yes"), engine_that_says("yes")
+    expected = await scores_of(alone, Candidate("mood@4", "mood", (None,), MANIFEST), labels=("yes", "no"))
+    assert await scores_of(engine, Candidate("mood@4", "mood", (None,) * 3, MANIFEST), labels=("yes", "no")) == expected
+    assert len(engine.requests) == 3 * len(alone.requests)
 
 
 async def test_an_instruction_stands_before_the_template():

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Header, Query, Response
 from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.errors import InvalidRequest, PreconditionRequired
 from server.api.json_response import json_response
 from server.api.records import alias_body, move_body
 from server.api.route_responses import errors, etagged
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import ACTOR, read, write
+from server.api.store_access import read, write
 from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
@@ -69,6 +70,7 @@ async def put_alias(
     alias: str,
     body: MoveAlias,
     services: ServicesDep,
+    caller: CallerDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
@@ -87,7 +89,7 @@ async def put_alias(
         if_match=_etag(if_match),
         must_not_exist=if_none_match is not None,
         shadow_of=body.shadow_of,
-        actor=ACTOR,
+        actor=caller.actor,
         reason=body.reason,
     )
     return _respond(moved)
@@ -104,6 +106,7 @@ async def delete_alias(
     task: str,
     alias: str,
     services: ServicesDep,
+    caller: CallerDep,
     if_match: IfMatch = None,
     reason: Annotated[str, Query(description="Why, for the history.")] = "",
 ) -> Response:
@@ -115,7 +118,7 @@ async def delete_alias(
         task,
         alias,
         if_match=_etag(if_match),
-        actor=ACTOR,
+        actor=caller.actor,
         reason=reason,
     )
     return Response(status_code=204)
@@ -141,10 +144,14 @@ async def alias_history(task: str, alias: str, services: ServicesDep) -> Respons
     responses=etagged() | errors(404, 409, 413, 415),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def roll_back_alias(task: str, alias: str, services: ServicesDep, body: RollBack | None = None) -> Response:
+async def roll_back_alias(
+    task: str, alias: str, services: ServicesDep, caller: CallerDep, body: RollBack | None = None
+) -> Response:
     """Undo an alias's last move with all its targets; again, the one before it."""
     reason = "" if body is None else body.reason
-    moved = await write(services, Store.rollback, services.base.fingerprint, task, alias, actor=ACTOR, reason=reason)
+    moved = await write(
+        services, Store.rollback, services.base.fingerprint, task, alias, actor=caller.actor, reason=reason
+    )
     return _respond(moved)
 
 

@@ -11,7 +11,9 @@ from fastapi import APIRouter, Request, Response
 from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.chat_answer import ChatCompletionAnswer
+from server.api.ensembles import check_votable, votable_tokens
 from server.api.errors import InvalidRequest
 from server.api.generate import respond, start_generation
 from server.api.limits import ApiLimits
@@ -21,6 +23,7 @@ from server.api.sampling import check_num_logprobs, check_stream_options, num_ch
 from server.api.services import Services, ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
+from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
 router = APIRouter(tags=["chat"])
@@ -34,24 +37,36 @@ router = APIRouter(tags=["chat"])
     dependencies=[requires(Scope.INFER)],
 )
 async def complete_chat(
-    body: ChatRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: ChatRequest,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    deadline: DeadlineDep,
+    sticky_key: StickyKeyDep,
 ) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
-    target = await resolve_target(services, body.model, sticky_key)
-    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+    terms = request_terms(caller, body.priority, deadline)
+    target = await resolve_target(services, caller, body.model, sticky_key)
+    start = partial(_start, services, body)
+    return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-async def _start(services: Services, body: ChatRequest, target: Target) -> tuple[Generation, ChatCompletionAnswer]:
+async def _start(
+    services: Services, body: ChatRequest, target: Target, terms: Terms
+) -> tuple[Generation, ChatCompletionAnswer]:
+    check_votable(body, target)
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompt = await encode_chat(tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
+    max_tokens = _max_tokens(body, defaults, room)
+    is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
     sampling = sampling_params(
         body,
         defaults,
         limits,
-        max_tokens=_max_tokens(body, defaults, room),
+        max_tokens=votable_tokens(max_tokens, target, limits, is_asked=is_asked),
         num_logprobs=_num_logprobs(body, limits),
     )
     form = AnswerForm.of(
@@ -59,10 +74,12 @@ async def _start(services: Services, body: ChatRequest, target: Target) -> tuple
         target,
         (prompt,),
         id_prefix="chatcmpl",
-        num_choices=num_choices(body, limits),
+        num_choices=num_choices(body, limits, len(target.prefixes)),
         with_logprobs=bool(body.logprobs),
     )
-    generation = start_generation(services, target, form, sampling, stop_strings(body, target.manifest.stop, limits))
+    generation = await start_generation(
+        services, target, terms, form, sampling, stop_strings(body, target.manifest.stop, limits)
+    )
     return generation, ChatCompletionAnswer(form, tokenizer)
 
 

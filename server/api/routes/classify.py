@@ -8,6 +8,7 @@ import uuid
 from fastapi import APIRouter, Request, Response
 
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.classification import chosen_labels, classification, label_token_ids, score_prompts
 from server.api.disconnect import unless_disconnected
 from server.api.errors import InvalidRequest
@@ -17,6 +18,7 @@ from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
+from server.api.terms import DeadlineDep, before, pay_for_prompts, request_terms
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
@@ -31,38 +33,51 @@ router = APIRouter(tags=["classify"])
     dependencies=[requires(Scope.INFER)],
 )
 async def classify(
-    body: ClassifyRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: ClassifyRequest,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    deadline: DeadlineDep,
+    sticky_key: StickyKeyDep,
 ) -> Response:
     """Choose between labels: each is scored as the model's whole answer to the input."""
     limits, tokenizer = services.settings.limits, services.tokenizer
     inputs = [body.input] if isinstance(body.input, str) else body.input
     if not 0 < len(inputs) <= limits.max_inputs:
         raise InvalidRequest(f"there are 1 to {limits.max_inputs} inputs", param="input")
-    target = await resolve_target(services, body.model, sticky_key)
+    terms = request_terms(caller, body.priority, deadline)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     labels = chosen_labels(body.labels, target, len(inputs), limits)
     continuations = await label_token_ids(services, labels)
     refuse_empty(inputs, "input")
     prompts = await encode_texts(tokenizer, target, inputs)
-    scored = await unless_disconnected(request, score_prompts(services.engine, target, prompts, continuations))
+    await pay_for_prompts(services, terms, sum(map(len, prompts)) * len(target.prefixes))
+    work = services.admission.begin()
+    try:
+        async with before(terms.deadline):
+            scoring = score_prompts(services.engine, target, terms, prompts, continuations)
+            scored = await unless_disconnected(request, scoring)
+    finally:
+        work.end()
 
     async def rerun(shadow: Target) -> tuple[str, ...]:
         its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
         its_continuations = await label_token_ids(services, its_labels)
         its_prompts = await encode_texts(tokenizer, shadow, inputs)
-        again = await score_prompts(services.engine, shadow, its_prompts, its_continuations)
-        return tuple(classification(index, its_labels, one.logprobs).label for index, one in enumerate(again))
+        again = await score_prompts(services.engine, shadow, terms.for_shadow(), its_prompts, its_continuations)
+        return tuple(classification(index, its_labels, one).label for index, one in enumerate(again))
 
     result = ClassifyResult(
         id=f"classify-{uuid.uuid4().hex}",
         object="classification",
         created=int(time.time()),
         model=body.model,
-        data=[classification(index, labels, one.logprobs) for index, one in enumerate(scored)],
+        data=[classification(index, labels, one) for index, one in enumerate(scored)],
         usage=usage_of(
-            num_prompt=sum(map(len, prompts)),
+            num_prompt=sum(map(len, prompts)) * len(target.prefixes),
             num_completion=0,
-            num_cached=sum(one.num_cached_tokens for one in scored),
-            num_virtual=target.num_virtual_tokens * len(prompts),
+            num_cached=sum(run.num_cached_tokens for one in scored for run in one),
+            num_virtual=sum(target.prefix_lengths) * len(prompts),
         ),
     )
     services.shadows.offer(target, tuple(one.label for one in result.data), rerun)

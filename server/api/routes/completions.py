@@ -9,7 +9,9 @@ from fastapi import APIRouter, Request, Response
 from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.completion_answer import CompletionAnswer
+from server.api.ensembles import check_votable, votable_tokens
 from server.api.generate import respond, start_generation
 from server.api.prompts import encode_prompts
 from server.api.route_responses import errors, event_stream
@@ -17,6 +19,7 @@ from server.api.sampling import check_num_logprobs, check_stream_options, num_ch
 from server.api.services import Services, ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
+from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.completions import Completion, CompletionRequest
 
 _DEFAULT_MAX_TOKENS = 16
@@ -32,20 +35,31 @@ router = APIRouter(tags=["completions"])
     dependencies=[requires(Scope.INFER)],
 )
 async def create_completion(
-    body: CompletionRequest, request: Request, services: ServicesDep, sticky_key: StickyKeyDep
+    body: CompletionRequest,
+    request: Request,
+    services: ServicesDep,
+    caller: CallerDep,
+    deadline: DeadlineDep,
+    sticky_key: StickyKeyDep,
 ) -> Response:
     """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
     check_stream_options(body)
-    target = await resolve_target(services, body.model, sticky_key)
-    return await respond(request, services, target, partial(_start, services, body), stream=bool(body.stream))
+    terms = request_terms(caller, body.priority, deadline)
+    target = await resolve_target(services, caller, body.model, sticky_key)
+    start = partial(_start, services, body)
+    return await respond(request, services, target, terms, start, stream=bool(body.stream))
 
 
-async def _start(services: Services, body: CompletionRequest, target: Target) -> tuple[Generation, CompletionAnswer]:
+async def _start(
+    services: Services, body: CompletionRequest, target: Target, terms: Terms
+) -> tuple[Generation, CompletionAnswer]:
+    check_votable(body, target)
     limits, tokenizer = services.settings.limits, services.tokenizer
     defaults = target.manifest.defaults
     prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
     num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
     max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
+    max_tokens = votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens is not None)
     sampling = sampling_params(
         body,
         defaults,
@@ -59,9 +73,9 @@ async def _start(services: Services, body: CompletionRequest, target: Target) ->
         target,
         prompts,
         id_prefix="cmpl",
-        num_choices=num_choices(body, limits, len(prompts)),
+        num_choices=num_choices(body, limits, len(prompts) * len(target.prefixes)),
         with_logprobs=num_logprobs is not None,
     )
     stop = stop_strings(body, target.manifest.stop, limits)
-    generation = start_generation(services, target, form, sampling, stop, echo=bool(body.echo))
+    generation = await start_generation(services, target, terms, form, sampling, stop, echo=bool(body.echo))
     return generation, CompletionAnswer(form, tokenizer)

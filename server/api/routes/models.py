@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
 
 from prompts_store.records import TaskRecord
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import Services, ServicesDep
@@ -27,11 +29,13 @@ router = APIRouter(tags=["models"])
     responses=errors(),
     dependencies=[requires(Scope.INFER)],
 )
-async def list_models(services: ServicesDep) -> Response:
-    """The base model and every task with a version in production."""
-    tasks = await asyncio.to_thread(_served_tasks, services)
+async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
+    """The base model and every task with a version in production: what the key allows."""
+    tasks = await asyncio.to_thread(_served_tasks, services, None if caller.tasks is None else sorted(caller.tasks))
     models = [_model(services, task.name, int(task.created_at.timestamp()), is_task=True) for task in tasks]
-    return json_response(ModelList(object="list", data=[_base_model(services), *models]))
+    if caller.tasks is None:
+        models.insert(0, _base_model(services))
+    return json_response(ModelList(object="list", data=models))
 
 
 @router.get(
@@ -41,21 +45,21 @@ async def list_models(services: ServicesDep) -> Response:
     responses=answered_by_task() | errors(404),
     dependencies=[requires(Scope.INFER)],
 )
-async def get_model(model_id: str, services: ServicesDep) -> Response:
+async def get_model(model_id: str, services: ServicesDep, caller: CallerDep) -> Response:
     """One model by its id: a base name, slashes included, or a task reference."""
-    target = await resolve_target(services, model_id)
+    target = await resolve_target(services, caller, model_id)
     if target.record is None:
         return json_response(_base_model(services))
     created = int(target.record.created_at.timestamp())
     return json_response(_model(services, model_id, created, is_task=True), headers=target.headers)
 
 
-def _served_tasks(services: Services) -> list[TaskRecord]:
-    """All tasks that their bare name can be asked for, up to the limit."""
+def _served_tasks(services: Services, only: Sequence[str] | None) -> list[TaskRecord]:
+    """All tasks, or of these, that their bare name can be asked for, up to the limit."""
     served: list[TaskRecord] = []
     after: str | None = None
     while len(served) < services.settings.limits.max_listed_models:
-        page = services.store.list_tasks(services.base.fingerprint, after=after, limit=_PAGE_SIZE)
+        page = services.store.list_tasks(services.base.fingerprint, after=after, limit=_PAGE_SIZE, only=only)
         served += [task for task in page if task.production_version is not None]
         if len(page) < _PAGE_SIZE:
             break

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from functools import cache
 
-from fastapi import APIRouter, Request, Response
-from starlette.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.responses import HTMLResponse
 
 from server import __version__
 from server.api.authentication import Scope, requires
@@ -77,10 +79,21 @@ async def version(services: ServicesDep) -> Response:
 @router.get("/openapi.json", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JSONResponse(request.app.openapi())
+    return Response(_document_text(request.app), media_type="application/json")
 
 
 @router.get("/docs", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
 async def docs(request: Request) -> Response:
     """The OpenAPI document as a page."""
-    return HTMLResponse(docs_page(request.app.openapi()), headers=HEADERS)
+    return HTMLResponse(_page_text(request.app), headers=HEADERS)
+
+
+@cache
+def _document_text(app: FastAPI) -> str:
+    """Written once an application: whoever asks for it again and again, without a key, costs nothing."""
+    return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":"))
+
+
+@cache
+def _page_text(app: FastAPI) -> str:
+    return docs_page(app.openapi())

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Query, Response
 from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.records import purged_body, task_body
 from server.api.route_responses import errors, purged
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import ACTOR, read, write
+from server.api.store_access import read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
 
 router = APIRouter(tags=["tasks"])
@@ -29,12 +30,14 @@ router = APIRouter(tags=["tasks"])
 )
 async def list_tasks(
     services: ServicesDep,
+    caller: CallerDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
     after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
 ) -> Response:
-    """The tasks of this base model, by name."""
+    """The tasks of this base model, by name: those that the key allows."""
     size = page_size(limit, services.settings.limits)
-    found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1)
+    only = None if caller.tasks is None else sorted(caller.tasks)
+    found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1, only=only)
     page, has_more = cut(found, size)
     return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
 
@@ -47,11 +50,14 @@ async def list_tasks(
     responses=errors(409, 413, 415),
     dependencies=[requires(Scope.TASKS_WRITE)],
 )
-async def create_task(body: CreateTask, services: ServicesDep) -> Response:
+async def create_task(body: CreateTask, services: ServicesDep, caller: CallerDep) -> Response:
     """Make a task without versions. Publishing a version makes its task too."""
+    caller.check_task(body.name)
     check_not_reserved(body.name, services.base_names)
     services.check_writable(body.name)
-    task = await write(services, Store.create_task, services.base.fingerprint, body.name, body.description, actor=ACTOR)
+    task = await write(
+        services, Store.create_task, services.base.fingerprint, body.name, body.description, actor=caller.actor
+    )
     return json_response(task_body(task), status=201, headers={"Location": f"/v1/tasks/{task.name}"})
 
 
@@ -77,11 +83,12 @@ async def get_task(task: str, services: ServicesDep) -> Response:
 async def delete_task(
     task: str,
     services: ServicesDep,
+    caller: CallerDep,
     purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
 ) -> Response:
     """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
     if purge:
-        report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=ACTOR)
+        report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=caller.actor)
         return json_response(purged_body(report))
-    await write(services, Store.delete_task, services.base.fingerprint, task, actor=ACTOR)
+    await write(services, Store.delete_task, services.base.fingerprint, task, actor=caller.actor)
     return Response(status_code=204)

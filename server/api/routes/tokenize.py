@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
@@ -22,9 +23,9 @@ router = APIRouter(tags=["tokens"])
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],
 )
-async def tokenize(body: TokenizeRequest, services: ServicesDep) -> Response:
+async def tokenize(body: TokenizeRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """The token ids of a prompt, exactly as a completion would use them."""
-    target = await resolve_target(services, body.model)
+    target = await resolve_target(services, caller, body.model)
     (token_ids,) = await encode_texts(
         services.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
     )
@@ -44,10 +45,10 @@ async def tokenize(body: TokenizeRequest, services: ServicesDep) -> Response:
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],
 )
-async def detokenize(body: DetokenizeRequest, services: ServicesDep) -> Response:
+async def detokenize(body: DetokenizeRequest, services: ServicesDep, caller: CallerDep) -> Response:
     """The text of token ids."""
+    target = await resolve_target(services, caller, body.model)
     services.tokenizer.check_ids(body.tokens)
-    target = await resolve_target(services, body.model)
     text = await services.tokenizer.run(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
     result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
     return json_response(result, headers=target.headers)

@@ -14,13 +14,14 @@ from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
 from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
 from server.api.records import published_body, version_body
-from server.api.route_responses import binary_file, errors, json_file, published_already
+from server.api.route_responses import binary_file, errors, json_file, png_file, published_already
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import ACTOR, read, write
-from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, UploadDep
+from server.api.store_access import read, write
+from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
 from server.api.wire.tasks import PublishedVersion, Version, VersionList
 
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]
@@ -33,15 +34,18 @@ router = APIRouter(tags=["versions"])
     name="publish",
     response_model=PublishedVersion,
     status_code=201,
-    responses=published_already() | errors(409, 413, 415),
+    responses=published_already() | errors(404, 409, 413, 415),
     openapi_extra=UPLOAD_REQUEST,
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def publish_version(task: str, upload: UploadDep, services: ServicesDep) -> Response:
-    """Publish a PEFT checkpoint as a new version; the task is made where it is missing."""
+async def publish_version(task: str, upload: UploadDep, services: ServicesDep, caller: CallerDep) -> Response:
+    """Publish a PEFT checkpoint as a new version; the task is made where it is missing.
+
+    With `members` instead of files, the version is an ensemble of versions that the task has.
+    """
     check_task_name(task)
     check_not_reserved(task, services.base_names)
-    published = await write(services, _publish, services.base, task, upload)
+    published = await write(services, _publish, services.base, task, upload, caller.actor)
     number = published.version.version
     return json_response(
         published_body(published),
@@ -92,9 +96,9 @@ async def get_version(task: str, version: VersionNumber, services: ServicesDep) 
     responses=errors(404, 409),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def retire_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
-    """Retire a version that no alias names. Running requests of it finish; its number is never used again."""
-    retired = await write(services, Store.retire_version, services.base.fingerprint, task, version, actor=ACTOR)
+async def retire_version(task: str, version: VersionNumber, services: ServicesDep, caller: CallerDep) -> Response:
+    """Retire a version that no alias and no ensemble names. Running requests of it finish; its number is not reused."""
+    retired = await write(services, Store.retire_version, services.base.fingerprint, task, version, actor=caller.actor)
     return json_response(version_body(retired))
 
 
@@ -125,9 +129,28 @@ async def download_tensors(task: str, version: VersionNumber, services: Services
     return Response(tensors, media_type="application/octet-stream")
 
 
-def _publish(store: Store, base: BaseModel, task: str, upload: CheckpointUpload) -> Published:
+@router.get(
+    "/v1/tasks/{task}/versions/{version}/plot.png",
+    name="download_plot",
+    response_class=Response,
+    responses=png_file() | errors(404),
+    dependencies=[requires(Scope.TASKS_READ)],
+)
+async def download_plot(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+    """How the version was tuned, where a job of this server did it: loss, scores and the virtual tokens' way."""
+    plot = await asyncio.to_thread(services.tuning.load_plot, services.base.fingerprint, task, version)
+    return Response(plot, media_type="image/png")
+
+
+def _publish(
+    store: Store, base: BaseModel, task: str, upload: CheckpointUpload | EnsembleUpload, actor: str
+) -> Published:
     """Check an upload and publish it, off the event loop."""
     manifest = parse_manifest(upload.manifest)
+    if isinstance(upload, EnsembleUpload):
+        return store.publish_ensemble(
+            base.fingerprint, task, upload.members, manifest, promote=upload.promote, actor=actor
+        )
     checkpoint = read_checkpoint(
         upload.config,
         upload.tensors,
@@ -136,5 +159,5 @@ def _publish(store: Store, base: BaseModel, task: str, upload: CheckpointUpload)
         allow_base_mismatch=upload.allow_base_mismatch,
     )
     return store.publish(
-        base, task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=ACTOR
+        base, task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
     )

@@ -19,6 +19,8 @@ class ClassifyRequest(RequestBody):
     """A text or several; the task's template applies."""
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
     """The labels to choose from, written as the model is to write them. Default: those of the task's version."""
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    """Lower numbers are taken up earlier, as far as the key allows. Default 0."""
 
 
 class LabelProbability(ResponseBody):
@@ -26,9 +28,12 @@ class LabelProbability(ResponseBody):
 
     label: str
     probability: float
-    """Among the labels: together they have 1."""
+    """Among the labels: together they have 1. Of an ensemble, the mean over its members."""
     logprob: float
-    """Sum of the natural log-probabilities of the label's tokens and the end token."""
+    """Sum of the natural log-probabilities of the label's tokens and the end token.
+
+    Of an ensemble, the logarithm of the mean over its members.
+    """
 
 
 class Classification(ResponseBody):

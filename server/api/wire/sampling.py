@@ -62,11 +62,13 @@ class GenerationParameters(RequestBody):
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     """Divides (or multiplies, when negative) the logits of tokens in prompt or answer. Default 1 (off)."""
     stream: bool | None = None
-    """Send the answer in server-sent events as it is generated. Default false."""
+    """Send the answer in server-sent events as it is generated; not of an ensemble. Default false."""
     stream_options: StreamOptions | None = None
     """Only with `stream`."""
     return_token_ids: bool | None = None
     """Also return the token ids of prompt and answer. Default false."""
+    priority: int | None = Field(default=None, ge=-100, le=100)
+    """Lower numbers are taken up earlier, as far as the key allows; what runs is not interrupted. Default 0."""
     user: str | None = None
     """Accepted and ignored."""
     metadata: dict[str, Any] | None = None
@@ -85,7 +87,7 @@ class PromptTokensDetails(ResponseBody):
 
 
 class Usage(ResponseBody):
-    """Tokens of text, in and out."""
+    """Tokens of text, in and out. An ensemble counts what all its members read and wrote."""
 
     prompt_tokens: int
     completion_tokens: int

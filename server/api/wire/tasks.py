@@ -87,10 +87,14 @@ class Version(ResponseBody):
     version: int
     digest: str
     """Content digest: sha256 of everything that changes an answer."""
-    prefix_digest: str
-    """sha256 of what the model sees of the soft prompt."""
-    peft_type: str
+    prefix_digest: str | None
+    """sha256 of what the model sees of the soft prompt; null for an ensemble."""
+    peft_type: str | None
+    """null for an ensemble."""
     num_virtual_tokens: int
+    """Of an ensemble, those of its longest member."""
+    members: list[int]
+    """The task's versions that answer together for this one, an ensemble; empty for one with its own soft prompt."""
     base_model_name: str
     """What the checkpoint called its base model."""
     base_fingerprint: str

@@ -41,7 +41,7 @@ class DecodeInputs:
         self._numbers = self._host.numpy()  # the same memory: writing single numbers to a tensor is slow
         self._device = torch.zeros(_TABLES + max_blocks, size, dtype=torch.long, device=device)
         self._tables: list[list[int]] = [[] for _ in range(size)]
-        self._sent = torch.cuda.Event() if is_cuda else None
+        self._sent = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]
         self.fill(())
 
     @property

@@ -30,9 +30,13 @@ def decode_tiles(group: DecodeGroup) -> Tiles:
     """One tile a sequence. Made on the device, so that a recorded step makes them anew from its inputs."""
     num_sequences, device = len(group.positions), group.positions.device
     sequences = torch.arange(num_sequences, device=device)
-    rows = sequences + group.rows.start if isinstance(group.rows, slice) else group.rows
+    rows = _row_numbers(group.rows, sequences)
     tiles = torch.stack([sequences, rows, torch.ones_like(sequences), group.positions], dim=1)
     return Tiles(tiles, group.blocks, max_tokens=1)
+
+
+def _row_numbers(rows: torch.Tensor | slice, sequences: torch.Tensor) -> torch.Tensor:
+    return sequences + rows.start if isinstance(rows, slice) else rows
 
 
 def prefill_tiles(spans: Sequence[PrefillSpan], max_tokens: int) -> Tiles:

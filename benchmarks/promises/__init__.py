@@ -1,0 +1,1 @@
+"""What the design promises, one file a promise: each yields records that the table holds against a target."""

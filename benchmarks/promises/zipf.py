@@ -1,0 +1,69 @@
+"""What does traffic over 10,000 tasks cost where only 64 soft prompts are resident, against traffic over 10 tasks?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+
+from benchmarks.process import ContenderProcess
+from benchmarks.records import Record
+from benchmarks.sitting import Sitting
+from benchmarks.workload import Workload
+
+MEASURE = "many tasks tokens/s"
+EXPLAINED = "slowdown explained by the added prefills"
+NUM_RESIDENT = 64
+VARIANTS = {"10,000 tasks": 10_000, "10 tasks": 10}
+_NUM_BLOCKS = 1025
+
+
+def measure(sitting: Sitting) -> Iterator[Record]:
+    """Throughput of both, and what share of the extra time the prefills of the soft prompts take by their count."""
+    with sitting.start("engine", settings=_room_for(NUM_RESIDENT)) as engine:
+        for number in sitting.rounds():
+            seconds: dict[str, float] = {}
+            loads: dict[str, int] = {}
+            for index, (subject, num_tasks) in enumerate(VARIANTS.items()):
+                workload = _zipf(sitting, 40_000 + 2 * number + index, num_tasks)
+                run = engine.run(workload)
+                seconds[subject], loads[subject] = run.seconds, run.counts["num_prefix_loads"]
+                yield sitting.record(
+                    MEASURE, subject, number, workload.num_output_tokens / run.seconds, loads=loads[subject]
+                )
+            many, few = VARIANTS
+            added = (loads[many] - loads[few]) * _seconds_a_load(engine, sitting, number)
+            yield sitting.record(EXPLAINED, "engine", number, added / (seconds[many] - seconds[few]))
+
+
+def _room_for(num_prefixes: int) -> dict[str, object]:
+    """Settings under which so many prefixes of one block fit."""
+    return {
+        "kv_cache_gib": None,
+        "num_kv_blocks": _NUM_BLOCKS,
+        "max_prefix_share": (num_prefixes + 0.5) / (_NUM_BLOCKS - 1),
+    }
+
+
+def _zipf(sitting: Sitting, seed: int, num_tasks: int) -> Workload:
+    """Requests whose task of rank r is asked in proportion to 1/r."""
+    sizes = sitting.sizes
+    drawn = sitting.workload(seed, num_requests=sizes.num_zipf, num_output=16)
+    weights = [1 / rank for rank in range(1, num_tasks + 1)]
+    tasks = random.Random(seed).choices(range(num_tasks), weights, k=sizes.num_zipf)
+    return replace(
+        drawn,
+        requests=tuple(replace(each, task=task) for each, task in zip(drawn.requests, tasks, strict=True)),
+        num_clients=sizes.concurrency,
+    )
+
+
+def _seconds_a_load(engine: ContenderProcess, sitting: Sitting, number: int) -> float:
+    """What making one prefix resident takes: requests of new tasks against the same requests of one task, in turn."""
+    seconds = {}
+    for num_tasks in (32, 1):
+        drawn = sitting.workload(50_000 + number, num_requests=32, num_tasks=num_tasks, num_output=1, num_clients=1)
+        first = 1_000_000 * (number + 1)  # tasks that nobody has asked for
+        moved = tuple(replace(each, task=first + (each.task or 0)) for each in drawn.requests)
+        seconds[num_tasks] = engine.run(replace(drawn, requests=moved)).seconds
+    return max(0.0, seconds[32] - seconds[1]) / 31

@@ -1,0 +1,63 @@
+"""What all parts of the benchmark share during one call: the model, the threads, how much, and whose turn it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.contenders.base import Setup
+from benchmarks.hold import Hold
+from benchmarks.models import BenchModel
+from benchmarks.process import ContenderProcess
+from benchmarks.records import Record
+from benchmarks.sizes import Sizes
+from benchmarks.workload import Workload, make_workload
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting:
+    """One model with one number of threads. `name` makes rounds of different calls different."""
+
+    name: str
+    model: BenchModel
+    threads: int
+    sizes: Sizes
+    hold: Hold
+
+    def rounds(self) -> Iterator[int]:
+        """Numbers of the rounds; the machine is held during each."""
+        for number in range(self.sizes.rounds):
+            with self.hold.measuring():
+                yield number
+
+    @contextmanager
+    def start(
+        self, contender: str, *, max_num_seqs: int | None = None, settings: dict[str, Any] | None = None
+    ) -> Iterator[ContenderProcess]:
+        """A contender that has answered something already. Raises `ContenderUnavailable`."""
+        setup = Setup(contender, self.model, self.threads, max_num_seqs or self.sizes.concurrency, settings or {})
+        with ContenderProcess(setup) as process:
+            process.run(self.workload(1, num_requests=8, num_output=2))
+            yield process
+
+    def workload(self, seed: int, **changes: Any) -> Workload:
+        """See `make_workload`."""
+        return make_workload(self.model.vocab_size, seed=seed, **changes)
+
+    def record(
+        self, measure: str, subject: str, number: int, value: float, *, x: float | None = None, **notes: Any
+    ) -> Record:
+        """A record of a round, which is also told as progress."""
+        place = "" if x is None else f" at {x:g}"
+        say(
+            f"{self.model.name}, {self.threads} thread(s), round {number + 1}: {measure}, {subject}{place}: {value:.4g}"
+        )
+        return Record(measure, subject, self.model.name, self.threads, f"{self.name}-{number}", value, x, notes)
+
+
+def say(text: str) -> None:
+    """Progress goes to standard error; standard output is for the table."""
+    print(text, file=sys.stderr, flush=True)

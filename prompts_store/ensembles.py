@@ -1,0 +1,86 @@
+"""Ensembles: versions without tensors, that answer by other versions of their task together.
+
+Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 6 and table 3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+from prompts_store.digests import ensemble_digest
+from prompts_store.errors import InvalidMembers
+from prompts_store.manifest import SHARED_BY_MEMBERS, manifest_to_json, parse_manifest
+from prompts_store.names import MAX_VERSION
+from prompts_store.records import EnsembleDraft, EnsembleMember, Manifest, VersionRecord
+from prompts_store.strict_json import canonical
+
+MIN_MEMBERS = 2
+MAX_MEMBERS = 8
+
+
+def check_members(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers of an ensemble's versions as they were given. Raises InvalidMembers."""
+    if not MIN_MEMBERS <= len(numbers) <= MAX_MEMBERS:
+        raise InvalidMembers(f"An ensemble lists {MIN_MEMBERS} to {MAX_MEMBERS} versions.")
+    if not all(1 <= number <= MAX_VERSION for number in numbers):
+        raise InvalidMembers(f"Version numbers are from 1 to {MAX_VERSION}.")
+    if len(set(numbers)) != len(numbers):
+        raise InvalidMembers("An ensemble lists a version only once.")
+    return tuple(numbers)
+
+
+def draft_ensemble(
+    task: str, numbers: Sequence[int], live: Sequence[VersionRecord], manifest: Manifest, *, actor: str
+) -> EnsembleDraft:
+    """Check and digest an ensemble of `numbers`, of which `live` are the live versions.
+
+    Its members agree in all that its manifest says of an answer, and it takes that from them.
+    Raises InvalidMembers and InvalidManifest.
+    """
+    by_number = {version.version: version for version in live}
+    missing = [number for number in numbers if number not in by_number]
+    if missing:
+        raise InvalidMembers(f'Task "{task}" has no live version {missing[0]}.')
+    versions = [by_number[number] for number in numbers]
+    manifest = _shared_manifest(versions, parse_manifest(manifest_to_json(manifest)))
+    return EnsembleDraft(
+        members=tuple(map(_member, versions)),
+        manifest=manifest,
+        num_virtual_tokens=max(version.num_virtual_tokens for version in versions),
+        digest=ensemble_digest([version.digest for version in versions], manifest),
+        actor=actor,
+    )
+
+
+def members_to_json(members: Sequence[EnsembleMember]) -> str:
+    """Return members as they are stored."""
+    return canonical([[member.version, member.digest, member.prefix_digest] for member in members])
+
+
+def members_from_json(text: str | None) -> tuple[EnsembleMember, ...]:
+    """Return what members_to_json gave; none where nothing is stored."""
+    return tuple(EnsembleMember(*member) for member in json.loads(text or "[]"))
+
+
+def _member(version: VersionRecord) -> EnsembleMember:
+    if version.prefix_digest is None:
+        raise InvalidMembers(f"Version {version.version} is an ensemble itself; ensembles do not nest.")
+    return EnsembleMember(version.version, version.digest, version.prefix_digest)
+
+
+def _shared_manifest(versions: Sequence[VersionRecord], given: Manifest) -> Manifest:
+    """Return the manifest with what the members share. A field that it gives itself must be as theirs."""
+    first, own = versions[0], Manifest()
+    for field in SHARED_BY_MEMBERS:
+        theirs = getattr(first.manifest, field)
+        for other in versions[1:]:
+            if getattr(other.manifest, field) != theirs:
+                message = f"Versions {first.version} and {other.version} differ in {field}; members share it."
+                raise InvalidMembers(message)
+        if getattr(given, field) not in (getattr(own, field), theirs):
+            raise InvalidMembers(f"The manifest's {field} is not that of the members, from whom it is taken.")
+    if given.task_index is not None:
+        raise InvalidMembers("task_index is chosen by each member, not by the ensemble.")
+    return replace(given, **{field: getattr(first.manifest, field) for field in SHARED_BY_MEMBERS})

@@ -1,0 +1,95 @@
+"""`/v1/files`: what tuning jobs learn from."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Response
+
+from server.api.authentication import Scope, requires
+from server.api.file_upload import FILE_REQUEST, UploadedFileDep
+from server.api.json_response import json_response
+from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.route_responses import binary_file, errors
+from server.api.services import ServicesDep
+from server.api.tuning_records import FILE_ID, file_body
+from server.api.wire.files import File, FileDeleted, FileList
+
+router = APIRouter(tags=["files"])
+
+
+@router.post(
+    "/v1/files",
+    name="create",
+    response_model=File,
+    responses=errors(413, 415, 507),
+    openapi_extra=FILE_REQUEST,
+    dependencies=[requires(Scope.TUNE)],
+)
+async def create_file(upload: UploadedFileDep) -> Response:
+    """Upload a file of examples. What is in it is checked by the job that uses it."""
+    return json_response(file_body(upload.record))
+
+
+@router.get(
+    "/v1/files", name="list", response_model=FileList, responses=errors(404), dependencies=[requires(Scope.TUNE)]
+)
+async def list_files(
+    services: ServicesDep,
+    limit: PageSize = DEFAULT_PAGE_SIZE,
+    after: Annotated[str | None, Query(description="Begin behind the file of this id.")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+) -> Response:
+    """The files."""
+    size = page_size(limit, services.settings.limits)
+    found = await asyncio.to_thread(
+        services.tuning.list_files,
+        after=None if after is None else FILE_ID.number(after),
+        limit=size + 1,
+        purpose=purpose,
+        newest_first=order == "desc",
+    )
+    page, has_more = cut(found, size)
+    data = [file_body(record) for record in page]
+    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
+    return json_response(FileList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))
+
+
+@router.get(
+    "/v1/files/{file_id}",
+    name="get",
+    response_model=File,
+    responses=errors(404),
+    dependencies=[requires(Scope.TUNE)],
+)
+async def get_file(file_id: str, services: ServicesDep) -> Response:
+    """One file, without its content."""
+    return json_response(file_body(await asyncio.to_thread(services.tuning.get_file, FILE_ID.number(file_id))))
+
+
+@router.get(
+    "/v1/files/{file_id}/content",
+    name="content",
+    response_class=Response,
+    responses=binary_file() | errors(404),
+    dependencies=[requires(Scope.TUNE)],
+)
+async def get_file_content(file_id: str, services: ServicesDep) -> Response:
+    """The file itself."""
+    content = await asyncio.to_thread(services.tuning.load_file, FILE_ID.number(file_id))
+    return Response(content, media_type="application/octet-stream")
+
+
+@router.delete(
+    "/v1/files/{file_id}",
+    name="delete",
+    response_model=FileDeleted,
+    responses=errors(404, 409),
+    dependencies=[requires(Scope.TUNE)],
+)
+async def delete_file(file_id: str, services: ServicesDep) -> Response:
+    """Delete a file that no unfinished job needs."""
+    await asyncio.to_thread(services.tuning.delete_file, FILE_ID.number(file_id))
+    return json_response(FileDeleted(id=file_id, object="file", deleted=True))

@@ -1,0 +1,161 @@
+"""`/v1/fine_tuning/jobs`: from a file of examples to a version."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from prompts_store.tuning_records import JobRecord
+from server.api.authentication import Scope, requires
+from server.api.caller import CallerDep
+from server.api.errors import NotReady
+from server.api.json_response import json_response
+from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.route_responses import errors
+from server.api.services import Services, ServicesDep
+from server.api.tuning_records import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
+from server.api.tuning_request import new_job
+from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList
+
+_TUNE = [requires(Scope.TUNE)]
+
+After = Annotated[str | None, Query(description="Begin behind the item of this id.")]
+
+router = APIRouter(tags=["fine_tuning"])
+
+
+@router.post(
+    "/v1/fine_tuning/jobs",
+    name="create",
+    response_model=Job,
+    responses=errors(404, 409, 413, 415, 429),
+    dependencies=_TUNE,
+)
+async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) -> Response:
+    """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
+    if services.jobs is None:
+        raise NotReady("the base model has no end token, so nothing can be tuned")
+    job = new_job(services, body)
+    max_unfinished = services.settings.limits.max_unfinished_jobs
+    record = await asyncio.to_thread(services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor)
+    return _respond(services, record)
+
+
+@router.get("/v1/fine_tuning/jobs", name="list", response_model=JobList, responses=errors(404), dependencies=_TUNE)
+async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None) -> Response:
+    """The jobs of this base model, newest first."""
+    size = page_size(limit, services.settings.limits)
+    before = None if after is None else JOB_ID.number(after)
+    fingerprint = services.base.fingerprint
+    found = await asyncio.to_thread(services.tuning.list_jobs, fingerprint, before=before, limit=size + 1)
+    page, has_more = cut(found, size)
+    data = [job_body(record, services.base_id) for record in page]
+    return json_response(JobList(object="list", data=data, has_more=has_more))
+
+
+@router.get("/v1/fine_tuning/jobs/{job_id}", name="get", response_model=Job, responses=errors(404), dependencies=_TUNE)
+async def get_job(job_id: str, services: ServicesDep) -> Response:
+    """One job."""
+    number = JOB_ID.number(job_id)
+    record = await asyncio.to_thread(services.tuning.get_job, services.base.fingerprint, number)
+    return json_response(job_body(record, services.base_id))
+
+
+@router.post(
+    "/v1/fine_tuning/jobs/{job_id}/cancel",
+    name="cancel",
+    response_model=Job,
+    responses=errors(404, 409),
+    dependencies=_TUNE,
+)
+async def cancel_job(job_id: str, services: ServicesDep) -> Response:
+    """End a job that has not ended. What it has learnt is dropped."""
+    return await _act(services, services.tuning.cancel_job, job_id)
+
+
+@router.post(
+    "/v1/fine_tuning/jobs/{job_id}/pause",
+    name="pause",
+    response_model=Job,
+    responses=errors(404, 409),
+    dependencies=_TUNE,
+)
+async def pause_job(job_id: str, services: ServicesDep) -> Response:
+    """Let a queued or running job rest, with all that it has learnt."""
+    return await _act(services, services.tuning.pause_job, job_id)
+
+
+@router.post(
+    "/v1/fine_tuning/jobs/{job_id}/resume",
+    name="resume",
+    response_model=Job,
+    responses=errors(404, 409),
+    dependencies=_TUNE,
+)
+async def resume_job(job_id: str, services: ServicesDep) -> Response:
+    """Put a paused job into the queue again."""
+    return await _act(services, services.tuning.resume_job, job_id)
+
+
+@router.get(
+    "/v1/fine_tuning/jobs/{job_id}/events",
+    name="events",
+    response_model=JobEventList,
+    responses=errors(404),
+    dependencies=_TUNE,
+)
+async def list_events(
+    job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
+) -> Response:
+    """What happened to a job, newest first: steps, validations, warnings."""
+    size = page_size(limit, services.settings.limits)
+    found = await asyncio.to_thread(
+        services.tuning.list_events,
+        services.base.fingerprint,
+        JOB_ID.number(job_id),
+        before=None if after is None else EVENT_ID.number(after),
+        limit=size + 1,
+    )
+    page, has_more = cut(found, size)
+    return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
+
+
+@router.get(
+    "/v1/fine_tuning/jobs/{job_id}/checkpoints",
+    name="checkpoints",
+    response_model=JobCheckpointList,
+    responses=errors(404),
+    dependencies=_TUNE,
+)
+async def list_checkpoints(
+    job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
+) -> Response:
+    """The moments that a job could go on from, newest first."""
+    size = page_size(limit, services.settings.limits)
+    number, fingerprint = JOB_ID.number(job_id), services.base.fingerprint
+    job = await asyncio.to_thread(services.tuning.get_job, fingerprint, number)
+    before = None if after is None else CHECKPOINT_ID.number(after)
+    found = await asyncio.to_thread(
+        services.tuning.list_checkpoints, fingerprint, number, before=before, limit=size + 1
+    )
+    page, has_more = cut(found, size)
+    data = [checkpoint_body(one, job) for one in page]
+    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
+    return json_response(
+        JobCheckpointList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id)
+    )
+
+
+async def _act(services: Services, act: Callable[[str, int], JobRecord], job_id: str) -> Response:
+    record = await asyncio.to_thread(act, services.base.fingerprint, JOB_ID.number(job_id))
+    return _respond(services, record)
+
+
+def _respond(services: Services, record: JobRecord) -> Response:
+    """Answer with a job, whose runner shall look at once."""
+    if services.jobs is not None:
+        services.jobs.nudge()
+    return json_response(job_body(record, services.base_id))

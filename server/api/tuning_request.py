@@ -1,0 +1,112 @@
+"""A job as a client asks for it becomes a job as the store keeps it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from prompts_store.errors import InvalidName
+from prompts_store.manifest import parse_manifest
+from prompts_store.names import check_not_reserved, check_task_name
+from prompts_store.records import Manifest
+from prompts_store.tuning_records import NewJob
+from server.api.errors import InvalidRequest, ModelNotFound
+from server.api.services import Services
+from server.api.tuning_records import FILE_ID
+from server.api.wire.tuning import CreateJob, Hyperparameters
+from server.jobs.defaults import TuningDefaults
+from server.jobs.request import JobRequest, request_to_json
+from server.tuning.errors import PlanRefused
+from server.tuning.gate import Gate
+from server.tuning.plan import TuningPlan, plan_from_json
+
+_MAX_SEED = 2**31
+
+
+def new_job(services: Services, body: CreateJob) -> NewJob:
+    """Check all of a request that can be checked without its files.
+
+    Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
+    `FileNotFound`.
+    """
+    if body.model not in services.base_names:
+        raise ModelNotFound("only the base model can be tuned: model is its id")
+    task = _task(services, body.suffix)
+    seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
+    request = JobRequest(
+        plan=_plan(body, seed, services.tuning_defaults),
+        manifest=_manifest(body, services.tuning_defaults),
+        promote=body.promote,
+        gate=_gate(body),
+        metadata=body.metadata or {},
+    )
+    training_file = FILE_ID.number(body.training_file)
+    validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
+    if validation_file == training_file:
+        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
+    fingerprint = services.base.fingerprint
+    return NewJob(fingerprint, task, training_file, validation_file, seed, request_to_json(request))
+
+
+def _task(services: Services, suffix: str | None) -> str:
+    if suffix is None:
+        raise InvalidRequest("suffix names the task that the job tunes", param="suffix")
+    try:
+        check_task_name(suffix)
+    except InvalidName as error:
+        raise InvalidRequest(str(error), param="suffix") from error
+    check_not_reserved(suffix, services.base_names)
+    services.check_writable(suffix)
+    return suffix
+
+
+def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
+    given, place = _hyperparameters(body)
+    fields: dict[str, Any] = given.model_dump(exclude_none=True)
+    epochs, multiplier = fields.pop("n_epochs", "auto"), fields.pop("learning_rate_multiplier", "auto")
+    if multiplier not in ("auto", 1):
+        raise InvalidRequest("only auto or 1: say learning_rate", param=f"{place}.learning_rate_multiplier")
+    if epochs != "auto":
+        fields["num_epochs"] = float(epochs)
+    if fields.get("batch_size") == "auto":
+        del fields["batch_size"]
+    try:
+        return plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
+    except PlanRefused as error:
+        name = "n_epochs" if error.param == "num_epochs" else error.param
+        raise InvalidRequest(str(error), param=f"{place}.{name}") from error
+
+
+def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
+    """The hyperparameters, and where in the body they stand."""
+    supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
+    newer = None if supervised is None else supervised.hyperparameters
+    if newer is not None and body.hyperparameters is not None:
+        raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
+    if newer is not None:
+        return newer, "method.supervised.hyperparameters"
+    return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
+
+
+def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
+    add_special_tokens = body.add_special_tokens
+    if body.template is None and add_special_tokens is None:
+        add_special_tokens = defaults.add_special_tokens
+    fields = {
+        "template": defaults.template if body.template is None else body.template,
+        "add_special_tokens": add_special_tokens,
+        "labels": body.labels,
+        "stop": body.stop,
+        "defaults": body.defaults,
+        "note": body.note,
+    }
+    return parse_manifest(fields)
+
+
+def _gate(body: CreateJob) -> Gate | None:
+    if body.gate is None:
+        return None
+    try:
+        return Gate(body.gate.metric, body.gate.min_score, body.gate.not_worse_than_production)
+    except PlanRefused as error:
+        raise InvalidRequest(str(error), param=error.param) from error

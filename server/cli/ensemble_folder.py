@@ -1,0 +1,58 @@
+"""An ensemble as a folder: its manifest, which names its members in their order, and each member in a folder below."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from server.cli.backend import TaskBackend
+from server.cli.checkpoint_folder import (
+    CONFIG,
+    MANIFEST,
+    OURS,
+    read_manifest,
+    read_publication,
+    write_manifest,
+    write_version,
+)
+from server.cli.errors import FilesProblem
+from server.cli.views import EnsemblePublication, PublishedView, VersionView
+
+MEMBERS = "members"
+
+
+def is_version(folder: Path) -> bool:
+    """Tell whether a folder holds a checkpoint or an ensemble."""
+    return (folder / CONFIG).is_file() or (folder / MANIFEST).is_file()
+
+
+def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishedView:
+    """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name. Raises FilesProblem."""
+    if (folder / CONFIG).is_file():
+        return backend.publish(read_publication(folder, promote=promote))
+    return publish_members(backend, folder, folder.resolve().name, note=None, promote=promote)
+
+
+def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishedView:
+    """Publish an ensemble's members, those that the task lacks, and then the ensemble. Raises FilesProblem."""
+    contents = read_manifest(folder, None)
+    members = contents.pop(MEMBERS, None)
+    if not isinstance(members, list) or not all(map(_is_plain_name, members)):
+        raise FilesProblem(f"{folder} has neither an {CONFIG} nor a {MANIFEST} that names the folders of its members")
+    publications = [replace(read_publication(folder / member), task=task) for member in members]
+    contents |= {} if note is None else {"note": note}
+    manifest = {field: value for field, value in contents.items() if field not in OURS}
+    versions = tuple(backend.publish(publication).version for publication in publications)
+    return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
+
+
+def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionView, *, overwrite: bool) -> None:
+    """Write an ensemble as a folder. Raises FilesProblem."""
+    for number in ensemble.members:
+        member = backend.get_version(f"{task}@{number}")
+        write_version(folder / str(number), backend.read_files(task, number), member.manifest, overwrite=overwrite)
+    write_manifest(folder, {**ensemble.manifest, MEMBERS: list(map(str, ensemble.members))}, overwrite=overwrite)
+
+
+def _is_plain_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and Path(name).name == name

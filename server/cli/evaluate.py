@@ -1,0 +1,123 @@
+"""`softprompt evaluate`: how good versions are, through the engine that serves them, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from server.cli.errors import FilesProblem
+from server.cli.examples_file import read_example_file
+from server.cli.output import console_of, print_json, print_table
+from server.cli.workbench import Place, WorkbenchOptions, on_workbench, open_place
+
+if TYPE_CHECKING:
+    from server.app import Workbench
+    from server.tuning.evaluation import Candidate, Scores
+    from server.tuning.examples import Example
+
+_BASE = "base"
+
+
+@on_workbench
+def evaluate(
+    options: WorkbenchOptions,
+    references: Annotated[
+        list[str], typer.Argument(metavar="TASK[@VERSION]… FILE", help="Versions, then examples.", show_default=False)
+    ],
+    *,
+    instruction: Annotated[
+        str | None, typer.Option("--instruction", help="Also the base model told in words, before the template.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="Also the base model alone.")] = True,
+    min_score: Annotated[
+        float | None, typer.Option("--min-score", help="End with 1 if the first version's exact match is below.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score versions on examples: exact match, label accuracy, macro F1, perplexity."""
+    from server.tuning.errors import TuningError
+    from server.tuning.evaluation import base_alone, told_in_words
+
+    if len(references) < 2:
+        raise FilesProblem("name a version and a file of examples, such as: evaluate mood mood.jsonl")
+    *names, file = references
+    examples = read_example_file(Path(file))
+    with open_place(options) as at:
+        candidates = [_candidate(at, name) for name in names]
+        manifest = candidates[0].manifest
+        labels = manifest.labels or examples.labels
+        if instruction is not None:
+            candidates.append(told_in_words(manifest, instruction))
+        if base:
+            candidates.append(base_alone(manifest))
+        try:
+            scores = asyncio.run(score_all(at.bench, candidates, examples.examples, labels))
+        except TuningError as error:
+            raise FilesProblem(f"{file}: {error}") from error
+    if json:
+        print_json(scores)
+    else:
+        print_scores(scores)
+    if min_score is not None and scores[0].exact_match < min_score:
+        raise FilesProblem(f"exact match {scores[0].exact_match:.3f} is below {min_score:.3f}")
+
+
+async def score_all(
+    bench: Workbench, candidates: Sequence[Candidate], examples: Sequence[Example], labels: Sequence[str]
+) -> list[Scores]:
+    """Score candidates one after the other, on the workbench's own engine, and show how far it is.
+
+    Raises EngineError and ExamplesRefused.
+    """
+    from rich.progress import Progress
+
+    from server.tuning.evaluation import evaluate as score
+
+    console = console_of(sys.stderr)
+    found = []
+    async with bench.engine.running():
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            for candidate in candidates:
+                bar = progress.add_task(f"Scoring {candidate.name}", total=len(examples))
+
+                def advance(num_done: int, bar: object = bar) -> None:
+                    progress.update(bar, completed=num_done)  # type: ignore[arg-type]  # rich's own id
+
+                found.append(
+                    await score(
+                        bench.engine, bench.tokenizer, candidate, examples, end_token_id=bench.end_token_id,
+                        labels=labels, on_progress=advance,
+                    )
+                )  # fmt: skip
+    return found
+
+
+def print_scores(scores: Sequence[Scores]) -> None:
+    """Print scores as a table."""
+    rows = [
+        (
+            one.name,
+            one.num_examples,
+            f"{one.exact_match:.3f}",
+            None if one.label_accuracy is None else f"{one.label_accuracy:.3f}",
+            None if one.macro_f1 is None else f"{one.macro_f1:.3f}",
+            f"{one.perplexity:.4g}",
+        )
+        for one in scores
+    ]
+    print_table(("", "EXAMPLES", "EXACT MATCH", "LABEL ACCURACY", "MACRO F1", "PERPLEXITY"), rows)
+
+
+def _candidate(at: Place, name: str) -> Candidate:
+    """The version that a reference means now. Raises NotFound and InvalidName."""
+    from prompts_store.names import TaskReference
+    from server.tuning.evaluation import published
+
+    bench = at.bench
+    record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
+    return published(bench.store, record)

@@ -1,0 +1,56 @@
+"""The runner of tuning jobs, put together for one base model."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+
+from prompts_store.records import BaseModel
+from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
+from server.answering.label_scores import end_token_id
+from server.engine.async_engine import AsyncEngine
+from server.jobs.conclusion import Conclusion
+from server.jobs.examples import Preparation
+from server.jobs.runner import JobRunner, RunnerOptions
+from server.jobs.training import Run
+from server.model.base_model import LoadedModel
+from server.soft_prompts.catalog import TaskCatalog
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.examples import ExampleLimits
+from server.tuning.plot import draw_plot
+from server.tuning.run import TuningJob, TuningRun
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TunedBase:
+    """The base model that jobs tune for, and what serves it. `base_id` is its public name."""
+
+    base: BaseModel
+    base_id: str
+    loaded: LoadedModel
+    tokenizer: Tokenizer
+    eos_token_ids: Collection[int]
+    engine: AsyncEngine
+    catalog: TaskCatalog
+
+
+def build_job_runner(tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits) -> JobRunner | None:
+    """A runner, or None for a base model without an end token: nothing could learn where to stop."""
+    end = end_token_id(tuned.tokenizer, tuned.eos_token_ids)
+    if end is None:
+        return None
+    tuning = TuningStore(store)
+    return JobRunner(
+        tuning,
+        Preparation(tuning, tuned.base, tuned.base_id, tuned.tokenizer, end, limits),
+        Conclusion(store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot),
+        pieces=tuned.engine,
+        build=partial(_build_run, tuned.loaded, tuned.tokenizer),
+        options=options,
+    )
+
+
+def _build_run(loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob, state: bytes | None) -> Run:
+    return TuningRun(loaded, tokenizer, job, state)

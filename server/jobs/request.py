@@ -1,0 +1,50 @@
+"""What a tuning job asks for, besides its files: kept with the job as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from prompts_store.manifest import manifest_from_json, manifest_to_json
+from prompts_store.records import Manifest
+from server.tuning.gate import Gate
+from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """How to tune, and what is to come of it.
+
+    `manifest` is what the version is to carry; labels and `defaults` that it leaves open come from the examples.
+    `promote` makes the version `production`, if `gate` opens where there is one. `metadata` is the client's own.
+    """
+
+    plan: TuningPlan
+    manifest: Manifest
+    promote: bool = False
+    gate: Gate | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def request_to_json(request: JobRequest) -> dict[str, Any]:
+    """Every field as a JSON value; `request_from_json` reads it back."""
+    return {
+        "plan": plan_to_json(request.plan),
+        "manifest": manifest_to_json(request.manifest),
+        "promote": request.promote,
+        "gate": None if request.gate is None else asdict(request.gate),
+        "metadata": dict(request.metadata),
+    }
+
+
+def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
+    """The request that `request_to_json` gave. Raises `PlanRefused` for one of a release with other rules."""
+    gate = fields["gate"]
+    return JobRequest(
+        plan=plan_from_json(fields["plan"]),
+        manifest=manifest_from_json(fields["manifest"]),
+        promote=fields["promote"],
+        gate=None if gate is None else Gate(**gate),
+        metadata=fields["metadata"],
+    )

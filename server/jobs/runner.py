@@ -1,0 +1,215 @@
+"""Which job is next, and what becomes of those that another server has left behind.
+
+One job runs at a time; files of others are validated meanwhile. All methods belong to the event loop; SQL and reading
+of files run in threads, and the run itself on the engine's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from prompts_store.errors import ClaimLost, StoreUnavailable
+from prompts_store.tuning_records import Heartbeat, JobClaim, JobRecord, JobStatus
+from prompts_store.tuning_store import TuningStore
+from server.engine.background import PieceRunner
+from server.engine.errors import EngineStopped
+from server.jobs.conclusion import Conclusion, Finished
+from server.jobs.examples import Preparation
+from server.jobs.failures import job_error
+from server.jobs.training import BuildRun, Heart, Pace, Training
+
+_LEAVE_TIMEOUT_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+def _this_server() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """`poll_interval_s` is how often the store is asked for jobs, `takeover_s` how long a claimant may be silent."""
+
+    pace: Pace = field(default_factory=Pace)
+    poll_interval_s: float = 1.0
+    takeover_s: float = 10.0
+    owner: str = field(default_factory=_this_server)
+
+
+class JobRunner:
+    """Works on the jobs of one base model."""
+
+    def __init__(
+        self,
+        tuning: TuningStore,
+        preparation: Preparation,
+        conclusion: Conclusion,
+        pieces: PieceRunner,
+        build: BuildRun,
+        options: RunnerOptions,
+    ) -> None:
+        self._tuning = tuning
+        self._preparation = preparation
+        self._conclusion = conclusion
+        self._pieces = pieces
+        self._build = build
+        self._options = options
+        self._fingerprint = preparation.base.fingerprint
+        self._hearts: dict[int, Heart] = {}
+        self._silent_since: dict[Heartbeat, float] = {}
+        self._wakers: set[asyncio.Event] = set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work while the context is open. A job that runs when it closes is saved and given back."""
+        loops = [
+            asyncio.create_task(self._again_and_again(step), name=f"tuning-{step.__name__.strip('_')}")
+            for step in (self._validate_next, self._run_next, self._take_over)
+        ]
+        try:
+            yield
+        finally:
+            for each in loops:
+                each.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    def nudge(self) -> None:
+        """Look at once: a job was made, or something was done to one."""
+        for waker in self._wakers:
+            waker.set()
+        for heart in self._hearts.values():
+            heart.beat_soon()
+
+    async def _again_and_again(self, step: Callable[[], Awaitable[bool]]) -> None:
+        """Do one step after another, with a pause where there was nothing to do, or no store to do it in."""
+        waker = asyncio.Event()
+        self._wakers.add(waker)
+        while True:
+            try:
+                did_something = await step()
+            except StoreUnavailable:
+                did_something = False
+            except Exception:  # the edge of the runner: whatever one job met, the next one is looked for
+                _log.exception("the runner of tuning jobs stumbled")
+                did_something = False
+            if not did_something:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._options.poll_interval_s):
+                        await waker.wait()
+            waker.clear()
+
+    # --- the three steps ----------------------------------------------------------------------------------------------
+
+    async def _validate_next(self) -> bool:
+        found = await self._claim(JobStatus.VALIDATING_FILES)
+        if found is None:
+            return False
+        claim, record = found
+        async with self._heart(claim) as heart:
+            try:
+                async with self._ends_well(claim, heart):
+                    prepared = await asyncio.to_thread(self._preparation.prepare, record)
+                    await asyncio.to_thread(self._tuning.mark_valid, claim, prepared.notes)
+                    self.nudge()
+            except ClaimLost:
+                pass  # cancelled meanwhile
+            except asyncio.CancelledError:
+                await asyncio.shield(self._leave(claim, None))
+                raise
+        return True
+
+    async def _run_next(self) -> bool:
+        found = await self._claim(JobStatus.QUEUED)
+        if found is None:
+            return False
+        claim, record = found
+        async with self._heart(claim) as heart:
+            training = Training(self._tuning, claim, self._pieces, heart, self._options.pace)
+            try:
+                async with self._ends_well(claim, heart):
+                    await self._run(claim, record, training, heart)
+            except ClaimLost as lost:
+                if lost.status in (JobStatus.PAUSED, JobStatus.QUEUED):
+                    with suppress(ClaimLost):
+                        await training.save()
+            except asyncio.CancelledError:
+                await asyncio.shield(self._leave(claim, training))
+                raise
+        return True
+
+    async def _take_over(self) -> bool:
+        """Let jobs go whose claimant's count has stood still, by this server's clock, for too long."""
+        now = time.monotonic()
+        beats = await asyncio.to_thread(self._tuning.heartbeats, self._fingerprint)
+        others = [beat for beat in beats if beat.claim.job_id not in self._hearts]
+        self._silent_since = {beat: self._silent_since.get(beat, now) for beat in others}
+        for beat, since in self._silent_since.items():
+            if now - since > self._options.takeover_s and await asyncio.to_thread(self._tuning.take_over, beat):
+                _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
+                self.nudge()
+        return False
+
+    # --- one job ------------------------------------------------------------------------------------------------------
+
+    async def _run(self, claim: JobClaim, record: JobRecord, training: Training, heart: Heart) -> None:
+        prepared = await asyncio.to_thread(self._preparation.prepare, record)
+        result = await training.train(self._build, prepared.job)
+        finished = Finished(claim, record, prepared.job, result, training.num_tokens)
+        published = await self._conclusion.conclude(finished, heart)
+        _log.info("tuning job %d made %s@%d", record.id, record.task, published.version.version)
+
+    async def _claim(self, status: JobStatus) -> tuple[JobClaim, JobRecord] | None:
+        return await asyncio.to_thread(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
+
+    @asynccontextmanager
+    async def _heart(self, claim: JobClaim) -> AsyncIterator[Heart]:
+        heart = Heart(self._tuning, claim, self._options.pace.beat_interval_s)
+        self._hearts[claim.job_id] = heart
+        try:
+            async with heart.beating():
+                yield heart
+        finally:
+            del self._hearts[claim.job_id]
+
+    @asynccontextmanager
+    async def _ends_well(self, claim: JobClaim, heart: Heart) -> AsyncIterator[None]:
+        """See that whatever happens, the job ends, or is given back to go on: none is left hanging.
+
+        A store that is away leaves it claimed; it is then taken over, by this server or another one.
+        """
+        try:
+            yield
+        except ClaimLost as lost:
+            _log.info("tuning job %d is left: %s", claim.job_id, lost)
+            raise
+        except (StoreUnavailable, EngineStopped):
+            await asyncio.to_thread(self._tuning.release_job, claim)
+            await asyncio.sleep(self._options.poll_interval_s)
+        except Exception as error:  # the edge of a job: a failure is the job's, never the server's
+            failure = job_error(claim.job_id, error)
+            await self._until_the_store_answers(lambda: self._tuning.fail_job(claim, failure, heart.take_untold()))
+
+    async def _until_the_store_answers(self, write: Callable[[], None]) -> None:
+        while True:
+            try:
+                return await asyncio.to_thread(write)
+            except StoreUnavailable:
+                await asyncio.sleep(self._options.poll_interval_s)
+
+    async def _leave(self, claim: JobClaim, training: Training | None) -> None:
+        """The server ends: save what there is, and let another one, or this one's next life, go on."""
+        try:
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                if training is not None:
+                    await training.save()
+                await asyncio.to_thread(self._tuning.release_job, claim)
+        except Exception:  # the job is still in the store, as of its last checkpoint, and is taken over
+            _log.warning("tuning job %d could not be saved at the end", claim.job_id, exc_info=True)

@@ -1,0 +1,161 @@
+"""Overload: who would come too late is refused at the door, deadlines end what runs, keys bound priorities."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from prompts_store.keys import KeyGrant
+from server.api.admission import Admission
+from server.api.errors import Overloaded
+from server.api.key_ring import KeyRing
+from server.engine.client import EngineStats
+from tests.api.conftest import client_of, error_of, events_of
+
+BODIES = {
+    "/v1/completions": {"model": "tiny-base", "prompt": "a"},
+    "/v1/chat/completions": {"model": "tiny-base", "messages": [{"role": "user", "content": "a"}]},
+    "/v1/classify": {"model": "tiny-base", "input": "a", "labels": ["x", "y"]},
+}
+IDLE = EngineStats(0, 1, 0, 0, 0, 0, 0, 0, 0)
+BUSY = EngineStats(8, 2, 0, 0, 0, 0, 0, 0, 0)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def saturated(max_wait_s=60.0, interval_s=0.5):
+    """An admission that has seen requests leave at this interval while others waited, with ten in the engine."""
+    clock = Clock()
+    admission = Admission(max_wait_s, clock)
+    works = [admission.begin() for _ in range(20)]
+    admission.check(BUSY, None)
+    for work in works[:10]:
+        clock.now += interval_s
+        work.end()
+    return admission
+
+
+def test_a_deadline_that_cannot_be_met_is_said_at_once():
+    """Ten requests, one each half second: an answer takes five and a half seconds."""
+    admission = saturated()
+    admission.check(BUSY, 5.6)
+    admission.check(BUSY, None)
+    with pytest.raises(Overloaded) as refused:
+        admission.check(BUSY, 5.4)
+    assert refused.value.retry_after_s == 4
+
+
+def test_no_wait_is_longer_than_the_servers_own_bound():
+    """Whatever time the caller has."""
+    saturated(max_wait_s=4.1).check(BUSY, None)
+    with pytest.raises(Overloaded):
+        saturated(max_wait_s=3.9).check(BUSY, 3_600)
+
+
+def test_while_nobody_waits_everybody_comes_in():
+    """What an idle server's clients do slowly says nothing of its speed."""
+    admission = saturated(interval_s=100.0)
+    admission.check(IDLE, 0.001)
+
+
+def test_before_anything_was_answered_nothing_is_estimated():
+    """The queue's own bound holds."""
+    Admission(0.001, Clock()).check(BUSY, 0.001)
+
+
+def test_a_request_ends_once():
+    """However often it is told."""
+    admission = Admission()
+    work = admission.begin()
+    work.end()
+    work.end()
+    assert admission._num_open == 0
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_an_overloaded_server_refuses_before_it_computes(services, engine, path):
+    """503, when to come again, and that it is worth trying."""
+
+    class Busy:
+        stats = BUSY
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+    async with client_of(replace(services, engine=Busy(), admission=saturated(max_wait_s=1.0))) as client:
+        response = await client.post(path, json=BODIES[path])
+    assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")
+    assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("4", "true")
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_a_request_ends_at_its_deadline(client, engine, path):
+    """The engine is told, and the client that it need not try again: nobody waits any more."""
+    engine.gate.clear()
+    response = await client.post(path, json=BODIES[path], headers={"x-request-timeout-ms": "30"})
+    assert (response.status_code, error_of(response)["code"]) == (503, "deadline_exceeded")
+    assert response.headers["x-should-retry"] == "false"
+    await settled(engine)
+
+
+async def test_a_stream_ends_at_its_deadline(client, engine):
+    """With an event that says so."""
+    engine.gate.clear()
+    body = BODIES["/v1/completions"] | {"stream": True}
+    response = await client.post("/v1/completions", json=body, headers={"x-request-timeout-ms": "30"})
+    assert response.status_code == 200
+    assert events_of(response.text)[-1]["error"]["code"] == "deadline_exceeded"
+    await settled(engine)
+
+
+async def test_in_time_nothing_is_different(client):
+    """A deadline that is far away changes nothing."""
+    for path, body in BODIES.items():
+        response = await client.post(path, json=body, headers={"x-request-timeout-ms": "60000"})
+        assert response.status_code == 200
+
+
+@pytest.mark.parametrize("timeout", ["0", "-1", "soon", "1.5", "86400001"])
+async def test_a_timeout_that_is_none_is_refused(client, timeout):
+    """By its name."""
+    response = await client.post(
+        "/v1/completions", json=BODIES["/v1/completions"], headers={"x-request-timeout-ms": timeout}
+    )
+    assert (response.status_code, error_of(response)["param"]) == (400, "x-request-timeout-ms")
+
+
+@pytest.mark.parametrize("path", BODIES)
+async def test_priority_is_bounded_by_the_key(services, engine, path):
+    """What it may not ask for is refused; what it does not say is the best that it may have, but not before others."""
+    secrets = {
+        best: services.store.create_key(KeyGrant(f"k{best}", frozenset({"infer"}), best_priority=best)).secret
+        for best in (-5, 0, 7)
+    }
+    async with client_of(replace(services, keys=KeyRing(services.store))) as client:
+
+        async def asked(best, priority=None):
+            body = BODIES[path] if priority is None else BODIES[path] | {"priority": priority}
+            return await client.post(path, json=body, headers={"authorization": f"Bearer {secrets[best]}"})
+
+        for best, priority in ((-5, -6), (0, -1), (7, 6)):
+            response = await asked(best, priority)
+            assert (response.status_code, error_of(response)["code"]) == (403, "priority_not_allowed")
+        assert not engine.requests
+        for best, priority, given in ((-5, -5, -5), (-5, None, 0), (0, 100, 100), (7, None, 7)):
+            assert (await asked(best, priority)).status_code == 200
+            assert engine.requests[-1].priority == given
+        assert (await asked(0, 101)).status_code == 400
+
+
+async def settled(engine):
+    for _ in range(1_000):
+        if not engine.unfinished:
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("a request goes on")

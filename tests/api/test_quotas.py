@@ -1,0 +1,159 @@
+"""What one key may use: requests and tokens a minute, requests at once; alone and together with other servers."""
+
+import asyncio
+import uuid
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from prompts_store.keys import KeyGrant, KeyLimits
+from server.api.caller import ANYBODY, BOOTSTRAP, Caller
+from server.api.errors import RateLimited
+from server.api.key_ring import KeyRing
+from server.api.quotas import Quotas
+from server.app import create_app
+from tests.api import redis_server
+from tests.api.conftest import client_of, error_of
+
+URL, IS_REQUIRED = redis_server.variables()  # read before tests/conftest.py hides our variables from tests
+BODY = {"model": "tiny-base", "prompt": "abcd"}
+
+
+def caller(**limits):
+    return Caller(f"key:{uuid.uuid4().hex}", limits=KeyLimits(**limits))
+
+
+@pytest.fixture
+async def limited_key(services):
+    """A client whose key has these limits."""
+
+    def make(**limits):
+        created = services.store.create_key(KeyGrant("ci", frozenset({"infer"}), limits=KeyLimits(**limits)))
+        context = client_of(replace(services, keys=KeyRing(services.store), quotas=Quotas()))
+        return context, {"authorization": f"Bearer {created.secret}"}
+
+    return make
+
+
+async def test_more_requests_than_allowed_are_refused_until_the_minute_is_over(limited_key):
+    """With a status, a code and two headers that clients understand."""
+    context, headers = limited_key(max_requests_per_minute=2)
+    async with context as client:
+        for _ in range(2):
+            assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
+        response = await client.post("/v1/completions", json=BODY, headers=headers)
+    assert (response.status_code, error_of(response)["code"]) == (429, "requests_per_minute_exceeded")
+    assert error_of(response)["type"] == "rate_limit_error"
+    assert 1 <= int(response.headers["retry-after"]) <= 60
+    assert response.headers["x-should-retry"] == "true"
+
+
+async def test_prompts_and_answers_count_as_tokens(limited_key, engine):
+    """A prompt that does not fit into what is left is refused; what is generated may run over."""
+    context, headers = limited_key(max_tokens_per_minute=12)
+    async with context as client:
+        assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
+        await asyncio.sleep(0.01)  # the answer's tokens are counted when it is done: 4 + 10
+        response = await client.post("/v1/completions", json=BODY, headers=headers)
+        assert (response.status_code, error_of(response)["code"]) == (429, "tokens_per_minute_exceeded")
+        labels = {"model": "tiny-base", "input": "abcd", "labels": ["a", "b"]}
+        assert (await client.post("/v1/classify", json=labels, headers=headers)).status_code == 429
+    assert len(engine.requests) == 1
+
+
+async def test_requests_at_once_are_bounded_and_come_free_again(services, limited_key, engine):
+    """Also streams, and those whose client has gone."""
+    context, headers = limited_key(max_concurrent=1)
+    engine.gate.clear()
+    async with context as client:
+        first = asyncio.create_task(client.post("/v1/completions", json=BODY, headers=headers))
+        while not engine.unfinished:
+            await asyncio.sleep(0.001)
+        response = await client.post("/v1/completions", json=BODY, headers=headers)
+        assert (response.status_code, error_of(response)["code"]) == (429, "too_many_concurrent_requests")
+        engine.gate.set()
+        assert (await first).status_code == 200
+        stream = await client.post("/v1/completions", json=BODY | {"stream": True}, headers=headers)
+        assert stream.text.endswith("[DONE]\n\n")
+        assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
+
+
+async def test_a_key_that_says_nothing_has_the_servers_limits():
+    """So does who calls a server without keys; the admin key has none."""
+    quotas = Quotas(KeyLimits(max_requests_per_minute=1))
+    for who in (caller(), ANYBODY):
+        async with quotas.request(who):
+            pass
+        with pytest.raises(RateLimited):
+            async with quotas.request(who):
+                pass
+    for _ in range(3):
+        async with quotas.request(BOOTSTRAP):
+            pass
+
+
+async def test_one_keys_use_is_not_anothers():
+    """Each has a counter of its own."""
+    quotas, one, other = Quotas(), caller(max_requests_per_minute=1), caller(max_requests_per_minute=1)
+    for who in (one, other):
+        async with quotas.request(who):
+            pass
+
+
+async def test_without_limits_nothing_is_counted():
+    """Memory does not grow with the callers."""
+    quotas = Quotas()
+    for _ in range(100):
+        async with quotas.request(caller()):
+            pass
+    assert not quotas._num_running
+
+
+@pytest.fixture(scope="module")
+def redis_url():
+    """A Redis server to share; where one is required, its absence fails the test."""
+    try:
+        with redis_server.redis_server(URL) as url:
+            yield url
+    except redis_server.NoRedis as reason:
+        if IS_REQUIRED:
+            pytest.fail(str(reason), pytrace=False)
+        pytest.skip(str(reason))
+
+
+async def test_servers_count_together_in_redis(redis_url):
+    """What one has let through, the other does not let through again."""
+    one, other = Quotas(redis_url=redis_url), Quotas(redis_url=redis_url)
+    who = caller(max_requests_per_minute=2, max_tokens_per_minute=10)
+    async with one.counting(), other.counting():
+        for quotas in (one, other):
+            async with quotas.request(who):
+                pass
+            await quotas.take_tokens(who, 5)
+        for quotas in (one, other):
+            with pytest.raises(RateLimited):
+                async with quotas.request(who):
+                    pass
+            with pytest.raises(RateLimited):
+                await quotas.take_tokens(who, 1)
+
+
+async def test_without_redis_each_server_counts_alone():
+    """Nothing fails, and the limits go on."""
+    quotas = Quotas(redis_url="redis://127.0.0.1:1/0")
+    who = caller(max_requests_per_minute=1)
+    async with quotas.counting():
+        async with quotas.request(who):
+            pass
+        with pytest.raises(RateLimited):
+            async with quotas.request(who):
+                pass
+
+
+async def test_health_checks_are_not_counted(services):
+    """Public routes have no caller."""
+    app = create_app(replace(services, quotas=Quotas(KeyLimits(max_requests_per_minute=1))))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        for _ in range(3):
+            assert (await client.get("/health")).status_code == 200

@@ -1,0 +1,233 @@
+"""Files and tuning jobs over HTTP: the stock `openai` client drives them; bad input is refused and leaves nothing."""
+
+import asyncio
+import json
+import threading
+import time
+
+import openai
+import pytest
+
+from prompts_store import maintenance
+from tests.api.conftest import error_of
+from tests.api.live_server import live_server
+from tests.fakes.tuning_run import PNG
+
+ROWS = [{"text": f"input {n}", "label": "yes" if n % 2 else "no"} for n in range(20)]
+JSONL = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
+JOB = {"model": "tiny-base", "suffix": "mood", "hyperparameters": {"num_steps": 5, "num_virtual_tokens": 4}}
+
+
+@pytest.fixture
+def openai_client(services):
+    with live_server(services) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="x", max_retries=0) as client:
+        yield client
+
+
+def upload(client, data: bytes = JSONL):
+    return client.files.create(file=("train.jsonl", data), purpose="fine-tune")
+
+
+def wait(client, job_id, *statuses):
+    deadline = time.monotonic() + 30
+    while (job := client.fine_tuning.jobs.retrieve(job_id)).status not in statuses:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.01)
+    return job
+
+
+# --- the stock client -------------------------------------------------------------------------------------------------
+
+
+def test_files_are_created_listed_read_and_deleted(openai_client):
+    """As OpenAI's, over pages."""
+    files = [upload(openai_client) for _ in range(3)]
+    assert (files[0].bytes, files[0].filename, files[0].purpose) == (len(JSONL), "train.jsonl", "fine-tune")
+    assert [file.id for file in openai_client.files.list(limit=2)] == [file.id for file in files[::-1]]
+    assert openai_client.files.retrieve(files[1].id) == files[1]
+    assert openai_client.files.content(files[1].id).read() == JSONL
+    assert openai_client.files.delete(files[1].id).deleted
+    with pytest.raises(openai.NotFoundError) as gone:
+        openai_client.files.retrieve(files[1].id)
+    assert gone.value.code == "file_not_found"
+
+
+def test_a_job_from_a_file_to_answers(openai_client):
+    """Every field that the client's types need, and ours; the version is live once the job has succeeded."""
+    file = upload(openai_client)
+    job = openai_client.fine_tuning.jobs.create(
+        **JOB,
+        training_file=file.id,
+        seed=3,
+        metadata={"who": "me"},
+        extra_body={"labels": ["yes", "no"], "template": "{input} ->", "gate": {"min_score": 0.5}, "note": "first"},
+    )
+    assert (job.status, job.training_file, job.organization_id) == ("validating_files", file.id, "softprompt-server")
+    done = wait(openai_client, job.id, "succeeded", "failed")
+    assert (done.status, done.fine_tuned_model, done.trained_tokens, done.error) == ("succeeded", "mood@1", 50, None)
+    assert (done.seed, done.metadata, done.task, done.metrics["exact_match"]) == (3, {"who": "me"}, "mood", 1.0)
+    assert done.method.supervised.hyperparameters.n_epochs == "auto"
+    assert openai_client.completions.create(model=done.fine_tuned_model, prompt="input 1").choices[0].text
+    assert [one.id for one in openai_client.fine_tuning.jobs.list()] == [job.id]
+    events = list(openai_client.fine_tuning.jobs.list_events(job.id, limit=5))
+    assert events[-1].message == "The job was created."
+    assert {event.type for event in events} == {"message", "metrics"}
+    checkpoints = list(openai_client.fine_tuning.jobs.checkpoints.list(job.id, limit=2))
+    assert checkpoints[0].step_number == 5
+    assert checkpoints[0].fine_tuning_job_id == job.id
+    assert openai_client.get("/tasks/mood/versions/1/plot.png", cast_to=openai.HttpxBinaryResponseContent).read() == PNG
+    version = openai_client.get("/tasks/mood/versions/1", cast_to=object)
+    assert version["manifest"]["note"] == "first"
+    assert version["manifest"]["training_data_digest"] == file.sha256
+
+
+def test_jobs_are_paused_resumed_and_cancelled_once(openai_client, runs):
+    """What cannot be done to a job is a conflict, said at once."""
+    opened = threading.Event()
+    runs.on_step = lambda step: opened.wait(30)
+    create = openai_client.fine_tuning.jobs
+    job = create.create(**JOB, training_file=upload(openai_client).id)
+    wait(openai_client, job.id, "running")
+    assert create.pause(job.id).status == "paused"
+    opened.set()
+    assert create.resume(job.id).status == "queued"
+    assert wait(openai_client, job.id, "succeeded").fine_tuned_model == "mood@1"
+    opened.clear()
+    other = create.create(**JOB, training_file=upload(openai_client).id)
+    assert create.cancel(other.id).status == "cancelled"
+    opened.set()
+    for act in (create.cancel, create.pause, create.resume):
+        with pytest.raises(openai.ConflictError) as refused:
+            act(other.id)
+        assert refused.value.code == "job_status_conflict"
+    with pytest.raises(openai.NotFoundError):
+        create.cancel("ftjob-99")
+
+
+def test_a_bad_file_fails_its_job_with_the_line(openai_client):
+    """In the job's own error, as OpenAI's do."""
+    file = upload(openai_client, JSONL + b"{oops\n")
+    job = openai_client.fine_tuning.jobs.create(**JOB, training_file=file.id)
+    failed = wait(openai_client, job.id, "failed", "succeeded")
+    assert (failed.error.code, failed.error.param) == ("bad_line", "training_file")
+    assert failed.error.message.startswith("line 21:")
+
+
+# --- what is refused at the door --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def file_id(client):
+    response = await client.post("/v1/files", files={"file": ("a.jsonl", JSONL)}, data={"purpose": "fine-tune"})
+    assert response.status_code == 200
+    return response.json()["id"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "param"),
+    [
+        ({"model": "gpt-4o"}, 404, "model_not_found", "model"),
+        ({"suffix": None}, 400, "invalid_value", "suffix"),
+        ({"suffix": "Not a name"}, 400, "invalid_value", "suffix"),
+        ({"suffix": "tiny-base"}, 409, "name_reserved", None),
+        ({"training_file": "file-99"}, 404, "file_not_found", None),
+        ({"training_file": "../etc/passwd"}, 404, "file_not_found", None),
+        ({"validation_file": "file-1"}, 400, "invalid_value", "validation_file"),
+        ({"unknown": 1}, 400, "unknown_parameter", "unknown"),
+        ({"hyperparameters": {"unknown": 1}}, 400, "unknown_parameter", "hyperparameters.unknown"),
+        ({"hyperparameters": {"num_virtual_tokens": 0}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
+        ({"hyperparameters": {"n_epochs": -1}}, 400, "invalid_value", "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"learning_rate": 1e9}}, 400, "invalid_value", "hyperparameters.learning_rate"),
+        ({"hyperparameters": {"learning_rate_multiplier": 3}}, 400, "invalid_value", None),
+        ({"hyperparameters": {"initialisation": "TEXT"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        ({"method": {"type": "dpo"}}, 400, "invalid_value", "method.type"),
+        ({"method": {"type": "supervised", "supervised": {"hyperparameters": {}}}}, 400, "invalid_value", None),
+        ({"integrations": [{"type": "wandb"}]}, 400, "invalid_value", "integrations"),
+        ({"labels": ["one"]}, 400, "invalid_manifest", "manifest.labels"),
+        ({"template": "no mark"}, 400, "invalid_manifest", "manifest.template"),
+        ({"gate": {"min_score": 2}}, 400, "invalid_value", "gate.min_score"),
+        ({"seed": -1}, 400, "invalid_value", "seed"),
+        ({"metadata": {"k": "x" * 600}}, 400, "invalid_value", None),
+    ],
+)
+async def test_a_job_that_makes_no_sense_is_refused_and_none_is_made(client, file_id, changes, status, code, param):
+    """With the parameter at fault; nothing is queued."""
+    response = await client.post("/v1/fine_tuning/jobs", json={**JOB, "training_file": file_id, **changes})
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (status, code), error
+    if param is not None:
+        assert error["param"] == param
+    assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
+async def test_a_full_queue_takes_no_more(limited, runs):
+    """429, until a job ends."""
+    opened = threading.Event()
+    runs.on_step = lambda step: opened.wait(30)
+    async with limited(max_unfinished_jobs=1) as client:
+        response = await client.post("/v1/files", files={"file": ("a", JSONL)}, data={"purpose": "fine-tune"})
+        body = {**JOB, "training_file": response.json()["id"]}
+        first = (await client.post("/v1/fine_tuning/jobs", json=body)).json()["id"]
+        response = await client.post("/v1/fine_tuning/jobs", json=body)
+        assert (response.status_code, error_of(response)["code"]) == (429, "tuning_queue_full")
+        assert (await client.post(f"/v1/fine_tuning/jobs/{first}/cancel")).status_code == 200
+        assert (await client.post("/v1/fine_tuning/jobs", json=body)).status_code == 200
+        opened.set()
+
+
+async def test_an_upload_over_the_limit_is_refused_while_it_streams(limited, store):
+    """Long before its end, and nothing of it stays."""
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        while sent < 2**30:
+            sent += 2**16
+            yield b"a" * 2**16
+            await asyncio.sleep(0)
+
+    async with limited(max_file_bytes=2**20) as client:
+        response = await client.post(
+            "/v1/files", content=endless(), headers={"content-type": "multipart/form-data; boundary=x"}
+        )
+        assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
+        assert (await client.get("/v1/files")).json()["data"] == []
+    assert maintenance.verify(store).num_files == 0
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "status", "param"),
+    [
+        ({"file": ("a", JSONL)}, {"purpose": "assistants"}, 400, "purpose"),
+        ({"file": ("a", JSONL)}, {}, 400, "purpose"),
+        ({"file": ("a", b"")}, {"purpose": "fine-tune"}, 400, "file"),
+        ({"other": ("a", JSONL)}, {"purpose": "fine-tune"}, 400, None),
+        ({"file": ("a", b"x" * 2**21)}, {"purpose": "fine-tune"}, 413, None),
+    ],
+)
+async def test_a_file_that_is_none_is_refused(limited, files, data, status, param):
+    """And nothing is kept."""
+    async with limited(max_file_bytes=2**20) as client:
+        response = await client.post("/v1/files", files=files, data=data)
+        assert response.status_code == status
+        assert error_of(response)["param"] in (param, "file")
+        assert (await client.get("/v1/files")).json()["data"] == []
+
+
+async def test_a_file_in_use_stays(client, file_id, runs):
+    """Until its job has ended."""
+    opened = threading.Event()
+    runs.on_step = lambda step: opened.wait(30)
+    job = (await client.post("/v1/fine_tuning/jobs", json={**JOB, "training_file": file_id})).json()["id"]
+    response = await client.delete(f"/v1/files/{file_id}")
+    assert (response.status_code, error_of(response)["code"]) == (409, "file_in_use")
+    await client.post(f"/v1/fine_tuning/jobs/{job}/cancel")
+    opened.set()
+    assert (await client.delete(f"/v1/files/{file_id}")).json()["deleted"]
+
+
+async def test_a_version_without_a_plot_has_none(client):
+    """Also a task that is not there."""
+    response = await client.get("/v1/tasks/mood/versions/1/plot.png")
+    assert (response.status_code, error_of(response)["code"]) == (404, "task_not_found")

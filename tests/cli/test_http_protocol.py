@@ -1,0 +1,201 @@
+"""Connections that do not get on are closed; all others are left alone."""
+
+import asyncio
+import json
+import socket
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.routing import Route
+
+from server.cli import http_protocol
+from server.cli.http_server import HttpServer, http_config
+from server.cli.serve import bind
+from server.settings import ServeSettings
+
+REQUEST = b"GET %s HTTP/1.1\r\nhost: test\r\n\r\n"
+QUICK = {"header_timeout_s": 0.2, "write_timeout_s": 0.3}
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch):
+    """Seconds become hundredths."""
+    monkeypatch.setattr(http_protocol, "LOOK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.1)
+
+
+class Application:
+    """Answers, streams without end, or leaves a body unread; remembers what became of a stream."""
+
+    def __init__(self):
+        self.streams_ended = threading.Event()
+
+    async def _words(self):
+        try:
+            while True:
+                yield b"x" * 65_536
+                await asyncio.sleep(0)
+        finally:
+            self.streams_ended.set()
+
+    def asgi(self):
+        async def hello(request):
+            return PlainTextResponse("hello")
+
+        async def endless(request):
+            return StreamingResponse(self._words())
+
+        routes = [Route("/", hello, methods=["GET", "POST"]), Route("/endless", endless)]
+        return Starlette(routes=routes)
+
+
+@contextmanager
+def serving(**settings):
+    """The port of a server, and its application."""
+    application, ready = Application(), threading.Event()
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(http_config(application.asgi(), ServeSettings(**QUICK | settings)), on_ready=ready.set)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            assert ready.wait(10)
+            yield listener.getsockname()[1], application
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def answer(client) -> bytes:
+    """Reads the whole answer to a request for "/"."""
+    found = b""
+    while b"hello" not in found:
+        piece = client.recv(4096)
+        assert piece, "the connection was closed"
+        found += piece
+    return found
+
+
+def is_closed(client) -> bool:
+    """Reads to the end; an answer before it is allowed."""
+    try:
+        while client.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize("sent", [b"", b"GE", b"GET / HTTP/1.1\r\nhost: te", b"GET / HTTP/1.1\r\nhost: test\r\n"])
+def test_headers_that_do_not_come_end_the_connection(sent):
+    """Nothing, half a line, half of the headers, all but their end."""
+    with serving() as (port, _), connect(port) as client:
+        client.sendall(sent)
+        assert is_closed(client)
+
+
+def test_headers_that_drip_end_the_connection():
+    """The time is that of all headers together."""
+    with serving() as (port, _), connect(port) as client, pytest.raises(OSError):
+        for _ in range(1_000):
+            client.sendall(b"G")
+            time.sleep(0.02)
+
+
+def test_headers_of_a_second_request_have_their_time_too():
+    """A kept connection is no way around."""
+    with serving() as (port, _), connect(port) as client:
+        client.sendall(REQUEST % b"/")
+        assert answer(client)
+        client.sendall(b"GET / HT")
+        assert is_closed(client)
+
+
+def test_a_kept_connection_may_rest_between_requests():
+    """For uvicorn's own, longer time."""
+    with serving() as (port, _), connect(port) as client:
+        for _ in range(3):
+            client.sendall(REQUEST % b"/")
+            assert answer(client)
+            time.sleep(0.4)
+
+
+def test_a_client_that_does_not_read_is_dropped_and_its_stream_ended():
+    """So its sequence is aborted."""
+    with serving() as (port, application), connect(port) as client:
+        client.sendall(REQUEST % b"/endless")
+        assert application.streams_ended.wait(10)
+
+
+def test_a_client_that_reads_is_left_alone():
+    """However long it takes."""
+    with serving() as (port, application), connect(port) as client:
+        client.sendall(REQUEST % b"/endless")
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until:
+            assert client.recv(65_536)
+        assert not application.streams_ended.is_set()
+
+
+def test_a_body_that_nobody_reads_ends_the_connection():
+    """Answered early, the client has a moment to read that, and no more."""
+    with serving() as (port, _), connect(port) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nhost: test\r\ncontent-length: 1000\r\n\r\nabc")
+        assert answer(client)
+        assert is_closed(client)
+
+
+def test_what_is_no_http_gets_the_one_error_body():
+    """As JSON, like every other refusal."""
+    with serving() as (port, _), connect(port) as client:
+        client.sendall(b"\x16\x03\x01 what is this\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: client.recv(4096), b"")).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert json.loads(body)["error"]["code"] == "malformed_request"
+
+
+def test_a_root_path_reaches_the_application():
+    """What a proxy strips is put back into links."""
+    with serving(root_path="/prompts") as (port, _), connect(port) as client:
+        client.sendall(REQUEST % b"/")
+        assert answer(client)
+
+
+def test_https(tmp_path):
+    """With a certificate and its key; nothing else answers then."""
+    certificate, key = _certificate(tmp_path)
+    with serving(tls_cert=certificate, tls_key=key) as (port, _):
+        context = ssl.create_default_context(cafile=certificate)
+        with connect(port) as plain, context.wrap_socket(plain, server_hostname="localhost") as client:
+            client.sendall(REQUEST % b"/")
+            assert answer(client)
+
+
+def _certificate(folder):
+    """A self-signed certificate for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(*encoding))
+    return paths

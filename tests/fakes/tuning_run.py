@@ -1,0 +1,107 @@
+"""Tuning without a model: a run whose state is a counter and a sum, and the runner of jobs around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from prompts_store.records import BaseModel
+from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
+from server.jobs.conclusion import Conclusion
+from server.jobs.examples import Preparation
+from server.jobs.runner import JobRunner, RunnerOptions
+from server.jobs.training import Pace
+from server.soft_prompts.catalog import TaskCatalog
+from server.tuning.evaluation import Candidate, Scores
+from server.tuning.events import Finished, StepDone, TuningEvent, Validated
+from server.tuning.examples import Example, ExampleLimits
+from server.tuning.run import TuningJob, TuningResult
+from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.tokenizers import byte_level
+
+T = TypeVar("T")
+PNG = b"\x89PNG fake"
+
+
+class FakeRun:
+    """As many steps as the plan says; what it learns is the sum of its steps and its seed, kept in checkpoints."""
+
+    def __init__(self, job: TuningJob, state: bytes | None, control: RunControl) -> None:
+        self._job = job
+        self._control = control
+        self.num_steps = job.plan.num_steps or 5
+        saved = {"step": 0, "sum": job.plan.seed} if state is None else json.loads(state)
+        self.step, self._sum = saved["step"], saved["sum"]
+        control.began_at.append(self.step)
+
+    @property
+    def is_done(self) -> bool:
+        return self.step >= self.num_steps
+
+    def advance(self) -> tuple[TuningEvent, ...]:
+        self._control.on_step(self.step)
+        self.step += 1
+        self._sum += self.step
+        done = StepDone(self.step, self.num_steps, 1 / self.step, 0.1, 1.0, 0.01, 0.5, num_tokens=10)
+        if not self.is_done:
+            return (done,)
+        return done, Validated(self.step, 0.1, 1.0, 1.0, True), Finished(self.step, "steps", self.step)
+
+    def checkpoint(self) -> bytes:
+        return json.dumps({"step": self.step, "sum": self._sum}).encode()
+
+    def result(self) -> TuningResult:
+        assert self.is_done
+        files = prompt_tuning_files(seed=self._sum, num_virtual_tokens=self._job.plan.num_virtual_tokens)
+        metrics = {"loss": 0.1}
+        return TuningResult(files["adapter_config"], files["adapter_model"], metrics, (), self.step)
+
+
+@dataclass
+class RunControl:
+    """What a test does to runs: `on_step` is called before each, on the thread of the pieces; `scores` by name."""
+
+    on_step: Callable[[int], None] = lambda step: None
+    began_at: list[int] = field(default_factory=list)
+    score: float = 1.0
+    scores: dict[str, float] = field(default_factory=dict)
+    on_evaluate: Callable[[], None] = lambda: None
+
+    def build(self, job: TuningJob, state: bytes | None) -> FakeRun:
+        return FakeRun(job, state, self)
+
+    async def evaluate(self, engine: object, tokenizer: object, candidate: Candidate, *args: Any, **_: Any) -> Scores:
+        self.on_evaluate()
+        examples: Sequence[Example] = args[0]
+        score = self.scores.get(candidate.name, self.score)
+        return Scores(candidate.name, len(examples), score, None, None, 1.5)
+
+
+class ThreadPieces:
+    """A thread that pieces run on, one at a time, as the engine's."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+
+    async def between_steps(self, piece: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, piece)
+
+
+def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: RunControl, **options: Any) -> JobRunner:
+    """The real runner over fake runs."""
+    tuning, tokenizer = TuningStore(store), byte_level()
+    pace = Pace(beat_interval_s=0.02, checkpoint_interval_s=options.pop("checkpoint_interval_s", 0.0))
+    assert tokenizer.eos_token_id is not None
+    return JobRunner(
+        tuning,
+        Preparation(tuning, base, base.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits()),
+        Conclusion(store, tuning, base, None, tokenizer, catalog, lambda _: PNG, control.evaluate),  # type: ignore[arg-type]
+        pieces=ThreadPieces(),
+        build=control.build,
+        options=RunnerOptions(pace, **{"poll_interval_s": 0.02, **options}),
+    )

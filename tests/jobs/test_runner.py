@@ -1,0 +1,385 @@
+"""The runner of tuning jobs over fake runs: from the queue to a live version, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from prompts_store import maintenance
+from prompts_store.errors import StoreUnavailable
+from prompts_store.names import TaskReference
+from prompts_store.records import Manifest
+from prompts_store.store import Store
+from prompts_store.tuning_records import JobStatus, NewJob
+from prompts_store.tuning_store import TuningStore
+from server.engine.errors import EngineOverloaded, EngineStopped
+from server.jobs.request import JobRequest, request_from_json, request_to_json
+from server.soft_prompts.catalog import TaskCatalog
+from server.tuning.errors import TuningDiverged
+from server.tuning.gate import Gate
+from server.tuning.plan import TuningPlan
+from tests.fakes.checkpoints import BASE
+from tests.fakes.tuning_run import PNG, RunControl, fake_runner
+
+F = BASE.fingerprint
+LINES = [json.dumps({"prompt": f"input {n}", "completion": "yes" if n % 2 else "no"}) for n in range(20)]
+REQUEST = JobRequest(TuningPlan(num_steps=5, num_virtual_tokens=4, seed=3), Manifest(template="{input} ->"))
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    path = tmp_path_factory.mktemp("store") / "empty.db"
+    Store.open(str(path)).close()
+    return path
+
+
+@pytest.fixture
+def store(empty_database, tmp_path):
+    with Store.open(str(shutil.copy(empty_database, tmp_path / "prompts.db"))) as store:
+        yield store
+
+
+class Bench:
+    """A store with jobs, and servers that work on them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.tuning = TuningStore(store)
+        self.control = RunControl()
+
+    def create(self, request: JobRequest = REQUEST, task: str = "mood", lines=LINES, validation=None) -> int:
+        content = "\n".join(lines).encode() if isinstance(lines, list) else lines
+        files = [self.tuning.add_file("f.jsonl", "fine-tune", [one]).id for one in (content, validation) if one]
+        job = NewJob(F, task, files[0], files[1] if validation else None, 3, request_to_json(request))
+        return self.tuning.create_job(job, max_unfinished=50, actor="ann").id
+
+    def job(self, job_id: int):
+        return self.tuning.get_job(F, job_id)
+
+    def messages(self, job_id: int) -> list[str]:
+        return [event.message for event in self.tuning.list_events(F, job_id, limit=1000)][::-1]
+
+    @asynccontextmanager
+    async def server(self, **options):
+        self.catalog = TaskCatalog(self.store, BASE, poll_interval_s=0.02)
+        runner = fake_runner(self.store, BASE, self.catalog, self.control, **options)
+        async with runner.running():
+            yield runner
+
+    async def until(self, job_id: int, *statuses: str):
+        async with asyncio.timeout(30):
+            while self.job(job_id).status not in statuses:
+                await asyncio.sleep(0.005)
+        return self.job(job_id)
+
+    async def run(self, job_id: int, **options):
+        async with self.server(**options):
+            return await self.until(job_id, "succeeded", "failed", "cancelled")
+
+
+@pytest.fixture
+def bench(store):
+    return Bench(store)
+
+
+class Gateway:
+    """Holds runs back before a step until it is opened."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.reached = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, step: int) -> None:
+        if step == self.step:
+            self.reached.set()
+            assert self.open.wait(30)
+
+    async def until_reached(self) -> None:
+        assert await asyncio.to_thread(self.reached.wait, 30)
+
+
+def digest(bench, task="mood", version=1) -> str:
+    return bench.store.get_version(F, task, version).digest
+
+
+async def test_a_job_becomes_a_version_with_its_provenance(bench):
+    job_id = bench.create(replace(REQUEST, manifest=Manifest(template="{input} ->", note="try")))
+    async with bench.server():
+        done = await bench.until(job_id, "succeeded", "failed")
+        served = await bench.catalog.resolve(TaskReference.parse("mood"))
+    assert (done.status, done.error, done.version, done.trained_tokens) == ("succeeded", None, 1, 50)
+    manifest = served.record.manifest
+    assert served.record.created_by == "ann"
+    assert manifest.training_data_digest == bench.tuning.get_file(done.training_file).sha256
+    assert (manifest.template, manifest.note) == ("{input} ->", "try")
+    assert manifest.defaults == {"temperature": 0.0, "max_tokens": 4}, "as long as the longest answer, its end included"
+    assert manifest.metrics["exact_match"] == done.metrics["exact_match"] == 1.0
+    assert bench.tuning.load_plot(F, "mood", 1) == PNG
+    told = bench.messages(job_id)
+    assert told[0] == "The job was created."
+    assert "2 of 20 examples are held out for validation." in told
+    assert [text for text in told if text.startswith("Step ")][-1].startswith("Step 5/5")
+    assert told[-1] == "The job made version 1 of task mood, which is in production."
+    assert maintenance.verify(bench.store).problems == ()
+
+
+async def test_jobs_run_one_after_another(bench):
+    running, most = 0, 0
+
+    def on_step(step: int) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        running -= 1
+
+    bench.control.on_step = on_step
+    ids = [bench.create(task=f"task-{number}") for number in range(4)]
+    async with bench.server():
+        for job_id in ids:
+            assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"
+    assert most == 1
+    starts = [bench.job(job_id).started_at for job_id in ids]
+    assert starts == sorted(starts)
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "param"),
+    [
+        (b"\n\n", "empty_file", "training_file"),
+        ([*LINES, "{"], "bad_line", "training_file"),
+        ([*LINES, '{"prompt": "x"}'], "bad_line", "training_file"),
+        ([*LINES, '{"text": "x", "label": "a"}'], "mixed_forms", "training_file"),
+        (b"\xff\xfe" + "\n".join(LINES).encode(), "not_utf8", "training_file"),
+        (['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "single_class", "training_file"),
+        (['{"prompt": "a", "completion": "b"}'], "too_few_examples", "training_file"),
+        ([*LINES, json.dumps({"prompt": "long " * 400, "completion": "x"})], "example_too_long", "training_file"),
+    ],
+)
+async def test_bad_files_fail_the_job_with_the_line_at_fault(bench, lines, code, param):
+    failed = await bench.run(bench.create(lines=lines))
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", code, param)
+    if code == "bad_line":
+        assert failed.error.message.startswith("line 21: ")
+    assert bench.control.began_at == []
+    assert bench.store.list_tasks(F) == ()
+
+
+async def test_a_validation_file_that_is_the_training_file_is_refused(bench):
+    failed = await bench.run(bench.create(validation="\n".join(LINES).encode()))
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", "leakage", "validation_file")
+
+
+async def test_answers_outside_the_labels_are_refused(bench):
+    request = replace(REQUEST, manifest=Manifest(template="{input}", labels=("yes", "maybe")))
+    failed = await bench.run(bench.create(request))
+    assert (failed.error.code, failed.error.param) == ("unknown_label", "training_file")
+
+
+async def test_a_piece_that_fails_fails_its_job_with_the_cause(bench):
+    def diverge(step: int) -> None:
+        raise TuningDiverged("the loss is NaN at step 1")
+
+    bench.control.on_step = diverge
+    job_id = bench.create()
+    failed = await bench.run(job_id)
+    assert (failed.status, failed.error.code) == ("failed", "diverged")
+    assert bench.messages(job_id)[-1] == "The job failed: the loss is NaN at step 1"
+
+
+async def test_what_nobody_foresaw_fails_the_job_alone_and_is_not_quoted(bench, caplog):
+    def break_down(step: int) -> None:
+        raise ValueError("secret")
+
+    bench.control.on_step = break_down
+    first, second = bench.create(), bench.create(task="other")
+    async with bench.server():
+        failed = await bench.until(first, "failed")
+        bench.control.on_step = lambda step: None
+        await bench.until(second, "succeeded", "failed")
+    assert failed.error.code == "internal_error"
+    assert "secret" not in failed.error.message
+    assert "secret" in caplog.text
+    assert bench.job(second).status == "succeeded" or bench.job(second).error.code == "internal_error"
+
+
+async def test_a_cancelled_job_stops_between_two_pieces(bench):
+    bench.control.on_step = gate = Gateway(2)
+    job_id = bench.create()
+    async with bench.server() as runner:
+        await gate.until_reached()
+        bench.tuning.cancel_job(F, job_id)
+        runner.nudge()
+        other = bench.create(task="other")
+        gate.open.set()
+        assert (await bench.until(other, "succeeded", "failed")).status == "succeeded"
+    assert bench.job(job_id).status == "cancelled"
+    assert [task.name for task in bench.store.list_tasks(F)] == ["other"]
+    assert maintenance.verify(bench.store).problems == ()
+
+
+async def test_a_paused_job_goes_on_where_it_was(bench):
+    bench.control.on_step = gate = Gateway(2)
+    job_id = bench.create()
+    async with bench.server(checkpoint_interval_s=1000.0) as runner:
+        await gate.until_reached()
+        bench.tuning.pause_job(F, job_id)
+        runner.nudge()
+        gate.open.set()
+        async with asyncio.timeout(30):
+            while not bench.tuning.list_checkpoints(F, job_id):
+                await asyncio.sleep(0.005)
+        assert bench.job(job_id).status == "paused"
+        bench.tuning.resume_job(F, job_id)
+        runner.nudge()
+        done = await bench.until(job_id, "succeeded", "failed")
+    assert bench.control.began_at[0] == 0
+    assert bench.control.began_at[1] >= 3
+    assert done.trained_tokens == 50
+    paused_digest = digest(bench)
+    await bench.run(bench.create(task="undisturbed"))
+    assert digest(bench, "undisturbed") == paused_digest
+
+
+async def test_a_server_that_ends_leaves_a_checkpoint_and_the_next_one_goes_on(bench):
+    bench.control.on_step = gate = Gateway(3)
+    job_id = bench.create()
+    async with bench.server(checkpoint_interval_s=1000.0):
+        await gate.until_reached()
+        threading.Timer(0.05, gate.open.set).start()
+    left = bench.job(job_id)
+    assert (left.status, left.claimed_by) == ("queued", None)
+    assert bench.tuning.list_checkpoints(F, job_id)[0].step == 4
+    done = await bench.run(job_id)
+    assert bench.control.began_at == [0, 4]
+    assert (done.status, done.trained_tokens) == ("succeeded", 50)
+    assert "The job goes on from its checkpoint at step 4." in bench.messages(job_id)
+
+
+async def test_what_a_dead_server_left_behind_is_taken_over(bench):
+    job_id = bench.create()
+    claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "dead")
+    bench.tuning.mark_valid(claim)
+    bench.tuning.claim_job(F, JobStatus.QUEUED, "dead")
+    done = await bench.run(job_id, takeover_s=0.1)
+    assert done.status == "succeeded"
+    assert any("(dead) has stopped" in text for text in bench.messages(job_id))
+
+
+async def test_two_servers_share_the_jobs(bench):
+    ids = [bench.create(task=f"task-{number}") for number in range(6)]
+    async with bench.server(owner="a"), bench.server(owner="b"):
+        for job_id in ids:
+            assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"
+    assert sorted(bench.control.began_at) == [0] * 6, "no job was run twice"
+
+
+async def test_the_store_may_be_away_for_a_while(bench, monkeypatch):
+    """Beats, checkpoints and the publication itself fail for a time: nothing is lost, and the job ends once."""
+    failing = {"save_checkpoint": 2, "beat": 3, "complete_job": 2, "load_file": 1}
+
+    def shaky(name):
+        original = getattr(TuningStore, name)
+
+        def call(self, *args, **kwargs):
+            if failing[name] > 0:
+                failing[name] -= 1
+                raise StoreUnavailable("The disk is full.")
+            return original(self, *args, **kwargs)
+
+        return call
+
+    for name in failing:
+        monkeypatch.setattr(TuningStore, name, shaky(name))
+    monkeypatch.setattr("server.jobs.conclusion._RETRY_S", 0.01)
+    job_id = bench.create()
+    done = await bench.run(job_id)
+    assert (done.status, done.version) == ("succeeded", 1)
+    assert failing["complete_job"] == failing["save_checkpoint"] == failing["load_file"] == 0
+
+
+async def test_an_engine_that_stops_gives_the_job_back(bench):
+    calls = []
+
+    def stop_once(step: int) -> None:
+        calls.append(step)
+        if len(calls) == 2:
+            raise EngineStopped("the engine has stopped")
+
+    bench.control.on_step = stop_once
+    done = await bench.run(bench.create())
+    assert done.status == "succeeded"
+    assert len(bench.control.began_at) == 2
+
+
+async def test_an_evaluation_that_finds_the_queue_full_comes_back(bench, monkeypatch):
+    monkeypatch.setattr("server.jobs.conclusion._RETRY_S", 0.01)
+    tries = []
+
+    def overloaded() -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise EngineOverloaded("full")
+
+    bench.control.on_evaluate = overloaded
+    assert (await bench.run(bench.create())).status == "succeeded"
+
+
+# --- gate and promotion -----------------------------------------------------------------------------------------------
+
+
+def gated(**gate) -> JobRequest:
+    return replace(REQUEST, promote=True, gate=Gate(**gate))
+
+
+async def test_a_first_version_below_the_gate_is_published_but_not_live(bench):
+    bench.control.score = 0.4
+    job_id = bench.create(gated(min_score=0.9))
+    done = await bench.run(job_id)
+    assert (done.status, done.version) == ("succeeded", 1)
+    assert bench.store.get_task(F, "mood").production_version is None
+    assert any("stayed shut: exact_match 0.400 is below the required 0.900" in text for text in bench.messages(job_id))
+
+
+async def test_a_gate_compares_with_production(bench):
+    await bench.run(bench.create())
+    bench.control.scores = {"mood@1": 0.8}
+    for seed, score, production in ((11, 0.7, 1), (12, 0.85, 3)):
+        bench.control.score = score
+        plan = replace(REQUEST.plan, seed=seed)
+        await bench.run(bench.create(replace(gated(not_worse_than_production=True), plan=plan)))
+        assert bench.store.get_task(F, "mood").production_version == production
+    assert bench.store.alias_history(F, "mood", "production")[0].reason.startswith("tuned; gate: exact_match 0.850")
+
+
+async def test_an_alias_that_moves_during_the_evaluation_stays_where_it_was_moved(bench):
+    await bench.run(bench.create())
+    await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))
+    moved = []
+
+    def move() -> None:
+        moved.append(bench.store.put_alias(F, "mood", "production", 2, if_match=None, must_not_exist=False))
+
+    bench.control.on_evaluate = move
+    job_id = bench.create(replace(gated(min_score=0.5), plan=replace(REQUEST.plan, seed=21)))
+    done = await bench.run(job_id)
+    assert (done.status, done.version, len(moved)) == ("succeeded", 3, 1)
+    assert bench.store.get_task(F, "mood").production_version == 2
+    assert "production has been moved meanwhile" in bench.messages(job_id)[-1]
+
+
+def test_a_request_is_read_back_as_it_was():
+    request = JobRequest(
+        TuningPlan(learning_rate="auto", num_steps=7),
+        Manifest(template="{input}", labels=("a", "b"), stop=("\n",), defaults={"max_tokens": 4}),
+        promote=True,
+        gate=Gate("macro_f1", 0.5, True),
+        metadata={"who": "me"},
+    )
+    assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request

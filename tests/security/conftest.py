@@ -1,0 +1,3 @@
+"""The application around a scripted engine, as for tests/api."""
+
+from tests.api.conftest import client, empty_database, engine, limited, runs, services, store  # noqa: F401  (fixtures)

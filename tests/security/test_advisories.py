@@ -1,0 +1,310 @@
+"""What others paid for: one regression test an advisory, named after it. The routes' own are in test_every_route.py."""
+
+import ast
+import inspect
+import io
+import json
+import pickle
+import re
+import socket
+import tarfile
+import textwrap
+import threading
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+import prompts_store
+import server
+from prompts_store.errors import InvalidKey
+from prompts_store.keys import KeyGrant, check_digest
+from server.api.errors import Unauthorized
+from server.api.key_ring import KeyRing
+from server.app import create_app
+from server.cli.http_server import HttpServer, http_config
+from server.cli.serve import bind
+from server.settings import ServeSettings
+from tests.api.conftest import client_of, error_of, publish
+from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.tokenizers import byte_level
+
+COMPLETION = {"model": "tiny-base", "prompt": "a"}
+PACKAGES = [Path(package.__file__).parent for package in (server, prompts_store)]
+
+
+def sources():
+    """Every module of the product, parsed."""
+    for folder in PACKAGES:
+        for path in sorted(folder.rglob("*.py")):
+            yield path, ast.parse(path.read_text(encoding="utf-8"))
+
+
+class Bomb:
+    """Whoever unpickles it has been taken over."""
+
+    def __reduce__(self):
+        return pytest.fail, ("a pickle was opened",)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        pickle.dumps(Bomb()),
+        save({"prompt_embeddings": np.zeros((4, 8), np.int64)}),
+        save({"prompt_embeddings": np.zeros((4, 8), np.float64)}),
+        save({"prompt_embeddings.indices": np.zeros((2, 4), np.int64), "prompt_embeddings.values": np.zeros(4)}),
+    ],
+    ids=["pickle", "int64", "float64", "sparse"],
+)
+async def test_vllm_cve_2025_62164_cve_2026_56340_cve_2026_73557(client, tensors):
+    """Tensors of clients are dense safetensors of the few dtypes that are listed, or nothing."""
+    response = await publish(client, adapter_model=tensors)
+    assert (response.status_code, error_of(response)["code"]) == (400, "malformed_tensors")
+
+
+@pytest.mark.parametrize("shape", [(4, 7), (5, 8), (32,), (1, 4, 8), (0, 8)], ids=str)
+async def test_vllm_pysec_2026_2303_cve_2026_41523(client, shape):
+    """A wrong shape is the client's error, and the server goes on; no assertion stands guard."""
+    response = await publish(client, adapter_model=save({"prompt_embeddings": np.zeros(shape, np.float32)}))
+    assert response.status_code == 400
+    assert error_of(response)["type"] == "invalid_request_error"
+    assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("/v1/completions", {"n": 2**31 - 1}),
+        ("/v1/completions", {"logprobs": 2**31}),
+        ("/v1/completions", {"prompt": ["a"] * 10_000}),
+        ("/v1/completions", {"stop": ["a"] * 10_000}),
+        ("/v1/completions", {"stop_token_ids": [1] * 10_000}),
+        ("/v1/completions", {"logit_bias": {str(token): 1.0 for token in range(5_000)}}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}] * 10_000}),
+        ("/v1/classify", {"input": ["a"] * 10_000, "labels": ["a", "b"]}),
+        ("/v1/classify", {"input": "a", "labels": [str(label) for label in range(10_000)]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+async def test_vllm_cve_2026_34756_cve_2026_73559(client, engine, path, change):
+    """Every number and every list that a client may make large has a bound, and the engine never hears of it."""
+    base = COMPLETION if path == "/v1/completions" else {"model": "tiny-base"}
+    response = await client.post(path, json=base | change)
+    assert response.status_code == 400
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("name", ["chat_template", "chat_template_kwargs", "add_generation_prompt"])
+async def test_vllm_cve_2025_62426_cve_2026_115911(client, engine, name):
+    """A client's template is not rendered: there is no parameter for one, and in a message it is plain text."""
+    chat = {"model": "tiny-base", "messages": [{"role": "user", "content": "{{ 7 * 7 }}"}]}
+    response = await client.post("/v1/chat/completions", json=chat | {name: "{{ 7 * 7 }}"})
+    assert response.status_code == 400
+    assert (await client.post("/v1/chat/completions", json=chat)).status_code == 200
+    prompt = byte_level().decode(list(engine.requests[-1].prompt_token_ids), skip_special_tokens=False)
+    assert "{{ 7 * 7 }}" in prompt
+
+
+def test_vllm_cve_2025_59425():
+    """A key is compared by `hmac.compare_digest`, and by no operator."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(KeyRing.identify)))
+    names = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    assert names.count("compare_digest") == 2
+    operators = {type(op) for node in ast.walk(tree) if isinstance(node, ast.Compare) for op in node.ops}
+    assert operators <= {ast.Is, ast.IsNot}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/tasks", "/health/../v1/tasks", "/v1/tasks/", "/V1/tasks", "/v1/tasks;/health", "/v1/tasks%2f",
+     "/docs/../v1/tasks", "/v1/tasks?/health", "/v1/tasks#/health", "/%76%31/tasks", "/health%00/v1/tasks"],
+)  # fmt: skip
+async def test_vllm_cve_2026_48746_starlette_cve_2026_48710_litellm_cve_2026_49468(services, path):
+    """However a path is written, it is a route, which asks for its scope, or it is none."""
+    async with client_of(replace(services, keys=KeyRing(services.store, "secret"))) as client:
+        response = await client.get(path)
+        with_host = await client.get("/v1/tasks", headers={"host": "/health", "x-forwarded-prefix": "/health"})
+    assert response.status_code in (401, 404, 405)
+    assert with_host.status_code == 401
+
+
+def test_litellm_cve_2026_42208(services):
+    """A key becomes a digest before anything is asked by it, and the database is not asked at all."""
+
+    class Watched:
+        is_watched = False
+
+        def __getattr__(self, name):
+            assert not self.is_watched, "a key went to the database"
+            return getattr(services.store, name)
+
+    store = Watched()
+    services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
+    ring = KeyRing(store)
+    store.is_watched = True
+    for secret in ("' OR 1=1 --", "x'; DROP TABLE keys; --", "%", "\x00", "\ud800"):
+        with pytest.raises(Unauthorized):
+            ring.identify(secret)
+
+
+async def test_vllm_cve_2026_22778_cve_2026_54236(client, engine):
+    """What an exception says stays in the log."""
+    engine.fail_after = 0
+    engine.cause = RuntimeError("<_io.BytesIO object at 0x7f0000000000> of a secret")
+    for stream in (False, True):
+        response = await client.post("/v1/completions", json=COMPLETION | {"stream": stream})
+        assert "secret" not in response.text and "0x7f" not in response.text
+        assert "the engine failed" in response.text
+
+
+async def test_vllm_cve_2025_46570(services, engine):
+    """The chain of cached blocks starts from the key's salt; only a salt that two keys were given joins them."""
+    grants = {
+        "one": KeyGrant("one", frozenset({"infer"})),
+        "other": KeyGrant("other", frozenset({"infer"})),
+        "team-a": KeyGrant("team-a", frozenset({"infer"}), salt="team"),
+        "team-b": KeyGrant("team-b", frozenset({"infer"}), salt="team"),
+        "team": KeyGrant("team", frozenset({"infer"})),
+    }
+    secrets = {name: services.store.create_key(grant).secret for name, grant in grants.items()}
+    salts = {}
+    async with client_of(replace(services, keys=KeyRing(services.store))) as client:
+        for name, secret in secrets.items():
+            for path, body in (
+                ("/v1/completions", COMPLETION),
+                ("/v1/classify", {"model": "tiny-base", "input": "a", "labels": ["a", "b"]}),
+            ):
+                headers = {"authorization": f"Bearer {secret}"}
+                assert (await client.post(path, json=body, headers=headers)).status_code == 200
+                salts.setdefault(name, set()).add(engine.requests[-1].salt)
+    assert all(len(found) == 1 for found in salts.values())
+    assert salts["team-a"] == salts["team-b"]
+    assert len({min(found) for found in salts.values()}) == 4
+
+
+def test_vllm_cve_2025_48956(services):
+    """A header of any size ends at the limit, with an answer, before it is kept."""
+    ready = threading.Event()
+    with bind("127.0.0.1", 0) as listener:
+        server = HttpServer(http_config(create_app(services), ServeSettings(max_header_bytes=8192)), on_ready=ready.set)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        assert ready.wait(10)
+        try:
+            with socket.create_connection(listener.getsockname(), timeout=10) as client:
+                client.sendall(b"GET /health HTTP/1.1\r\nhost: test\r\nx: " + b"a" * 200_000)
+                assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
+        except ConnectionError:
+            pass  # the server has closed before all was sent, which is as good an answer
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+async def test_vllm_pysec_2026_4325(client):
+    """Names that clients invent are no labels."""
+    for number in range(300):
+        await client.post("/v1/completions", json=COMPLETION | {"model": f"invented-{number}"})
+        await client.get(f"/invented-{number}")
+    text = (await client.get("/metrics")).text
+    assert "invented" not in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "image_url", "image_url": {"url": "http://169.254.169.254/latest/meta-data"}}],
+        [{"type": "audio_url", "audio_url": {"url": "file:///etc/passwd"}}],
+        [{"type": "video_url", "video_url": {"url": "http://127.0.0.1:1/"}}],
+    ],
+    ids=lambda content: content[0]["type"],
+)
+async def test_vllm_cve_2026_24779_cve_2026_25960_lmdeploy_cve_2026_33626_torchserve_ghsa_8fxr(client, engine, content):
+    """There is no parameter whose URL would be fetched."""
+    chat = {"model": "tiny-base", "messages": [{"role": "user", "content": content}]}
+    assert (await client.post("/v1/chat/completions", json=chat)).status_code == 400
+    assert (await publish(client, manifest={"source": "http://127.0.0.1:1/"})).status_code == 400
+    assert not engine.requests
+
+
+async def test_mlflow_cve_2024_3848_cve_2026_116690(client, tmp_path):
+    """A file's name and a client's `source` are never a path: nothing is read or written by them."""
+    for field in ("source", "path", "artifact_uri"):
+        assert (await publish(client, manifest={field: "/etc/passwd"})).status_code == 400
+    files = {name: (f"../../../{tmp_path}/{name}", data) for name, data in prompt_tuning_files().items()}
+    response = await client.post("/v1/tasks/sentiment/versions", files=files, data={"manifest": "{}"})
+    assert response.status_code == 201
+    assert list(tmp_path.glob("adapter*")) == []
+
+
+@pytest.mark.parametrize("digest", ["../../etc/passwd", "sha256:" + "0" * 57, "A" * 64, "0" * 63, "0" * 64 + "\n"])
+async def test_ollama_cve_2024_37032_cve_2026_103663(client, digest):
+    """A digest has 64 characters of hexadecimal before it is used, and no route takes one."""
+    with pytest.raises(InvalidKey):
+        check_digest(digest)
+    paths = (await client.get("/openapi.json")).json()["paths"]
+    assert not [path for path in paths if re.search(r"digest|sha256|blob", path)]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+async def test_ollama_cve_2024_45436(client, kind):
+    """An archive is no checkpoint, wherever it is put, and is not opened."""
+    buffer = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w") as archive:
+            archive.writestr("../../escaped", "x")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            archive.addfile(tarfile.TarInfo("../../escaped"))
+    for name in ("adapter_model", "adapter_config"):
+        assert (await publish(client, **{name: buffer.getvalue()})).status_code == 400
+    imports = [node for _, tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    assert not {alias.name for node in imports for alias in node.names} & {"zipfile", "tarfile"}
+
+
+BAD_NAMES = ["..", "../x", "a/b", "a\\b", "a b", "A", ".a", "a.", "a\n", "a\x00", "\uff41", "-", "a" * 65, "a@b"]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
+    """A name is one strict pattern, for tasks, aliases and keys, or it is refused."""
+    assert (await client.post("/v1/tasks", json={"name": name})).status_code == 400
+    assert (await client.post("/v1/keys", json={"name": name, "scopes": ["infer"]})).status_code == 400
+    await publish(client)
+    moved = {"version": 1}
+    path = f"/v1/tasks/sentiment/aliases/{quote(name, safe='')}"
+    response = await client.put(path, json=moved, headers={"if-none-match": "*"})
+    assert response.status_code in (400, 404, 405)
+    aliases = services.store.list_aliases(services.base.fingerprint, "sentiment")
+    assert [alias.alias for alias in aliases] == ["production"]
+
+
+def test_pytorch_cve_2025_32434_cve_2026_24747():
+    """No pickle anywhere: neither the module nor what of PyTorch and NumPy reads them."""
+    for path, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+                assert not names & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, path
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                is_reader = node.value.id in ("torch", "np", "numpy") and node.attr == "load"
+                assert not is_reader, f"{path}:{node.lineno}"
+
+
+async def test_starlette_cve_2024_47874_cve_2025_54121_cve_2025_62727(client, limited):
+    """Parts, their sizes and ranges are bounded."""
+    many = [("manifest", (None, "{}"))] * 2_000
+    assert (await client.post("/v1/tasks/x/versions", files=many)).status_code == 400
+    await publish(client)
+    url = "/v1/tasks/sentiment/versions/1/adapter_model.safetensors"
+    whole = await client.get(url)
+    ranged = await client.get(url, headers={"range": "bytes=" + ",".join(f"{i}-" for i in range(10_000))})
+    assert (ranged.status_code, len(ranged.content)) == (200, len(whole.content))
+    async with limited(max_manifest_bytes=1_000) as small:
+        large = {"manifest": (None, json.dumps({"note": "a" * 2_000}))}
+        assert (await small.post("/v1/tasks/x/versions", files=large)).status_code == 400

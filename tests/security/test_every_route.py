@@ -1,0 +1,177 @@
+"""Every route that the OpenAPI document names, without the key it needs: denied, whatever else is in the request.
+
+vLLM CVE-2026-48746, Starlette CVE-2026-48710, LiteLLM CVE-2026-49468: default-deny by the route's own declaration.
+"""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prompts_store.keys import KeyGrant
+from server.api.application import build_routes
+from server.api.key_ring import KeyRing
+from server.api.openapi import build_document
+from tests.api.conftest import client_of, error_of, publish
+
+SCOPES = ["infer", "tasks:read", "tasks:write", "tune", "admin"]
+PUBLIC = {"GET /health", "GET /ready"}
+FILTERED = {"GET /v1/models", "GET /v1/tasks"}
+"""Lists, that answer a key held to tasks with those tasks."""
+OF_NO_TASK = {
+    "GET /version",
+    "GET /metrics",
+    "GET /v1/keys",
+    "POST /v1/keys",
+    "DELETE /v1/keys/{key_name}",
+    "GET /v1/audit",
+}
+"""Whether a key is held to tasks makes no difference to these."""
+
+DOCUMENT = build_document(build_routes())
+OPERATIONS = {
+    f"{method.upper()} {path}": operation
+    for path, methods in DOCUMENT["paths"].items()
+    for method, operation in methods.items()
+}
+GUARDED = sorted(set(OPERATIONS) - PUBLIC)
+PLACES = {
+    "task": "secret", "alias": "production", "version": "1", "model_id": "secret", "key_name": "victim",
+    "job_id": "ftjob-1", "file_id": "file-1",
+}  # fmt: skip
+
+
+class Clock:
+    """Says what time it is."""
+
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def ring(services, clock):
+    return KeyRing(services.store, "admin-secret", now=clock)
+
+
+@pytest.fixture
+async def guarded(services, ring):
+    """A server with two tasks; who asks without a key of their own is nobody."""
+    async with client_of(replace(services, keys=ring)) as http:
+        for task in ("secret", "allowed"):
+            response = await publish(http, task, headers={"authorization": "Bearer admin-secret"})
+            assert response.status_code == 201
+        yield http
+
+
+@pytest.fixture
+def key(services, ring):
+    """Makes keys that the server knows at once; the header in which they are sent."""
+
+    async def make(*scopes, **more):
+        created = services.store.create_key(KeyGrant(f"key-{uuid.uuid4().hex}", frozenset(scopes), **more))
+        await ring.refresh()
+        assert ring.identify(created.secret).scopes == set(scopes)
+        return {"authorization": f"Bearer {created.secret}"}
+
+    return make
+
+
+async def send(http, operation, headers):
+    """A request that nothing but the key stands against, as far as the document says what one is."""
+    method, path = operation.split()
+    schema = OPERATIONS[operation].get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    body = {} if schema is None else {"json": example(schema)}
+    for name, value in PLACES.items():
+        path = path.replace(f"{{{name}}}", value)
+    assert "{" not in path, "a new path parameter needs a value in PLACES"
+    return await http.request(method, path, headers=headers, **body)
+
+
+def example(schema):
+    """A plain value of a schema: required properties only; `model` and the name of a task are a task of the store."""
+    if "$ref" in schema:
+        return example(DOCUMENT["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]])
+    for choices in ("anyOf", "oneOf", "allOf"):
+        if choices in schema:
+            return example(schema[choices][0])
+    if "const" in schema or "enum" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    if schema.get("type") == "object":
+        properties = schema.get("properties", {})
+        return {
+            name: "secret" if name in ("model", "name") else example(properties[name])
+            for name in schema.get("required", ())
+        }
+    if schema.get("type") == "array":
+        return [example(schema["items"])] * schema.get("minItems", 1)
+    return {"string": "a", "integer": int(schema.get("minimum", 1)), "number": 1.0, "boolean": False}.get(
+        schema.get("type")
+    )
+
+
+def test_every_operation_names_its_scope():
+    """So the tests below mean all of them."""
+    assert {operation: detail["x-scope"] for operation, detail in OPERATIONS.items() if operation in PUBLIC} == (
+        dict.fromkeys(PUBLIC, "public")
+    )
+    assert {OPERATIONS[operation]["x-scope"] for operation in GUARDED} <= set(SCOPES)
+
+
+@pytest.mark.parametrize("operation", GUARDED)
+async def test_no_key_a_wrong_one_a_revoked_and_an_expired_one_are_denied(
+    guarded, services, ring, engine, key, clock, operation
+):
+    """All alike: nobody learns which of them it was."""
+    revoked = await key("admin")
+    services.store.revoke_key(services.store.list_keys()[0].name)
+    expired = await key("admin", expires_at=clock.now + timedelta(hours=1))
+    clock.now += timedelta(hours=1)
+    bodies = set()
+    for headers in ({}, {"authorization": "Bearer sp-wrong"}, revoked, expired):
+        response = await send(guarded, operation, headers)
+        assert (response.status_code, error_of(response)["code"]) == (401, "invalid_api_key")
+        bodies.add(response.text)
+    assert len(bodies) == 1
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("operation", GUARDED)
+async def test_every_scope_but_the_one_needed_is_denied(guarded, engine, key, operation):
+    """One by one and all together; the one needed, and `admin`, are let in."""
+    needed = OPERATIONS[operation]["x-scope"]
+    lower = set(SCOPES) - {needed, "admin"}
+    for scopes in [*({scope} for scope in lower), lower]:
+        response = await send(guarded, operation, await key(*scopes))
+        assert (response.status_code, error_of(response)["code"]) == (403, "insufficient_scope")
+    assert not engine.requests
+    for scope in dict.fromkeys((needed, "admin")):
+        assert (await send(guarded, operation, await key(scope))).status_code not in (401, 403)
+
+
+HELD = sorted(name for name in set(GUARDED) - FILTERED - OF_NO_TASK if OPERATIONS[name]["x-scope"] != "tune")
+"""A key that may tune cannot be held to tasks."""
+
+
+@pytest.mark.parametrize("operation", HELD)
+async def test_another_task_is_denied(guarded, engine, key, operation):
+    """By the path, by `model`, or by the name of what is to be made. A new route is here, or is listed above."""
+    held = await key("infer", "tasks:read", "tasks:write", tasks=("allowed",))
+    response = await send(guarded, operation, held)
+    assert (response.status_code, error_of(response)["code"]) == (403, "task_not_allowed")
+    assert not engine.requests
+
+
+@pytest.mark.parametrize("operation", sorted(FILTERED))
+async def test_lists_leave_other_tasks_out(guarded, key, operation):
+    """As if they were not there."""
+    held = await key("infer", "tasks:read", tasks=("allowed",))
+    listed = (await send(guarded, operation, held)).json()["data"]
+    assert [item.get("name", item.get("id")) for item in listed] == ["allowed"]

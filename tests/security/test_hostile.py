@@ -1,0 +1,67 @@
+"""A hundredth of each long form: schemas, uploads, files, overload and stalled sockets. Figures: reliability.md."""
+
+import asyncio
+import random
+import time
+
+import pytest
+
+from tests.security.application import application
+from tests.security.reader_fuzz import corpus, read_one
+from tests.security.schema_fuzz import NUM_EXAMPLES, fuzz
+from tests.security.upload_fuzz import MAX_GROWTH_MIB, NUM_CASES, fuzz_uploads, memory_mib
+from tests.system.hostile_clients import arriving_load, healthy_p99_s, open_sockets, serving, stalled_sockets
+
+
+@pytest.mark.slow
+def test_every_operation_answers_as_the_document_says():
+    """Schemathesis, all phases."""
+    result = fuzz(NUM_EXAMPLES // 100)
+    assert result.returncode == 0, result.stdout[-8_000:]
+
+
+@pytest.mark.slow
+def test_uploads_are_accepted_or_refused(tmp_path):
+    """Never a failure, and memory stays."""
+    with application(tmp_path) as app:
+        fuzz_uploads(app, 50)
+        before_mib = memory_mib()
+        tally = fuzz_uploads(app, NUM_CASES // 100)
+    assert tally.statuses.total() >= NUM_CASES // 100
+    assert memory_mib() - before_mib < MAX_GROWTH_MIB
+
+
+def test_damaged_files_are_read_or_refused():
+    """As the fuzzer asks it, without one: bytes changed, cut out and put in at random, from a fixed seed."""
+    draw = random.Random(0)
+    for _ in range(2_000):
+        data = bytearray(draw.choice(corpus()))
+        for _ in range(draw.randint(1, 8)):
+            place = draw.randrange(len(data) + 1)
+            data[place : place + draw.randint(0, 9)] = draw.randbytes(draw.randint(0, 9))
+        read_one(bytes(data))
+
+
+@pytest.mark.slow
+def test_more_than_fits_is_refused_and_the_rest_answered():
+    """Under a flood there are three answers: the right one, too many, and too late."""
+    with serving("--max-num-seqs", "2", "--max-waiting", "8") as process:
+        outcome = asyncio.run(arriving_load(process, per_s=100, duration_s=3.0, num_tokens=64, timeout_s=1.0))
+        assert set(outcome.statuses) <= {200, 429, 503}
+        assert outcome.statuses[200] and outcome.statuses.total() == 300
+        assert outcome.statuses[429] + outcome.statuses[503] > 0
+
+
+@pytest.mark.slow
+def test_stalled_sockets_are_closed_and_nobody_else_is():
+    """A healthy client beside them is answered all the time."""
+    with serving("--header-timeout-s", "1", "--body-timeout-s", "1", "--write-timeout-s", "1") as process:
+        sockets = stalled_sockets(process, 30)
+        healthy_p99_s(process, 1.0)
+        until = time.monotonic() + 30
+        while open_sockets(sockets) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert not open_sockets(sockets)
+        healthy_p99_s(process, 0.5)
+        for client in sockets:
+            client.close()
