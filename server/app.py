@@ -33,6 +33,7 @@ from server.jobs.assembly import TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
+from server.model import cpu_attention
 from server.model.architecture import Architecture
 from server.model.attention_backend import choose_backend
 from server.model.base_model import (
@@ -327,6 +328,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    if loaded.device.type == "cpu" and not cpu_attention.is_built():
+        logger.info("decodes are slower than they could be: this installation had no C compiler")
     runner = build_runner(
         loaded, num_blocks, settings.block_size, settings.max_num_seqs, exact=settings.attention == "exact"
     )

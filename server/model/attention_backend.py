@@ -6,7 +6,9 @@ from typing import Protocol
 
 import torch
 
+from server.model import cpu_attention
 from server.model.attention import AttentionContext
+from server.model.cpu_attention import CpuPagedAttention
 from server.model.flat_batch import FlatBatch
 from server.model.gpu.attention import TritonAttention, is_triton_available
 from server.model.kv_cache import KVCache
@@ -26,4 +28,6 @@ def choose_backend(device: torch.device, *, exact: bool = False) -> AttentionBac
         return PagedAttention
     if device.type == "cuda" and is_triton_available():
         return TritonAttention
+    if device.type == "cpu" and cpu_attention.is_built():
+        return CpuPagedAttention
     return PagedAttention

@@ -11,7 +11,7 @@ import torch
 from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import LoadedModel
 from server.model.errors import NonFiniteValues
-from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
 from server.model.prefix import Prefix, PrefixKind
 
@@ -108,7 +108,7 @@ class ModelRunner:
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
         output = self._model(
-            **self._inputs(chunks),
+            **self._inputs(chunks, batch),
             position_ids=batch.positions[None],
             use_cache=False,
             # A model call that selects no row at all is not supported everywhere: one row, then dropped.
@@ -118,11 +118,10 @@ class ModelRunner:
         logits: torch.Tensor = output.logits[0]
         return logits[: len(batch.logits_rows)]
 
-    def _inputs(self, chunks: Sequence[Chunk]) -> dict[str, torch.Tensor]:
+    def _inputs(self, chunks: Sequence[Chunk], batch: FlatBatch) -> dict[str, torch.Tensor]:
         """Ids where the whole batch is text, else embeddings."""
-        if not any(isinstance(chunk.tokens, torch.Tensor) for chunk in chunks):
-            ids = [token for chunk in chunks for token in chunk.tokens]
-            return {"input_ids": torch.tensor(ids, device=self._device)[None]}
+        if batch.token_ids is not None:
+            return {"input_ids": batch.token_ids[None]}
         rows = [self._embed(chunk) for chunk in chunks]
         return {"inputs_embeds": torch.cat(rows)[None]}
 

@@ -56,6 +56,7 @@ def record_decodes(
 def _static_batch(inputs: DecodeInputs) -> FlatBatch:
     rows = torch.arange(inputs.size, device=inputs.positions.device)
     return FlatBatch(
+        token_ids=inputs.input_ids,
         positions=inputs.positions,
         slots=inputs.slots,
         logits_rows=rows,

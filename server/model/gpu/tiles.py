@@ -12,6 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from server.model.flat_batch import DecodeGroup, PrefillSpan
+from server.model.transfer import to_device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,10 +50,3 @@ def prefill_tiles(spans: Sequence[PrefillSpan], max_tokens: int) -> Tiles:
     ]
     tables = pad_sequence([span.blocks for span in spans], batch_first=True)
     return Tiles(to_device(torch.tensor(tiles), device), tables, max_tokens)
-
-
-def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy without waiting for what the device is doing: on CUDA, through pinned memory that PyTorch recycles."""
-    if device.type != "cuda":
-        return host.to(device)
-    return host.pin_memory().to(device, non_blocking=True)
