@@ -14,7 +14,7 @@ RESULTS ?= tuning_comparison.json
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -37,6 +37,11 @@ serve: install ## serve the demo model (HOST, PORT, ARGS="--base-model …")
 
 test: install ## run the tests (TESTS=tests/engine for a part)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+
+# One worker: they would share the one GPU's memory.
+gpu-test: install ## the tests of everything that computes, on the GPU (skipped with a word where there is none)
+	@$(BIN)/python -m tests.devices || exit 0; \
+		SOFTPROMPT_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/model tests/parity tests/system $(ARGS)
 
 replica-test: install ## move an alias 1,000 times under load on three servers, then stop their database for 60 s
 	$(BIN)/python -m tests.system.replicas $(ARGS)

@@ -35,6 +35,7 @@ from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
 from server.model import cpu_attention
 from server.model.architecture import Architecture
+from server.model.attention_backend import choose_backend
 from server.model.base_model import (
     BaseModelOptions,
     LoadedModel,
@@ -45,11 +46,11 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
+from server.model.gpu.profile import activation_bytes
 from server.model.identity import fingerprint
-from server.model.kv_cache import KVCache
 from server.model.memory import CacheSize, choose_num_blocks
-from server.model.runner import ModelRunner
 from server.model.self_proof import prove
+from server.model.serving_runner import build_runner
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
@@ -167,7 +168,8 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded))
+    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
 
 
@@ -307,15 +309,19 @@ def _prepared_store_url(settings: ServeSettings) -> str:
 
 def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: frozenset[int]) -> AsyncEngine:
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
-    num_blocks = choose_num_blocks(loaded, size)
-    cache = KVCache(loaded.architecture.layers, num_blocks, settings.block_size, loaded.dtype, loaded.device)
-    max_batch_tokens = settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type]
+    max_batch_tokens = max(
+        settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
+    )
+    own_bytes = 0
+    if loaded.device.type == "cuda":
+        own_bytes = activation_bytes(loaded, max_batch_tokens, settings.max_num_seqs, settings.block_size)
+    num_blocks = choose_num_blocks(loaded, size, own_bytes)
     options = EngineOptions(
         num_blocks=num_blocks,
         block_size=settings.block_size,
         max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
         max_num_seqs=settings.max_num_seqs,
-        max_batch_tokens=max(max_batch_tokens, settings.max_num_seqs + 1),
+        max_batch_tokens=max_batch_tokens,
         max_open_requests=settings.max_waiting + settings.max_num_seqs,
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,
@@ -324,8 +330,11 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
     if loaded.device.type == "cpu" and not cpu_attention.is_built():
         logger.info("decodes are slower than they could be: this installation had no C compiler")
+    runner = build_runner(
+        loaded, num_blocks, settings.block_size, settings.max_num_seqs, exact=settings.attention == "exact"
+    )
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
-    engine = Engine(ModelRunner(loaded, cache), options)
+    engine = Engine(runner, options)
     return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
 
 

@@ -58,6 +58,10 @@ class ServeSettings(BaseSettings):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto (CUDA if there is one), cpu, cuda or cuda:N."
     )
+    attention: Literal["auto", "exact"] = Field(
+        "auto",
+        description="auto: the device's fastest kernels, and on a GPU decode steps as CUDA graphs. exact: neither.",
+    )
     threads: int | None = Field(
         None, ge=1, description="CPU threads for tensors; by default PyTorch decides, and 1 for the demo."
     )

@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tests.devices  # noqa: I001 - before anything imports Triton, which looks at the environment once
+
 import pytest
 import torch
 
@@ -16,3 +18,11 @@ def no_outside_settings(monkeypatch):
     """A developer's own SOFTPROMPT_ variables never reach a test."""
     for name in [name for name in os.environ if name.startswith("SOFTPROMPT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def tensors_on_device():
+    """Tensors that a test makes lie on the device under test."""
+    torch.set_default_device(tests.devices.DEVICE)
+    yield
+    torch.set_default_device(None)

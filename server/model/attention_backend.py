@@ -10,6 +10,7 @@ from server.model import cpu_attention
 from server.model.attention import AttentionContext
 from server.model.cpu_attention import CpuPagedAttention
 from server.model.flat_batch import FlatBatch
+from server.model.gpu.attention import TritonAttention, is_triton_available
 from server.model.kv_cache import KVCache
 from server.model.paged_attention import PagedAttention
 
@@ -21,8 +22,12 @@ class AttentionBackend(Protocol):
         """The context that stores this batch's keys and values and attends over the cache."""
 
 
-def choose_backend(device: torch.device) -> AttentionBackend:
-    """The fastest backend for the device; `PagedAttention` runs on every device and is exact on each."""
+def choose_backend(device: torch.device, *, exact: bool = False) -> AttentionBackend:
+    """The fastest backend for the device, or (`exact`) that of plain PyTorch operations, which runs on every device."""
+    if exact:
+        return PagedAttention
+    if device.type == "cuda" and is_triton_available():
+        return TritonAttention
     if device.type == "cpu" and cpu_attention.is_built():
         return CpuPagedAttention
     return PagedAttention

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from server.model.transfer import to_device
+
 _Ints = npt.NDArray[np.int64]
 
 
@@ -76,12 +78,6 @@ class FlatBatch:
     decodes: DecodeGroup | None
     prefills: tuple[PrefillSpan, ...]
 
-    @property
-    def is_decode_only(self) -> bool:
-        """Whether every chunk is one token of text with one row of logits: a step whose shape is its batch size."""
-        num_tokens = len(self.positions)
-        return not self.prefills and self.token_ids is not None and len(self.logits_rows) == num_tokens
-
 
 def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.device) -> FlatBatch:
     """Lay chunks end to end."""
@@ -94,19 +90,19 @@ def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.dev
     tables = _padded_tables(chunks, num_blocks)
     slots = tables[owners, positions // block_size] * block_size + positions % block_size
 
-    def to_device(array: npt.NDArray[Any]) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+    def put(array: npt.NDArray[Any]) -> torch.Tensor:
+        return to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
 
     is_decode = lengths == 1
     return FlatBatch(
-        token_ids=None if (ids := _token_ids(chunks)) is None else to_device(ids),
-        positions=to_device(positions),
-        slots=to_device(slots),
-        logits_rows=to_device(_logits_rows(chunks, ends)),
+        token_ids=None if (ids := _token_ids(chunks)) is None else put(ids),
+        positions=put(positions),
+        slots=put(slots),
+        logits_rows=put(_logits_rows(chunks, ends)),
         decodes=DecodeGroup(
-            rows=_as_slice(rows := (ends - 1)[is_decode]) or to_device(rows),
-            blocks=to_device(tables[is_decode, : num_blocks[is_decode].max()]),
-            positions=to_device(starts[is_decode]),
+            rows=_as_slice(rows := (ends - 1)[is_decode]) or put(rows),
+            blocks=put(tables[is_decode, : num_blocks[is_decode].max()]),
+            positions=put(starts[is_decode]),
         )
         if is_decode.any()
         else None,
@@ -115,7 +111,7 @@ def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.dev
                 first=int(ends[index] - lengths[index]),
                 last=int(ends[index]),
                 start=chunks[index].start,
-                blocks=to_device(tables[index, : num_blocks[index]]),
+                blocks=put(tables[index, : num_blocks[index]]),
             )
             for index in np.flatnonzero(~is_decode).tolist()
         ),

@@ -12,8 +12,9 @@ from server.model.errors import OutOfDeviceMemory
 from server.model.kv_cache import KVCache
 
 _GIB = 1024**3
-# What stays free on a GPU for activations, and the share of a CPU machine's memory that a cache may take by itself.
-_CUDA_SHARE = 0.85
+# Of what a GPU has free beside the largest step's activations: the rest is for recorded steps and fragments. Of a CPU
+# machine's memory: what a cache may take by itself.
+_CUDA_SHARE = 0.92
 _CPU_SHARE = 0.25
 _CPU_MOST_BYTES = 4 * _GIB
 
@@ -27,15 +28,15 @@ class CacheSize:
     gib: float | None = None
 
 
-def choose_num_blocks(loaded: LoadedModel, size: CacheSize) -> int:
-    """Blocks of the KV cache, the padding block included.
+def choose_num_blocks(loaded: LoadedModel, size: CacheSize, activation_bytes: int = 0) -> int:
+    """Blocks of the KV cache, the padding block included. `activation_bytes` of a GPU's memory are left to the steps.
 
     Raises `OutOfDeviceMemory` where not even one sequence of the full context and a prefix would fit by default.
     """
     if size.num_blocks is not None:
         return size.num_blocks + 1
     per_block = KVCache.bytes_per_block(loaded.architecture.layers, size.block_size, loaded.dtype)
-    num_bytes = _free_bytes(loaded.device) if size.gib is None else int(size.gib * _GIB)
+    num_bytes = _free_bytes(loaded.device, activation_bytes) if size.gib is None else int(size.gib * _GIB)
     num_blocks = num_bytes // per_block
     context = -(-loaded.architecture.max_context // size.block_size)
     if num_blocks < min(context, 64):
@@ -46,9 +47,9 @@ def choose_num_blocks(loaded: LoadedModel, size: CacheSize) -> int:
     return num_blocks + 1
 
 
-def _free_bytes(device: torch.device) -> int:
+def _free_bytes(device: torch.device, activation_bytes: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return int(free * _CUDA_SHARE)
+        return max(0, int((free - activation_bytes) * _CUDA_SHARE))
     available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(int(available * _CPU_SHARE), _CPU_MOST_BYTES)

@@ -46,15 +46,14 @@ class Runner(Protocol):
 class DecodeReplay(Protocol):
     """Replays recorded decode steps (CUDA graphs), one recording for each usual batch size."""
 
-    def run(self, batch: FlatBatch) -> torch.Tensor | None:
-        """Logits `[num_sequences, vocab_size]` of a decode-only batch, or None where no recording fits it."""
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
+        """Float32 logits `[num_chunks, vocab_size]`, or None where no recording fits the step."""
 
 
 class ModelRunner:
     """The runner over a transformers model and a paged KV cache.
 
-    `attention` is the device's fastest by default. `replay`, where there is one, is asked first for each batch that
-    only decodes.
+    `attention` is the device's fastest by default. `replay`, where there is one, is asked first for each step.
     """
 
     def __init__(
@@ -103,14 +102,11 @@ class ModelRunner:
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """See `Runner`."""
-        return self._run(chunks).float()
+        replayed = None if self._replay is None else self._replay.run(chunks)
+        return self._run(chunks).float() if replayed is None else replayed
 
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
-        if self._replay is not None and batch.is_decode_only:
-            replayed = self._replay.run(batch)
-            if replayed is not None:
-                return replayed
         output = self._model(
             **self._inputs(chunks, batch),
             position_ids=batch.positions[None],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from server.model.architecture import embedding_weight
+from server.model.attention_backend import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk
@@ -31,14 +32,15 @@ class _Case:
     chunks: tuple[int, ...]  # lengths, in sum len(tokens)
 
 
-def prove(loaded: LoadedModel, seed: int = 0) -> float:
+def prove(loaded: LoadedModel, attention: AttentionBackend | None = None, seed: int = 0) -> float:
     """Return the largest disagreement, in units of the logits' standard deviation.
 
+    `attention` is what will serve, by default the device's fastest.
     Raises `SelfProofFailed` over the tolerance of the serving dtype.
     """
     cases = _cases(loaded, torch.Generator().manual_seed(seed))
     expected = _stock_logits(loaded, cases)
-    actual = _paged_logits(loaded, cases)
+    actual = _paged_logits(loaded, cases, attention)
     spread = torch.cat(expected).std()
     worst = max(float((ours - theirs).abs().max() / spread) for ours, theirs in zip(actual, expected, strict=True))
     if not worst <= _TOLERANCE[loaded.dtype]:  # NaN fails too
@@ -83,10 +85,10 @@ def _stock_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]
     return answers
 
 
-def _paged_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]:
+def _paged_logits(loaded: LoadedModel, cases: list[_Case], attention: AttentionBackend | None) -> list[torch.Tensor]:
     blocks_each = 4
     cache = KVCache(loaded.architecture.layers, 1 + blocks_each * len(cases), _BLOCK_SIZE, loaded.dtype, loaded.device)
-    runner = ModelRunner(loaded, cache)
+    runner = ModelRunner(loaded, cache, attention)
     tables = [tuple(range(1 + index * blocks_each, 1 + (index + 1) * blocks_each)) for index in range(len(cases))]
     runner.load_prefixes(
         [

@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from server.model.kv_cache import BlockCopy, KVCache, LayerShape
+from tests.devices import DEVICE
 
 LAYERS = (LayerShape(2, 4, 4, None), LayerShape(1, 6, 3, 8))
-CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("tensors_on_device")
 
 
 @pytest.fixture
 def cache() -> KVCache:
     """Six blocks of three slots; each slot of a block holds ten times the block's number and the slot's."""
-    made = KVCache(LAYERS, 6, 3, torch.float32, CPU)
+    made = KVCache(LAYERS, 6, 3, torch.float32, DEVICE)
     for layer, shape in enumerate(LAYERS):
         slots = torch.arange(3, 18)
         numbers = (slots // 3 * 10 + slots % 3).float()[:, None, None]
@@ -83,12 +84,12 @@ def test_not_finite_is_seen_in_keys_and_in_values_of_any_layer(cache):
 
 
 def test_a_new_cache_is_zero_even_in_its_padding_block():
-    made = KVCache(LAYERS, 3, 2, torch.float16, CPU)
+    made = KVCache(LAYERS, 3, 2, torch.float16, DEVICE)
     assert all(bool((pages == 0).all()) for pages in (*made.keys, *made.values))
     assert made.keys[1].dtype is torch.float16
 
 
 def test_the_cost_of_a_block_is_what_its_tensors_take():
-    made = KVCache(LAYERS, 5, 3, torch.bfloat16, CPU)
+    made = KVCache(LAYERS, 5, 3, torch.bfloat16, DEVICE)
     total = sum(pages.numel() * pages.element_size() for pages in (*made.keys, *made.values))
     assert total == 5 * KVCache.bytes_per_block(LAYERS, 3, torch.bfloat16)

@@ -14,11 +14,12 @@ from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.cpu_attention import CpuPagedAttention
 from server.model.errors import UnsupportedArchitecture
 from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.gpu.attention import TritonAttention, is_triton_available
 from server.model.kv_cache import KVCache, LayerShape
 from server.model.paged_attention import PagedAttention
+from tests.devices import DEVICE, IS_CPU
 
 BLOCK_SIZE = 4
-CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ CASES = {
     "grouped sinks": Case(num_heads=6, num_kv_heads=2, has_sinks=True),
 }
 # Without the C module the second is the first.
-BACKENDS: dict[str, AttentionBackend] = {"exact": PagedAttention, "C module": CpuPagedAttention}
+BACKENDS: dict[str, AttentionBackend] = {"exact": PagedAttention}
+BACKENDS |= {"C module": CpuPagedAttention} if IS_CPU else {"kernels": choose_backend(DEVICE)}
 # Of each sequence the lengths of its chunks, one a step (0: not in that step).
 SCHEDULE = [(5, 1, 1, 3), (9, 4, 0, 1), (0, 1, 6, 1), (1, 1, 1, 1), (0, 0, 13, 2)]
 
@@ -61,12 +63,12 @@ class Sequences:
         lengths = [sum(chunks) for chunks in SCHEDULE]
 
         def rows(heads: int, dim: int) -> list[torch.Tensor]:
-            return [torch.randn(heads, length, dim, generator=generator) for length in lengths]
+            return [torch.randn(heads, length, dim, generator=generator).to(DEVICE) for length in lengths]
 
         self.query = rows(case.num_heads, 8)
         self.key = rows(case.num_kv_heads, 8)
         self.value = rows(case.num_kv_heads, case.value_dim)
-        self.sinks = torch.randn(case.num_heads, generator=generator) if case.has_sinks else None
+        self.sinks = torch.randn(case.num_heads, generator=generator).to(DEVICE) if case.has_sinks else None
         blocks = list(range(1, 30))
         random.Random(0).shuffle(blocks)
         self.tables = [[blocks.pop() for _ in range(-(-length // BLOCK_SIZE))] for length in lengths]
@@ -93,7 +95,7 @@ class Sequences:
         """`[length, num_heads, value_dim]`, row by row."""
         case = self.case
         query, key, value = self.query[index], self.key[index], self.value[index]
-        output = torch.zeros(query.shape[1], case.num_heads, case.value_dim)
+        output = torch.zeros(query.shape[1], case.num_heads, case.value_dim, device=DEVICE)
         for head in range(case.num_heads):
             kv_head = head * case.num_kv_heads // case.num_heads
             for position in range(query.shape[1]):
@@ -115,7 +117,7 @@ def paged(sequences: Sequences, cache: KVCache, backend: AttentionBackend = Page
         parts = [(index, done[index], done[index] + chunks[step]) for index, chunks in enumerate(SCHEDULE)]
         parts = [part for part in parts if part[2] > part[1]]
         chunks = [Chunk([0] * (stop - start), start, sequences.tables[index], None) for index, start, stop in parts]
-        context = backend(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+        context = backend(cache, build_flat_batch(chunks, BLOCK_SIZE, DEVICE))
         output = context.attend(sequences.call(parts))
         for (index, _, stop), rows in zip(parts, output.split([chunk.num_tokens for chunk in chunks]), strict=True):
             outputs[index].append(rows)
@@ -124,7 +126,9 @@ def paged(sequences: Sequences, cache: KVCache, backend: AttentionBackend = Page
 
 
 def make_cache(case: Case) -> KVCache:
-    return KVCache([LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, CPU)
+    return KVCache(
+        [LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, DEVICE
+    )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -158,9 +162,9 @@ def test_the_padding_block_stays_zero():
 def test_layers_with_and_without_a_window_share_a_batch():
     """Masks are kept a window, not a batch."""
     full, windowed = Sequences(Case()), Sequences(Case(window=3))
-    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, CPU)
+    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, DEVICE)
     chunks = [Chunk([0] * 18, 0, full.tables[0] + full.tables[1], None)]
-    context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+    context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, DEVICE))
     parts = [(1, 0, 14), (0, 0, 4)]  # any 18 rows
     first = context.attend(full.call(parts))
     second = context.attend(windowed.call(parts))
@@ -171,7 +175,7 @@ def test_layers_with_and_without_a_window_share_a_batch():
 
 # --- the C module -----------------------------------------------------------------------------------------------------
 
-needs_c_module = pytest.mark.skipif(not cpu_attention.is_built(), reason="installed without a C compiler")
+needs_c_module = pytest.mark.skipif(not (IS_CPU and cpu_attention.is_built()), reason="no C module")
 
 
 def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float | None = None) -> list[torch.Tensor]:
@@ -188,10 +192,10 @@ def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float
         key[0, 2, 0] = poison
     outputs = []
     for backend in (PagedAttention, CpuPagedAttention):
-        cache = KVCache([LayerShape(num_kv_heads, dim, dim, None)], num_blocks, block_size, torch.float32, CPU)
+        cache = KVCache([LayerShape(num_kv_heads, dim, dim, None)], num_blocks, block_size, torch.float32, DEVICE)
         for pages in (*cache.keys, *cache.values):
             pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
-        context = backend(cache, build_flat_batch(chunks, block_size, CPU))
+        context = backend(cache, build_flat_batch(chunks, block_size, DEVICE))
         outputs.append(context.attend(AttentionCall(0, query, key, value, dim**-0.5, None, None, None)))
     return outputs
 
@@ -216,10 +220,11 @@ def test_the_c_module_hides_no_overflow(poison):
     assert finite.tolist() == [True, True, False, True]
 
 
-def test_every_device_but_the_cpu_gets_the_exact_path():
-    """The C module is for CPUs alone."""
-    assert choose_backend(torch.device("cuda")) is PagedAttention
-    assert choose_backend(CPU) is (CpuPagedAttention if cpu_attention.is_built() else PagedAttention)
+def test_each_device_gets_its_kernels_where_they_are_installed_and_exact_is_exact():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_backend(cpu) is (CpuPagedAttention if cpu_attention.is_built() else PagedAttention)
+    assert choose_backend(cuda) is (TritonAttention if is_triton_available() else PagedAttention)
+    assert choose_backend(cpu, exact=True) is choose_backend(cuda, exact=True) is PagedAttention
 
 
 # --- the function that transformers calls -----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from server.model.flat_batch import Chunk
 from server.model.kv_cache import BlockCopy, KVCache
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import ModelRunner, PrefixPlacement
+from tests.devices import DEVICE, NAME
 from tests.parity.architectures import build
 
 
@@ -18,12 +19,12 @@ from tests.parity.architectures import build
 def loaded(tmp_path_factory) -> LoadedModel:
     folder = tmp_path_factory.mktemp("runner")
     build("llama").save_pretrained(str(folder))
-    return load_base_model(BaseModelOptions(str(folder), device="cpu", dtype="float32"))
+    return load_base_model(BaseModelOptions(str(folder), device=NAME, dtype="float32"))
 
 
 @pytest.fixture
 def cache(loaded) -> KVCache:
-    return KVCache(loaded.architecture.layers, 12, 4, torch.float32, torch.device("cpu"))
+    return KVCache(loaded.architecture.layers, 12, 4, torch.float32, DEVICE)
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def test_keys_and_values_read_off_one_prefix_make_another(runner, cache):
     assert runner.load_prefixes([PrefixPlacement(embeddings(6), (1, 2))]) == (None,)
     rows = []
     for layer in range(2):
-        for part in cache.gather(layer, torch.tensor([[1, 2]])):
+        for part in cache.gather(layer, torch.tensor([[1, 2]], device=DEVICE)):
             rows.append(part[0].transpose(0, 1)[:6])
-    key_values = Prefix("f" * 64, PrefixKind.KEY_VALUES, torch.stack(rows, dim=1))
+    key_values = Prefix("f" * 64, PrefixKind.KEY_VALUES, torch.stack(rows, dim=1).cpu())
     assert runner.load_prefixes([PrefixPlacement(key_values, (3, 4))]) == (None,)
     runner.copy_blocks([BlockCopy(2, 5, 2), BlockCopy(4, 6, 2)])
     logits = runner.forward([Chunk([7, 8], 6, [1, 5], 0), Chunk([7, 8], 6, [3, 6], 0)])

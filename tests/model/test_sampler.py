@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from server.model.sampler import SamplingRow, _adjusted, finite_rows, sample, score
+from tests.devices import DEVICE
 
+pytestmark = pytest.mark.usefixtures("tensors_on_device")
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
 
 
@@ -93,7 +95,7 @@ def test_choices_of_one_seed_are_independent():
 
 
 def test_the_same_seed_gives_the_same_answer_in_any_batch():
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(DEVICE).manual_seed(0)
     logits = torch.randn(20, 30, generator=generator) * 2
     rows = [
         row(

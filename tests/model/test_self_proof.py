@@ -12,12 +12,13 @@ from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.errors import SelfProofFailed
 from server.model.self_proof import prove
 from server.model.twin import make_twin
+from tests.devices import NAME
 from tests.parity.architectures import VOCAB_SIZE, build
 
 
 def load(folder, name="llama", dtype="float32"):
     build(name).save_pretrained(str(folder))
-    return load_base_model(BaseModelOptions(str(folder), device="cpu", dtype=dtype))
+    return load_base_model(BaseModelOptions(str(folder), device=NAME, dtype=dtype))
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])

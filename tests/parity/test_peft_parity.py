@@ -15,11 +15,15 @@ from prompts_store.records import BaseModel
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions, check_request
 from server.engine.request import EngineEvent, GenerateRequest, PromptProcessed, SamplingParams, TokenEvent
+from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
+from server.model.gpu.decode_graphs import usual_sizes
+from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
+from tests.devices import IS_CPU, NAME
 from tests.parity.architectures import CONFIGS, MAX_CONTEXT, VOCAB_SIZE, build
 from tests.parity.oracle import OracleAnswer, PeftOracle, save_checkpoint
 
@@ -83,8 +87,11 @@ def crowded_engine(loaded: LoadedModel) -> Engine:
         eos_token_ids=frozenset(),
         fair_quantum=32,
     )
-    cache = KVCache(loaded.architecture.layers, options.num_blocks, BLOCK_SIZE, loaded.dtype, loaded.device)
-    return Engine(ModelRunner(loaded, cache), options)
+    # On a GPU as it serves: decode steps recorded, their padding in a block more.
+    cache = KVCache(loaded.architecture.layers, options.num_blocks + 1, BLOCK_SIZE, loaded.dtype, loaded.device)
+    attention = choose_backend(loaded.device)
+    replay = None if IS_CPU else record_decodes(loaded, cache, attention, usual_sizes(options.max_num_seqs))
+    return Engine(ModelRunner(loaded, cache, attention, replay), options)
 
 
 def check_answer(events: list[EngineEvent], expected: OracleAnswer, label: str) -> None:
@@ -105,7 +112,7 @@ def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) 
     Our side runs all six types together with chunked prefill, prefix-cache hits, evicted prefixes and preemption.
     """
     build(architecture).save_pretrained(str(tmp_path / "base"))
-    loaded = load_base_model(BaseModelOptions(str(tmp_path / "base"), device="cpu", dtype="float32"))
+    loaded = load_base_model(BaseModelOptions(str(tmp_path / "base"), device=NAME, dtype="float32"))
     assert prove(loaded) < 1e-4
     tasks = make_tasks(tmp_path, architecture, loaded)
     rng = random.Random(0)

@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 
+from tests.devices import NAME
 from tests.system.live_server import LiveServer, checkpoint, live_server, publish, tiny_base
 
 NUM_SWAPS = 1_000
@@ -19,7 +20,7 @@ MANIFEST = {"defaults": {"temperature": 0, "max_tokens": 6, "ignore_eos": True}}
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("swaps")
     base = tiny_base(folder / "base")
-    with live_server(base_model=str(base), data_dir=folder / "data", num_kv_blocks=400, device="cpu") as server:
+    with live_server(base_model=str(base), data_dir=folder / "data", num_kv_blocks=400, device=NAME) as server:
         yield server
 
 

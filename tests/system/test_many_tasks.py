@@ -11,6 +11,7 @@ from prompts_store.names import TaskReference
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.prefix import Prefix
 from server.model.twin import make_twin
+from tests.devices import DEVICE, NAME
 from tests.system.live_server import checkpoint, live_server, publish, tiny_base
 
 NUM_TASKS = 200
@@ -23,7 +24,9 @@ def greedy(model, prefix: Prefix, prompt: list[int]) -> list[int]:
     tokens = list(prompt)
     with torch.inference_mode():
         for _ in range(NUM_NEW):
-            embeds = torch.cat([prefix.tensor, model.get_input_embeddings()(torch.tensor(tokens))])
+            embeds = torch.cat(
+                [prefix.tensor.to(DEVICE), model.get_input_embeddings()(torch.tensor(tokens, device=DEVICE))]
+            )
             tokens.append(int(model(inputs_embeds=embeds[None], use_cache=False).logits[0, -1].argmax()))
     return tokens[len(prompt) :]
 
@@ -31,7 +34,7 @@ def greedy(model, prefix: Prefix, prompt: list[int]) -> list[int]:
 async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
     """Every task answers as the stock model does alone; prefixes come and go; nothing is left behind."""
     base = tiny_base(tmp_path / "base")
-    settings = {"num_kv_blocks": 80, "max_prefix_share": 0.25, "device": "cpu"}  # 20 blocks for prefixes
+    settings = {"num_kv_blocks": 80, "max_prefix_share": 0.25, "device": NAME}  # 20 blocks for prefixes
     with live_server(base_model=str(base), data_dir=tmp_path / "data", **settings) as server:
         with httpx.Client(base_url=server.url, timeout=60) as client:
             for index in range(NUM_TASKS):

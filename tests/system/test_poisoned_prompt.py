@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.devices import NAME
 from tests.system.live_server import checkpoint, live_server, publish, tiny_base
 
 MANIFEST = {"defaults": {"temperature": 0, "max_tokens": 12, "ignore_eos": True}}
@@ -35,7 +36,7 @@ def server(tmp_path_factory):
     """A cache so small that every prefix is evicted and its blocks are handed to the next sequence at once."""
     folder = tmp_path_factory.mktemp("poisoned")
     base = tiny_base(folder / "base")
-    settings = {"num_kv_blocks": 24, "block_size": 4, "max_num_seqs": 2, "max_prefix_share": 0.2, "device": "cpu"}
+    settings = {"num_kv_blocks": 24, "block_size": 4, "max_num_seqs": 2, "max_prefix_share": 0.2, "device": NAME}
     with live_server(base_model=str(base), data_dir=folder / "data", **settings) as server:
         yield server
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from tests.devices import NAME
 from tests.system.live_server import HIDDEN_SIZE, live_server, publish, tiny_base
 
 NUM_VIRTUAL = 5
@@ -22,7 +23,7 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shared_text")
     base = tiny_base(folder / "base")
     with (
-        live_server(base_model=str(base), data_dir=folder / "data", num_kv_blocks=400, device="cpu") as server,
+        live_server(base_model=str(base), data_dir=folder / "data", num_kv_blocks=400, device=NAME) as server,
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
         yield client

@@ -1,0 +1,50 @@
+"""How much memory a step takes on the GPU beside weights and KV cache: the largest one is run, and measured."""
+
+from __future__ import annotations
+
+import torch
+
+from server.model.base_model import LoadedModel
+from server.model.errors import OutOfDeviceMemory
+from server.model.flat_batch import Chunk
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
+
+
+def largest_step(max_context: int, max_batch_tokens: int, max_num_seqs: int, block_size: int) -> list[Chunk]:
+    """As many prompt tokens as a step takes and as many rows of logits as sequences; all write to the same blocks."""
+    blocks = tuple(range(1, 1 + -(-max_context // block_size)))
+    chunks = []
+    num_tokens, num_logits = max_batch_tokens, max_num_seqs
+    while num_tokens > 0:
+        length = min(num_tokens, max_context)
+        rows = min(length, num_logits) if length == num_tokens else 1
+        chunks.append(Chunk([0] * length, 0, blocks, length - rows if rows else None))
+        num_tokens -= length
+        num_logits = max(0, num_logits - rows)
+    return chunks
+
+
+def activation_bytes(loaded: LoadedModel, max_batch_tokens: int, max_num_seqs: int, block_size: int) -> int:
+    """Bytes that the largest step takes for itself. It also makes kernels compile before the first request.
+
+    Raises `OutOfDeviceMemory` where there is no room even without a KV cache.
+    """
+    chunks = largest_step(loaded.architecture.max_context, max_batch_tokens, max_num_seqs, block_size)
+    device = loaded.device
+    try:
+        cache = KVCache(
+            loaded.architecture.layers, 1 + len(chunks[0].block_table), block_size, loaded.dtype, loaded.device
+        )
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        ModelRunner(loaded, cache).forward(chunks)
+        torch.cuda.synchronize(device)
+        peak = torch.cuda.max_memory_allocated(device) - before
+    except torch.cuda.OutOfMemoryError as error:
+        raise OutOfDeviceMemory(
+            f"a step of {max_batch_tokens} tokens does not fit beside the weights: lower --max-batch-tokens"
+        ) from error
+    del cache
+    torch.cuda.empty_cache()
+    return peak

@@ -1,0 +1,80 @@
+"""Records a model's decode steps for the usual batch sizes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from server.model.attention import AttentionContext
+from server.model.attention_backend import AttentionBackend
+from server.model.base_model import LoadedModel
+from server.model.flat_batch import DecodeGroup, FlatBatch
+from server.model.gpu.cuda_graph import CudaGraphPool
+from server.model.gpu.decode_graphs import DecodeGraphs, DecodeInputs, Recording
+from server.model.kv_cache import KVCache
+
+logger = logging.getLogger(__name__)
+
+Record = Callable[[Callable[[], torch.Tensor]], Recording]
+
+
+def record_decodes(
+    loaded: LoadedModel,
+    kv_cache: KVCache,
+    attention: AttentionBackend,
+    sizes: Sequence[int],
+    record: Record | None = None,
+) -> DecodeGraphs | None:
+    """Record decode steps of these sizes; None, with a warning, where the model's forward pass cannot be recorded.
+
+    The cache's last block is the padding's: whoever hands out blocks must not know of it.
+    """
+    record = record or CudaGraphPool(loaded.device).record
+    max_blocks = -(-loaded.architecture.max_context // kv_cache.block_size)
+
+    def make_inputs(size: int) -> DecodeInputs:
+        return DecodeInputs(size, max_blocks, kv_cache.block_size, kv_cache.num_blocks - 1, loaded.device)
+
+    def record_step(inputs: DecodeInputs) -> Recording:
+        return record(lambda: _forward(loaded, attention(kv_cache, _static_batch(inputs)), inputs))
+
+    began, free_before = time.monotonic(), _free_bytes(loaded.device)
+    try:
+        with torch.inference_mode():
+            graphs = DecodeGraphs(sizes, make_inputs, record_step)
+    except RuntimeError as error:  # whatever the capture of a foreign model's forward pass stumbles over
+        logger.warning("decode steps are not recorded, and cost more launches: %s", str(error).splitlines()[0])
+        return None
+    taken = (free_before - _free_bytes(loaded.device)) / 1024**2
+    logger.info("recorded decode steps of %s sequences: %.0f MiB, %.1f s", sizes, taken, time.monotonic() - began)
+    return graphs
+
+
+def _static_batch(inputs: DecodeInputs) -> FlatBatch:
+    rows = torch.arange(inputs.size, device=inputs.positions.device)
+    return FlatBatch(
+        token_ids=inputs.input_ids,
+        positions=inputs.positions,
+        slots=inputs.slots,
+        logits_rows=rows,
+        decodes=DecodeGroup(rows=rows, blocks=inputs.tables, positions=inputs.positions),
+        prefills=(),
+    )
+
+
+def _forward(loaded: LoadedModel, context: AttentionContext, inputs: DecodeInputs) -> torch.Tensor:
+    output = loaded.model(
+        input_ids=inputs.input_ids[None],
+        position_ids=inputs.positions[None],
+        use_cache=False,
+        paged=context,
+    )
+    logits: torch.Tensor = output.logits[0]
+    return logits.float()
+
+
+def _free_bytes(device: torch.device) -> int:
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0

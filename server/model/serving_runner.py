@@ -1,0 +1,24 @@
+"""The runner that serves: KV cache, attention, and on a GPU decode steps recorded at the start."""
+
+from __future__ import annotations
+
+from server.model.attention_backend import choose_backend
+from server.model.base_model import LoadedModel
+from server.model.gpu.decode_graphs import usual_sizes
+from server.model.gpu.recorder import record_decodes
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
+
+
+def build_runner(
+    loaded: LoadedModel, num_blocks: int, block_size: int, max_num_seqs: int, *, exact: bool = False
+) -> ModelRunner:
+    """A runner over a cache of `num_blocks` blocks, the padding block included; `exact` uses plain PyTorch throughout.
+
+    The padding rows of recorded decode steps take one block more, which nobody else knows of.
+    """
+    is_recorded = loaded.device.type == "cuda" and not exact
+    attention = choose_backend(loaded.device, exact=exact)
+    cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
+    replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs)) if is_recorded else None
+    return ModelRunner(loaded, cache, attention, replay)
