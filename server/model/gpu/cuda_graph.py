@@ -22,7 +22,7 @@ class CudaGraphPool:
         Raises `RuntimeError` where it does wait, or allocates what cannot be replayed.
         """
         with torch.cuda.device(self._device):
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(_NUM_WARM_UPS):
