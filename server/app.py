@@ -33,6 +33,7 @@ from server.jobs.assembly import TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
+from server.model import cpu_attention
 from server.model.architecture import Architecture
 from server.model.base_model import (
     BaseModelOptions,
@@ -321,6 +322,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
         eos_token_ids=eos_token_ids,
     )
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    if loaded.device.type == "cpu" and not cpu_attention.is_built():
+        logger.info("decodes are slower than they could be: this installation had no C compiler")
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(ModelRunner(loaded, cache), options)
     return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)

@@ -346,6 +346,7 @@ def _sampling_row(sequence: Sequence, row: int, options: EngineOptions) -> Sampl
     forbidden: frozenset[int] = frozenset()
     if sequence.num_output < sampling.min_tokens:
         forbidden = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else options.eos_token_ids)
+    is_penalised = bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
     return SamplingRow(
         row=row,
         temperature=sampling.temperature,
@@ -356,8 +357,8 @@ def _sampling_row(sequence: Sequence, row: int, options: EngineOptions) -> Sampl
         choice=sequence.choice,
         num_output=sequence.num_output,
         num_logprobs=sampling.num_logprobs,
-        prompt=sequence.tokens[: sequence.num_prompt],
-        output=sequence.tokens[sequence.num_prompt :],
+        prompt=sequence.tokens[: sequence.num_prompt] if is_penalised else (),
+        output=sequence.tokens[sequence.num_prompt :] if is_penalised else (),
         forbidden=forbidden,
         logit_bias=sampling.logit_bias,
         presence_penalty=sampling.presence_penalty,

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from server.model.architecture import Architecture, check_model_type, read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.errors import BaseModelUnavailable
+from server.model.packing import pack_linears
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +78,19 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     _check_report(options, report)
     model.requires_grad_(False).train(False)
     torch.nn.Module.to(model, device)
+    _pack(model)
     architecture = read_architecture(model, options.max_context)
     return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
+
+
+def _pack(model: PreTrainedModel) -> None:
+    packing = pack_linears(model)
+    if packing.num_layers:
+        logger.info(
+            "%d linear layers packed for this CPU; weights kept twice because they are embeddings too: %.1f MiB",
+            packing.num_layers,
+            packing.num_bytes_twice / 2**20,
+        )
 
 
 def _check_report(options: BaseModelOptions, report: dict[str, Any]) -> None:

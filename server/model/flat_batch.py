@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+
+_Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +42,11 @@ class Chunk:
 class DecodeGroup:
     """All chunks of one token, attended together over padded block tables.
 
-    `rows` `[num_sequences]` are flat-batch rows, `blocks` `[num_sequences, max_blocks]` (padded with block 0),
-    `positions` `[num_sequences]` the position of each query token.
+    `rows` selects their `num_sequences` flat-batch rows (a slice where they lie side by side), `blocks`
+    `[num_sequences, max_blocks]` (padded with block 0), `positions` `[num_sequences]` the position of each query token.
     """
 
-    rows: torch.Tensor
+    rows: torch.Tensor | slice
     blocks: torch.Tensor
     positions: torch.Tensor
 
@@ -60,53 +65,88 @@ class PrefillSpan:
 class FlatBatch:
     """A step as tensors: `positions` and `slots` are `[num_tokens]`.
 
-    `logits_rows` `[num_logits]` selects flat-batch rows, chunk after chunk.
+    `token_ids` `[num_tokens]` are None where a soft prompt's rows are in the batch. `logits_rows` `[num_logits]`
+    selects flat-batch rows, chunk after chunk.
     """
 
+    token_ids: torch.Tensor | None
     positions: torch.Tensor
     slots: torch.Tensor
     logits_rows: torch.Tensor
     decodes: DecodeGroup | None
     prefills: tuple[PrefillSpan, ...]
 
+    @property
+    def is_decode_only(self) -> bool:
+        """Whether every chunk is one token of text with one row of logits: a step whose shape is its batch size."""
+        num_tokens = len(self.positions)
+        return not self.prefills and self.token_ids is not None and len(self.logits_rows) == num_tokens
+
 
 def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.device) -> FlatBatch:
     """Lay chunks end to end."""
-    positions: list[int] = []
-    slots: list[int] = []
-    logits_rows: list[int] = []
-    decodes: list[tuple[int, Chunk]] = []
-    prefills: list[PrefillSpan] = []
-    for chunk in chunks:
-        first, last = len(positions), len(positions) + chunk.num_tokens
-        for position in range(chunk.start, chunk.start + chunk.num_tokens):
-            positions.append(position)
-            slots.append(chunk.block_table[position // block_size] * block_size + position % block_size)
-        if chunk.logits_from is not None:
-            logits_rows.extend(range(first + chunk.logits_from, last))
-        if chunk.num_tokens == 1:
-            decodes.append((first, chunk))
-        else:
-            num_blocks = -(-(chunk.start + chunk.num_tokens) // block_size)
-            blocks = torch.tensor(chunk.block_table[:num_blocks], device=device)
-            prefills.append(PrefillSpan(first, last, chunk.start, blocks))
+    lengths = np.array([chunk.num_tokens for chunk in chunks])
+    starts = np.array([chunk.start for chunk in chunks])
+    ends = np.cumsum(lengths)
+    owners = np.repeat(np.arange(len(chunks)), lengths)
+    positions = np.arange(ends[-1]) + (starts - ends + lengths)[owners]
+    num_blocks = -(-(starts + lengths) // block_size)
+    tables = _padded_tables(chunks, num_blocks)
+    slots = tables[owners, positions // block_size] * block_size + positions % block_size
+
+    def to_device(array: npt.NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    is_decode = lengths == 1
     return FlatBatch(
-        positions=torch.tensor(positions, device=device),
-        slots=torch.tensor(slots, device=device),
-        logits_rows=torch.tensor(logits_rows, dtype=torch.long, device=device),
-        decodes=_decode_group(decodes, block_size, device) if decodes else None,
-        prefills=tuple(prefills),
+        token_ids=None if (ids := _token_ids(chunks)) is None else to_device(ids),
+        positions=to_device(positions),
+        slots=to_device(slots),
+        logits_rows=to_device(_logits_rows(chunks, ends)),
+        decodes=DecodeGroup(
+            rows=_as_slice(rows := (ends - 1)[is_decode]) or to_device(rows),
+            blocks=to_device(tables[is_decode, : num_blocks[is_decode].max()]),
+            positions=to_device(starts[is_decode]),
+        )
+        if is_decode.any()
+        else None,
+        prefills=tuple(
+            PrefillSpan(
+                first=int(ends[index] - lengths[index]),
+                last=int(ends[index]),
+                start=chunks[index].start,
+                blocks=to_device(tables[index, : num_blocks[index]]),
+            )
+            for index in np.flatnonzero(~is_decode).tolist()
+        ),
     )
 
 
-def _decode_group(decodes: Sequence[tuple[int, Chunk]], block_size: int, device: torch.device) -> DecodeGroup:
-    width = max(chunk.start // block_size + 1 for _, chunk in decodes)
-    tables = []
-    for _, chunk in decodes:
-        table = list(chunk.block_table[: chunk.start // block_size + 1])
-        tables.append(table + [0] * (width - len(table)))
-    return DecodeGroup(
-        rows=torch.tensor([row for row, _ in decodes], device=device),
-        blocks=torch.tensor(tables, device=device),
-        positions=torch.tensor([chunk.start for _, chunk in decodes], device=device),
-    )
+def _padded_tables(chunks: Sequence[Chunk], num_blocks: _Ints) -> _Ints:
+    """Block tables `[num_chunks, max_blocks]`, as far as each chunk attends, padded with block 0."""
+    tables = np.zeros((len(chunks), int(num_blocks.max())), dtype=np.int64)
+    for row, chunk, width in zip(tables, chunks, num_blocks.tolist(), strict=True):
+        row[:width] = chunk.block_table[:width]
+    return tables
+
+
+def _token_ids(chunks: Sequence[Chunk]) -> _Ints | None:
+    ids: list[int] = []
+    for chunk in chunks:
+        if isinstance(chunk.tokens, torch.Tensor):
+            return None
+        ids.extend(chunk.tokens)
+    return np.array(ids)
+
+
+def _logits_rows(chunks: Sequence[Chunk], ends: _Ints) -> _Ints:
+    rows: list[int] = []
+    for chunk, end in zip(chunks, ends.tolist(), strict=True):
+        rows.extend(range(end - chunk.num_logits, end))
+    return np.array(rows, dtype=np.int64)
+
+
+def _as_slice(rows: _Ints) -> slice | None:
+    """The rows as a slice, where they lie side by side: indexing with one copies nothing."""
+    first, last = int(rows[0]), int(rows[-1])
+    return slice(first, last + 1) if last - first + 1 == len(rows) else None

@@ -25,6 +25,8 @@ class PagedAttention:
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend; see `AttentionContext`."""
         self._cache.write(call.layer, self._batch.slots, call.key.transpose(0, 1), call.value.transpose(0, 1))
+        if not self._batch.prefills:
+            return self._decode(call)
         num_heads, num_tokens, _ = call.query.shape
         output = call.query.new_empty(num_tokens, num_heads, call.value.shape[-1])
         if self._batch.decodes is not None:
@@ -34,6 +36,7 @@ class PagedAttention:
         return output
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
+        """Attend from all decodes at once: `[num_sequences, num_heads, head_dim]`."""
         group = self._batch.decodes
         assert group is not None
         query = call.query[:, group.rows].transpose(0, 1).unsqueeze(2)  # [num_sequences, num_heads, 1, head_dim]

@@ -8,11 +8,11 @@ from typing import Protocol
 
 import torch
 
+from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import LoadedModel
 from server.model.errors import NonFiniteValues
-from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
-from server.model.paged_attention import PagedAttention
 from server.model.prefix import Prefix, PrefixKind
 
 
@@ -43,14 +43,33 @@ class Runner(Protocol):
         """
 
 
-class ModelRunner:
-    """The runner over a transformers model and a paged KV cache."""
+class DecodeReplay(Protocol):
+    """Replays recorded decode steps (CUDA graphs), one recording for each usual batch size."""
 
-    def __init__(self, loaded: LoadedModel, kv_cache: KVCache) -> None:
+    def run(self, batch: FlatBatch) -> torch.Tensor | None:
+        """Logits `[num_sequences, vocab_size]` of a decode-only batch, or None where no recording fits it."""
+
+
+class ModelRunner:
+    """The runner over a transformers model and a paged KV cache.
+
+    `attention` is the device's fastest by default. `replay`, where there is one, is asked first for each batch that
+    only decodes.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        kv_cache: KVCache,
+        attention: AttentionBackend | None = None,
+        replay: DecodeReplay | None = None,
+    ) -> None:
         self._model = loaded.model
         self._device = loaded.device
         self._dtype = loaded.dtype
         self._cache = kv_cache
+        self._attention = attention or choose_backend(loaded.device)
+        self._replay = replay
 
     @torch.inference_mode()
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
@@ -88,22 +107,25 @@ class ModelRunner:
 
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
+        if self._replay is not None and batch.is_decode_only:
+            replayed = self._replay.run(batch)
+            if replayed is not None:
+                return replayed
         output = self._model(
-            **self._inputs(chunks),
+            **self._inputs(chunks, batch),
             position_ids=batch.positions[None],
             use_cache=False,
             # A model call that selects no row at all is not supported everywhere: one row, then dropped.
             logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
-            paged=PagedAttention(self._cache, batch),
+            paged=self._attention(self._cache, batch),
         )
         logits: torch.Tensor = output.logits[0]
         return logits[: len(batch.logits_rows)]
 
-    def _inputs(self, chunks: Sequence[Chunk]) -> dict[str, torch.Tensor]:
+    def _inputs(self, chunks: Sequence[Chunk], batch: FlatBatch) -> dict[str, torch.Tensor]:
         """Ids where the whole batch is text, else embeddings."""
-        if not any(isinstance(chunk.tokens, torch.Tensor) for chunk in chunks):
-            ids = [token for chunk in chunks for token in chunk.tokens]
-            return {"input_ids": torch.tensor(ids, device=self._device)[None]}
+        if batch.token_ids is not None:
+            return {"input_ids": batch.token_ids[None]}
         rows = [self._embed(chunk) for chunk in chunks]
         return {"inputs_embeds": torch.cat(rows)[None]}
 

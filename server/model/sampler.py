@@ -21,8 +21,8 @@ _MIN_TEMPERATURE = 1e-5
 class SamplingRow:
     """How one row of logits becomes a token.
 
-    `prompt` and `output` are the token ids so far, read by penalties. `forbidden` ids are masked (the end tokens while
-    `min_tokens` is not reached). Other names are those of `SamplingParams`.
+    `prompt` and `output` are the token ids so far, read by penalties alone and empty without any. `forbidden` ids are
+    masked (the end tokens while `min_tokens` is not reached). Other names are those of `SamplingParams`.
     """
 
     row: int
@@ -77,7 +77,8 @@ def sample(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[SampledRow
     greedy: dict[int, int] = {}
     if plain:
         picked = sorted({row.row for row in plain})
-        best = logits[torch.tensor(picked, device=logits.device)].argmax(dim=-1).tolist()
+        chosen = logits if len(picked) == len(logits) else logits[torch.tensor(picked, device=logits.device)]
+        best = chosen.argmax(dim=-1).tolist()
         greedy = dict(zip(picked, best, strict=True))
     plain_rows = {id(row) for row in plain}
     sampled = []

@@ -11,17 +11,24 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedModel
 
+from server.model.packing import PackedLinear
+
 
 def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:
-    """Build `model`'s architecture on the meta device, assign the same parameter tensors and copy the buffers."""
+    """Build `model`'s architecture on the meta device, assign the same parameters and copy the buffers.
+
+    Layers that were replaced are replaced in the twin too, over the same tensors.
+    """
     config = copy.deepcopy(model.config)
     build: Callable[..., PreTrainedModel] = type(model)._from_config
     with torch.device("meta"):
         twin = build(config, attn_implementation=attention, dtype=model.dtype)
     twin.generation_config = copy.deepcopy(model.generation_config)
-    sources = dict(model.named_modules(remove_duplicate=False))
-    for name, target in twin.named_modules(remove_duplicate=False):
-        _share(sources[name], target)
+    for name, source in model.named_modules(remove_duplicate=False):
+        if isinstance(source, PackedLinear):
+            twin.set_submodule(name, source.clone())
+        else:
+            _share(source, twin.get_submodule(name))
     twin.train(False)
     return twin
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
+from server.model import cpu_attention
 from server.model.attention import AttentionCall, attention_forward
+from server.model.attention_backend import AttentionBackend, choose_backend
+from server.model.cpu_attention import CpuPagedAttention
 from server.model.errors import UnsupportedArchitecture
 from server.model.flat_batch import Chunk, build_flat_batch
 from server.model.kv_cache import KVCache, LayerShape
@@ -43,6 +46,8 @@ CASES = {
     "sinks, window, softcap": Case(window=3, softcap=1.5, has_sinks=True),
     "grouped sinks": Case(num_heads=6, num_kv_heads=2, has_sinks=True),
 }
+# Without the C module the second is the first.
+BACKENDS: dict[str, AttentionBackend] = {"exact": PagedAttention, "C module": CpuPagedAttention}
 # Of each sequence the lengths of its chunks, one a step (0: not in that step).
 SCHEDULE = [(5, 1, 1, 3), (9, 4, 0, 1), (0, 1, 6, 1), (1, 1, 1, 1), (0, 0, 13, 2)]
 
@@ -103,14 +108,14 @@ class Sequences:
         return output
 
 
-def paged(sequences: Sequences, cache: KVCache) -> list[torch.Tensor]:
+def paged(sequences: Sequences, cache: KVCache, backend: AttentionBackend = PagedAttention) -> list[torch.Tensor]:
     done = [0] * len(SCHEDULE)
     outputs: list[list[torch.Tensor]] = [[] for _ in SCHEDULE]
     for step in range(len(SCHEDULE[0])):
         parts = [(index, done[index], done[index] + chunks[step]) for index, chunks in enumerate(SCHEDULE)]
         parts = [part for part in parts if part[2] > part[1]]
         chunks = [Chunk([0] * (stop - start), start, sequences.tables[index], None) for index, start, stop in parts]
-        context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
+        context = backend(cache, build_flat_batch(chunks, BLOCK_SIZE, CPU))
         output = context.attend(sequences.call(parts))
         for (index, _, stop), rows in zip(parts, output.split([chunk.num_tokens for chunk in chunks]), strict=True):
             outputs[index].append(rows)
@@ -122,22 +127,24 @@ def make_cache(case: Case) -> KVCache:
     return KVCache([LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, CPU)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", CASES)
-def test_chunks_mixed_in_batches_equal_each_sequence_alone(name):
+def test_chunks_mixed_in_batches_equal_each_sequence_alone(name, backend):
     """Five sequences in chunks of 1 to 13 tokens over scattered blocks, four steps."""
     sequences = Sequences(CASES[name])
-    for index, output in enumerate(paged(sequences, make_cache(CASES[name]))):
+    for index, output in enumerate(paged(sequences, make_cache(CASES[name]), BACKENDS[backend])):
         torch.testing.assert_close(output, sequences.naive(index), atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["grouped", "window of 5", "sinks, window, softcap"])
-def test_what_blocks_held_before_does_not_matter(name):
+def test_what_blocks_held_before_does_not_matter(name, backend):
     """Slots past a sequence's end, left by another owner, are masked."""
     cache = make_cache(CASES[name])
     for pages in (*cache.keys, *cache.values):
         pages[1:] = 1e4
     sequences = Sequences(CASES[name])
-    for index, output in enumerate(paged(sequences, cache)):
+    for index, output in enumerate(paged(sequences, cache, BACKENDS[backend])):
         torch.testing.assert_close(output, sequences.naive(index), atol=2e-6, rtol=1e-5)
 
 
@@ -160,6 +167,59 @@ def test_layers_with_and_without_a_window_share_a_batch():
     again = context.attend(full.call(parts))
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
+
+
+# --- the C module -----------------------------------------------------------------------------------------------------
+
+needs_c_module = pytest.mark.skipif(not cpu_attention.is_built(), reason="installed without a C compiler")
+
+
+def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float | None = None) -> list[torch.Tensor]:
+    """One decode step of four sequences by the exact path and by the C module."""
+    num_heads, num_kv_heads = heads
+    generator = torch.Generator().manual_seed(5)
+    starts = (0, 1, block_size - 1, 2 * block_size + block_size // 2)
+    num_blocks = 3 * len(starts) + 1
+    order = (torch.randperm(num_blocks - 1, generator=generator) + 1).tolist()
+    chunks = [Chunk([0], start, order[3 * i : 3 * i + 3], 0) for i, start in enumerate(starts)]
+    query = torch.randn(len(starts), num_heads, dim, generator=generator).transpose(0, 1)  # as models hand it over
+    key, value = (torch.randn(num_kv_heads, len(starts), dim, generator=generator) for _ in range(2))
+    if poison is not None:
+        key[0, 2, 0] = poison
+    outputs = []
+    for backend in (PagedAttention, CpuPagedAttention):
+        cache = KVCache([LayerShape(num_kv_heads, dim, dim, None)], num_blocks, block_size, torch.float32, CPU)
+        for pages in (*cache.keys, *cache.values):
+            pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
+        context = backend(cache, build_flat_batch(chunks, block_size, CPU))
+        outputs.append(context.attend(AttentionCall(0, query, key, value, dim**-0.5, None, None, None)))
+    return outputs
+
+
+@needs_c_module
+@pytest.mark.parametrize("heads", [(9, 3), (4, 4), (20, 1)])
+@pytest.mark.parametrize("dim", [32, 64, 80, 128, 256])
+@pytest.mark.parametrize("block_size", [1, 16, 100])
+def test_the_c_module_gives_the_exact_paths_numbers(heads, dim, block_size):
+    """Known and other head sizes, more query heads than it takes at once, blocks longer than its tiles."""
+    exact, ours = decode_both(heads, dim, block_size)
+    torch.testing.assert_close(ours, exact, atol=2e-6, rtol=1e-5)
+
+
+@needs_c_module
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_the_c_module_hides_no_overflow(poison):
+    """What is not finite in one sequence comes out of that sequence, so that it is refused, and of no other."""
+    exact, ours = decode_both((4, 2), 64, 16, poison)
+    assert torch.equal(torch.isfinite(ours), torch.isfinite(exact))
+    finite = torch.isfinite(ours).flatten(1).all(dim=1)
+    assert finite.tolist() == [True, True, False, True]
+
+
+def test_every_device_but_the_cpu_gets_the_exact_path():
+    """The C module is for CPUs alone."""
+    assert choose_backend(torch.device("cuda")) is PagedAttention
+    assert choose_backend(CPU) is (CpuPagedAttention if cpu_attention.is_built() else PagedAttention)
 
 
 # --- the function that transformers calls -----------------------------------------------------------------------------
