@@ -15,6 +15,7 @@ def logging_as_it_was(monkeypatch):
     """The process's logging is put back. uvicorn's own configuration, which another test may have left, is not ours."""
     for name in ("uvicorn", "uvicorn.access"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
     root = logging.getLogger()
     names = ("server", "prompts_store", PROMPTS, "uvicorn.access")
     before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names}
