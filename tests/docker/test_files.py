@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from server.engine.client import EngineStats
 from server.settings import ServeSettings
 from server.telemetry.metrics import Metrics
 from server.telemetry.state_metrics import ServerState, ShadowCounts
+from tests.programs import NoProgram, program, without_program
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -109,9 +109,10 @@ def test_the_kubernetes_manifests_fit_their_schemas(manifest):
 @pytest.mark.parametrize("path", ["prometheus.yml", "alerts.yml"])
 def test_prometheus_reads_its_files(path):
     """By its own tool, where that is installed."""
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed")
+    try:
+        promtool = program("promtool", "prometheus")
+    except NoProgram as reason:
+        without_program(reason)
     what = "rules" if path == "alerts.yml" else "config"
     option = ["--syntax-only"] if what == "config" else []
     subprocess.run([promtool, "check", what, *option, DOCKER / "prometheus" / path], check=True, capture_output=True)

@@ -6,11 +6,6 @@ The long form, in minutes: `python -m tests.system.replicas` (1,000 moves, then 
 from __future__ import annotations
 
 import argparse
-import os
-import re
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -25,8 +20,8 @@ import httpx
 from prompts_store import maintenance
 from tests.prompts_store import postgres
 from tests.system.live_server import checkpoint, publish, tiny_base
+from tests.system.server_process import ServerProcess
 
-ROOT = Path(__file__).parents[2]
 NUM_REPLICAS = 3
 NUM_VERSIONS = 8
 TASK = "moved"
@@ -34,9 +29,7 @@ ALIAS = f"/v1/tasks/{TASK}/aliases/production"
 REQUEST = {"model": TASK, "prompt": "the quick brown fox"}
 MANIFEST = {"defaults": {"temperature": 0, "max_tokens": 2, "ignore_eos": True}}
 MAX_STALE_S = 1.0
-START_TIMEOUT_S = 90.0
 PAUSE_S = 0.02
-_SERVE = "import sys; from server.cli import main; sys.exit(main())"
 
 
 @dataclass(frozen=True)
@@ -154,41 +147,16 @@ def replicas() -> Iterator[Replicas]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="softprompt-replicas-")))
         maintenance.upgrade(cluster.url())
         base = tiny_base(folder / "base")
-        starting = []
-        for number in range(NUM_REPLICAS):
-            log = folder / f"server-{number}.log"
-            starting.append((stack.enter_context(_server(base, folder / f"data-{number}", cluster.url(), log)), log))
-        yield Replicas([_wait_for_url(process, log) for process, log in starting], cluster)
-
-
-@contextmanager
-def _server(base: Path, data_dir: Path, database_url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    options = {"--base-model": base, "--data-dir": data_dir, "--database-url": database_url, "--port": 0}
-    options |= {"--device": "cpu", "--threads": 1, "--num-kv-blocks": 200, "--shutdown-grace-s": 2}
-    arguments = [str(part) for option in options.items() for part in option]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    with log.open("wb") as output:
-        command = [sys.executable, "-c", _SERVE, "serve", *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_for_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
-        text = log.read_text()
-        if found := re.search(r"ready: (\S+)", text):
-            return found[1].rstrip("/")
-        assert process.poll() is None and time.monotonic() < deadline, text
-        time.sleep(0.1)
+        servers = [
+            stack.enter_context(
+                ServerProcess(
+                    folder / f"server-{number}.log", base_model=base, data_dir=folder / f"data-{number}",
+                    database_url=cluster.url(), device="cpu", threads=1, num_kv_blocks=200, shutdown_grace_s=2,
+                )
+            )
+            for number in range(NUM_REPLICAS)
+        ]  # fmt: skip
+        yield Replicas([server.url for server in servers], cluster)
 
 
 def watch_moves(fleet: Replicas, number: int, pause_s: float) -> Watched:
