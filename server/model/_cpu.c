@@ -1,14 +1,17 @@
-/* Decode attention over a paged KV cache, for CPUs, in float32.
+/* What a step does between its matrix products, for CPUs, in float32. Built where there is a C compiler; without it
+ * PyTorch's operations compute the same (server/model/paged_attention.py, and the model's own layers).
  *
- * One query token a sequence; its keys and values are read where they lie, block by block, with a running softmax
- * (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018). Built where there is a C compiler;
- * without it, server/model/paged_attention.py computes the same from a gathered copy.
+ * - decode_attention: one query token a sequence over the paged KV cache; keys and values are read where they lie,
+ *   block by block, with a running softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
+ * - store: new keys and values into the cache.
+ * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 #include <math.h>
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
@@ -18,7 +21,7 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-enum { MAX_GROUP = 8, MAX_DIM = 256, TILE = 64 };
+enum { MAX_DIM = 256, MAX_WIDTH = 4096, TILE = 16, SMALL = 1 << 15 };
 
 typedef struct {
     float *output;            /* [num_sequences, num_heads, dim] */
@@ -33,100 +36,174 @@ typedef struct {
     float scale;
 } Task;
 
-typedef struct {
-    int64_t sequence, kv_head, first; /* `first` of `group` query heads */
-    int group;
-} Heads;
+/* Sixteen floats (GCC's and Clang's vector extension); memory is read and written wherever it lies. */
+typedef float vec __attribute__((vector_size(4 * TILE)));
+typedef float unaligned_vec __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * TILE)));
+#define LOAD(address) (*(unaligned_vec *)(address))
 
-static inline int64_t slot_of(const Task *t, const int64_t *table, int64_t position)
-{
-    return table[position / t->block_size] * t->block_size + position % t->block_size;
-}
+/* Query heads `first` to `last` (exclusive) of one sequence. */
+typedef struct {
+    int64_t sequence, first, last;
+} Heads;
 
 static inline void prefetch(const float *row, int64_t dim)
 {
-    for (int64_t d = 0; d < dim; d += 16) __builtin_prefetch(row + d);
+    for (int64_t d = 0; d < dim; d += 16) __builtin_prefetch(row + d, 0, 2);
 }
 
+/* Lanes of `yes` where `mask` is all ones, of `no` where it is zero. */
+static ALWAYS_INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
+
 /* e^x for x <= 0, to a few units in the last place (Cephes' expf polynomial); NaN stays NaN. */
-static inline float exponential(float x)
+static ALWAYS_INLINE vec exponential(vec x)
 {
-    x = x < -87.0f ? -87.0f : x;
-    const float n = floorf(x * 1.44269504f + 0.5f);
-    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
+    x = choose(x < -87.0f, (vec){} - 87.0f, x);
+    const ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* to the nearest, as x is not positive */
+    const vec rounded = __builtin_convertvector(n, vec);
+    const vec r = (x - rounded * 0.693359375f) + rounded * 2.12194440e-4f;
+    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    union { uint32_t bits; float number; } power = {(uint32_t)((int32_t)n + 127) << 23};
-    return p * power.number;
+    return p * (vec)((n + 127) << 23);
 }
 
-/* Query heads of one sequence that share a KV head. Inlined into callers that know `dim`, so that its loops unroll. */
+/* Every lane the highest lane of x; NaN is passed over. */
+static ALWAYS_INLINE vec highest_lane(vec x)
+{
+    vec y = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    x = choose(x > y, x, y);
+    y = __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    x = choose(x > y, x, y);
+    y = __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    x = choose(x > y, x, y);
+    y = __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+    return choose(x > y, x, y);
+}
+
+/* Lane i of the result is the sum of rows[i]: four rounds that each halve the rows and what is left to add in them. */
+static ALWAYS_INLINE vec sum_each(vec rows[TILE])
+{
+    vec pairs[8], fours[4], eights[2];
+    for (int i = 0; i < 8; i++) {
+        const vec a = rows[2 * i], b = rows[2 * i + 1];
+        pairs[i] = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30) +
+                   __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);
+    }
+    for (int i = 0; i < 4; i++) {
+        const vec a = pairs[2 * i], b = pairs[2 * i + 1];
+        fours[i] = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+                   __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+    }
+    for (int i = 0; i < 2; i++) {
+        const vec a = fours[2 * i], b = fours[2 * i + 1];
+        eights[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27) +
+                    __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+    }
+    const vec a = eights[0], b = eights[1];
+    return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
+           __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
+}
+
+/* What a query head has gathered, beside the sum of values weighted by e^(score - highest): `highest` in every lane,
+ * and the weights of each lane's slots. */
+typedef struct {
+    vec highest, total;
+} Running;
+
+/* One query head over a tile: `count` slots at `offsets` (the other offsets name any slot, to be read and to weigh
+ * nothing), while the tile at `next` is fetched, if there is one. Inlined into callers that know `dim`, so that its
+ * loops unroll and the sum stays in registers. */
+static ALWAYS_INLINE void attend_tile(const float *query, const float *keys, const float *values,
+                                      const int64_t offsets[TILE], int64_t count, const int64_t *next, float *sum,
+                                      Running *running, const int64_t dim)
+{
+    const int64_t num_vectors = dim / TILE;
+    vec products[TILE];
+#pragma GCC unroll 16
+    for (int s = 0; s < TILE; s++) {
+        const float *key = keys + offsets[s];
+        if (next) prefetch(keys + next[s], dim);
+        products[s] = LOAD(query) * LOAD(key);
+        for (int64_t v = 1; v < num_vectors; v++) products[s] += LOAD(query + v * TILE) * LOAD(key + v * TILE);
+    }
+    const ivec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, seen = lanes < (int32_t)count;
+    const vec scores = choose(seen, sum_each(products), (vec){} - INFINITY);
+    vec highest = highest_lane(scores);
+    highest = choose(running->highest > highest, running->highest, highest);
+    const vec shrink = exponential(running->highest - highest);
+    const vec weights = choose(seen, exponential(scores - highest), (vec){});
+    running->highest = highest;
+    running->total = running->total * shrink + weights;
+    vec into[MAX_DIM / TILE];
+    for (int64_t v = 0; v < num_vectors; v++) into[v] = LOAD(sum + v * TILE) * shrink;
+#pragma GCC unroll 16
+    for (int s = 0; s < TILE; s++) {
+        const float *value = values + offsets[s];
+        if (next) prefetch(values + next[s], dim);
+        for (int64_t v = 0; v < num_vectors; v++) into[v] += weights[s] * LOAD(value + v * TILE);
+    }
+    for (int64_t v = 0; v < num_vectors; v++) LOAD(sum + v * TILE) = into[v];
+}
+
+/* The offsets of the tile at `position`, and how many of its slots are seen. */
+static ALWAYS_INLINE int64_t locate(const Task *t, const int64_t *table, int64_t position, int64_t last,
+                                    int64_t offsets[TILE])
+{
+    const int64_t stride = t->num_kv_heads * t->dim, left = last + 1 - position;
+    const int64_t count = left < TILE ? left : TILE;
+    int64_t block = position / t->block_size, slot = position % t->block_size;
+    for (int64_t s = 0; s < TILE; s++) {
+        if (s >= count) {
+            offsets[s] = offsets[0];
+            continue;
+        }
+        offsets[s] = (table[block] * t->block_size + slot) * stride;
+        if (++slot == t->block_size) slot = 0, block++;
+    }
+    return count;
+}
+
 static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_t dim)
 {
-    const int64_t slot_stride = t->num_kv_heads * dim;
     const int64_t *table = t->tables + h->sequence * t->table_width;
+    const int64_t per_kv_head = t->num_heads / t->num_kv_heads, num_heads = h->last - h->first;
     const int64_t last = t->positions[h->sequence];
-    const int group = h->group;
-    float query[MAX_GROUP][MAX_DIM], sum[MAX_GROUP][MAX_DIM], scores[MAX_GROUP][TILE];
-    float highest[MAX_GROUP], total[MAX_GROUP];
+    float query[MAX_WIDTH], sum[MAX_WIDTH];
+    Running running[MAX_WIDTH / TILE];
 
-    for (int g = 0; g < group; g++) {
-        const float *row = t->query + h->sequence * t->query_row_stride + (h->first + g) * t->query_head_stride;
+    for (int64_t head = 0; head < num_heads; head++) {
+        const float *row = t->query + h->sequence * t->query_row_stride + (h->first + head) * t->query_head_stride;
         for (int64_t d = 0; d < dim; d++) {
-            query[g][d] = row[d] * t->scale;
-            sum[g][d] = 0;
+            query[head * dim + d] = row[d] * t->scale;
+            sum[head * dim + d] = 0;
         }
-        highest[g] = -INFINITY;
-        total[g] = 0;
+        running[head] = (Running){.highest = (vec){} - INFINITY};
     }
     int64_t position = t->window && last >= t->window ? last - t->window + 1 : 0;
-    while (position <= last) {
-        const int64_t slot = position % t->block_size;
-        int64_t count = t->block_size - slot;
-        if (count > last + 1 - position) count = last + 1 - position;
-        if (count > TILE) count = TILE;
-        const int64_t offset = slot_of(t, table, position) * slot_stride + h->kv_head * dim;
-        const float *restrict key = t->keys + offset, *restrict value = t->values + offset;
+    int64_t tiles[2][TILE] = {{0}}, *here = tiles[0], *next = tiles[1];
+    int64_t count = locate(t, table, position, last, here);
+    while (count) {
         position += count;
-
-        for (int64_t s = 0; s < count; s++) {
-            prefetch(value + s * slot_stride, dim);
-            for (int g = 0; g < group; g++) {
-                float dot = 0;
-                for (int64_t d = 0; d < dim; d++) dot += query[g][d] * key[s * slot_stride + d];
-                scores[g][s] = dot;
-            }
+        const int64_t next_count = position <= last ? locate(t, table, position, last, next) : 0;
+        int64_t fetched = -1;
+        for (int64_t head = 0; head < num_heads; head++) {
+            const int64_t kv_head = (h->first + head) / per_kv_head;
+            const float *keys = t->keys + kv_head * dim, *values = t->values + kv_head * dim;
+            attend_tile(query + head * dim, keys, values, here, count,
+                        kv_head != fetched && next_count ? next : NULL, sum + head * dim, &running[head], dim);
+            fetched = kv_head;
         }
-        if (position <= last) {
-            const float *next = t->keys + slot_of(t, table, position) * slot_stride + h->kv_head * dim;
-            for (int64_t s = 0; s < count; s++) prefetch(next + s * slot_stride, dim);
-        }
-        for (int g = 0; g < group; g++) {
-            float tile_highest = highest[g];
-            for (int64_t s = 0; s < count; s++)
-                tile_highest = scores[g][s] > tile_highest ? scores[g][s] : tile_highest;
-            const float shrink = exponential(highest[g] - tile_highest);
-            float tile_total = 0;
-            for (int64_t s = 0; s < count; s++) {
-                scores[g][s] = exponential(scores[g][s] - tile_highest);
-                tile_total += scores[g][s];
-            }
-            highest[g] = tile_highest;
-            total[g] = total[g] * shrink + tile_total;
-            float *restrict into = sum[g];
-            for (int64_t d = 0; d < dim; d++) into[d] *= shrink;
-            for (int64_t s = 0; s < count; s++)
-                for (int64_t d = 0; d < dim; d++) into[d] += scores[g][s] * value[s * slot_stride + d];
-        }
+        int64_t *swap = here;
+        here = next, next = swap, count = next_count;
     }
-    for (int g = 0; g < group; g++) {
-        float *row = t->output + (h->sequence * t->num_heads + h->first + g) * dim;
-        for (int64_t d = 0; d < dim; d++) row[d] = sum[g][d] / total[g];
+    for (int64_t head = 0; head < num_heads; head++) {
+        float *row = t->output + (h->sequence * t->num_heads + h->first + head) * dim, total = 0;
+        for (int lane = 0; lane < TILE; lane++) total += running[head].total[lane];
+        for (int64_t d = 0; d < dim; d++) row[d] = sum[head * dim + d] / total;
     }
 }
 
@@ -143,16 +220,93 @@ static void attend(const Task *t, const Heads *h)
 
 static void attend_all(const Task *t, int num_threads)
 {
-    const int64_t per_kv_head = t->num_heads / t->num_kv_heads;
+    /* Whole sequences where that keeps every thread busy, else one KV head at a time. */
+    const int64_t fitting = MAX_WIDTH / t->dim, per_kv_head = t->num_heads / t->num_kv_heads;
+    const int64_t wanted = t->num_sequences >= 4 * num_threads || num_threads == 1 ? t->num_heads : per_kv_head;
+    const int64_t width = wanted < fitting ? wanted : fitting, per_sequence = (t->num_heads + width - 1) / width;
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads) if (num_threads > 1)
-    for (int64_t item = 0; item < t->num_sequences * t->num_kv_heads; item++) {
-        Heads h = {.sequence = item / t->num_kv_heads, .kv_head = item % t->num_kv_heads};
-        for (int64_t done = 0; done < per_kv_head; done += h.group) {
-            h.first = h.kv_head * per_kv_head + done;
-            h.group = per_kv_head - done < MAX_GROUP ? (int)(per_kv_head - done) : MAX_GROUP;
-            attend(t, &h);
+    for (int64_t item = 0; item < t->num_sequences * per_sequence; item++) {
+        const int64_t first = item % per_sequence * width;
+        const int64_t last = first + width < t->num_heads ? first + width : t->num_heads;
+        attend(t, &(Heads){.sequence = item / per_sequence, .first = first, .last = last});
+    }
+}
+
+EACH_CPU
+static void normalize(float *restrict output, const float *restrict input, const float *restrict weight, int64_t dim,
+                      float epsilon)
+{
+    float squares = 0;
+    for (int64_t d = 0; d < dim; d++) squares += input[d] * input[d];
+    const float scale = 1.0f / sqrtf(squares / (float)dim + epsilon);
+    for (int64_t d = 0; d < dim; d++) output[d] = weight[d] * (input[d] * scale);
+}
+
+/* One token's heads, in place: x * cos + (-second half, first half) * sin. */
+EACH_CPU
+static void rotate_heads(float *restrict heads, const float *restrict cosine, const float *restrict sine,
+                         int64_t num_heads, int64_t dim)
+{
+    const int64_t half = dim / 2;
+    for (int64_t head = 0; head < num_heads; head++) {
+        float *restrict first = heads + head * dim, *restrict second = first + half;
+        for (int64_t d = 0; d < half; d++) {
+            const float a = first[d], b = second[d];
+            first[d] = a * cosine[d] - b * sine[d];
+            second[d] = b * cosine[half + d] + a * sine[half + d];
         }
     }
+}
+
+static inline float *floats(unsigned long long address) { return (float *)(uintptr_t)address; }
+
+static PyObject *rms_norm(PyObject *self, PyObject *arguments)
+{
+    unsigned long long output, input, weight;
+    long long num_rows, dim;
+    double epsilon;
+    int num_threads;
+    if (!PyArg_ParseTuple(arguments, "KKKLLdi", &output, &input, &weight, &num_rows, &dim, &epsilon, &num_threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+#pragma omp parallel for num_threads(num_threads) if (num_threads > 1 && num_rows * dim > SMALL)
+    for (long long row = 0; row < num_rows; row++)
+        normalize(floats(output) + row * dim, floats(input) + row * dim, floats(weight), dim, (float)epsilon);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *rotate(PyObject *self, PyObject *arguments)
+{
+    unsigned long long heads, cosine, sine;
+    long long num_tokens, num_heads, dim;
+    int num_threads;
+    if (!PyArg_ParseTuple(arguments, "KKKLLLi", &heads, &cosine, &sine, &num_tokens, &num_heads, &dim, &num_threads))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+#pragma omp parallel for num_threads(num_threads) if (num_threads > 1 && num_tokens * num_heads * dim > SMALL)
+    for (long long token = 0; token < num_tokens; token++)
+        rotate_heads(floats(heads) + token * num_heads * dim, floats(cosine) + token * dim, floats(sine) + token * dim,
+                     num_heads, dim);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *store(PyObject *self, PyObject *arguments)
+{
+    unsigned long long keys, values, new_keys, new_values, slots;
+    long long num_tokens, width;
+    if (!PyArg_ParseTuple(arguments, "KKKKKLL", &keys, &values, &new_keys, &new_values, &slots, &num_tokens, &width))
+        return NULL;
+    const int64_t *slot = (const int64_t *)(uintptr_t)slots;
+    const size_t size = (size_t)width * sizeof(float);
+    Py_BEGIN_ALLOW_THREADS
+    for (long long token = 0; token < num_tokens; token++) {
+        memcpy(floats(keys) + slot[token] * width, floats(new_keys) + token * width, size);
+        memcpy(floats(values) + slot[token] * width, floats(new_values) + token * width, size);
+    }
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
 }
 
 static PyObject *decode_attention(PyObject *self, PyObject *arguments)
@@ -196,6 +350,9 @@ static PyObject *decode_attention(PyObject *self, PyObject *arguments)
 
 static PyMethodDef methods[] = {
     {"decode_attention", decode_attention, METH_VARARGS, NULL},
+    {"store", store, METH_VARARGS, NULL},
+    {"rms_norm", rms_norm, METH_VARARGS, NULL},
+    {"rotate", rotate, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_cpu", NULL, -1, methods, NULL, NULL, NULL, NULL};

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from server.model.architecture import Architecture, check_model_type, read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.errors import BaseModelUnavailable
+from server.model.fused_layer import fuse_layers
 from server.model.packing import pack_linears
 
 logger = logging.getLogger(__name__)
@@ -87,8 +88,10 @@ def _pack(model: PreTrainedModel) -> None:
     packing = pack_linears(model)
     if packing.num_layers:
         logger.info(
-            "%d linear layers packed for this CPU; weights kept twice because they are embeddings too: %.1f MiB",
+            "%d linear layers packed for this CPU, %d decoder layers fused; weights kept twice because they are "
+            "embeddings too: %.1f MiB",
             packing.num_layers,
+            fuse_layers(model),
             packing.num_bytes_twice / 2**20,
         )
 

@@ -1,7 +1,7 @@
 """Decode attention that reads the blocks where they lie, on a CPU, through a small C module.
 
-The module (`_cpu.c`) is built when the package is installed, where there is a C compiler. Without it, and for what it
-does not compute, the exact path of `PagedAttention` stands.
+The module (`_cpu.c`) is built when the package is installed, where there is a C compiler (GCC 12, Clang 15 or newer).
+Without it, and for what it does not compute, the exact path of `PagedAttention` stands.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ try:
 except ImportError:
     _cpu = None  # type: ignore[assignment]
 
-_MAX_HEAD_DIM = 256  # MAX_DIM of _cpu.c
+_MAX_HEAD_DIM, _LANES = 256, 16  # MAX_DIM and TILE of _cpu.c: it computes heads of whole vectors
 
 
 def is_built() -> bool:
@@ -26,6 +26,22 @@ def is_built() -> bool:
 
 class CpuPagedAttention(PagedAttention):
     """The same answers as `PagedAttention`, without gathering keys and values of decodes."""
+
+    def _store(self, call: AttentionCall) -> None:
+        key, value = call.key.transpose(0, 1), call.value.transpose(0, 1)  # [num_tokens, num_kv_heads, head_dim]
+        same_width = key.shape[1:] == value.shape[1:]
+        if not (same_width and key.dtype == torch.float32 and key.is_contiguous() and value.is_contiguous()):
+            super()._store(call)
+            return
+        _cpu.store(
+            self._cache.keys[call.layer].data_ptr(),
+            self._cache.values[call.layer].data_ptr(),
+            key.data_ptr(),
+            value.data_ptr(),
+            self._batch.slots.data_ptr(),
+            key.shape[0],
+            key.shape[1] * key.shape[2],
+        )
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
         if not _is_computed(call):
@@ -62,4 +78,4 @@ def _is_computed(call: AttentionCall) -> bool:
     """Whether the C module computes this: float32, keys as wide as values, neither score capping nor sinks."""
     query, dim = call.query, call.query.shape[-1]
     plain = call.softcap is None and call.sinks is None and query.dtype == torch.float32 and query.stride(-1) == 1
-    return plain and dim == call.value.shape[-1] <= _MAX_HEAD_DIM
+    return plain and dim == call.value.shape[-1] <= _MAX_HEAD_DIM and dim % _LANES == 0

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 # Below this many weights the kernel's fixed cost (some 13 µs a call) outweighs what it saves.
 _MIN_WEIGHTS = 1 << 16
+_LINEAR = torch.ops.mkldnn._linear_pointwise
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
@@ -59,6 +60,21 @@ class PackedLinear(torch.nn.Module):
             product: torch.Tensor = _PackedProduct.apply(hidden, self)  # type: ignore[no-untyped-call]
             return product
         return _multiply(hidden, self.packed, self.bias)
+
+    def silu(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`silu(self(hidden))` in one kernel, without a gradient, as the next two."""
+        product: torch.Tensor = _LINEAR.default(hidden, self.packed, self.bias, "swish", [], "")
+        return product
+
+    def times(self, hidden: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+        """`self(hidden) * factor` `[..., out_features]`."""
+        product: torch.Tensor = _LINEAR.binary(hidden, factor, self.packed, self.bias, "mul")
+        return product
+
+    def plus(self, hidden: torch.Tensor, term: torch.Tensor) -> torch.Tensor:
+        """`self(hidden) + term` `[..., out_features]`."""
+        product: torch.Tensor = _LINEAR.binary(hidden, term, self.packed, self.bias, "add")
+        return product
 
     def extra_repr(self) -> str:
         """Shapes, as `torch.nn.Linear` prints them."""
@@ -121,7 +137,7 @@ def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> Pac
 
 
 def _multiply(hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise.default(hidden, packed, bias, "none", [], "")
+    product: torch.Tensor = _LINEAR.default(hidden, packed, bias, "none", [], "")
     return product
 
 

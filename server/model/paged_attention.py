@@ -24,7 +24,7 @@ class PagedAttention:
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend; see `AttentionContext`."""
-        self._cache.write(call.layer, self._batch.slots, call.key.transpose(0, 1), call.value.transpose(0, 1))
+        self._store(call)
         if not self._batch.prefills:
             return self._decode(call)
         num_heads, num_tokens, _ = call.query.shape
@@ -34,6 +34,9 @@ class PagedAttention:
         for index, span in enumerate(self._batch.prefills):
             output[span.first : span.last] = self._prefill(call, index)
         return output
+
+    def _store(self, call: AttentionCall) -> None:
+        self._cache.write(call.layer, self._batch.slots, call.key.transpose(0, 1), call.value.transpose(0, 1))
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
         """Attend from all decodes at once: `[num_sequences, num_heads, head_dim]`."""

@@ -20,6 +20,7 @@ from server.model.paged_attention import PagedAttention
 from tests.devices import DEVICE, IS_CPU
 
 BLOCK_SIZE = 4
+HEAD_DIM = 16  # a whole vector of the C module
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Case:
 
     num_heads: int = 4
     num_kv_heads: int = 2
-    value_dim: int = 8
+    value_dim: int = HEAD_DIM
     window: int | None = None
     softcap: float | None = None
     has_sinks: bool = False
@@ -65,8 +66,8 @@ class Sequences:
         def rows(heads: int, dim: int) -> list[torch.Tensor]:
             return [torch.randn(heads, length, dim, generator=generator).to(DEVICE) for length in lengths]
 
-        self.query = rows(case.num_heads, 8)
-        self.key = rows(case.num_kv_heads, 8)
+        self.query = rows(case.num_heads, HEAD_DIM)
+        self.key = rows(case.num_kv_heads, HEAD_DIM)
         self.value = rows(case.num_kv_heads, case.value_dim)
         self.sinks = torch.randn(case.num_heads, generator=generator).to(DEVICE) if case.has_sinks else None
         blocks = list(range(1, 30))
@@ -127,7 +128,7 @@ def paged(sequences: Sequences, cache: KVCache, backend: AttentionBackend = Page
 
 def make_cache(case: Case) -> KVCache:
     return KVCache(
-        [LayerShape(case.num_kv_heads, 8, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, DEVICE
+        [LayerShape(case.num_kv_heads, HEAD_DIM, case.value_dim, case.window)], 30, BLOCK_SIZE, torch.float32, DEVICE
     )
 
 
@@ -162,7 +163,7 @@ def test_the_padding_block_stays_zero():
 def test_layers_with_and_without_a_window_share_a_batch():
     """Masks are kept a window, not a batch."""
     full, windowed = Sequences(Case()), Sequences(Case(window=3))
-    cache = KVCache([LayerShape(2, 8, 8, None)] * 2, 30, BLOCK_SIZE, torch.float32, DEVICE)
+    cache = KVCache([LayerShape(2, HEAD_DIM, HEAD_DIM, None)] * 2, 30, BLOCK_SIZE, torch.float32, DEVICE)
     chunks = [Chunk([0] * 18, 0, full.tables[0] + full.tables[1], None)]
     context = PagedAttention(cache, build_flat_batch(chunks, BLOCK_SIZE, DEVICE))
     parts = [(1, 0, 14), (0, 0, 4)]  # any 18 rows
@@ -201,13 +202,25 @@ def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float
 
 
 @needs_c_module
-@pytest.mark.parametrize("heads", [(9, 3), (4, 4), (20, 1)])
-@pytest.mark.parametrize("dim", [32, 64, 80, 128, 256])
+@pytest.mark.parametrize("heads", [(9, 3), (4, 4), (20, 1), (64, 8)])
+@pytest.mark.parametrize("dim", [8, 32, 64, 80, 128, 256])
 @pytest.mark.parametrize("block_size", [1, 16, 100])
 def test_the_c_module_gives_the_exact_paths_numbers(heads, dim, block_size):
-    """Known and other head sizes, more query heads than it takes at once, blocks longer than its tiles."""
+    """Known and other head sizes, one that it leaves to the exact path, blocks longer than its tiles."""
     exact, ours = decode_both(heads, dim, block_size)
     torch.testing.assert_close(ours, exact, atol=2e-6, rtol=1e-5)
+
+
+@needs_c_module
+def test_threads_share_few_sequences_by_kv_head():
+    """More threads than sequences, and fewer: the numbers are those of one thread, bit for bit."""
+    _, alone = decode_both((9, 3), 64, 16)
+    torch.set_num_threads(2)
+    try:
+        _, shared = decode_both((9, 3), 64, 16)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(shared, alone)
 
 
 @needs_c_module

@@ -44,6 +44,8 @@ _COMMON: dict[str, Any] = {
     **_SPECIAL,
 }
 _GROUPED = {**_COMMON, "num_key_value_heads": 2}
+# Wide enough that a CPU packs the linear layers and fuses the decoder layers.
+_WIDE = {**_COMMON, "hidden_size": 512, "intermediate_size": 256, "num_attention_heads": 8, "num_key_value_heads": 2}
 _MIXED_WINDOWS = {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}
 
 CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
@@ -79,6 +81,9 @@ CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "starcoder2": lambda: Starcoder2Config(**_GROUPED, sliding_window=8),
     "cohere2": lambda: Cohere2Config(**_GROUPED, head_dim=8, **_MIXED_WINDOWS),
     "glm4": lambda: Glm4Config(**_GROUPED, head_dim=8),
+    "llama-wide": lambda: LlamaConfig(**_WIDE),
+    "mistral-wide": lambda: MistralConfig(**_WIDE, sliding_window=8),
+    "qwen3-wide": lambda: Qwen3Config(**_WIDE, head_dim=64),
 }
 
 
@@ -90,5 +95,5 @@ def build(name: str) -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
-                parameter.normal_(std=0.25)
+                parameter.normal_(std=0.25 * (32 / config.hidden_size) ** 0.5)
     return model.eval()

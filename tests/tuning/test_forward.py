@@ -37,9 +37,10 @@ def oracle(architecture: str, method: Method, state: dict[str, torch.Tensor]) ->
         Method.P_TUNING: PromptEncoderConfig,
         Method.PREFIX_TUNING: PrefixTuningConfig,
     }
-    extra = {"encoder_hidden_size": 32} if method is Method.P_TUNING else {}
+    base = build(architecture)
+    extra = {"encoder_hidden_size": base.config.hidden_size} if method is Method.P_TUNING else {}
     config = kinds[method](task_type="CAUSAL_LM", num_virtual_tokens=NUM_VIRTUAL, **extra)
-    model = get_peft_model(build(architecture), config)
+    model = get_peft_model(base, config)
     model.prompt_encoder["default"].load_state_dict(state)
     return model
 
