@@ -1,8 +1,8 @@
 /* What a step does between its matrix products, for CPUs, in float32. Built where there is a C compiler; without it
  * PyTorch's operations compute the same (server/model/paged_attention.py, and the model's own layers).
  *
- * - decode_attention: one query token a sequence over the paged KV cache; keys and values are read where they lie,
- *   block by block, with a running softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
+ * - decode_attention: rows of query heads, each over its own slots of the paged KV cache; keys and values are read
+ *   where they lie, with a running softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
  * - store: new keys and values into the cache.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
@@ -42,9 +42,9 @@ typedef float unaligned_vec __attribute__((vector_size(4 * TILE), aligned(4), ma
 typedef int32_t ivec __attribute__((vector_size(4 * TILE)));
 #define LOAD(address) (*(unaligned_vec *)(address))
 
-/* Query heads `first` to `last` (exclusive) of one sequence. */
+/* Query heads `first` to `last` (exclusive) of one sequence. `following` is the sequence that is computed after it. */
 typedef struct {
-    int64_t sequence, first, last;
+    int64_t sequence, following, first, last;
 } Heads;
 
 static inline void prefetch(const float *row, int64_t dim)
@@ -149,11 +149,17 @@ static ALWAYS_INLINE void attend_tile(const float *query, const float *keys, con
     for (int64_t v = 0; v < num_vectors; v++) LOAD(sum + v * TILE) = into[v];
 }
 
-/* The offsets of the tile at `position`, and how many of its slots are seen. */
-static ALWAYS_INLINE int64_t locate(const Task *t, const int64_t *table, int64_t position, int64_t last,
-                                    int64_t offsets[TILE])
+static inline int64_t first_position(const Task *t, int64_t sequence)
 {
-    const int64_t stride = t->num_kv_heads * t->dim, left = last + 1 - position;
+    const int64_t last = t->positions[sequence];
+    return t->window && last >= t->window ? last - t->window + 1 : 0;
+}
+
+/* The offsets of the tile at `position` of a sequence, and how many of its slots are seen. */
+static ALWAYS_INLINE int64_t locate(const Task *t, int64_t sequence, int64_t position, int64_t offsets[TILE])
+{
+    const int64_t *table = t->tables + sequence * t->table_width;
+    const int64_t stride = t->num_kv_heads * t->dim, left = t->positions[sequence] + 1 - position;
     const int64_t count = left < TILE ? left : TILE;
     int64_t block = position / t->block_size, slot = position % t->block_size;
     for (int64_t s = 0; s < TILE; s++) {
@@ -169,7 +175,6 @@ static ALWAYS_INLINE int64_t locate(const Task *t, const int64_t *table, int64_t
 
 static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_t dim)
 {
-    const int64_t *table = t->tables + h->sequence * t->table_width;
     const int64_t per_kv_head = t->num_heads / t->num_kv_heads, num_heads = h->last - h->first;
     const int64_t last = t->positions[h->sequence];
     float query[MAX_WIDTH], sum[MAX_WIDTH];
@@ -183,18 +188,19 @@ static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_
         }
         running[head] = (Running){.highest = (vec){} - INFINITY};
     }
-    int64_t position = t->window && last >= t->window ? last - t->window + 1 : 0;
+    int64_t position = first_position(t, h->sequence);
     int64_t tiles[2][TILE] = {{0}}, *here = tiles[0], *next = tiles[1];
-    int64_t count = locate(t, table, position, last, here);
+    int64_t count = locate(t, h->sequence, position, here);
     while (count) {
         position += count;
-        const int64_t next_count = position <= last ? locate(t, table, position, last, next) : 0;
+        const int64_t next_count = position <= last ? locate(t, h->sequence, position, next) : 0;
+        if (!next_count) locate(t, h->following, first_position(t, h->following), next);
         int64_t fetched = -1;
         for (int64_t head = 0; head < num_heads; head++) {
             const int64_t kv_head = (h->first + head) / per_kv_head;
             const float *keys = t->keys + kv_head * dim, *values = t->values + kv_head * dim;
             attend_tile(query + head * dim, keys, values, here, count,
-                        kv_head != fetched && next_count ? next : NULL, sum + head * dim, &running[head], dim);
+                        kv_head != fetched ? next : NULL, sum + head * dim, &running[head], dim);
             fetched = kv_head;
         }
         int64_t *swap = here;
@@ -228,7 +234,8 @@ static void attend_all(const Task *t, int num_threads)
     for (int64_t item = 0; item < t->num_sequences * per_sequence; item++) {
         const int64_t first = item % per_sequence * width;
         const int64_t last = first + width < t->num_heads ? first + width : t->num_heads;
-        attend(t, &(Heads){.sequence = item / per_sequence, .first = first, .last = last});
+        const int64_t sequence = item / per_sequence, after = (item + 1) / per_sequence;
+        attend(t, &(Heads){sequence, after < t->num_sequences ? after : sequence, first, last});
     }
 }
 

@@ -1,4 +1,4 @@
-"""Decode attention that reads the blocks where they lie, on a CPU, through a small C module.
+"""Attention that reads the blocks where they lie, on a CPU, through a small C module.
 
 The module (`_cpu.c`) is built when the package is installed, where there is a C compiler (GCC 12, Clang 15 or newer).
 Without it, and for what it does not compute, the exact path of `PagedAttention` stands.
@@ -17,6 +17,8 @@ except ImportError:
     _cpu = None  # type: ignore[assignment]
 
 _MAX_HEAD_DIM, _LANES = 256, 16  # MAX_DIM and TILE of _cpu.c: it computes heads of whole vectors
+# Up to this many positions, prefilling token by token is faster than gathering for `scaled_dot_product_attention`.
+_SHORT = 128
 
 
 def is_built() -> bool:
@@ -25,7 +27,7 @@ def is_built() -> bool:
 
 
 class CpuPagedAttention(PagedAttention):
-    """The same answers as `PagedAttention`, without gathering keys and values of decodes."""
+    """The same answers as `PagedAttention`, without gathering the keys and values of decodes and short prefills."""
 
     def _store(self, call: AttentionCall) -> None:
         key, value = call.key.transpose(0, 1), call.value.transpose(0, 1)  # [num_tokens, num_kv_heads, head_dim]
@@ -48,23 +50,37 @@ class CpuPagedAttention(PagedAttention):
             return super()._decode(call)
         group = self._batch.decodes
         assert group is not None
+        return self._attend_rows(call, group.rows, group.blocks, group.positions)
+
+    def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
+        span = self._batch.prefills[index]
+        end = span.start + span.last - span.first
+        if end > _SHORT or not _is_computed(call):
+            return super()._prefill(call, index)
+        tables = span.blocks.expand(span.last - span.first, -1).contiguous()
+        return self._attend_rows(call, slice(span.first, span.last), tables, torch.arange(span.start, end))
+
+    def _attend_rows(
+        self, call: AttentionCall, rows: torch.Tensor | slice, tables: torch.Tensor, positions: torch.Tensor
+    ) -> torch.Tensor:
+        """Each row of `rows` on its own, over its block table: `[num_rows, num_heads, head_dim]`."""
         keys, values = self._cache.keys[call.layer], self._cache.values[call.layer]
-        query = call.query[:, group.rows].transpose(0, 1)  # [num_sequences, num_heads, head_dim]
+        query = call.query[:, rows].transpose(0, 1)  # [num_rows, num_heads, head_dim]
         output = torch.empty(query.shape)
-        num_sequences, num_heads, dim = query.shape
+        num_rows, num_heads, dim = query.shape
         _cpu.decode_attention(
             output.data_ptr(),
             query.data_ptr(),
             keys.data_ptr(),
             values.data_ptr(),
-            group.blocks.data_ptr(),
-            group.positions.data_ptr(),
-            num_sequences,
+            tables.data_ptr(),
+            positions.data_ptr(),
+            num_rows,
             num_heads,
             keys.shape[2],
             dim,
             self._cache.block_size,
-            group.blocks.shape[1],
+            tables.shape[1],
             query.stride(0),
             query.stride(1),
             call.sliding_window or 0,
