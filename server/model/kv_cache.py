@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,10 +31,16 @@ class BlockCopy:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros; on a CPU in memory that is handed out page by page as it is written, so unused blocks cost nothing."""
+    """Zeros; on a CPU in memory that is handed out page by page as it is written, so unused blocks cost nothing.
+
+    Pages are large where the system has such: a first write to a small one costs as much as several decode steps' worth.
+    """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.zeros(math.prod(shape) * dtype.itemsize, dtype=np.uint8)).view(dtype).view(shape)
+    memory = mmap.mmap(-1, math.prod(shape) * dtype.itemsize)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return torch.from_numpy(np.frombuffer(memory, dtype=np.uint8)).view(dtype).view(shape)
 
 
 def _gather(pages: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
