@@ -33,7 +33,7 @@ class BlockCopy:
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Zeros; on a CPU in memory that is handed out page by page as it is written, so unused blocks cost nothing.
 
-    Pages are large where the system has such: a first write to a small one costs as much as several decode steps' worth.
+    Pages are large where the system has such: first writes to small ones cost several per cent of throughput.
     """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
