@@ -21,7 +21,7 @@
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))
 
-enum { MAX_DIM = 256, MAX_WIDTH = 4096, TILE = 16, SMALL = 1 << 15 };
+enum { MAX_GROUP = 4, MAX_DIM = 256, MAX_WIDTH = 4096, TILE = 16, SMALL = 1 << 15 };
 
 typedef struct {
     float *output;            /* [num_sequences, num_heads, dim] */
@@ -114,39 +114,48 @@ typedef struct {
     vec highest, total;
 } Running;
 
-/* One query head over a tile: `count` slots at `offsets` (the other offsets name any slot, to be read and to weigh
- * nothing), while the tile at `next` is fetched, if there is one. Inlined into callers that know `dim`, so that its
- * loops unroll and the sum stays in registers. */
+/* `num_heads` query heads of one KV head over a tile: `count` slots at `offsets` (the other offsets name any slot, to be
+ * read and to weigh nothing), while the tile at `next` is fetched. The heads take each phase together, so that a key or
+ * value is loaded once for all, and one head's wait is another's work. Inlined into callers that know `num_heads` and
+ * `dim`, so that loops unroll and sums stay in registers. */
 static ALWAYS_INLINE void attend_tile(const float *query, const float *keys, const float *values,
                                       const int64_t offsets[TILE], int64_t count, const int64_t *next, float *sum,
-                                      Running *running, const int64_t dim)
+                                      Running *running, const int num_heads, const int64_t dim)
 {
     const int64_t num_vectors = dim / TILE;
-    vec products[TILE];
-#pragma GCC unroll 16
+    vec products[MAX_GROUP][TILE], weights[MAX_GROUP], shrink[MAX_GROUP], queries[MAX_GROUP][MAX_DIM / TILE];
+    for (int h = 0; h < num_heads; h++)
+        for (int64_t v = 0; v < num_vectors; v++) queries[h][v] = LOAD(query + h * dim + v * TILE);
     for (int s = 0; s < TILE; s++) {
         const float *key = keys + offsets[s];
-        if (next) prefetch(keys + next[s], dim);
-        products[s] = LOAD(query) * LOAD(key);
-        for (int64_t v = 1; v < num_vectors; v++) products[s] += LOAD(query + v * TILE) * LOAD(key + v * TILE);
+        prefetch(keys + next[s], dim);
+        for (int h = 0; h < num_heads; h++) {
+            vec product = queries[h][0] * LOAD(key);
+            for (int64_t v = 1; v < num_vectors; v++) product += queries[h][v] * LOAD(key + v * TILE);
+            products[h][s] = product;
+        }
     }
     const ivec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, seen = lanes < (int32_t)count;
-    const vec scores = choose(seen, sum_each(products), (vec){} - INFINITY);
-    vec highest = highest_lane(scores);
-    highest = choose(running->highest > highest, running->highest, highest);
-    const vec shrink = exponential(running->highest - highest);
-    const vec weights = choose(seen, exponential(scores - highest), (vec){});
-    running->highest = highest;
-    running->total = running->total * shrink + weights;
-    vec into[MAX_DIM / TILE];
-    for (int64_t v = 0; v < num_vectors; v++) into[v] = LOAD(sum + v * TILE) * shrink;
-#pragma GCC unroll 16
-    for (int s = 0; s < TILE; s++) {
-        const float *value = values + offsets[s];
-        if (next) prefetch(values + next[s], dim);
-        for (int64_t v = 0; v < num_vectors; v++) into[v] += weights[s] * LOAD(value + v * TILE);
+    for (int h = 0; h < num_heads; h++) {
+        const vec scores = choose(seen, sum_each(products[h]), (vec){} - INFINITY);
+        vec highest = highest_lane(scores);
+        highest = choose(running[h].highest > highest, running[h].highest, highest);
+        shrink[h] = exponential(running[h].highest - highest);
+        weights[h] = choose(seen, exponential(scores - highest), (vec){});
+        running[h].highest = highest;
+        running[h].total = running[h].total * shrink[h] + weights[h];
     }
-    for (int64_t v = 0; v < num_vectors; v++) LOAD(sum + v * TILE) = into[v];
+    const float *weight = (const float *)weights; /* [num_heads, TILE]: from memory one is soon spread over a vector */
+    for (int64_t v = 0; v < num_vectors; v++) {
+        vec into[MAX_GROUP];
+        for (int h = 0; h < num_heads; h++) into[h] = LOAD(sum + h * dim + v * TILE) * shrink[h];
+        for (int s = 0; s < TILE; s++) {
+            const vec value = LOAD(values + offsets[s] + v * TILE);
+            if (v == 0) prefetch(values + next[s], dim);
+            for (int h = 0; h < num_heads; h++) into[h] += weight[h * TILE + s] * value;
+        }
+        for (int h = 0; h < num_heads; h++) LOAD(sum + h * dim + v * TILE) = into[h];
+    }
 }
 
 static inline int64_t first_position(const Task *t, int64_t sequence)
@@ -195,13 +204,21 @@ static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_
         position += count;
         const int64_t next_count = position <= last ? locate(t, h->sequence, position, next) : 0;
         if (!next_count) locate(t, h->following, first_position(t, h->following), next);
-        int64_t fetched = -1;
-        for (int64_t head = 0; head < num_heads; head++) {
+        for (int64_t head = 0; head < num_heads;) {
             const int64_t kv_head = (h->first + head) / per_kv_head;
+            const int64_t left = (kv_head + 1) * per_kv_head - h->first - head; /* of this KV head */
+            const int64_t wanted = left < num_heads - head ? left : num_heads - head;
             const float *keys = t->keys + kv_head * dim, *values = t->values + kv_head * dim;
-            attend_tile(query + head * dim, keys, values, here, count,
-                        kv_head != fetched ? next : NULL, sum + head * dim, &running[head], dim);
-            fetched = kv_head;
+#define ATTEND(group)                                                                                                  \
+    attend_tile(query + head * dim, keys, values, here, count, next, sum + head * dim, &running[head], group, dim);    \
+    head += group
+            switch (wanted) {
+            case 1: ATTEND(1); break;
+            case 2: ATTEND(2); break;
+            case 3: ATTEND(3); break;
+            default: ATTEND(4);
+            }
+#undef ATTEND
         }
         int64_t *swap = here;
         here = next, next = swap, count = next_count;
