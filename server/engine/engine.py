@@ -32,11 +32,11 @@ from server.engine.request import (
 )
 from server.engine.scheduler import Scheduler, StepPlan
 from server.engine.sequence import RequestGroup, Sequence, SequenceKind
+from server.engine.step_rows import StepRows, plan_rows
 from server.model.errors import NonFiniteValues
-from server.model.flat_batch import Chunk
 from server.model.memory_guard import MemoryGuard
+from server.model.readout import Readout, RowLogprobs, SampledRow, Scoring, read
 from server.model.runner import PrefixPlacement, Runner
-from server.model.sampler import SampledRow, SamplingRow, finite_rows, sample, score
 from server.soft_prompts.residency import ResidentPrefix
 
 logger = logging.getLogger(__name__)
@@ -118,8 +118,8 @@ class Engine:
             runnable = {sequence: count for sequence, count in plan.chunks.items() if not sequence.is_finished}
             self._runner.copy_blocks([copy for sequence, copy in plan.copies.items() if sequence in runnable])
             if runnable:
-                chunks = [_chunk(sequence, count) for sequence, count in runnable.items()]
-                self._hand_out(runnable, chunks, self._runner.forward(chunks))
+                plans = plan_rows(runnable, self._options)
+                self._hand_out(plans, self._runner.forward([plan.chunk for plan in plans]))
         except Exception as error:  # the step loop is where any failure of a batch becomes its requests' failure
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
@@ -138,65 +138,45 @@ class Engine:
                     self._fail(group, _overflow(failure))
                 self._scheduler.residency.discard(entry)
 
-    def _hand_out(self, runnable: dict[Sequence, int], chunks: Many[Chunk], logits: torch.Tensor) -> None:
-        """Turn logits into scores and tokens; rows of `logits` follow the chunks."""
-        finite = finite_rows(logits)
-        to_sample: list[tuple[Sequence, int]] = []
-        first_row = 0
-        for (sequence, count), chunk in zip(runnable.items(), chunks, strict=True):
-            rows = range(first_row, first_row + chunk.num_logits)
-            first_row = rows.stop
+    def _hand_out(self, plans: Many[StepRows], logits: torch.Tensor) -> None:
+        """Turn logits into scores and tokens. The device is read once: nothing is asked of it in between."""
+        readouts = read(logits, [plan.wanted for plan in plans])
+        sampled: list[tuple[Sequence, SampledRow]] = []
+        for plan, readout in zip(plans, readouts, strict=True):
+            sequence = plan.sequence
             if sequence.is_finished:  # a sibling in this very batch has failed the request
                 continue
-            if not all(finite[row] for row in rows):
+            if not readout.is_finite:
                 self._fail(sequence.group, _overflow(NonFiniteValues("the logits hold NaN or infinity")))
                 continue
-            first_index = sequence.num_computed + (chunk.logits_from or 0)
-            self._scheduler.commit(sequence, count)
-            self._collect_scores(sequence, first_index, logits[rows.start : rows.stop])
+            self._scheduler.commit(sequence, plan.chunk.num_tokens)
+            if sequence.kind is not SequenceKind.STEM:
+                sequence.scores.extend(_token_logprobs(plan.wanted.scoring, readout.scores))
             if sequence.num_remaining == 0:
-                to_sample.extend(self._advance(sequence, rows.stop - 1, logits))
-        # A sibling later in the batch may have failed the request of a sequence that came before it.
-        to_sample = [(sequence, row) for sequence, row in to_sample if not sequence.is_finished]
-        sampled = sample(logits, [_sampling_row(sequence, row, self._options) for sequence, row in to_sample])
-        for (sequence, _), result in zip(to_sample, sampled, strict=True):
-            self._append(sequence, result)
+                sampled.extend(self._advance(sequence, readout))
+        for sequence, row in sampled:
+            # A sibling later in the batch may have failed the request of a sequence that came before it.
+            if not sequence.is_finished:
+                self._append(sequence, row)
 
-    def _collect_scores(self, sequence: Sequence, first_index: int, rows: torch.Tensor) -> None:
-        """Row i predicts token `first_index + i + 1`: note the log-probabilities of those that were given."""
-        start = sequence.next_score
-        if start is None:
-            return
-        stop = min(first_index + 1 + len(rows), sequence.num_given)
-        if stop <= start:
-            return
-        tokens = sequence.tokens[start:stop]
-        offset = start - 1 - first_index
-        num_top = 0
-        if sequence.kind is SequenceKind.GENERATE:
-            num_top = sequence.group.sampling.prompt_logprobs or 0
-        scores = score(rows[offset : offset + len(tokens)], tokens, num_top)
-        sequence.scores.extend(TokenLogprob(t, s.logprob, s.top) for t, s in zip(tokens, scores, strict=True))
-
-    def _advance(self, sequence: Sequence, row: int, logits: torch.Tensor) -> list[tuple[Sequence, int]]:
-        """Everything known of a sequence is computed; returns what to sample, and from which row of logits."""
+    def _advance(self, sequence: Sequence, readout: Readout) -> list[tuple[Sequence, SampledRow]]:
+        """Everything known of a sequence is computed; returns whose tokens come next."""
         if sequence.kind is SequenceKind.STEM:
-            self._fork_continuations(sequence, logits[row])
+            self._fork_continuations(sequence, readout.scores)
             return []
         if sequence.kind is SequenceKind.SCORE:
             sequence.group.scores[sequence.choice] = sum(score.logprob for score in sequence.scores)
             self._finish(sequence)
             self._close_if_complete(sequence.group)
             return []
-        forks = self._report_prompt(sequence)
-        live = [sequence, *forks]
+        live = [sequence, *self._report_prompt(sequence)]
         if sequence.group.sampling.max_tokens == 0:
             for one in live:
                 self._emit(one.group, ChoiceFinished(one.choice, FinishReason.LENGTH))
                 self._finish(one)
             self._close_if_complete(sequence.group)
             return []
-        return [(one, row) for one in live]
+        return list(zip(live, readout.sampled, strict=True))
 
     def _report_prompt(self, sequence: Sequence) -> list[Sequence]:
         """The first time a prompt is computed: tell the caller, and start the other choices on its blocks."""
@@ -215,13 +195,11 @@ class Engine:
         self._runner.zero_blocks(self._scheduler.blocks.take_fresh())
         self._runner.copy_blocks([copy for copy in copies if copy is not None])
 
-    def _fork_continuations(self, stem: Sequence, row: torch.Tensor) -> None:
-        """The stem's last row scores each continuation's first token; longer ones go on as forks of the stem."""
+    def _fork_continuations(self, stem: Sequence, scores: Many[RowLogprobs]) -> None:
+        """The stem's last row has scored each continuation's first token; longer ones go on as forks of the stem."""
         group = stem.group
         request = group.request
         assert isinstance(request, ScoreRequest)
-        first_tokens = [continuation[0] for continuation in request.continuations]
-        scores = score(row.expand(len(first_tokens), -1), first_tokens, 0)
         forks = []
         for choice, continuation in enumerate(request.continuations):
             if len(continuation) == 1:
@@ -323,14 +301,9 @@ def _overflow(cause: BaseException) -> BaseException:
     return failure
 
 
-def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:
-    start = sequence.num_computed
-    logits_from = num_tokens - 1  # the last row is always read: NaN is found in the chunk that makes it
-    if sequence.next_score is not None:  # row i predicts token i + 1
-        first = max(0, sequence.next_score - 1 - start)
-        logits_from = min(logits_from, first)
-    tokens = sequence.tokens[start : start + num_tokens]
-    return Chunk(tokens, sequence.num_virtual + start, sequence.block_table, logits_from)
+def _token_logprobs(scoring: Scoring | None, scores: Many[RowLogprobs]) -> list[TokenLogprob]:
+    tokens = () if scoring is None else scoring.tokens
+    return [TokenLogprob(token, score.logprob, score.top) for token, score in zip(tokens, scores, strict=True)]
 
 
 def _finish_reason(sequence: Sequence, eos_token_ids: frozenset[int]) -> FinishReason | None:
@@ -339,29 +312,3 @@ def _finish_reason(sequence: Sequence, eos_token_ids: frozenset[int]) -> FinishR
     if token in sampling.stop_token_ids or (token in eos_token_ids and not sampling.ignore_eos):
         return FinishReason.STOP
     return FinishReason.LENGTH if sequence.num_output >= sampling.max_tokens else None
-
-
-def _sampling_row(sequence: Sequence, row: int, options: EngineOptions) -> SamplingRow:
-    sampling = sequence.group.sampling
-    forbidden: frozenset[int] = frozenset()
-    if sequence.num_output < sampling.min_tokens:
-        forbidden = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else options.eos_token_ids)
-    is_penalised = bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
-    return SamplingRow(
-        row=row,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sequence.group.seed,
-        choice=sequence.choice,
-        num_output=sequence.num_output,
-        num_logprobs=sampling.num_logprobs,
-        prompt=sequence.tokens[: sequence.num_prompt] if is_penalised else (),
-        output=sequence.tokens[sequence.num_prompt :] if is_penalised else (),
-        forbidden=forbidden,
-        logit_bias=sampling.logit_bias,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        repetition_penalty=sampling.repetition_penalty,
-    )

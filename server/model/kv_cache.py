@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from server.model.transfer import to_index
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,30 @@ def _gather(pages: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
     # Whole blocks as rows: several times faster on a CPU than indexing the four-dimensional tensor.
     rows = pages.flatten(1).index_select(0, blocks.flatten())
     return rows.view(blocks.shape[0], -1, *pages.shape[2:]).transpose(1, 2)
+
+
+def _independent(copies: Sequence[BlockCopy]) -> Iterator[list[BlockCopy]]:
+    """Runs of copies that may be carried out at once: none touches what another one of its run has written."""
+    run: list[BlockCopy] = []
+    written: set[int] = set()
+    for copy in copies:
+        if written & {copy.source, copy.target}:
+            yield run
+            run, written = [], set()
+        run.append(copy)
+        written.add(copy.target)
+    if run:
+        yield run
+
+
+def _slots(copies: Sequence[BlockCopy], block_size: int) -> tuple[list[int], list[int]]:
+    """The flat slots that copies read, and those they write."""
+    pairs = [
+        (copy.source * block_size + slot, copy.target * block_size + slot)
+        for copy in copies
+        for slot in range(copy.num_slots)
+    ]
+    return [source for source, _ in pairs], [target for _, target in pairs]
 
 
 class KVCache:
@@ -92,9 +118,17 @@ class KVCache:
 
     def copy(self, copies: Sequence[BlockCopy]) -> None:
         """Carry out block copies in order."""
-        for pages in (*self.keys, *self.values):
-            for copy in copies:
-                pages[copy.target, : copy.num_slots] = pages[copy.source, : copy.num_slots]
+        if self._bytes:
+            for rows in self._bytes:
+                slot_bytes = rows.shape[1] // self.block_size
+                for copy in copies:
+                    rows[copy.target, : copy.num_slots * slot_bytes] = rows[copy.source, : copy.num_slots * slot_bytes]
+            return
+        for run in _independent(copies):
+            sources, targets = (to_index(slots, self.keys[0].device) for slots in _slots(run, self.block_size))
+            for pages in (*self.keys, *self.values):
+                slots = pages.flatten(0, 1)
+                slots.index_copy_(0, targets, slots.index_select(0, sources))
 
     def zero(self, blocks: Sequence[int]) -> None:
         """Zero blocks, so that nothing left there can reach the next owner through masked slots."""
@@ -104,11 +138,12 @@ class KVCache:
             for rows in self._bytes:
                 rows[list(blocks)] = 0
             return
-        index = torch.tensor(blocks, device=self.keys[0].device)
+        index = to_index(blocks, self.keys[0].device)
         for pages in (*self.keys, *self.values):
             pages.index_fill_(0, index, 0)
 
     def all_finite(self, blocks: Sequence[int]) -> bool:
-        """Whether every number in these blocks is finite."""
-        index = torch.tensor(blocks, device=self.keys[0].device)
-        return all(bool(torch.isfinite(pages[index]).all()) for pages in (*self.keys, *self.values))
+        """Whether every number in these blocks is finite. Waits for the device once."""
+        index = to_index(blocks, self.keys[0].device)
+        finite = [torch.isfinite(pages.index_select(0, index)).all() for pages in (*self.keys, *self.values)]
+        return bool(torch.stack(finite).all())

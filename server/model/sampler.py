@@ -1,156 +1,127 @@
-"""Choosing tokens from logits. Each row is chosen by its own parameters and its own random number, alone.
+"""Choosing tokens from logits: all rows of a step together, where the logits are, without waiting for the device.
 
-A row's random number comes from (seed, choice, number of output tokens so far), never from a stream shared with
-neighbours: the same seed gives the same answer whatever else is in the batch, and after preemption.
+A row is chosen by its own parameters and its own random number, alone. The number comes from (seed, choice, number of
+output tokens so far), never from a stream shared with neighbours: the same seed gives the same answer whatever else is
+in the batch, and after preemption.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 
-_MIN_TEMPERATURE = 1e-5
+from server.model.penalties import penalise
+from server.model.sampling_row import SamplingRow
+from server.model.transfer import to_device, to_index
+
+# Numbers that are sorted or summed at once: on a CPU what its cache holds, elsewhere what bounds a step's memory.
+_CPU_PART = 1 << 16
+_DEVICE_PART = 1 << 22
 
 
-@dataclass(frozen=True, slots=True)
-class SamplingRow:
-    """How one row of logits becomes a token.
+def rows_at_once(logits: torch.Tensor) -> int:
+    """How many rows of `[num_rows, vocab_size]` are worth computing together."""
+    return max(1, (_CPU_PART if logits.device.type == "cpu" else _DEVICE_PART) // logits.shape[1])
 
-    `prompt` and `output` are the token ids so far, read by penalties alone and empty without any. `forbidden` ids are
-    masked (the end tokens while `min_tokens` is not reached). Other names are those of `SamplingParams`.
+
+def most_likely(logits: torch.Tensor) -> torch.Tensor:
+    """The argmax of each row of `[num_rows, vocab_size]`: NaN, where there is one, else the first of equals."""
+    if logits.device.type == "cpu":
+        return torch.from_numpy(logits.numpy().argmax(axis=-1))  # a tenth of the time that PyTorch's takes
+    return logits.argmax(dim=-1)
+
+
+def choose(logits: torch.Tensor, best: torch.Tensor, rows: Sequence[SamplingRow]) -> torch.Tensor:
+    """Choose one token for each of `rows` from float32 `logits` `[num_logits, vocab_size]` (several may share a row).
+
+    `best` `[num_logits]` is what `most_likely` finds. Returns `[num_rows]` int64 on the device.
+    Where a row holds NaN or positive infinity, the answer is some id of the vocabulary.
     """
-
-    row: int
-    temperature: float
-    top_p: float
-    top_k: int
-    min_p: float
-    seed: int
-    choice: int
-    num_output: int
-    num_logprobs: int | None
-    prompt: Sequence[int]
-    output: Sequence[int]
-    forbidden: frozenset[int]
-    logit_bias: tuple[tuple[int, float], ...]
-    presence_penalty: float
-    frequency_penalty: float
-    repetition_penalty: float
-
-    @property
-    def changes_logits(self) -> bool:
-        """Whether the argmax may differ from that of the raw logits."""
-        penalised = self.presence_penalty or self.frequency_penalty or self.repetition_penalty != 1.0
-        return bool(self.forbidden or self.logit_bias or penalised)
+    device = logits.device
+    tokens = _taken(best, [row.row for row in rows])
+    greedy = [number for number, row in enumerate(rows) if row.is_greedy and row.changes_logits]
+    drawn = [number for number, row in enumerate(rows) if not row.is_greedy]
+    others = [*greedy, *sorted(drawn, key=lambda number: rows[number].truncates)]
+    if others:
+        picked = [rows[number] for number in others]
+        changed = logits[to_index([row.row for row in picked], device)]
+        penalise(changed, picked)
+        parts = [most_likely(changed[: len(greedy)])] if greedy else []
+        parts += _draw(changed[len(greedy) :], picked[len(greedy) :])
+        tokens = tokens.index_copy(0, to_index(others, device), torch.cat(parts))
+    return tokens
 
 
-@dataclass(frozen=True, slots=True)
-class RowLogprobs:
-    """Log-probability of one token under the model's own distribution, and of the most likely ones, best first."""
-
-    logprob: float
-    top: tuple[tuple[int, float], ...]
+def _taken(best: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """The numbers at `rows`; the usual step takes all, in order, and needs no index sent for it."""
+    return best if rows == list(range(len(best))) else best[to_index(rows, best.device)]
 
 
-@dataclass(frozen=True, slots=True)
-class SampledRow:
-    """The chosen token."""
-
-    token_id: int
-    logprobs: RowLogprobs | None
-
-
-def finite_rows(logits: torch.Tensor) -> list[bool]:
-    """Whether each row of `[num_rows, vocab_size]` can be sampled from (no NaN, no positive infinity)."""
-    finite: list[bool] = torch.isfinite(logits.amax(dim=-1)).tolist()
-    return finite
+def _draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> Iterator[torch.Tensor]:
+    """A random token for each row of `[num_rows, vocab_size]`, part by part. Changes `logits`."""
+    size = rows_at_once(logits)
+    for first in range(0, len(rows), size):
+        part = rows[first : first + size]
+        temperature = _column([row.temperature for row in part], logits)
+        probabilities = logits[first : first + size].div_(temperature).softmax(dim=-1)
+        if any(row.truncates for row in part):
+            probabilities = _truncated(probabilities, part)
+        yield _inverted(probabilities, part)
 
 
-def sample(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> list[SampledRow]:
-    """Choose one token for each of `rows` from float32 `logits` `[num_rows, vocab_size]` (several may share a row)."""
-    plain = [row for row in rows if row.temperature < _MIN_TEMPERATURE and not row.changes_logits]
-    greedy: dict[int, int] = {}
-    if plain:
-        picked = sorted({row.row for row in plain})
-        chosen = logits if len(picked) == len(logits) else logits[torch.tensor(picked, device=logits.device)]
-        best = chosen.argmax(dim=-1).tolist()
-        greedy = dict(zip(picked, best, strict=True))
-    plain_rows = {id(row) for row in plain}
-    sampled = []
-    for row in rows:
-        token = greedy[row.row] if id(row) in plain_rows else _sample_row(logits[row.row], row)
-        wanted = row.num_logprobs
-        logprobs = None if wanted is None else score(logits[row.row][None], [token], wanted)[0]
-        sampled.append(SampledRow(token, logprobs))
-    return sampled
-
-
-def score(logits: torch.Tensor, tokens: Sequence[int], num_top: int) -> list[RowLogprobs]:
-    """Log-probabilities of `tokens[i]` and the `num_top` most likely ones under row i of `[num_tokens, vocab_size]`."""
-    logprobs = logits.log_softmax(dim=-1)
-    chosen = logprobs.gather(1, torch.tensor(list(tokens), device=logits.device)[:, None])[:, 0].tolist()
-    if num_top == 0:
-        return [RowLogprobs(value, ()) for value in chosen]
-    values, ids = logprobs.topk(min(num_top, logprobs.shape[1]), dim=-1)
-    tops = (tuple(zip(i, v, strict=True)) for i, v in zip(ids.tolist(), values.tolist(), strict=True))
-    return [RowLogprobs(value, top) for value, top in zip(chosen, tops, strict=True)]
-
-
-def _sample_row(logits: torch.Tensor, row: SamplingRow) -> int:
-    logits = _adjusted(logits, row) if row.changes_logits else logits
-    if row.temperature < _MIN_TEMPERATURE:
-        return int(logits.argmax())
-    probabilities = (logits / row.temperature).softmax(dim=-1)
-    probabilities = _truncated(probabilities, row)
-    cumulative = probabilities.double().cumsum(dim=-1)
-    point = _uniform(row.seed, row.choice, row.num_output) * cumulative[-1]
-    token = int(torch.searchsorted(cumulative, point, right=True))
-    # Rounding may put the point on the very end: the last token that has any probability.
-    return min(token, int(probabilities.nonzero()[-1]))
-
-
-def _adjusted(logits: torch.Tensor, row: SamplingRow) -> torch.Tensor:
-    """Penalties, bias and forbidden ids, in that order."""
-    logits = logits.clone()
-    if row.repetition_penalty != 1.0:
-        seen = torch.tensor(sorted({*row.prompt, *row.output}), device=logits.device)
-        values = logits[seen]
-        logits[seen] = torch.where(values > 0, values / row.repetition_penalty, values * row.repetition_penalty)
-    if row.output and (row.presence_penalty or row.frequency_penalty):
-        counts = Counter(row.output)
-        ids = torch.tensor(list(counts), device=logits.device)
-        frequency = torch.tensor(list(counts.values()), dtype=logits.dtype, device=logits.device)
-        logits[ids] -= row.presence_penalty + row.frequency_penalty * frequency
-    if row.logit_bias:
-        biased, biases = zip(*row.logit_bias, strict=True)
-        values = torch.tensor(biases, dtype=logits.dtype, device=logits.device)
-        logits.index_add_(0, torch.tensor(biased, device=logits.device), values)
-    if row.forbidden:
-        logits[torch.tensor(sorted(row.forbidden), device=logits.device)] = float("-inf")
-    return logits
-
-
-def _truncated(probabilities: torch.Tensor, row: SamplingRow) -> torch.Tensor:
+def _truncated(probabilities: torch.Tensor, rows: Sequence[SamplingRow]) -> torch.Tensor:
     """Zero what `top_k`, `top_p` (Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) cut off, in that order."""
-    if row.top_k <= 0 and row.top_p >= 1.0 and row.min_p <= 0.0:
-        return probabilities
-    values, order = probabilities.sort(descending=True, stable=True)
-    keep = torch.ones_like(values, dtype=torch.bool)
-    if row.top_k > 0:
-        keep[row.top_k :] = False
-    if row.top_p < 1.0:
+    vocab_size = probabilities.shape[1]
+    values, order = _sorted(probabilities)
+    top_k = _column([row.top_k if row.top_k > 0 else vocab_size for row in rows], values)
+    keep = torch.arange(vocab_size, device=values.device) < top_k
+    if any(row.top_p < 1.0 for row in rows):
+        top_p = _column([row.top_p if row.top_p < 1.0 else float("inf") for row in rows], values)
         kept = values * keep
-        before = kept.cumsum(dim=-1) - kept
-        keep &= before < row.top_p * kept.sum()
-    if row.min_p > 0.0:
-        keep &= values >= row.min_p * values[0]
-    keep[0] = True
-    return torch.zeros_like(probabilities).scatter(0, order[keep], values[keep])
+        sums = _running_sums(kept).to(kept.dtype)
+        keep &= sums - kept < top_p * sums[:, -1:]
+    min_p = _column([max(row.min_p, 0.0) for row in rows], values)
+    keep &= values >= min_p * values[:, :1]
+    keep[:, 0] = True
+    return torch.zeros_like(values).scatter_(1, order, values * keep)
+
+
+def _sorted(probabilities: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row's probabilities, largest first and the first of equals first, and their ids."""
+    if probabilities.device.type != "cpu":
+        return probabilities.sort(dim=-1, descending=True, stable=True)
+    # NumPy sorts integers in a fraction of the time: a number's bits (none is negative), then its place from the end.
+    last = probabilities.shape[1] - 1
+    keys = (probabilities.view(torch.int32).long() << 32) + torch.arange(last, -1, -1, device=probabilities.device)
+    keys.numpy().sort(axis=-1)
+    order = last - (keys.flip(-1) & 0xFFFFFFFF)
+    return probabilities.gather(1, order), order
+
+
+def _inverted(probabilities: torch.Tensor, rows: Sequence[SamplingRow]) -> torch.Tensor:
+    """The token of each row at which the running sum passes the row's random number."""
+    sums = _running_sums(probabilities)
+    # At most 1 - 2**-53: however the product is rounded, it stays below the sum of all.
+    uniform = _column([_uniform(row.seed, row.choice, row.num_output) for row in rows], sums)
+    tokens = torch.searchsorted(sums, uniform * sums[:, -1:], right=True)[:, 0]
+    return tokens.clamp_(max=sums.shape[1] - 1)  # NaN finds no place
+
+
+def _running_sums(probabilities: torch.Tensor) -> torch.Tensor:
+    """Sums along each row, float64.
+
+    Of numbers between 0 and 1 rounded to multiples of 2**-52, a double holds every such sum exactly: the order in which
+    a device adds, which may depend on the number of rows, changes nothing.
+    """
+    return probabilities.double().add_(1.0).sub_(1.0).cumsum_(dim=-1)
+
+
+def _column(numbers: Sequence[float], like: torch.Tensor) -> torch.Tensor:
+    """`[num_rows, 1]`, of the type and on the device of `like`."""
+    return to_device(torch.tensor(numbers, dtype=like.dtype, device="cpu")[:, None], like.device)
 
 
 def _uniform(seed: int, choice: int, num_output: int) -> float:

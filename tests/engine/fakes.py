@@ -34,7 +34,8 @@ from server.model.flat_batch import Chunk
 from server.model.kv_cache import BlockCopy
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import PrefixPlacement
-from server.model.sampler import SamplingRow, sample
+from server.model.sampling_row import SamplingRow
+from tests.model.row_by_row import sample_row
 
 VOCAB_SIZE = 13
 EOS = 0
@@ -353,8 +354,8 @@ def alone_choice(request: GenerateRequest, choice: int) -> AloneChoice:
     if NAN_TOKEN in request.prompt_token_ids:
         return AloneChoice((), None)
     while len(tokens) < sampling.max_tokens:
-        logits = torch.tensor([scripted_logits(history_of(request.prefix, [*request.prompt_token_ids, *tokens]))])
-        token = sample(logits, [_alone_row(request, choice, tokens)])[0].token_id
+        logits = torch.tensor(scripted_logits(history_of(request.prefix, [*request.prompt_token_ids, *tokens])))
+        token = sample_row(logits, _alone_row(request, choice, tokens))
         tokens.append(token)
         if token in sampling.stop_token_ids or (token == EOS and not sampling.ignore_eos):
             return AloneChoice(tuple(tokens), FinishReason.STOP)

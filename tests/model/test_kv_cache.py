@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from server.model.kv_cache import BlockCopy, KVCache, LayerShape
 from tests.devices import DEVICE
@@ -12,10 +14,17 @@ LAYERS = (LayerShape(2, 4, 4, None), LayerShape(1, 6, 3, 8))
 pytestmark = pytest.mark.usefixtures("tensors_on_device")
 
 
-@pytest.fixture
-def cache() -> KVCache:
+@pytest.fixture(params=["as on this device", "as on a device that is not a CPU"])
+def cache(request) -> KVCache:
     """Six blocks of three slots; each slot of a block holds ten times the block's number and the slot's."""
+    return make_cache(request.param == "as on this device")
+
+
+def make_cache(has_bytes: bool) -> KVCache:
+    """Without bytes that NumPy sees, a cache works by PyTorch's operations, as it does on a GPU."""
     made = KVCache(LAYERS, 6, 3, torch.float32, DEVICE)
+    if not has_bytes:
+        made._bytes = []
     for layer, shape in enumerate(LAYERS):
         slots = torch.arange(3, 18)
         numbers = (slots // 3 * 10 + slots % 3).float()[:, None, None]
@@ -64,6 +73,23 @@ def test_copies_are_made_in_order(cache):
     assert numbers(cache, 0, 3) == [10, 31, 32]
 
 
+@given(
+    st.lists(st.builds(BlockCopy, st.integers(1, 5), st.integers(1, 5), st.integers(1, 3)), max_size=8),
+    st.booleans(),
+)
+@settings(deadline=None)
+def test_copies_are_as_one_after_the_other(copies, has_bytes):
+    """Whatever they read that others have written before."""
+    cache, expected = make_cache(has_bytes), make_cache(has_bytes)
+    copies = [copy for copy in copies if copy.source != copy.target]
+    cache.copy(copies)
+    for copy in copies:
+        for pages in (*expected.keys, *expected.values):
+            pages[copy.target, : copy.num_slots] = pages[copy.source, : copy.num_slots].clone()
+    pairs = zip((*cache.keys, *cache.values), (*expected.keys, *expected.values), strict=True)
+    assert all(torch.equal(pages, wanted) for pages, wanted in pairs)
+
+
 def test_no_copies_are_fine(cache):
     cache.copy([])
     assert numbers(cache, 0, 5) == [50, 51, 52]
@@ -81,6 +107,14 @@ def test_not_finite_is_seen_in_keys_and_in_values_of_any_layer(cache):
     cache.values[1][3, 2, 0, 1] = float("inf")
     cache.keys[0][4, 0, 1, 0] = float("nan")
     assert [cache.all_finite([block]) for block in (2, 3, 4)] == [True, False, False]
+
+
+def test_finiteness_of_all_layers_is_fetched_once(cache, monkeypatch):
+    """On a GPU each fetch is a wait for the device."""
+    fetched = []
+    monkeypatch.setattr(torch.Tensor, "__bool__", lambda tensor: fetched.append(tensor) or tensor.tolist())
+    assert cache.all_finite([1, 2, 3])
+    assert len(fetched) == 1
 
 
 def test_a_new_cache_is_zero_even_in_its_padding_block():

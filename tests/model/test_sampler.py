@@ -8,49 +8,38 @@ from collections import Counter
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from server.model.sampler import SamplingRow, _adjusted, finite_rows, sample, score
+from server.model.penalties import penalise
+from server.model.sampler import choose, most_likely
+from server.model.sampling_row import SamplingRow
 from tests.devices import DEVICE
+from tests.model.row_by_row import row, sample_row
 
 pytestmark = pytest.mark.usefixtures("tensors_on_device")
 LOGITS = [2.0, 1.0, 0.5, 0.0, -1.0, -3.0]
 
 
-def row(**changes) -> SamplingRow:
-    values = {
-        "row": 0,
-        "temperature": 1.0,
-        "top_p": 1.0,
-        "top_k": 0,
-        "min_p": 0.0,
-        "seed": 0,
-        "choice": 0,
-        "num_output": 0,
-        "num_logprobs": None,
-        "prompt": (),
-        "output": (),
-        "forbidden": frozenset(),
-        "logit_bias": (),
-        "presence_penalty": 0.0,
-        "frequency_penalty": 0.0,
-        "repetition_penalty": 1.0,
-    }
-    return SamplingRow(**(values | changes))
+def sample(logits: torch.Tensor, rows: list[SamplingRow]) -> list[int]:
+    return choose(logits, most_likely(logits), rows).tolist()
 
 
 def pick(logits=LOGITS, **changes) -> int:
-    return sample(torch.tensor([logits]), [row(**changes)])[0].token_id
+    return sample(torch.tensor([logits]), [row(**changes)])[0]
 
 
 def picked(logits=LOGITS, count=300, **changes) -> set[int]:
     """Every token that some seed picks."""
     rows = [row(seed=seed, **changes) for seed in range(count)]
-    return {result.token_id for result in sample(torch.tensor([logits]), rows)}
+    return set(sample(torch.tensor([logits]), rows))
 
 
 def penalised(changes, logits=LOGITS) -> list[float]:
     """The logits after penalties, bias and bans."""
-    return _adjusted(torch.tensor(logits), row(**changes)).tolist()
+    changed = torch.tensor([logits])
+    penalise(changed, [row(**changes)])
+    return changed[0].tolist()
 
 
 # --- the distribution -------------------------------------------------------------------------------------------------
@@ -70,7 +59,7 @@ def test_frequencies_are_those_of_the_softmax(changes, allowed):
     """Chi-squared over 6,000 seeds stays below what chance exceeds once in ten thousand."""
     count = 6000
     rows = [row(seed=seed, **changes) for seed in range(count)]
-    seen = Counter(result.token_id for result in sample(torch.tensor([LOGITS]), rows))
+    seen = Counter(sample(torch.tensor([LOGITS]), rows))
     weights = [math.exp(value / changes.get("temperature", 1.0)) for value in LOGITS[:allowed]]
     expected = [count * weight / sum(weights) for weight in weights]
     assert set(seen) <= set(range(allowed))
@@ -81,13 +70,13 @@ def test_frequencies_are_those_of_the_softmax(changes, allowed):
 def test_a_sequence_of_draws_is_as_random_as_many_seeds():
     """One seed and successive output positions give independent numbers too."""
     rows = [row(seed=5, num_output=position) for position in range(4000)]
-    seen = Counter(result.token_id for result in sample(torch.zeros(1, 4), rows))
+    seen = Counter(sample(torch.zeros(1, 4), rows))
     assert all(abs(seen[token] - 1000) < 150 for token in range(4))
 
 
 def test_choices_of_one_seed_are_independent():
     rows = [row(seed=5, choice=choice) for choice in range(4000)]
-    seen = Counter(result.token_id for result in sample(torch.zeros(1, 4), rows))
+    seen = Counter(sample(torch.zeros(1, 4), rows))
     assert all(abs(seen[token] - 1000) < 150 for token in range(4))
 
 
@@ -104,7 +93,6 @@ def test_the_same_seed_gives_the_same_answer_in_any_batch():
             temperature=0.0 if index % 5 == 0 else 1.3,
             top_p=0.9 if index % 2 else 1.0,
             top_k=index % 4 * 5,
-            num_logprobs=index % 3 or None,
             repetition_penalty=1.2 if index % 6 == 0 else 1.0,
             prompt=(1, 2, 3),
         )
@@ -113,13 +101,55 @@ def test_the_same_seed_gives_the_same_answer_in_any_batch():
     together = sample(logits, rows)
     backwards = sample(logits, rows[::-1])[::-1]
     alone = [sample(logits[index : index + 1], [dataclasses.replace(rows[index], row=0)])[0] for index in range(20)]
-    assert [result.token_id for result in together] == [result.token_id for result in alone]
+    assert together == alone
     assert together == backwards
+
+
+TOKENS = st.lists(st.integers(0, 39), max_size=12).map(tuple)
+
+
+@st.composite
+def sampling_rows(draw) -> SamplingRow:
+    """Any parameters that the door lets in, over six rows of forty tokens."""
+    return row(
+        row=draw(st.integers(0, 5)),
+        temperature=draw(st.sampled_from([0.0, 0.3, 0.7, 1.0, 2.0])),
+        top_p=draw(st.sampled_from([1.0, 0.95, 0.5, 1e-6])),
+        top_k=draw(st.sampled_from([0, 1, 3, 17, 1000])),
+        min_p=draw(st.sampled_from([0.0, 0.05, 1.0])),
+        seed=draw(st.integers(-(2**63), 2**63)),
+        choice=draw(st.integers(0, 127)),
+        num_output=draw(st.integers(0, 5000)),
+        prompt=draw(TOKENS),
+        output=draw(TOKENS),
+        forbidden=frozenset(draw(TOKENS)),
+        logit_bias=tuple(draw(st.lists(st.tuples(st.integers(0, 39), st.floats(-100, 100)), max_size=5))),
+        presence_penalty=draw(st.sampled_from([0.0, 0.0, -2.0, 0.7])),
+        frequency_penalty=draw(st.sampled_from([0.0, 0.0, -2.0, 0.3])),
+        repetition_penalty=draw(st.sampled_from([1.0, 1.0, 0.5, 1.3])),
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0.1, 1.0, 8.0]), st.lists(sampling_rows(), min_size=1, max_size=12))
+def test_a_batch_gets_what_the_definition_gives_each_row_alone(seed, spread, rows):
+    """Ties too: logits are rounded, so that many are alike."""
+    logits = torch.randn(6, 40, generator=torch.Generator(DEVICE).manual_seed(seed)) * spread
+    logits = (logits * 4).round() / 4
+    assert sample(logits, rows) == [sample_row(logits[one.row], one) for one in rows]
+
+
+@pytest.mark.parametrize("changes", [{}, {"top_p": 0.9}, {"top_k": 50}, {"min_p": 0.01}])
+def test_a_large_vocabulary_is_drawn_from_in_parts(changes):
+    """More numbers than are summed at once, and every row still gets what it gets alone."""
+    logits = torch.randn(5, 40_000, generator=torch.Generator(DEVICE).manual_seed(1)) * 3
+    rows = [row(row=index % 5, seed=index, temperature=0.8, **changes) for index in range(8)]
+    assert sample(logits, rows) == [sample_row(logits[one.row], one) for one in rows]
 
 
 def test_several_choices_may_be_drawn_from_one_row():
     results = sample(torch.tensor([LOGITS]), [row(choice=choice, seed=3) for choice in range(40)])
-    assert len({result.token_id for result in results}) > 1
+    assert len(set(results)) > 1
 
 
 def test_a_negative_or_huge_seed_is_as_good_as_any():
@@ -185,7 +215,7 @@ def test_min_p_is_relative_to_the_most_likely(min_p, allowed):
 def test_truncation_keeps_proportions():
     rows = [row(seed=seed, top_k=2) for seed in range(3000)]
     logits = torch.tensor([[math.log(p) for p in (0.1, 0.6, 0.3)]])
-    seen = Counter(result.token_id for result in sample(logits, rows))
+    seen = Counter(sample(logits, rows))
     assert set(seen) == {1, 2}
     assert abs(seen[1] - 2000) < 110
 
@@ -252,52 +282,22 @@ def test_penalties_change_a_greedy_choice():
     assert pick(frequency_penalty=0.6, output=(0, 0), temperature=0.0) == 1
 
 
-# --- log-probabilities ------------------------------------------------------------------------------------------------
-
-
-def test_log_probabilities_are_of_the_raw_distribution():
-    """Whatever the parameters made of it."""
-    (result,) = sample(
-        torch.tensor([LOGITS]),
-        [row(temperature=0.3, top_k=1, logit_bias=((4, 100.0),), num_logprobs=2, forbidden=frozenset({0}))],
-    )
-    raw = torch.tensor(LOGITS).log_softmax(-1).tolist()
-    assert result.token_id == 4
-    assert result.logprobs is not None
-    assert result.logprobs.logprob == pytest.approx(raw[4])
-    assert [token for token, _ in result.logprobs.top] == [0, 1]
-    assert [value for _, value in result.logprobs.top] == pytest.approx(raw[:2])
-
-
-@pytest.mark.parametrize(("wanted", "given"), [(0, 0), (3, 3), (6, 6), (50, 6)])
-def test_as_many_of_the_most_likely_as_there_are(wanted, given):
-    (result,) = score(torch.tensor([LOGITS]), [2], wanted)
-    assert len(result.top) == given
-
-
-def test_log_probabilities_come_only_where_asked():
-    assert sample(torch.tensor([LOGITS]), [row()])[0].logprobs is None
-
-
-def test_scores_follow_their_rows():
-    logits = torch.tensor([LOGITS, LOGITS[::-1]])
-    raw = logits.log_softmax(-1)
-    got = score(logits, [1, 2], 0)
-    assert [one.logprob for one in got] == pytest.approx([float(raw[0, 1]), float(raw[1, 2])])
-
-
 # --- numbers that are none --------------------------------------------------------------------------------------------
 
 
-def test_rows_that_cannot_be_sampled_from_are_named():
+def test_a_row_that_is_not_finite_has_some_token_and_harms_no_neighbour():
     nan, infinity = float("nan"), float("inf")
-    rows = [[0.0, 1.0], [nan, 1.0], [1.0, infinity], [-infinity, 1.0], [-infinity, -infinity]]
-    assert finite_rows(torch.tensor(rows)) == [True, False, False, True, False]
+    logits = torch.tensor([LOGITS, [nan] * 6, [infinity, 0.0, infinity, 0.0, nan, 1.0], [-infinity] * 6, LOGITS])
+    for changes in ({"temperature": 0.0, "repetition_penalty": 1.1, "output": (1,)}, {}, {"top_p": 0.5}):
+        rows = [row(row=index, seed=index, **changes) for index in range(5)]
+        tokens = sample(logits, rows)
+        assert all(0 <= token < 6 for token in tokens)
+        assert [tokens[0], tokens[4]] == sample(logits, [rows[0], rows[4]])
 
 
-def test_a_batch_without_rows_has_none():
-    assert finite_rows(torch.empty(0, 5)) == []
+def test_a_batch_that_asks_for_nothing_gets_nothing():
     assert sample(torch.empty(0, 5), []) == []
+    assert sample(torch.zeros(2, 5), []) == []
 
 
 def test_tokens_that_the_model_rules_out_are_never_chosen():
