@@ -89,4 +89,4 @@ def build_routes(
 def _refuse_undeclared(app: FastAPI) -> None:
     undeclared = [route for route, scope in declared_scopes(app.routes).items() if scope is None]
     if undeclared:
-        raise RuntimeError(f"routes without a scope: {', '.join(undeclared)}")
+        raise RuntimeError(f"routes without a scope, or not guarded: {', '.join(undeclared)}")

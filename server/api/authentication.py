@@ -5,16 +5,17 @@ Authorisation hangs on the route itself, never on the request's path, which prox
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from fastapi.routing import iter_route_contexts
+from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
-from server.api.services import ServicesDep
+from server.api.services import ServicesDep, services_of
 
 
 class Scope(StrEnum):
@@ -38,6 +39,9 @@ class _Declaration:
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
 
+    async def admit(self, request: Request) -> None:
+        """Let a request in before its body is read, or raise."""
+
 
 class _Public(_Declaration):
     async def __call__(self) -> None:
@@ -45,20 +49,40 @@ class _Public(_Declaration):
 
 
 class _KeyNeeded(_Declaration):
-    async def __call__(self, request: Request, services: ServicesDep, credentials: _Credentials) -> AsyncIterator[None]:
-        """Let the caller in, as `CallerDep`, for as long as the request runs.
+    async def admit(self, request: Request) -> None:
+        """Let the caller in, as `CallerDep`.
 
-        Raises `Unauthorized` without a key, `Forbidden` where it is not allowed this, and `RateLimited`. A route with a
-        `task` in its path is refused here to keys that are held to other tasks.
+        Raises `Unauthorized` without a key, and `Forbidden` where it is not allowed this. A route with a `task` in its
+        path is refused here to keys that are held to other tasks.
         """
+        services, credentials = await services_of(request), await _bearer(request)
         caller = services.keys.identify(None if credentials is None else credentials.credentials)
         caller.check_scope(self.scope)
         task = request.path_params.get("task")
         if task is not None:
             caller.check_task(task)
-        async with services.quotas.request(caller):
-            request.state.caller = caller
+        request.state.caller = caller
+
+    async def __call__(self, request: Request, services: ServicesDep, _: _Credentials) -> AsyncIterator[None]:
+        """Count the request for as long as it runs. Raises `RateLimited`."""
+        async with services.quotas.request(request.state.caller):
             yield
+
+
+class GuardedRoute(APIRoute):
+    """A route that asks its declaration first. FastAPI itself reads the body before it asks any dependency."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request, once it is let in."""
+        handle = super().get_route_handler()
+        declaration = _declaration_of(self.dependant)
+
+        async def guarded(request: Request) -> Response:
+            if declaration is not None:
+                await declaration.admit(request)
+            return await handle(request)
+
+        return guarded
 
 
 def requires(scope: Scope) -> Any:
@@ -67,13 +91,16 @@ def requires(scope: Scope) -> Any:
 
 
 def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
-    """The scope of each route by "METHOD path"; None where a route declares none."""
+    """The scope of each route by "METHOD path"; None where a route declares none, or does not ask for it first."""
     scopes: dict[str, Scope | None] = {}
     for route in iter_route_contexts(routes):
-        dependant = getattr(route, "dependant", None)
-        declared = (
-            [d.call.scope for d in dependant.dependencies if isinstance(d.call, _Declaration)] if dependant else []
-        )
+        is_guarded = isinstance(route.original_route, GuardedRoute)
+        declaration = _declaration_of(route.dependant) if is_guarded else None
         for method in route.methods or {"ANY"}:
-            scopes[f"{method} {route.path}"] = declared[0] if declared else None
+            scopes[f"{method} {route.path}"] = None if declaration is None else declaration.scope
     return scopes
+
+
+def _declaration_of(dependant: Dependant) -> _Declaration | None:
+    calls: list[object] = [dependency.call for dependency in dependant.dependencies]
+    return next((call for call in calls if isinstance(call, _Declaration)), None)

@@ -71,17 +71,18 @@ class Services:
         return frozenset((self.base_id, *self.base.names))
 
 
-async def _services(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
+    """The services of the application that a request came to."""
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
-async def _task_is_writable(task: str, services: Annotated[Services, Depends(_services)]) -> None:
+async def _task_is_writable(task: str, services: Annotated[Services, Depends(services_of)]) -> None:
     services.check_writable(task)
 
 
 WRITABLE_TASK = Depends(_task_is_writable)
 """Refuses to change the `task` of the path where a folder owns it (`TaskReadOnly`)."""
 
-ServicesDep = Annotated[Services, Depends(_services)]
+ServicesDep = Annotated[Services, Depends(services_of)]

@@ -21,7 +21,6 @@ FILTERED = {"GET /v1/models", "GET /v1/tasks"}
 """Lists, that answer a key held to tasks with those tasks."""
 OF_NO_TASK = {
     "GET /version",
-    "GET /metrics",
     "GET /v1/keys",
     "POST /v1/keys",
     "DELETE /v1/keys/{key_name}",
@@ -86,13 +85,18 @@ def key(services, ring):
 
 async def send(http, operation, headers):
     """A request that nothing but the key stands against, as far as the document says what one is."""
-    method, path = operation.split()
     schema = OPERATIONS[operation].get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
     body = {} if schema is None else {"json": example(schema)}
+    return await http.request(operation.split()[0], path_of(operation), headers=headers, **body)
+
+
+def path_of(operation):
+    """The path with a value for each parameter."""
+    path = operation.split()[1]
     for name, value in PLACES.items():
         path = path.replace(f"{{{name}}}", value)
     assert "{" not in path, "a new path parameter needs a value in PLACES"
-    return await http.request(method, path, headers=headers, **body)
+    return path
 
 
 def example(schema):
@@ -141,6 +145,27 @@ async def test_no_key_a_wrong_one_a_revoked_and_an_expired_one_are_denied(
         bodies.add(response.text)
     assert len(bodies) == 1
     assert not engine.requests
+
+
+WITH_BODY = sorted(name for name in GUARDED if "requestBody" in OPERATIONS[name])
+
+
+@pytest.mark.parametrize("operation", WITH_BODY)
+async def test_a_stranger_is_denied_before_the_body_is_read(guarded, key, operation):
+    """Headers are enough, for a wrong key as for one without the scope: the body need never come."""
+    headers = {"content-type": "application/json"}
+    of_no_use = await key(next(scope for scope in SCOPES if scope != OPERATIONS[operation]["x-scope"]))
+    for credentials, status in (({"authorization": "Bearer sp-wrong"}, 401), (of_no_use, 403)):
+        response = await guarded.request(
+            operation.split()[0], path_of(operation), headers=headers | credentials, content=never_sent()
+        )
+        assert response.status_code == status
+
+
+async def never_sent():
+    """A body whose first byte is not to be waited for."""
+    pytest.fail("the body was read")
+    yield b""
 
 
 @pytest.mark.parametrize("operation", GUARDED)

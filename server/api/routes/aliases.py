@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.errors import InvalidRequest, PreconditionRequired
 from server.api.json_response import json_response
@@ -25,7 +25,7 @@ _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
 IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have, or `*`: it must exist.")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: the alias must not exist.")]
 
-router = APIRouter(tags=["aliases"])
+router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
 
 
 @router.get(

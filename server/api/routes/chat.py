@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.chat_answer import ChatCompletionAnswer
 from server.api.ensembles import check_votable, votable_tokens
@@ -26,7 +26,7 @@ from server.api.target import Target, resolve_target
 from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
 
-router = APIRouter(tags=["chat"])
+router = APIRouter(tags=["chat"], route_class=GuardedRoute)
 
 
 @router.post(

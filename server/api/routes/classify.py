@@ -7,7 +7,7 @@ import uuid
 
 from fastapi import APIRouter, Request, Response
 
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.classification import chosen_labels, classification, label_token_ids, score_prompts
 from server.api.disconnect import unless_disconnected
@@ -22,7 +22,7 @@ from server.api.terms import DeadlineDep, before, pay_for_prompts, request_terms
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], route_class=GuardedRoute)
 
 
 @router.post(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from server.answering.generation import Generation
 from server.api.answer_form import AnswerForm
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.completion_answer import CompletionAnswer
 from server.api.ensembles import check_votable, votable_tokens
@@ -24,7 +24,7 @@ from server.api.wire.completions import Completion, CompletionRequest
 
 _DEFAULT_MAX_TOKENS = 16
 
-router = APIRouter(tags=["completions"])
+router = APIRouter(tags=["completions"], route_class=GuardedRoute)
 
 
 @router.post(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.file_upload import FILE_REQUEST, UploadedFileDep
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
@@ -16,7 +16,7 @@ from server.api.services import ServicesDep
 from server.api.tuning_records import FILE_ID, file_body
 from server.api.wire.files import File, FileDeleted, FileList
 
-router = APIRouter(tags=["files"])
+router = APIRouter(tags=["files"], route_class=GuardedRoute)
 
 
 @router.post(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from prompts_store.keys import KeyGrant, KeyLimits, KeyRecord
 from prompts_store.records import Change
 from prompts_store.store import Store
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.errors import InvalidRequest
 from server.api.json_response import json_response
@@ -19,7 +19,7 @@ from server.api.services import ServicesDep
 from server.api.store_access import read, write
 from server.api.wire.keys import AuditEntry, AuditLog, CreatedKey, CreateKey, Key, KeyList, KeyScope
 
-router = APIRouter(tags=["keys"])
+router = APIRouter(tags=["keys"], route_class=GuardedRoute)
 
 _MAX_ID = 2**63 - 1
 

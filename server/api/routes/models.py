@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Response
 
 from prompts_store.records import TaskRecord
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.route_responses import answered_by_task, errors
@@ -19,7 +19,7 @@ from server.api.wire.models import Model, ModelList
 _OWNER = "softprompt-server"
 _PAGE_SIZE = 1_000
 
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], route_class=GuardedRoute)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
@@ -18,7 +18,7 @@ from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
 
-router = APIRouter(tags=["tasks"])
+router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 
 
 @router.get(

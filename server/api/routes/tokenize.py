@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.prompts import encode_texts
@@ -13,7 +13,7 @@ from server.api.services import ServicesDep
 from server.api.target import resolve_target
 from server.api.wire.tokenize import DetokenizeRequest, DetokenizeResult, TokenizeRequest, TokenizeResult
 
-router = APIRouter(tags=["tokens"])
+router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
 
 
 @router.post(

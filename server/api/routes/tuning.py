@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from prompts_store.tuning_records import JobRecord
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.errors import NotReady
 from server.api.json_response import json_response
@@ -24,7 +24,7 @@ _TUNE = [requires(Scope.TUNE)]
 
 After = Annotated[str | None, Query(description="Begin behind the item of this id.")]
 
-router = APIRouter(tags=["fine_tuning"])
+router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 
 
 @router.post(

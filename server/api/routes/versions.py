@@ -13,7 +13,7 @@ from prompts_store.manifest import parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
-from server.api.authentication import Scope, requires
+from server.api.authentication import GuardedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
@@ -26,7 +26,7 @@ from server.api.wire.tasks import PublishedVersion, Version, VersionList
 
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]
 
-router = APIRouter(tags=["versions"])
+router = APIRouter(tags=["versions"], route_class=GuardedRoute)
 
 
 @router.post(
