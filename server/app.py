@@ -204,7 +204,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         tasks_folder=_publish_tasks(settings, store, base),
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s),
-        settings=ApiSettings(limits, settings.cors_origins),
+        settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,
     )

@@ -15,6 +15,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
+from server.api.browsers import check_page
+from server.api.caller import ANYBODY
 from server.api.services import ServicesDep, services_of
 
 
@@ -53,10 +55,12 @@ class _KeyNeeded(_Declaration):
         """Let the caller in, as `CallerDep`.
 
         Raises `Unauthorized` without a key, and `Forbidden` where it is not allowed this. A route with a `task` in its
-        path is refused here to keys that are held to other tasks.
+        path is refused here to keys that are held to other tasks, and an open server to other machines' pages.
         """
         services, credentials = await services_of(request), await _bearer(request)
         caller = services.keys.identify(None if credentials is None else credentials.credentials)
+        if caller is ANYBODY and services.settings.is_local:
+            check_page(request.headers, services.settings.cors_origins)
         caller.check_scope(self.scope)
         task = request.path_params.get("task")
         if task is not None:

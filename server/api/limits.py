@@ -49,7 +49,12 @@ class ApiLimits:
 
 @dataclass(frozen=True, slots=True)
 class ApiSettings:
-    """Settings of the HTTP interface. Pages of `cors_origins` may use it from a browser; "*" means all."""
+    """Settings of the HTTP interface.
+
+    Pages of `cors_origins` may use it from a browser; "*" means all. `is_local`: without keys it is for its own machine
+    only.
+    """
 
     limits: ApiLimits = field(default_factory=ApiLimits)
     cors_origins: tuple[str, ...] = ()
+    is_local: bool = False

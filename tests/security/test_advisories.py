@@ -34,6 +34,7 @@ from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.tokenizers import byte_level
 
 COMPLETION = {"model": "tiny-base", "prompt": "a"}
+REPOSITORY = Path(__file__).parents[2]
 PACKAGES = [Path(package.__file__).parent for package in (server, prompts_store)]
 
 
@@ -282,6 +283,36 @@ async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
     assert response.status_code in (400, 404, 405)
     aliases = services.store.list_aliases(services.base.fingerprint, "sentiment")
     assert [alias.alias for alias in aliases] == ["production"]
+
+
+def test_ray_cve_2023_48022_cve_2025_62593():
+    """Whoever reaches Ray's control plane runs code, so it stays on loopback with a token, and moves no task.
+
+    A page in a browser on the machine is the other way in: tests/api/test_browsers.py, for the server itself.
+    """
+    for path, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "ray" for alias in node.names):
+                pytest.fail(f"{path} takes all of Ray")
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "ray":
+                assert (path.name, [alias.name for alias in node.names]) == ("ray_serve.py", ["serve"])
+    tree = ast.parse((PACKAGES[0] / "ray_serve.py").read_text(encoding="utf-8"))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and _is_name(node.value, "serve")}
+    assert used <= {"Application", "deployment", "ingress"}, "it describes a deployment, and starts or changes none"
+    assert not {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)} & {"reconfigure"}
+    serve_file = (REPOSITORY / "docker/ray/serve.yaml").read_text(encoding="utf-8")
+    (start,) = [line for line in serve_file.splitlines() if "ray start" in line]
+    assert "--dashboard-host 127.0.0.1" in start and "RAY_AUTH_MODE=token" in start
+    assert "user_config" not in serve_file
+    for path in (REPOSITORY / "docker").rglob("*"):
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert set(re.findall(r"dashboard-host[ =](\S+)", text)) <= {"127.0.0.1"}, path
+            assert not re.search(r"\b8265\b", text), f"{path} publishes Ray's dashboard"
+
+
+def _is_name(node: ast.expr, name: str) -> bool:
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def test_pytorch_cve_2025_32434_cve_2026_24747():
