@@ -105,10 +105,15 @@ def check_digest(sha256: str) -> None:
         raise InvalidKey("A digest has 64 characters of 0-9 and a-f.", param="sha256")
 
 
+def check_key_name(name: str) -> None:
+    """Raise InvalidKey unless `name` can be a key's."""
+    if not TASK_NAME.fullmatch(name):
+        raise InvalidKey("A key's name follows the rule of task names.", param="name")
+
+
 def check_grant(grant: KeyGrant) -> None:
     """Raise InvalidKey for what no key can be, InvalidName for a task that cannot exist."""
-    if not TASK_NAME.fullmatch(grant.name):
-        raise InvalidKey("A key's name follows the rule of task names.", param="name")
+    check_key_name(grant.name)
     if not grant.scopes or not grant.scopes <= SCOPES:
         raise InvalidKey(f"Scopes are one or more of {', '.join(sorted(SCOPES))}.", param="scopes")
     if grant.salt is not None and not TASK_NAME.fullmatch(grant.salt):

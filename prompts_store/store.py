@@ -12,7 +12,16 @@ from typing import Self
 from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
-from prompts_store.keys import CreatedKey, KeyGrant, KeyRecord, KeyTable, check_grant, digest_of, new_secret
+from prompts_store.keys import (
+    CreatedKey,
+    KeyGrant,
+    KeyRecord,
+    KeyTable,
+    check_grant,
+    check_key_name,
+    digest_of,
+    new_secret,
+)
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble
@@ -336,12 +345,15 @@ class Store:
             return CreatedKey(keys.create(connection, grant, digest_of(secret), actor), secret)
 
     def revoke_key(self, name: str, *, actor: str = "") -> KeyRecord:
-        """Revoke a key for good; again does nothing. Raises KeyNotFound."""
+        """Revoke a key for good; again does nothing. Raises KeyNotFound, and InvalidKey for what is no name."""
+        check_key_name(name)
         with self._database.write() as connection:
             return keys.revoke(connection, name, actor)
 
     def list_keys(self, *, after: str | None = None, limit: int = 100) -> tuple[KeyRecord, ...]:
-        """Return keys by name, revoked ones too: the first `limit` after the name `after`."""
+        """Return keys by name, revoked ones too: the first `limit` after the name `after`. Raises InvalidKey."""
+        if after is not None:
+            check_key_name(after)
         with self._database.read() as connection:
             return keys.page(connection, after, limit)
 

@@ -215,6 +215,12 @@ async def test_a_file_that_is_none_is_refused(limited, files, data, status, para
         assert (await client.get("/v1/files")).json()["data"] == []
 
 
+async def test_a_purpose_that_is_none_does_not_go_near_the_store(client):
+    """PostgreSQL takes no NUL character, and would fail on it."""
+    response = await client.get("/v1/files", params={"purpose": "\0"})
+    assert (response.status_code, error_of(response)["param"]) == (400, "purpose")
+
+
 async def test_a_file_in_use_stays(client, file_id, runs):
     """Until its job has ended."""
     opened = threading.Event()

@@ -49,6 +49,15 @@ def test_keys_are_256_random_bits() -> None:
     assert {len(secret) for secret in secrets} == {len("sp-") + 43}  # base64 of 32 bytes without padding
 
 
+@pytest.mark.parametrize("name", ["", "\0", "A", "a/b"])
+def test_what_is_no_name_does_not_go_near_sql(store: Store, name: str) -> None:
+    """PostgreSQL takes no NUL character, and would fail on it."""
+    with pytest.raises(InvalidKey):
+        store.revoke_key(name)
+    with pytest.raises(InvalidKey):
+        store.list_keys(after=name)
+
+
 def test_a_revoked_key_stays_in_the_list_and_its_name_is_taken(store: Store) -> None:
     store.create_key(READER, actor="ann")
     revoked = store.revoke_key("reader", actor="bob")

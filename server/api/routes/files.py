@@ -40,7 +40,7 @@ async def list_files(
     limit: PageSize = DEFAULT_PAGE_SIZE,
     after: Annotated[str | None, Query(description="Begin behind the file of this id.")] = None,
     order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
-    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+    purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
 ) -> Response:
     """The files."""
     size = page_size(limit, services.settings.limits)
