@@ -47,7 +47,9 @@ class Admission:
     def check(self, stats: EngineStats, timeout_s: float | None) -> None:
         """Raise `Overloaded` for a request that would wait too long, or whose answer would come after `timeout_s`."""
         num_waiting = max(stats.num_waiting, self._num_open - stats.num_running)
-        self._is_saturated = stats.num_waiting > 0
+        was_saturated, self._is_saturated = self._is_saturated, stats.num_waiting > 0
+        if not was_saturated:
+            self._last_end = None  # since then the engine may have had nothing to do
         if not self._is_saturated or self._interval_s is None:
             return
         wait_s = num_waiting * self._interval_s

@@ -63,6 +63,21 @@ def test_while_nobody_waits_everybody_comes_in():
     admission.check(IDLE, 0.001)
 
 
+def test_an_idle_hour_is_no_slow_answer():
+    """The first answer of a burst came after the last one before the pause; that says nothing of the server's speed."""
+    clock = Clock()
+    admission = Admission(60.0, clock)
+    admission.check(IDLE, None)
+    admission.begin().end()
+    clock.now += 3_600
+    works = [admission.begin() for _ in range(20)]
+    admission.check(BUSY, None)
+    for work in works[:3]:
+        clock.now += 0.5
+        work.end()
+    admission.check(BUSY, 10.0)
+
+
 def test_before_anything_was_answered_nothing_is_estimated():
     """The queue's own bound holds."""
     Admission(0.001, Clock()).check(BUSY, 0.001)
