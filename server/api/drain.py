@@ -62,7 +62,7 @@ class DrainMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http" or scope["path"] in ALWAYS_ANSWERED:
+        if scope["type"] != "http" or _path(scope) in ALWAYS_ANSWERED:
             return await self._app(scope, receive, send)
         drain: Drain = scope["app"].state.services.drain
         if drain.is_draining:
@@ -74,3 +74,9 @@ class DrainMiddleware:
             await self._app(scope, receive, send)
         finally:
             drain.num_open -= 1
+
+
+def _path(scope: Scope) -> str:
+    """The path as the routes know it; ASGI's begins with what a proxy strips."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))

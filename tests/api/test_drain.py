@@ -2,8 +2,10 @@
 
 import asyncio
 
+import httpx
 import pytest
 
+from server.app import create_app
 from tests.api.conftest import error_of, publish
 
 BODY = {"model": "tiny-base", "prompt": "a"}
@@ -32,6 +34,16 @@ async def test_new_work_is_refused_and_accepted_work_is_finished(client, service
     engine.gate.set()
     assert (await accepted).text.endswith("data: [DONE]\n\n")
     assert await ending is True
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/version"])
+async def test_behind_a_root_path_operations_are_answered_too(services, path):
+    """An orchestrator that is refused here would kill what is to end well."""
+    app = create_app(services)
+    transport = httpx.ASGITransport(app, root_path="/prompts")
+    services.drain.begin()
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get(f"/prompts{path}")).status_code == 200
 
 
 async def test_the_grace_period_ends(client, services, engine):
