@@ -3,7 +3,7 @@
 A window is a minute that begins with the first use: one counter a key, the same in memory and in Redis. At a window's
 edge a key may use twice its limit in a short time. Prompts are counted before they are computed, and what is generated
 when it has been: a key may run over by what its running requests generate. With Redis, servers count together; while it
-is away each counts alone. Requests at once are counted by each server.
+is away each counts alone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from limits import RateLimitItemPerMinute
@@ -24,6 +24,7 @@ from limits.errors import StorageError
 from prompts_store.keys import KeyLimits
 from server.api.caller import Caller
 from server.api.errors import RateLimited
+from server.api.places import Place, Places
 
 _REQUESTS, _TOKENS = "requests", "tokens"
 _REDIS_TIMEOUT_S = 1.0
@@ -44,8 +45,9 @@ class Quotas:
     def __init__(self, defaults: KeyLimits = KeyLimits(), redis_url: str | None = None) -> None:  # noqa: B008  (frozen)
         self._defaults = defaults
         self._alone = FixedWindowRateLimiter(MemoryStorage())
-        self._redis = None if redis_url is None else _redis_pool(redis_url)
+        self._redis = None if redis_url is None else redis_pool(redis_url)
         self._together = None if redis_url is None else FixedWindowRateLimiter(_redis_storage(redis_url, self._redis))
+        self._places = None if self._redis is None else Places(self._redis)
         self._redis_is_away_until = 0.0
         self._num_running: Counter[str] = Counter()
         self._charges: set[asyncio.Task[bool]] = set()
@@ -53,24 +55,29 @@ class Quotas:
     @asynccontextmanager
     async def counting(self) -> AsyncIterator[None]:
         """Count while the context is open; then finish what is being counted and let go of Redis."""
-        try:
-            yield
-        finally:
-            await asyncio.gather(*self._charges)
+        async with AsyncExitStack() as stack:
             if self._redis is not None:
-                await self._redis.aclose()
+                stack.push_async_callback(self._redis.aclose)
+            if self._places is not None:
+                await stack.enter_async_context(self._places.renewing())
+            yield
+            await asyncio.gather(*self._charges)
 
     @asynccontextmanager
     async def request(self, caller: Caller) -> AsyncIterator[None]:
         """Count a request from its beginning to its end. Raises `RateLimited`."""
         limits = self._limits_of(caller)
         if limits.max_concurrent is not None and self._num_running[caller.actor] >= limits.max_concurrent:
-            raise RateLimited("the API key has too many requests running", code="too_many_concurrent_requests")
-        await self._take(_REQUESTS, caller, limits.max_requests_per_minute, 1)
-        self._num_running[caller.actor] += 1
+            raise _too_many_at_once()
+        self._num_running[caller.actor] += 1  # before anything is waited for, so that none slips in meanwhile
+        place = None
         try:
+            place = await self._take_place(caller, limits.max_concurrent)
+            await self._take(_REQUESTS, caller, limits.max_requests_per_minute, 1)
             yield
         finally:
+            if place is not None and self._places is not None:
+                self._places.give_back(place)
             self._num_running[caller.actor] -= 1
             if not self._num_running[caller.actor]:
                 del self._num_running[caller.actor]
@@ -98,13 +105,28 @@ class Quotas:
             own.max_concurrent or default.max_concurrent,
         )
 
+    async def _take_place(self, caller: Caller, limit: int | None) -> Place | None:
+        """A place among the caller's requests on all servers; None where there is nothing to share."""
+        if limit is None or self._places is None or self._limiter is self._alone:
+            return None
+        try:
+            place = await self._places.take(caller.actor, limit)
+        except self._places.away:
+            self._leave_redis()
+            return None
+        if place is None:
+            raise _too_many_at_once()
+        return place
+
     async def _take(self, what: str, caller: Caller, limit: int | None, cost: int) -> None:
         if limit is None:
             return
         item = RateLimitItemPerMinute(limit)
         limiter = self._limiter
         try:
+            # What is too much is not counted, as far as that can be known; only counting itself is sure.
             has_room = await limiter.test(item, caller.actor, what, cost=cost)
+            has_room = has_room and await limiter.hit(item, caller.actor, what, cost=cost)
             reset_at = None if has_room else (await limiter.get_window_stats(item, caller.actor, what)).reset_time
         except StorageError:
             self._leave_redis()
@@ -113,7 +135,6 @@ class Quotas:
             retry_after_s = max(1, round(reset_at - time.time()))
             message = f"the API key has used its {limit} {what} of this minute"
             raise RateLimited(message, code=f"{what}_per_minute_exceeded", retry_after_s=retry_after_s)
-        await self._hit(item, caller, what, cost)
 
     async def _hit(self, item: RateLimitItemPerMinute, caller: Caller, what: str, cost: int) -> bool:
         try:
@@ -134,7 +155,11 @@ class Quotas:
         self._redis_is_away_until = time.monotonic() + _RETRY_REDIS_S
 
 
-def _redis_pool(url: str) -> Any:
+def _too_many_at_once() -> RateLimited:
+    return RateLimited("the API key has too many requests running", code="too_many_concurrent_requests")
+
+
+def redis_pool(url: str) -> Any:
     """Connections of our own, so that they can be closed. Raises `RedisMissing` without the extra."""
     try:
         from redis.asyncio import BlockingConnectionPool

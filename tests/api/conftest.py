@@ -17,11 +17,13 @@ from server.api.limits import ApiSettings
 from server.api.services import Services
 from server.app import create_app
 from server.soft_prompts.catalog import TaskCatalog
+from tests.api import redis_server
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
 from tests.fakes.tuning_run import RunControl, fake_runner
 
+URL, IS_REQUIRED = redis_server.variables()  # read before tests/conftest.py hides our variables from tests
 SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
 
 
@@ -71,6 +73,18 @@ def services(store, engine, runs):
         settings=ApiSettings(),
         started_at=1_700_000_000,
     )
+
+
+@pytest.fixture(scope="session")
+def redis_url():
+    """A Redis server to share; where one is required, its absence fails the test."""
+    try:
+        with redis_server.redis_server(URL) as url:
+            yield url
+    except redis_server.NoRedis as reason:
+        if IS_REQUIRED:
+            pytest.fail(str(reason), pytrace=False)
+        pytest.skip(str(reason))
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """What one key may use: requests and tokens a minute, requests at once; alone and together with other servers."""
 
 import asyncio
+import itertools
 import uuid
+from contextlib import suppress
 from dataclasses import replace
 
 import httpx
@@ -13,10 +15,8 @@ from server.api.errors import RateLimited
 from server.api.key_ring import KeyRing
 from server.api.quotas import Quotas
 from server.app import create_app
-from tests.api import redis_server
 from tests.api.conftest import client_of, error_of
 
-URL, IS_REQUIRED = redis_server.variables()  # read before tests/conftest.py hides our variables from tests
 BODY = {"model": "tiny-base", "prompt": "abcd"}
 
 
@@ -79,6 +79,43 @@ async def test_requests_at_once_are_bounded_and_come_free_again(services, limite
         assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
 
 
+async def test_requests_that_come_together_are_bounded_too(monkeypatch):
+    """None slips in while another is being counted."""
+    quotas, who = Quotas(), caller(max_concurrent=2, max_requests_per_minute=100)
+    test = quotas._alone.test
+
+    async def slowly(*arguments, **named):
+        await asyncio.sleep(0.01)
+        return await test(*arguments, **named)
+
+    monkeypatch.setattr(quotas._alone, "test", slowly)
+    assert await num_admitted([quotas], who, 10) == 2
+    assert not quotas._num_running
+
+
+async def num_admitted(each, who, num_requests) -> int:
+    """How many are let in of requests that come at the same moment, one after the other to each of some servers."""
+    num_in = num_refused = 0
+    all_are_told = asyncio.Event()
+
+    async def ask(quotas):
+        nonlocal num_in, num_refused
+        try:
+            async with quotas.request(who):
+                num_in += 1
+                await all_are_told.wait()
+        except RateLimited:
+            num_refused += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _, quotas in zip(range(num_requests), itertools.cycle(each), strict=False):
+            group.create_task(ask(quotas))
+        while num_in + num_refused < num_requests:
+            await asyncio.sleep(0.001)
+        all_are_told.set()
+    return num_in
+
+
 async def test_a_key_that_says_nothing_has_the_servers_limits():
     """So does who calls a server without keys; the admin key has none."""
     quotas = Quotas(KeyLimits(max_requests_per_minute=1))
@@ -110,18 +147,6 @@ async def test_without_limits_nothing_is_counted():
     assert not quotas._num_running
 
 
-@pytest.fixture(scope="module")
-def redis_url():
-    """A Redis server to share; where one is required, its absence fails the test."""
-    try:
-        with redis_server.redis_server(URL) as url:
-            yield url
-    except redis_server.NoRedis as reason:
-        if IS_REQUIRED:
-            pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
-
-
 async def test_servers_count_together_in_redis(redis_url):
     """What one has let through, the other does not let through again."""
     one, other = Quotas(redis_url=redis_url), Quotas(redis_url=redis_url)
@@ -139,6 +164,33 @@ async def test_servers_count_together_in_redis(redis_url):
                 await quotas.take_tokens(who, 1)
 
 
+async def test_servers_that_count_at_the_same_moment_let_no_more_through(redis_url):
+    """To look and to count are two steps; between them nobody else's count is lost."""
+    one, other = Quotas(redis_url=redis_url), Quotas(redis_url=redis_url)
+    async with one.counting(), other.counting():
+        assert await num_admitted([one, other], caller(max_requests_per_minute=3), 20) == 3
+
+
+async def test_requests_at_once_are_bounded_over_all_servers(redis_url):
+    """Whichever of them a request comes to; what has ended makes room on every one."""
+    one, other = Quotas(redis_url=redis_url), Quotas(redis_url=redis_url)
+    who = caller(max_concurrent=3)
+    async with one.counting(), other.counting():
+        for _ in range(2):
+            assert await num_admitted([one, other], who, 20) == 3
+            await come_free(one, who)
+
+
+async def come_free(quotas, who):
+    """Wait until a request is let in again, since places are given back behind the answer."""
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(RateLimited):
+                async with quotas.request(who):
+                    return
+            await asyncio.sleep(0.001)
+
+
 async def test_without_redis_each_server_counts_alone():
     """Nothing fails, and the limits go on."""
     quotas = Quotas(redis_url="redis://127.0.0.1:1/0")
@@ -149,6 +201,7 @@ async def test_without_redis_each_server_counts_alone():
         with pytest.raises(RateLimited):
             async with quotas.request(who):
                 pass
+        assert await num_admitted([quotas], caller(max_concurrent=2), 5) == 2
 
 
 async def test_health_checks_are_not_counted(services):

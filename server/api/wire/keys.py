@@ -30,7 +30,7 @@ class CreateKey(RequestBody):
     max_requests_per_minute: _Limit = None
     max_tokens_per_minute: _Limit = None
     max_concurrent: _Limit = None
-    """Most requests at once, on each server."""
+    """Most requests at once."""
     salt: str | None = None
     """Keys with the same salt share cached text; a key without one shares with nobody."""
 
