@@ -9,6 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.api.error_responses import error_response
+from server.api.errors import InvalidRequest
 from server.api.limits import ApiLimits
 
 MIN_BYTES_PER_S = 1024
@@ -29,9 +31,12 @@ class BodyLimitMiddleware:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return await _refuse_two_lengths(scope, receive, send)
         state = scope.setdefault("state", {})
         state["max_body_bytes"] = self._limits.max_body_bytes
-        declared_bytes = int(Headers(scope=scope).get("content-length", "0"))
+        declared_bytes = int(headers.get("content-length", "0"))
         num_bytes, is_complete = 0, False
         began = asyncio.get_running_loop().time()
 
@@ -58,6 +63,13 @@ class BodyLimitMiddleware:
                 return await receive()
         except TimeoutError as error:
             raise HTTPException(408) from error
+
+
+async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    """A proxy may go by the other one, and take the end of the body for a request of its own (RFC 9112, 6.1)."""
+    response = error_response(InvalidRequest("the body has two lengths: content-length and transfer-encoding"))
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
 
 
 def allow_body(request: Request, max_bytes: int) -> None:

@@ -36,6 +36,11 @@ class Caller:
         if self.tasks is not None and task not in self.tasks:
             raise Forbidden("the API key does not allow this task", code="task_not_allowed")
 
+    def check_all_tasks(self) -> None:
+        """Raise `Forbidden` where the caller is held to tasks, for what tells of every task."""
+        if self.tasks is not None:
+            raise Forbidden("the API key does not allow every task", code="task_not_allowed")
+
     def check_base_model(self) -> None:
         """Raise `Forbidden` where the caller is held to tasks: the bare base model is none."""
         if self.tasks is not None:

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse
 
 from server import __version__
 from server.api.authentication import GuardedRoute, Scope, requires
+from server.api.caller import CallerDep
 from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady, ServerDraining
 from server.api.json_response import json_response
@@ -57,8 +58,9 @@ async def ready(services: ServicesDep) -> Response:
     responses=text("The metrics in Prometheus's text format") | errors(),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def metrics(services: ServicesDep) -> Response:
-    """Metrics for Prometheus. The names of tasks are among their labels."""
+async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
+    """Metrics for Prometheus. The names of tasks are among their labels: a key that is held to some gets none."""
+    caller.check_all_tasks()
     content = await asyncio.to_thread(services.metrics.render, server_state(services))
     return Response(content, media_type=CONTENT_TYPE)
 
