@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -88,9 +89,20 @@ def load(settings: ServeSettings) -> FastAPI:
     from server.tokenizer.errors import TextError
 
     try:
-        return create_app(build_services(settings))
+        app = create_app(build_services(settings))
     except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
         raise StartFailed(str(error)) from error
+    keep_what_is_loaded()
+    return app
+
+
+def keep_what_is_loaded() -> None:
+    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
+
+    They are about half a million, most of them of libraries, and stay as long as the process.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def hide_progress_bars() -> None:

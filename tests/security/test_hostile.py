@@ -9,8 +9,15 @@ import pytest
 from tests.security.application import application
 from tests.security.reader_fuzz import corpus, read_one
 from tests.security.schema_fuzz import NUM_EXAMPLES, fuzz
-from tests.security.upload_fuzz import MAX_GROWTH_MIB, NUM_CASES, fuzz_uploads, memory_mib
-from tests.system.hostile_clients import arriving_load, healthy_p99_s, open_sockets, serving, stalled_sockets
+from tests.security.upload_fuzz import MAX_GROWTH_MIB, NUM_CASES, Tally, fuzz_uploads, memory_mib
+from tests.system.hostile_clients import (
+    arriving_load,
+    healthy_latencies_s,
+    lasts,
+    open_sockets,
+    serving,
+    stalled_sockets,
+)
 
 
 @pytest.mark.slow
@@ -26,9 +33,9 @@ def test_every_operation_answers_as_the_document_says():
 def test_uploads_are_accepted_or_refused(tmp_path):
     """Never a failure, and memory stays."""
     with application(tmp_path) as app:
-        fuzz_uploads(app, 50)
-        before_mib = memory_mib()
-        tally = fuzz_uploads(app, NUM_CASES // 100)
+        fuzz_uploads(app, 50, Tally())
+        tally, before_mib = Tally(), memory_mib()
+        fuzz_uploads(app, NUM_CASES // 100, tally)
     assert tally.statuses.total() >= NUM_CASES // 100
     assert memory_mib() - before_mib < MAX_GROWTH_MIB
 
@@ -48,7 +55,7 @@ def test_damaged_files_are_read_or_refused():
 @pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_more_than_fits_is_refused_and_the_rest_answered():
     """Under a flood there are three answers: the right one, too many, and too late."""
-    with serving("--max-num-seqs", "2", "--max-waiting", "8") as process:
+    with serving(max_num_seqs=2, max_waiting=8) as process:
         outcome = asyncio.run(arriving_load(process, per_s=100, duration_s=3.0, num_tokens=64, timeout_s=1.0))
         assert set(outcome.statuses) <= {200, 429, 503}
         assert outcome.statuses[200] and outcome.statuses.total() == 300
@@ -59,13 +66,13 @@ def test_more_than_fits_is_refused_and_the_rest_answered():
 @pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_stalled_sockets_are_closed_and_nobody_else_is():
     """A healthy client beside them is answered all the time."""
-    with serving("--header-timeout-s", "1", "--body-timeout-s", "1", "--write-timeout-s", "1") as process:
+    with serving(header_timeout_s=1, body_timeout_s=1, write_timeout_s=1) as process:
         sockets = stalled_sockets(process, 30)
-        healthy_p99_s(process, 1.0)
+        assert healthy_latencies_s(process, lasts(1.0))
         until = time.monotonic() + 30
         while open_sockets(sockets) and time.monotonic() < until:
             time.sleep(0.05)
         assert not open_sockets(sockets)
-        healthy_p99_s(process, 0.5)
+        assert healthy_latencies_s(process, lasts(0.5))
         for client in sockets:
             client.close()

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 from tests.fakes.checkpoints import prompt_tuning_files
 
 NUM_CASES = 100_000
+NUM_CASES_A_ROUND = 1_000  # Hypothesis remembers every case of a round, and only memory of the server's is wanted
 GOOD = prompt_tuning_files()
-MAX_REFUSAL_S = 0.1
+MAX_REFUSAL_S = 0.1  # of this process, whatever else the machine does
 MAX_GROWTH_MIB = 64
 
 _numbers = st.integers(-(2**70), 2**70) | st.sampled_from([0, 1, 4, 2**31, 2**32, 2**53, 2**63 - 1, 2**64])
@@ -95,9 +96,8 @@ class Tally:
             self.slowest_refusal_s = max(self.slowest_refusal_s, took_s)
 
 
-def fuzz_uploads(app: object, num_cases: int) -> Tally:
-    """Send uploads to an application; whatever is not accepted or refused with a 4xx fails."""
-    tally = Tally()
+def fuzz_uploads(app: object, num_cases: int, tally: Tally) -> None:
+    """Send uploads to an application and count them; whatever is not accepted or refused with a 4xx fails."""
     loop = asyncio.new_event_loop()
     client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")  # type: ignore[arg-type]
 
@@ -109,10 +109,10 @@ def fuzz_uploads(app: object, num_cases: int) -> Tally:
     def send(upload: tuple[bytes, bytes, str]) -> None:
         config, tensors, manifest = upload
         files = {"adapter_config": ("c", config), "adapter_model": ("m", tensors)}
-        began = time.perf_counter()
+        began = time.process_time()
         posting = client.post("/v1/tasks/fuzzed/versions", files=files, data={"manifest": manifest})
         response = loop.run_until_complete(posting)
-        tally.add(response.status_code, time.perf_counter() - began)
+        tally.add(response.status_code, time.process_time() - began)
         assert response.status_code in (200, 201) or 400 <= response.status_code < 500, response.text
 
     try:
@@ -121,7 +121,6 @@ def fuzz_uploads(app: object, num_cases: int) -> Tally:
         loop.run_until_complete(client.aclose())
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
-    return tally
 
 
 def memory_mib() -> float:
@@ -129,25 +128,33 @@ def memory_mib() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1024**2
 
 
+def figures(tally: Tally, before_mib: float, began: float) -> str:
+    """What came of it so far, as JSON."""
+    found = {
+        "cases": tally.statuses.total(),
+        "statuses": dict(tally.statuses),
+        "slowest_refusal_ms": round(tally.slowest_refusal_s * 1000, 1),
+        "memory_growth_mib": round(memory_mib() - before_mib, 1),
+        "took_s": round(time.monotonic() - began),
+    }
+    return json.dumps(found)
+
+
 def main() -> None:
     """Run the long form and print what came of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=NUM_CASES)
     arguments = parser.parse_args()
+    from server.cli.serve import keep_what_is_loaded
     from tests.security.application import application
 
     with tempfile.TemporaryDirectory() as folder, application(Path(folder)) as app:
-        fuzz_uploads(app, 500)
-        before_mib, began = memory_mib(), time.monotonic()
-        tally = fuzz_uploads(app, arguments.cases)
-        found = {
-            "cases": sum(tally.statuses.values()),
-            "statuses": dict(tally.statuses),
-            "slowest_refusal_ms": round(tally.slowest_refusal_s * 1000, 1),
-            "memory_growth_mib": round(memory_mib() - before_mib, 1),
-            "took_s": round(time.monotonic() - began),
-        }
-    print(json.dumps(found, indent=1))
+        fuzz_uploads(app, 500, Tally())
+        keep_what_is_loaded()
+        tally, before_mib, began = Tally(), memory_mib(), time.monotonic()
+        while (num_left := arguments.cases - tally.statuses.total()) > 0:
+            fuzz_uploads(app, min(num_left, NUM_CASES_A_ROUND), tally)
+            print(figures(tally, before_mib, began), flush=True)
 
 
 if __name__ == "__main__":
