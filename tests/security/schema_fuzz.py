@@ -22,7 +22,7 @@ def fuzz(num_examples: int, *options: str) -> subprocess.CompletedProcess[str]:
 
     A deadline of the client's own would be answered 503, so there is none but a long one.
     """
-    with serving("--admin-key", ADMIN_KEY) as process:
+    with serving(admin_key=ADMIN_KEY) as process:
         command = [
             sys.executable, "-c", _RUN, "run", f"{process.url}/openapi.json", "--phases",
             "examples,coverage,fuzzing,stateful", "--checks", CHECKS, "--max-examples", str(num_examples),

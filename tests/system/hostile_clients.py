@@ -8,67 +8,38 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import re
 import select
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 90.0
-_SERVE = "import sys; from server.cli import main; sys.exit(main())"
-_HEADERS = b"POST /v1/completions HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+from tests.system.server_process import ServerProcess
 
-
-@dataclass(frozen=True)
-class Process:
-    """A server process that listens at `port`."""
-
-    pid: int
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def resident_mib(self) -> float:
-        """Memory of the process now."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+WINDOW_S = 6.0  # so that no stalled socket is closed before its end: the first are after ten seconds
+SETTLE_S = 1.0
+_HEADERS = (
+    b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+)
 
 
 @contextmanager
-def serving(*options: str) -> Iterator[Process]:
-    """Run `softprompt serve` with the demo model."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", "--data-dir", folder, *options]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SOFTPROMPT_")}
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert process.stdout is not None
-            printed = ""
-            while not (found := re.search(r"ready: http://127\.0\.0\.1:(\d+)", printed)):
-                line = process.stdout.readline()
-                assert line, "the server did not start"
-                printed += line
-            yield Process(process.pid, int(found[1]))
-        finally:
-            process.terminate()
-            process.wait(60)
-            process.stdout.close()
+def serving(**options: object) -> Iterator[ServerProcess]:
+    """A server of the demo model with a store of its own."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ServerProcess(Path(folder) / "server.log", data_dir=folder, **options) as process,
+    ):
+        yield process
 
 
 # --- overload ---------------------------------------------------------------------------------------------------------
@@ -84,8 +55,7 @@ class Outcome:
 
     @property
     def p99_s(self) -> float:
-        ordered = sorted(self.latencies_s)
-        return ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+        return p99(self.latencies_s)
 
     @property
     def accepted_per_s(self) -> float:
@@ -98,7 +68,7 @@ def completion(number: int, num_tokens: int) -> dict[str, object]:
     return {"model": "sentiment", "prompt": text, "max_tokens": num_tokens, "ignore_eos": True, "temperature": 0}
 
 
-async def fitting_load(process: Process, num_clients: int, num_requests: int, num_tokens: int) -> Outcome:
+async def fitting_load(process: ServerProcess, num_clients: int, num_requests: int, num_tokens: int) -> Outcome:
     """Clients that each wait for their answer."""
     numbers = iter(range(num_requests))
     statuses: Counter[int] = Counter()
@@ -115,7 +85,7 @@ async def fitting_load(process: Process, num_clients: int, num_requests: int, nu
 
 
 async def arriving_load(
-    process: Process, per_s: float, duration_s: float, num_tokens: int, timeout_s: float
+    process: ServerProcess, per_s: float, duration_s: float, num_tokens: int, timeout_s: float
 ) -> Outcome:
     """Requests that come at a rate, whatever becomes of those before them. Each is worth `timeout_s` to its caller."""
     statuses: Counter[int] = Counter()
@@ -153,15 +123,16 @@ async def _ask(
 # --- stalled sockets --------------------------------------------------------------------------------------------------
 
 
-def stalled_sockets(process: Process, num_sockets: int) -> list[socket.socket]:
+def stalled_sockets(process: ServerProcess, num_sockets: int) -> list[socket.socket]:
     """A third each: half of the headers, half of a body, and answers asked for that nobody reads."""
     beginnings = (b"GET /health HTTP/1.1\r\nhost: te", _HEADERS % 1_000 + b'{"model": "sen')
     unread = b"GET /openapi.json HTTP/1.1\r\nhost: t\r\n\r\n" * 40
+    address = urlsplit(process.url)
     found = []
     for number in range(num_sockets):
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.connect(("127.0.0.1", process.port))
+        client.connect((address.hostname, address.port))
         client.sendall((*beginnings, unread)[number % 3])
         found.append(client)
     return found
@@ -176,19 +147,27 @@ def open_sockets(sockets: list[socket.socket]) -> int:
     return len(sockets) - len(closed)
 
 
-def healthy_p99_s(process: Process, duration_s: float) -> float:
-    """One client's p99 of a short request, one after the other."""
-    latencies = []
-    until = time.monotonic() + duration_s
+def healthy_latencies_s(process: ServerProcess, goes_on: Callable[[], bool]) -> list[float]:
+    """How long each short request of one client took, one after the other, while `goes_on`."""
+    latencies: list[float] = []
     with httpx.Client(base_url=process.url, timeout=60) as client:
-        number = 0
-        while time.monotonic() < until:
+        while goes_on():
             began = time.monotonic()
-            response = client.post("/v1/completions", json=completion(number, 8))
+            response = client.post("/v1/completions", json=completion(len(latencies), 8))
             latencies.append(time.monotonic() - began)
             assert response.status_code == 200, response.text
-            number += 1
-    return sorted(latencies)[int(len(latencies) * 0.99)]
+    return latencies
+
+
+def lasts(duration_s: float) -> Callable[[], bool]:
+    """True for so long from now."""
+    until = time.monotonic() + duration_s
+    return lambda: time.monotonic() < until
+
+
+def p99(latencies_s: Sequence[float]) -> float:
+    """The value that one in a hundred exceeds."""
+    return sorted(latencies_s)[min(len(latencies_s) - 1, int(len(latencies_s) * 0.99))]
 
 
 # --- the long forms ---------------------------------------------------------------------------------------------------
@@ -196,7 +175,7 @@ def healthy_p99_s(process: Process, duration_s: float) -> float:
 
 def overload(duration_s: float) -> dict[str, object]:
     """Measure what fits, then send ten times as much."""
-    with serving("--max-num-seqs", "8") as process:
+    with serving(max_num_seqs=8) as process:
         asyncio.run(fitting_load(process, 8, 100, 64))
         nominal = asyncio.run(fitting_load(process, 8, 400, 64))
         before_mib = process.resident_mib
@@ -216,29 +195,61 @@ def overload(duration_s: float) -> dict[str, object]:
         }
 
 
-def stalled(num_sockets: int) -> dict[str, object]:
-    """Measure a healthy client alone, then beside stalled sockets, until those are closed."""
+@dataclass
+class StallFigures:
+    """Latencies of a healthy client by what the stalled sockets did meanwhile; when the last of them was closed."""
+
+    alone_s: list[float] = field(default_factory=list)
+    burst_s: list[float] = field(default_factory=list)
+    beside_s: list[float] = field(default_factory=list)
+    closing_s: list[float] = field(default_factory=list)
+    closed_after_s: float = 0.0
+    num_left_open: int = 0
+
+
+def stall_round(process: ServerProcess, num_sockets: int, figures: StallFigures) -> None:
+    """One time each: nobody, sockets that connect, that have stalled, and that are closed."""
+    figures.alone_s += healthy_latencies_s(process, lasts(WINDOW_S))
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as other:
+        connecting = other.submit(stalled_sockets, process, num_sockets)
+        figures.burst_s += healthy_latencies_s(process, lambda: not connecting.done())
+    sockets = connecting.result()
+    figures.burst_s += healthy_latencies_s(process, lasts(SETTLE_S))
+    figures.beside_s += healthy_latencies_s(process, lasts(WINDOW_S))
+    assert open_sockets(sockets) == num_sockets, "they were to stall all the time"
+    goes_on = lasts(30)
+    figures.closing_s += healthy_latencies_s(process, lambda: goes_on() and open_sockets(sockets) > 0)
+    figures.closed_after_s = max(figures.closed_after_s, time.monotonic() - began)
+    figures.num_left_open += open_sockets(sockets)
+    for client in sockets:
+        client.close()
+
+
+def stalled(num_sockets: int, num_rounds: int) -> dict[str, object]:
+    """Measure a healthy client alone and beside stalled sockets, in turns."""
+    figures = StallFigures()
     with serving() as process:
-        healthy_p99_s(process, 3.0)
-        alone_s = healthy_p99_s(process, 10.0)
+        healthy_latencies_s(process, lasts(3.0))
         before_mib = process.resident_mib
-        sockets = stalled_sockets(process, num_sockets)
-        began = time.monotonic()
-        beside_s = healthy_p99_s(process, 10.0)
-        while (num_open := open_sockets(sockets)) and time.monotonic() < began + 30:
-            time.sleep(0.05)
-        closed_s = time.monotonic() - began
-        for client in sockets:
-            client.close()
-        return {
-            "sockets": num_sockets,
-            "alone_p99_ms": round(alone_s * 1000, 1),
-            "beside_p99_ms": round(beside_s * 1000, 1),
-            "p99_ratio": round(beside_s / alone_s, 2),
-            "all_closed_after_s": round(closed_s, 1),
-            "still_open": num_open,
-            "memory_growth_mib": round(process.resident_mib - before_mib, 1),
-        }
+        for _ in range(num_rounds):
+            stall_round(process, num_sockets, figures)
+        growth_mib = process.resident_mib - before_mib
+    alone_s, beside_s = p99(figures.alone_s), p99(figures.beside_s)
+    return {
+        "sockets": num_sockets,
+        "rounds": num_rounds,
+        "requests_alone_and_beside": (len(figures.alone_s), len(figures.beside_s)),
+        "alone_p99_ms": round(alone_s * 1000, 1),
+        "beside_p99_ms": round(beside_s * 1000, 1),
+        "p99_ratio": round(beside_s / alone_s, 2),
+        "median_ratio": round(median(figures.beside_s) / median(figures.alone_s), 2),
+        "burst_p99_ms": round(p99(figures.burst_s) * 1000, 1),
+        "closing_p99_ms": round(p99(figures.closing_s) * 1000, 1),
+        "all_closed_after_s": round(figures.closed_after_s, 1),
+        "still_open": figures.num_left_open,
+        "memory_growth_mib": round(growth_mib, 1),
+    }
 
 
 def main() -> None:
@@ -247,11 +258,12 @@ def main() -> None:
     parser.add_argument("--only", choices=["overload", "stalled"])
     parser.add_argument("--duration-s", type=float, default=60.0)
     parser.add_argument("--sockets", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=3, help="of stalled sockets")
     arguments = parser.parse_args()
     if arguments.only != "stalled":
         print(json.dumps({"overload": overload(arguments.duration_s)}, indent=1), flush=True)
     if arguments.only != "overload":
-        print(json.dumps({"stalled": stalled(arguments.sockets)}, indent=1), flush=True)
+        print(json.dumps({"stalled": stalled(arguments.sockets, arguments.rounds)}, indent=1), flush=True)
 
 
 if __name__ == "__main__":
