@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.fakes.checkpoints import prompt_tuning_files
 
 NUM_CASES = 100_000
-NUM_CASES_A_ROUND = 1_000  # Hypothesis remembers every case of a round, and only memory of the server's is wanted
+NUM_CASES_A_ROUND = 200  # Hypothesis keeps every case of a round, and only what the server keeps is to be measured
 GOOD = prompt_tuning_files()
 MAX_REFUSAL_S = 0.1  # of this process, whatever else the machine does
 MAX_GROWTH_MIB = 64
