@@ -14,7 +14,7 @@ RESULTS ?= tuning_comparison.json
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test replica-test stop-test tuning-test crash-test bench bench-peers bench-store bench-tuning check format demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test replica-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ crash-test: install ## kill writers and servers at random points, the long form 
 
 bench: install ## this engine beside every other way to serve soft prompts (ARGS="--quick" for a look)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # vLLM wants libraries of other versions: a venv of its own. Dependencies are listed in full, since some are not wanted.
 bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` compares with it

@@ -1,10 +1,13 @@
-"""The models of the comparison: the demo model, and random weights in the shape of a 135 M Llama."""
+"""The models of the benchmarks: the demo model, and random weights in the shapes of Llamas."""
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.folders import CACHE
 from benchmarks.tokenizer_stub import save_tokenizer
@@ -15,7 +18,43 @@ NAMES = (LLAMA_135M, DEMO)
 
 _EMBEDDING_STD = 0.02
 # Large enough that an answer depends on its context, small enough that rounding is not amplified into other tokens.
-_LINEAR_STD = 0.04
+_LINEAR_GAIN = 0.04 * math.sqrt(576)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaShape:
+    """A Llama's sizes, and the type that its weights are stored in. `is_tied`: embeddings are the last layer too."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    is_tied: bool
+    dtype: str
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers of a head's query, key or value."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def num_step_weights(self) -> int:
+        """Weights that any step multiplies with: all but an embedding table that is only looked up."""
+        attention = 2 * self.hidden_size * (self.num_heads + self.num_kv_heads) * self.head_dim
+        return (
+            self.num_layers * (attention + 3 * self.hidden_size * self.intermediate_size)
+            + self.vocab_size * self.hidden_size
+        )
+
+
+SHAPES = {
+    LLAMA_135M: LlamaShape(49_152, 576, 1_536, 30, 9, 3, is_tied=True, dtype="float32"),
+    "llama-tiny": LlamaShape(512, 64, 128, 2, 4, 2, is_tied=True, dtype="float32"),
+    "llama-1.5b": LlamaShape(151_936, 1_536, 8_960, 28, 12, 2, is_tied=True, dtype="bfloat16"),
+    "llama-7b": LlamaShape(32_000, 4_096, 11_008, 32, 32, 32, is_tied=False, dtype="bfloat16"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +71,15 @@ class BenchModel:
     embedding_std: float
 
 
-def prepare(name: str) -> BenchModel:
-    """The model of a name; the random one is built and kept in the cache folder the first time."""
+def prepare(name: str, device: str = "cpu") -> BenchModel:
+    """The model of a name; one of random weights is built on `device` the first time, and kept in the cache folder."""
     if name == DEMO:
         from server.demo import BASE_DIR
 
         return _describe(name, BASE_DIR, embedding_std=0.04)
     folder = CACHE / "models" / name
     if not (folder / "complete").exists():
-        _build_llama(folder)
+        _build_llama(folder, SHAPES[name], device)
         (folder / "complete").touch()
     return _describe(name, folder, _EMBEDDING_STD)
 
@@ -50,30 +89,32 @@ def _describe(name: str, folder: Path, embedding_std: float) -> BenchModel:
     return BenchModel(name, str(folder), config["vocab_size"], config["hidden_size"], embedding_std)
 
 
-def _build_llama(folder: Path) -> None:
+def _build_llama(folder: Path, shape: LlamaShape, device: str) -> None:
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForCausalLM, LlamaConfig
 
     config = LlamaConfig(
-        vocab_size=49_152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        num_hidden_layers=shape.num_layers,
+        num_attention_heads=shape.num_heads,
+        num_key_value_heads=shape.num_kv_heads,
         max_position_embeddings=2048,
-        tie_word_embeddings=True,
+        tie_word_embeddings=shape.is_tied,
         bos_token_id=None,
         eos_token_id=None,
         pad_token_id=None,
-        dtype="float32",
+        dtype=shape.dtype,
     )
-    model = LlamaForCausalLM(config)
-    generator = torch.Generator().manual_seed(0)
+    build: Callable[..., Any] = AutoModelForCausalLM.from_config
+    with torch.device(device):
+        model = build(config, dtype=getattr(torch, shape.dtype))
+    generator = torch.Generator(device).manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.dim() == 2:
-                std = _EMBEDDING_STD if "embed" in name else _LINEAR_STD
+                std = _EMBEDDING_STD if "embed" in name else _LINEAR_GAIN / math.sqrt(shape.hidden_size)
                 parameter.normal_(std=std, generator=generator)
     model.save_pretrained(str(folder))
     save_tokenizer(folder, config.vocab_size)

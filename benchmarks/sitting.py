@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.contenders.base import Setup
@@ -19,13 +19,17 @@ from benchmarks.workload import Workload, make_workload
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """One model with one number of threads. `name` makes rounds of different calls different."""
+    """One model with one number of threads. `name` makes rounds of different calls different.
+
+    `settings` are those that every contender takes, such as the device.
+    """
 
     name: str
     model: BenchModel
     threads: int
     sizes: Sizes
     hold: Hold
+    settings: dict[str, Any] = field(default_factory=dict)
 
     def rounds(self) -> Iterator[int]:
         """Numbers of the rounds; the machine is held during each."""
@@ -38,7 +42,8 @@ class Sitting:
         self, contender: str, *, max_num_seqs: int | None = None, settings: dict[str, Any] | None = None
     ) -> Iterator[ContenderProcess]:
         """A contender that has answered something already. Raises `ContenderUnavailable`."""
-        setup = Setup(contender, self.model, self.threads, max_num_seqs or self.sizes.concurrency, settings or {})
+        chosen = self.settings | (settings or {})
+        setup = Setup(contender, self.model, self.threads, max_num_seqs or self.sizes.concurrency, chosen)
         with ContenderProcess(setup) as process:
             process.run(self.workload(1, num_requests=8, num_output=2))
             yield process

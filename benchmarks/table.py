@@ -12,14 +12,14 @@ from benchmarks.targets import TARGETS, Target
 _AGREEMENT = re.compile(r"(\d+) of (\d+)")
 
 
-def report(records: Sequence[Record]) -> str:
+def report(records: Sequence[Record], wanted: Sequence[Target] = TARGETS) -> str:
     """The targets with their figures, then everything that was measured, as Markdown."""
     sittings = sorted({(record.model, record.threads) for record in records}, key=lambda each: (each[1], each[0]))
     chosen = {
         (model, threads): [record for record in records if (record.model, record.threads) == (model, threads)]
         for model, threads in sittings
     }
-    targets = [row for target in TARGETS for row in _target_rows(target, chosen)]
+    targets = [row for target in wanted for row in _target_rows(target, chosen)]
     measured = [row for key in sittings for row in _measured_rows(chosen[key])]
     return "\n".join(
         [

@@ -13,7 +13,8 @@ from benchmarks.workload import BenchRequest, Workload
 class Setup:
     """How a contender is started. `max_num_seqs` is how many requests it may compute at once.
 
-    `settings` are the contender's own: each names a variation, and the contender's module tells which there are.
+    `settings` are the contender's own: each names a variation, and the contender's module tells which there are. All
+    that load the model with PyTorch take `device` ("cpu") and `dtype` ("float32").
     """
 
     contender: str
@@ -21,6 +22,16 @@ class Setup:
     threads: int = 1
     max_num_seqs: int = 32
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def device(self) -> str:
+        """Where the model lies."""
+        return str(self.settings.get("device", "cpu"))
+
+    @property
+    def dtype(self) -> str:
+        """The type of weights and activations, as PyTorch names it."""
+        return str(self.settings.get("dtype", "float32"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ class PeftTasks:
         torch.set_num_threads(setup.threads)
         warnings.filterwarnings("ignore", message="Position ids are not supported")  # PEFT drops what it then rebuilds
         self._model_spec = setup.model
-        base: Any = AutoModelForCausalLM.from_pretrained(setup.model.folder, dtype=torch.float32)
-        self._base = base.eval()
+        self._device = torch.device(setup.device)
+        base: Any = AutoModelForCausalLM.from_pretrained(setup.model.folder, dtype=setup.dtype)
+        self._base = base.eval().to(self._device)
         self._wrapped: Any = None
         self._known: set[str] = set()
 
@@ -43,8 +44,8 @@ class PeftTasks:
         ids = torch.tensor([[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
         output = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
+            input_ids=ids.to(self._device),
+            attention_mask=mask.to(self._device),
             do_sample=False,
             max_new_tokens=num_output,
             eos_token_id=None,

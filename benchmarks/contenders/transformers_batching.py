@@ -4,7 +4,7 @@ It takes token ids only. Ids above the vocabulary stand for the rows of the soft
 model's embedding looks them up; a prompt is its task's ids and then its text. Each request computes its soft prompt
 again, unless block sharing finds it in a full page.
 
-Settings: `page_size` (tokens).
+Settings: `page_size` (tokens), `max_batch_tokens`, `num_cached_tokens`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from benchmarks.contenders.base import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 
-_NUM_CACHED_TOKENS = 16_384
 _generation_config: Callable[..., GenerationConfig] = GenerationConfig
 
 
@@ -35,10 +34,10 @@ class _WithVirtualRows(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         num_text = self.text.num_embeddings
         rows: torch.Tensor = self.text(ids.clamp(max=num_text - 1))
-        is_virtual = ids >= num_text
-        if self.virtual.shape[0] and bool(is_virtual.any()):
-            rows[is_virtual] = self.virtual[ids[is_virtual] - num_text]
-        return rows
+        if not len(self.virtual):
+            return rows
+        virtual = self.virtual[(ids - num_text).clamp(min=0)]  # looked up for every id: a GPU need not be waited for
+        return torch.where((ids >= num_text)[..., None], virtual, rows)
 
 
 class TransformersBatchingContender:
@@ -48,9 +47,9 @@ class TransformersBatchingContender:
         torch.set_num_threads(setup.threads)
         self._setup = setup
         model: Any = AutoModelForCausalLM.from_pretrained(
-            setup.model.folder, dtype=torch.float32, attn_implementation="sdpa"
+            setup.model.folder, dtype=setup.dtype, attn_implementation="sdpa"
         )
-        self._model = model.eval()
+        self._model = model.eval().to(setup.device)
         self._embedding = _WithVirtualRows(self._model.get_input_embeddings())
         self._model.set_input_embeddings(self._embedding)
 
@@ -58,7 +57,8 @@ class TransformersBatchingContender:
         """See `Contender`. The time begins once the manager stands."""
         first_ids = self._place_rows(workload)
         num_virtual = workload.num_virtual_tokens
-        page_size = int(self._setup.settings.get("page_size", 64))
+        settings = self._setup.settings
+        page_size = int(settings.get("page_size", 64))
         manager = self._model.init_continuous_batching(
             _generation_config(
                 max_new_tokens=max(request.num_output for request in workload.requests),
@@ -68,8 +68,8 @@ class TransformersBatchingContender:
             ),
             ContinuousBatchingConfig(
                 page_size=page_size,
-                num_blocks=_NUM_CACHED_TOKENS // page_size,
-                max_batch_tokens=512,
+                num_blocks=int(settings.get("num_cached_tokens", 16_384)) // page_size,
+                max_batch_tokens=int(settings.get("max_batch_tokens", 512)),
                 max_requests_per_batch=self._setup.max_num_seqs,
             ),
         )
@@ -90,7 +90,8 @@ class TransformersBatchingContender:
         tasks = tasks_of(workload.requests)
         rows = [soft_prompt(task, num_virtual, spec.hidden_size, spec.embedding_std) for task in tasks]
         if rows:
-            self._embedding.virtual = torch.cat([torch.from_numpy(matrix) for matrix in rows])
+            weight = self._embedding.text.weight
+            self._embedding.virtual = torch.cat([torch.from_numpy(matrix) for matrix in rows]).to(weight)
         return {task: spec.vocab_size + place * num_virtual for place, task in enumerate(tasks)}
 
     @staticmethod

@@ -1,0 +1,70 @@
+"""The parts of the benchmark on a GPU. Contenders have the device to themselves, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from benchmarks.against_floor import decode_step_seconds
+from benchmarks.comparison import Entrant, compare
+from benchmarks.gpu.bandwidth import decode_bytes, measure_bandwidth
+from benchmarks.models import SHAPES
+from benchmarks.records import Record
+from benchmarks.sitting import Sitting
+
+BANDWIDTH = "memory bandwidth GB/s"
+PREFILL = "prefill tokens/s"
+ENTRANTS = (
+    Entrant("engine", "engine"),
+    # As many tokens a step as the engine takes, and room for all requests.
+    Entrant("transformers", "transformers", {"max_batch_tokens": 4096, "num_cached_tokens": 32_768}),
+    Entrant("peft", "peft"),
+)
+
+_BANDWIDTH_BYTES = {"cuda": 1 << 30, "cpu": 1 << 26}
+_PROMPT_TOKENS = 64
+_PREFILL_REQUESTS = 8
+_PREFILL_TOKENS = 512
+
+
+def decode_measure(batch: int) -> str:
+    """The name of the seconds that a decode step of so many sequences takes."""
+    return f"decode step s, batch {batch}"
+
+
+def measure_steps(sitting: Sitting, batches: Sequence[int]) -> Iterator[Record]:
+    """Decode steps of each batch beside their limit, which is measured first, and prefill."""
+    device = torch.device(sitting.settings["device"])
+    bandwidth = measure_bandwidth(device, _BANDWIDTH_BYTES[device.type])
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the engine takes what is free
+    for subject, value in bandwidth.items():
+        yield sitting.record(BANDWIDTH, subject, 0, value / 1e9)
+    with sitting.start("engine", max_num_seqs=max(batches)) as engine:
+        for number in sitting.rounds():
+            for batch in batches:
+                decode = sitting.workload(
+                    2_000 + number,
+                    num_requests=batch,
+                    num_output=sitting.sizes.num_output,
+                    prompt_lengths=(_PROMPT_TOKENS, _PROMPT_TOKENS),
+                )
+                context = decode.num_virtual_tokens + _PROMPT_TOKENS + sitting.sizes.num_output / 2
+                limit = decode_bytes(SHAPES[sitting.model.name], batch, context) / max(bandwidth.values())
+                yield sitting.record(decode_measure(batch), "limit", number, limit)
+                yield sitting.record(decode_measure(batch), "engine", number, decode_step_seconds(engine.run(decode)))
+            prefill = sitting.workload(
+                3_000 + number,
+                num_requests=_PREFILL_REQUESTS,
+                num_output=1,
+                prompt_lengths=(_PREFILL_TOKENS, _PREFILL_TOKENS),
+            )
+            seconds = engine.run(prefill).seconds
+            yield sitting.record(PREFILL, "engine", number, _PREFILL_REQUESTS * _PREFILL_TOKENS / seconds)
+
+
+def measure_contenders(sitting: Sitting) -> Iterator[Record]:
+    """Throughput of the engine and of the others, each started when the one before has given the device back."""
+    for entrant in ENTRANTS:
+        yield from compare([entrant], sitting)
