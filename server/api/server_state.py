@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from server import __version__
 from server.api.services import Services
-from server.telemetry.state_metrics import ServerState
+from server.telemetry.state_metrics import ServerState, TuningStats
 
 
 def server_state(services: Services) -> ServerState:
@@ -22,5 +22,5 @@ def server_state(services: Services) -> ServerState:
         store_is_reachable=catalog.store_is_reachable,
         store_age_s=catalog.state_age_s,
         shadows=services.shadows.by_task(),
-        num_tuning_jobs=0 if services.jobs is None else services.jobs.num_working,
+        tuning=TuningStats() if services.jobs is None else services.jobs.stats,
     )

@@ -3,5 +3,6 @@
 request.py     what a job asks for             examples.py   its files, read and checked
 training.py    one run in pieces, with its     conclusion.py evaluation, gate and publication
                heartbeat and checkpoints       failures.py   what went wrong, for who asked for the job
-runner.py      which job is next; takes over what another server left behind
+runner.py      which job is next; takes over    tally.py      what came of it all, for metrics
+               what another server left behind
 """

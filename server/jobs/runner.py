@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from server.engine.errors import EngineStopped
 from server.jobs.conclusion import Conclusion, Finished
 from server.jobs.examples import Preparation
 from server.jobs.failures import job_error
+from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
+from server.telemetry.state_metrics import TuningStats
 
 _LEAVE_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
@@ -63,7 +66,10 @@ class JobRunner:
         self._build = build
         self._options = options
         self._fingerprint = preparation.base.fingerprint
-        self._hearts: dict[int, Heart] = {}
+        self._hearts: dict[JobClaim, Heart] = {}
+        self._working: Counter[JobStatus] = Counter()
+        self._training: Training | None = None
+        self._tally = Tally()
         self._silent_since: dict[Heartbeat, float] = {}
         self._wakers: set[asyncio.Event] = set()
 
@@ -82,9 +88,20 @@ class JobRunner:
             await asyncio.gather(*loops, return_exceptions=True)
 
     @property
-    def num_working(self) -> int:
-        """Jobs that this server validates or runs now."""
-        return len(self._hearts)
+    def stats(self) -> TuningStats:
+        """What this server works on, and what came of it so far."""
+        ended, training = self._tally.ended, self._training
+        return TuningStats(
+            num_validating=self._working[JobStatus.VALIDATING_FILES],
+            num_running=self._working[JobStatus.RUNNING],
+            step=0 if training is None else training.step,
+            num_steps=0 if training is None else training.num_steps,
+            num_steps_done=self._tally.num_steps,
+            busy_s=self._tally.busy_s,
+            num_succeeded=ended[JobStatus.SUCCEEDED],
+            num_failed=ended[JobStatus.FAILED],
+            num_cancelled=ended[JobStatus.CANCELLED],
+        )
 
     def nudge(self) -> None:
         """Look at once: a job was made, or something was done to one."""
@@ -118,7 +135,7 @@ class JobRunner:
         if found is None:
             return False
         claim, record = found
-        async with self._heart(claim) as heart:
+        async with self._heart(claim, JobStatus.VALIDATING_FILES) as heart:
             try:
                 async with self._ends_well(claim, heart):
                     prepared = await asyncio.to_thread(self._preparation.prepare, record)
@@ -136,8 +153,9 @@ class JobRunner:
         if found is None:
             return False
         claim, record = found
-        async with self._heart(claim) as heart:
-            training = Training(self._tuning, claim, self._pieces, heart, self._options.pace)
+        async with self._heart(claim, JobStatus.RUNNING) as heart:
+            training = Training(self._tuning, claim, self._pieces, heart, self._options.pace, self._tally)
+            self._training = training
             try:
                 async with self._ends_well(claim, heart):
                     await self._run(claim, record, training, heart)
@@ -148,13 +166,15 @@ class JobRunner:
             except asyncio.CancelledError:
                 await asyncio.shield(self._leave(claim, training))
                 raise
+            finally:
+                self._training = None
         return True
 
     async def _take_over(self) -> bool:
         """Let jobs go whose claimant's count has stood still, by this server's clock, for too long."""
         now = time.monotonic()
         beats = await asyncio.to_thread(self._tuning.heartbeats, self._fingerprint)
-        others = [beat for beat in beats if beat.claim.job_id not in self._hearts]
+        others = [beat for beat in beats if beat.claim not in self._hearts]
         self._silent_since = {beat: self._silent_since.get(beat, now) for beat in others}
         for beat, since in self._silent_since.items():
             if now - since > self._options.takeover_s and await asyncio.to_thread(self._tuning.take_over, beat):
@@ -169,20 +189,23 @@ class JobRunner:
         result = await training.train(self._build, prepared.job)
         finished = Finished(claim, record, prepared.job, result, training.num_tokens)
         published = await self._conclusion.conclude(finished, heart)
+        self._tally.ended[JobStatus.SUCCEEDED] += 1
         _log.info("tuning job %d made %s@%d", record.id, record.task, published.version.version)
 
     async def _claim(self, status: JobStatus) -> tuple[JobClaim, JobRecord] | None:
         return await asyncio.to_thread(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
 
     @asynccontextmanager
-    async def _heart(self, claim: JobClaim) -> AsyncIterator[Heart]:
+    async def _heart(self, claim: JobClaim, status: JobStatus) -> AsyncIterator[Heart]:
         heart = Heart(self._tuning, claim, self._options.pace.beat_interval_s)
-        self._hearts[claim.job_id] = heart
+        self._hearts[claim] = heart
+        self._working[status] += 1
         try:
             async with heart.beating():
                 yield heart
         finally:
-            del self._hearts[claim.job_id]
+            del self._hearts[claim]
+            self._working[status] -= 1
 
     @asynccontextmanager
     async def _ends_well(self, claim: JobClaim, heart: Heart) -> AsyncIterator[None]:
@@ -194,6 +217,8 @@ class JobRunner:
             yield
         except ClaimLost as lost:
             _log.info("tuning job %d is left: %s", claim.job_id, lost)
+            if lost.status is JobStatus.CANCELLED:
+                self._tally.ended[JobStatus.CANCELLED] += 1
             raise
         except (StoreUnavailable, EngineStopped):
             await asyncio.to_thread(self._tuning.release_job, claim)
@@ -201,6 +226,7 @@ class JobRunner:
         except Exception as error:  # the edge of a job: a failure is the job's, never the server's
             failure = job_error(claim.job_id, error)
             await self._until_the_store_answers(lambda: self._tuning.fail_job(claim, failure, heart.take_untold()))
+            self._tally.ended[JobStatus.FAILED] += 1
 
     async def _until_the_store_answers(self, write: Callable[[], None]) -> None:
         while True:

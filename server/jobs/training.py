@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Protocol
 
 from prompts_store.errors import ClaimLost, StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
+from server.jobs.tally import Tally
 from server.tuning.events import (
     Finished,
     RateChosen,
@@ -122,21 +124,27 @@ class Heart:
 class Training:
     """Takes a run to its end, one piece after another."""
 
-    def __init__(self, store: TuningStore, claim: JobClaim, pieces: PieceRunner, heart: Heart, pace: Pace) -> None:
+    def __init__(
+        self, store: TuningStore, claim: JobClaim, pieces: PieceRunner, heart: Heart, pace: Pace, tally: Tally
+    ) -> None:
         self._store = store
         self._claim = claim
         self._pieces = pieces
         self._heart = heart
         self._pace = pace
+        self._tally = tally
         self._run: Run | None = None
-        self._piece: asyncio.Future[tuple[TuningEvent, ...]] | None = None
+        self._piece: asyncio.Future[_Piece] | None = None
         self._metrics: dict[str, Any] = {}
         self.num_tokens = 0
+        self.step = 0
+        self.num_steps = 0
 
     async def train(self, build: BuildRun, job: TuningJob) -> TuningResult:
         """Begin, or go on from the last checkpoint; the result. Raises ClaimLost, and what the run raises."""
         state = await asyncio.to_thread(self._load)
         self._run = run = await asyncio.to_thread(build, job, state)
+        self.step, self.num_steps = run.step, run.num_steps
         if state is not None:
             self._heart.tell([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
         began, first, saved_at = time.monotonic(), run.step, time.monotonic()
@@ -165,14 +173,16 @@ class Training:
 
     async def _advance(self, run: Run) -> None:
         """One piece. Who is cancelled here leaves it to end on its own; `save` waits for what it has to tell."""
-        self._piece = asyncio.ensure_future(self._pieces.between_steps(run.advance))
+        self._piece = asyncio.ensure_future(self._pieces.between_steps(partial(_timed, run)))
         await asyncio.shield(self._piece)
         await self._finish_piece()
 
     async def _finish_piece(self) -> None:
         if self._piece is not None:
-            piece, self._piece = self._piece, None
-            self._note(await piece)
+            future, self._piece = self._piece, None
+            piece = await future
+            self._tally.busy_s += piece.took_s
+            self._note(piece.events)
 
     def _load(self) -> bytes | None:
         state = self._store.load_checkpoint(self._claim)
@@ -186,11 +196,27 @@ class Training:
             match event:
                 case StepDone():
                     self.num_tokens += event.num_tokens
+                    self.step, self.num_steps = event.step, event.num_steps
+                    self._tally.num_steps += 1
                     self._metrics |= {"step": event.step, "train_loss": event.loss}
                 case Validated():
                     accuracy = event.token_accuracy
                     self._metrics |= {"valid_loss": event.loss, "valid_mean_token_accuracy": accuracy}
         self._heart.tell([new_event(event) for event in events])
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What a piece told, and how long it held the engine's thread."""
+
+    events: tuple[TuningEvent, ...]
+    took_s: float
+
+
+def _timed(run: Run) -> _Piece:
+    began = time.perf_counter()
+    events = run.advance()
+    return _Piece(events, time.perf_counter() - began)
 
 
 def _estimate(run: Run, began: float, first_step: int) -> datetime | None:

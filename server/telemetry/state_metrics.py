@@ -24,6 +24,24 @@ class ShadowCounts:
 
 
 @dataclass(frozen=True, slots=True)
+class TuningStats:
+    """Jobs that the server works on, by state; where the running one is; and what was done since the server started.
+
+    `busy_s` is the time, in seconds, for which tuning held the engine's thread.
+    """
+
+    num_validating: int = 0
+    num_running: int = 0
+    step: int = 0
+    num_steps: int = 0
+    num_steps_done: int = 0
+    busy_s: float = 0.0
+    num_succeeded: int = 0
+    num_failed: int = 0
+    num_cancelled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """One look at the server. `store_age_s` is None before the store was first seen."""
 
@@ -37,7 +55,7 @@ class ServerState:
     store_is_reachable: bool
     store_age_s: float | None
     shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
-    num_tuning_jobs: int = 0
+    tuning: TuningStats = field(default_factory=TuningStats)
 
 
 class StateCollector(Collector):
@@ -51,6 +69,7 @@ class StateCollector(Collector):
         """See `Collector`."""
         yield from _server(self._state)
         yield from _engine(self._state.engine)
+        yield from _tuning(self._state.tuning)
         yield self._shadows()
 
     def _shadows(self) -> Metric:
@@ -89,11 +108,28 @@ def _engine(stats: EngineStats) -> Iterator[Metric]:
         yield CounterMetricFamily(name, text, value=float(read(stats)))
 
 
+def _tuning(stats: TuningStats) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("softprompt_tuning_jobs", "Tuning jobs that this server works on.", labels=["state"])
+    jobs.add_metric(["validating_files"], stats.num_validating)
+    jobs.add_metric(["running"], stats.num_running)
+    ended = CounterMetricFamily(
+        "softprompt_tuning_jobs_ended", "Tuning jobs that ended while this server worked on them.", labels=["outcome"]
+    )
+    for outcome in ("succeeded", "failed", "cancelled"):
+        ended.add_metric([outcome], getattr(stats, f"num_{outcome}"))
+    yield from (jobs, ended)
+    yield GaugeMetricFamily("softprompt_tuning_step", "Optimiser steps of the running job so far.", value=stats.step)
+    yield GaugeMetricFamily("softprompt_tuning_planned_steps", "Those it is to take at most.", value=stats.num_steps)
+    yield CounterMetricFamily("softprompt_tuning_steps", "Optimiser steps of all jobs.", value=stats.num_steps_done)
+    yield CounterMetricFamily(
+        "softprompt_tuning_seconds", "Time for which tuning held the engine's thread.", value=stats.busy_s
+    )
+
+
 _SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ...] = (
     ("softprompt_ready", "1 while requests should be sent here.", lambda state: state.is_ready),
     ("softprompt_draining", "1 from the signal to stop on.", lambda state: state.is_draining),
     ("softprompt_open_requests", "HTTP requests accepted and not yet answered.", lambda state: state.num_open_requests),
-    ("softprompt_tuning_jobs", "Tuning jobs that this server works on.", lambda state: state.num_tuning_jobs),
     ("softprompt_engine_up", "1 while the engine's thread makes progress.", lambda state: state.engine_is_alive),
     ("softprompt_store_up", "1 while the store answers.", lambda state: state.store_is_reachable),
     ("softprompt_store_age_seconds", "Time since the store was last seen.", lambda state: state.store_age_s),

@@ -280,6 +280,21 @@ async def test_two_servers_share_the_jobs(bench):
     assert sorted(bench.control.began_at) == [0] * 6, "no job was run twice"
 
 
+async def test_a_run_may_begin_while_its_validation_ends(bench, monkeypatch, caplog):
+    """Each is a claim of its own: the end of one does not forget the other, and the runner ends when it is told to."""
+    mark_valid, began = TuningStore.mark_valid, threading.Event()
+
+    def slow(self, *args):
+        mark_valid(self, *args)
+        assert began.wait(30)
+
+    monkeypatch.setattr(TuningStore, "mark_valid", slow)
+    bench.control.on_step = lambda step: began.set()
+    done = await bench.run(bench.create())
+    assert done.status == "succeeded"
+    assert "stumbled" not in caplog.text
+
+
 async def test_the_store_may_be_away_for_a_while(bench, monkeypatch):
     """Beats, checkpoints and the publication itself fail for a time: nothing is lost, and the job ends once."""
     failing = {"save_checkpoint": 2, "beat": 3, "complete_job": 2, "load_file": 1}
@@ -383,3 +398,40 @@ def test_a_request_is_read_back_as_it_was():
         metadata={"who": "me"},
     )
     assert request_from_json(json.loads(json.dumps(request_to_json(request)))) == request
+
+
+async def test_what_tuning_came_to_is_counted(bench):
+    """Jobs by state and outcome, steps of the running one and of all, and seconds of the engine's thread."""
+    gateway = Gateway(step=3)
+    bench.control.on_step = gateway
+    job_id = bench.create()
+    async with bench.server() as runner:
+        await gateway.until_reached()
+        during = runner.stats
+        assert (during.num_validating, during.num_running) == (0, 1)
+        assert (during.step, during.num_steps) == (3, 5)
+        gateway.open.set()
+        await bench.until(job_id, "succeeded")
+        failed = bench.create(lines=b"not json")
+        await bench.until(failed, "failed")
+        async with asyncio.timeout(30):
+            while runner.stats.num_validating or not (stats := runner.stats).num_failed:
+                await asyncio.sleep(0.005)
+    assert (stats.num_succeeded, stats.num_failed, stats.num_cancelled) == (1, 1, 0)
+    assert (stats.num_running, stats.step, stats.num_steps_done) == (0, 0, 5)
+    assert stats.busy_s > 0
+
+
+async def test_a_cancelled_job_is_counted_as_such(bench):
+    """By the server that worked on it."""
+    gateway = Gateway(step=1)
+    bench.control.on_step = gateway
+    job_id = bench.create()
+    async with bench.server() as runner:
+        await gateway.until_reached()
+        bench.tuning.cancel_job(F, job_id)
+        gateway.open.set()
+        async with asyncio.timeout(30):
+            while not runner.stats.num_cancelled:
+                await asyncio.sleep(0.005)
+    assert runner.stats.num_succeeded == 0
