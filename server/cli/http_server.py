@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import socket
-import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -51,12 +50,12 @@ class HttpServer(uvicorn.Server):
         """First signal: finish what runs. Second: leave, whatever runs."""
         if self._drain.is_draining:
             os._exit(128 + sig)
-        print("stopping: accepted requests may finish; a second signal ends them", file=sys.stderr)
         self._drain.begin()
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True once it is time to close."""
         if self._drain.is_draining and self._ending is None:
+            _log.info("stopping: accepted requests may finish; a second signal ends them")
             self._ending = asyncio.create_task(self._drain.finish(self._grace_s), name="drain")
         if self._ending is not None and self._ending.done():
             if not self._ending.result():

@@ -64,12 +64,16 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_TIMEOUT_S)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+    def close(self) -> None:
+        """Stop it if it still runs, and kill it if it does not stop."""
         if self.process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
                 self.stop()
         if self.process.poll() is None:
             self.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
