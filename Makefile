@@ -9,12 +9,13 @@ PORT   ?= 8000
 ARGS   ?=
 TESTS  ?= tests
 RESULTS ?= tuning_comparison.json
+MINUTES ?= 30
 
 # Test workers share the machine: one tensor thread each, two workers unless told otherwise.
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test replica-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,8 +44,16 @@ gpu-test: install ## the tests of everything that computes, on the GPU (skipped 
 	@$(BIN)/python -m tests.devices || exit 0; \
 		SOFTPROMPT_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/model tests/parity tests/system $(ARGS)
 
-replica-test: install ## move an alias 1,000 times under load on three servers, then stop their database for 60 s
+soak: install ## everything at once on one server for half an hour (MINUTES=10): memory, log, answers, blocks
+	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)
+
+replica-test: install ## three servers: 1,000 alias moves, a lost database; two behind HAProxy: swaps, stops, kills
 	$(BIN)/python -m tests.system.replicas $(ARGS)
+	$(BIN)/python -m tests.system.proxied
+
+ray-test: install ## two replicas by Ray Serve: swaps under load, then kills (installs the extra `ray`)
+	$(BIN)/python -m pip install --quiet -e '.[ray]' -c constraints.txt
+	$(BIN)/python -m tests.system.ray_replicas $(ARGS)
 
 security-test: install ## the long forms: Schemathesis, uploads, the reader (extra fuzz), overload, stalled sockets
 	$(BIN)/python -m tests.security.schema_fuzz

@@ -27,7 +27,7 @@ def redis_server(url: str | None) -> Iterator[str]:
         return
     if shutil.which("redis-server") is None:
         raise NoRedis(f"set {URL_VARIABLE}, or install redis-server")
-    port = _free_port()
+    port = free_port()
     command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -43,7 +43,8 @@ def variables() -> tuple[str | None, bool]:
     return os.environ.get(URL_VARIABLE), os.environ.get(REQUIRE_VARIABLE) == "1"
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
