@@ -314,7 +314,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
     )
     own_bytes = 0
     if loaded.device.type == "cuda":
-        own_bytes = activation_bytes(loaded, max_batch_tokens, settings.max_num_seqs, settings.block_size)
+        attention = choose_backend(loaded.device, exact=settings.attention == "exact")
+        own_bytes = activation_bytes(loaded, attention, max_batch_tokens, settings.max_num_seqs, settings.block_size)
     num_blocks = choose_num_blocks(loaded, size, own_bytes)
     options = EngineOptions(
         num_blocks=num_blocks,

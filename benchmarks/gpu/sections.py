@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -38,7 +39,9 @@ def measure_steps(sitting: Sitting, batches: Sequence[int]) -> Iterator[Record]:
     device = torch.device(sitting.settings["device"])
     bandwidth = measure_bandwidth(device, _BANDWIDTH_BYTES[device.type])
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # the engine takes what is free
+        # The engine takes what is free: nothing of a model that was built in this process may stay.
+        gc.collect()
+        torch.cuda.empty_cache()
     for subject, value in bandwidth.items():
         yield sitting.record(BANDWIDTH, subject, 0, value / 1e9)
     with sitting.start("engine", max_num_seqs=max(batches)) as engine:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from server.model.attention_backend import choose_backend
+import torch
+
+from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import LoadedModel
+from server.model.gpu.attention import TritonAttention
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
@@ -17,8 +20,16 @@ def build_runner(
 
     The padding rows of recorded decode steps take one block more, which nobody else knows of.
     """
-    is_recorded = loaded.device.type == "cuda" and not exact
     attention = choose_backend(loaded.device, exact=exact)
+    is_recorded = can_record(loaded.device, attention)
     cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
     replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs)) if is_recorded else None
     return ModelRunner(loaded, cache, attention, replay)
+
+
+def can_record(device: torch.device, attention: AttentionBackend) -> bool:
+    """Whether decode steps are recorded: on CUDA, with attention that reads no more of a block table than is filled.
+
+    The exact path gathers tables of the full context, whatever stands in them.
+    """
+    return device.type == "cuda" and attention is TritonAttention

@@ -40,6 +40,11 @@ class TritonAttention:
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend."""
+        # Triton launches on the current device, which need not be that of the tensors.
+        with torch.cuda.device_of(call.query):  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            return self._attend_all(call)
+
+    def _attend_all(self, call: AttentionCall) -> torch.Tensor:
         key_pages, value_pages = self._cache.keys[call.layer], self._cache.values[call.layer]
         _store(call, key_pages, value_pages, self._batch.slots)
         num_heads, num_tokens, key_dim = call.query.shape

@@ -83,7 +83,7 @@ class DecodeInputs:
         used = _TABLES + max(last_blocks) + 1
         self._device[:used].copy_(self._host[:used], non_blocking=True)
         if self._sent is not None:
-            self._sent.record()
+            self._sent.record(torch.cuda.current_stream(self._device.device))  # not that of the current device
 
 
 class DecodeGraphs:

@@ -30,8 +30,8 @@ def store_kernel(
     WIDTH: tl.constexpr,
 ):
     """Program (token, KV head) writes one key and one value row to the token's slot."""
-    token = tl.program_id(0)
-    head = tl.program_id(1)
+    token = tl.program_id(0).to(tl.int64)  # times a stride it may be more than 32 bits count
+    head = tl.program_id(1).to(tl.int64)
     slot = tl.load(slots + token).to(tl.int64)
     column = tl.arange(0, WIDTH)
     target = slot * num_kv_heads + head
@@ -93,7 +93,7 @@ def attend_kernel(
 
     rows = tl.arange(0, ROWS)
     token = rows // GROUP
-    head = kv_head * GROUP + rows % GROUP
+    head = (kv_head * GROUP + rows % GROUP).to(tl.int64)
     is_row = token < tile_tokens
     position = first_position + token
     flat_row = (first_row + token).to(tl.int64)

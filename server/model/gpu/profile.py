@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from server.model.attention_backend import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.errors import OutOfDeviceMemory
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
+from server.model.readout import Wanted, read
 from server.model.runner import ModelRunner
+from server.model.sampling_row import SamplingRow
 
 
 def largest_step(max_context: int, max_batch_tokens: int, max_num_seqs: int, block_size: int) -> list[Chunk]:
@@ -25,8 +28,42 @@ def largest_step(max_context: int, max_batch_tokens: int, max_num_seqs: int, blo
     return chunks
 
 
-def activation_bytes(loaded: LoadedModel, max_batch_tokens: int, max_num_seqs: int, block_size: int) -> int:
-    """Bytes that the largest step takes for itself. It also makes kernels compile before the first request.
+def costliest_wanted(num_logits: int) -> list[Wanted]:
+    """A token for each row, chosen in the way that takes most memory: biased, and cut off by `top_p`."""
+    return [
+        Wanted(
+            range(row, row + 1),
+            [
+                SamplingRow(
+                    row=row,
+                    temperature=1.0,
+                    top_p=0.9,
+                    top_k=0,
+                    min_p=0.0,
+                    seed=0,
+                    choice=0,
+                    num_output=0,
+                    num_logprobs=1,
+                    prompt=(),
+                    output=(),
+                    forbidden=frozenset(),
+                    logit_bias=((0, 1.0),),
+                    presence_penalty=0.0,
+                    frequency_penalty=0.0,
+                    repetition_penalty=1.0,
+                )
+            ],
+        )
+        for row in range(num_logits)
+    ]
+
+
+def activation_bytes(
+    loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int, max_num_seqs: int, block_size: int
+) -> int:
+    """Bytes that the largest step takes for itself, sampling included; `attention` is what will serve.
+
+    It also makes kernels compile before the first request.
 
     Raises `OutOfDeviceMemory` where there is no room even without a KV cache.
     """
@@ -38,13 +75,14 @@ def activation_bytes(loaded: LoadedModel, max_batch_tokens: int, max_num_seqs: i
         )
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        ModelRunner(loaded, cache).forward(chunks)
+        logits = ModelRunner(loaded, cache, attention).forward(chunks)
+        read(logits, costliest_wanted(len(logits)))
         torch.cuda.synchronize(device)
         peak = torch.cuda.max_memory_allocated(device) - before
     except torch.cuda.OutOfMemoryError as error:
         raise OutOfDeviceMemory(
             f"a step of {max_batch_tokens} tokens does not fit beside the weights: lower --max-batch-tokens"
         ) from error
-    del cache
+    del cache, logits
     torch.cuda.empty_cache()
     return peak

@@ -11,12 +11,16 @@ import torch
 from server.model.attention import AttentionContext
 from server.model.attention_backend import AttentionBackend
 from server.model.base_model import LoadedModel
-from server.model.flat_batch import DecodeGroup, FlatBatch
+from server.model.errors import SelfProofFailed
+from server.model.flat_batch import Chunk, DecodeGroup, FlatBatch
 from server.model.gpu.cuda_graph import CudaGraphPool
 from server.model.gpu.decode_graphs import DecodeGraphs, DecodeInputs, Recording
 from server.model.kv_cache import KVCache
 
 logger = logging.getLogger(__name__)
+
+# Of the logits' own spread: a recording launches the kernels of a forward pass, but libraries may choose among theirs.
+_TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 Record = Callable[[Callable[[], torch.Tensor]], Recording]
 
@@ -28,7 +32,9 @@ def record_decodes(
     sizes: Sequence[int],
     record: Record | None = None,
 ) -> DecodeGraphs | None:
-    """Record decode steps of these sizes; None, with a warning, where the model's forward pass cannot be recorded.
+    """Record decode steps of these sizes, and prove each by a step of its own.
+
+    None, with a warning, where the model's forward pass cannot be recorded, or a recording does not follow its inputs.
 
     The cache's last block is the padding's: whoever hands out blocks must not know of it.
     """
@@ -39,14 +45,22 @@ def record_decodes(
         return DecodeInputs(size, max_blocks, kv_cache.block_size, kv_cache.num_blocks - 1, loaded.device)
 
     def record_step(inputs: DecodeInputs) -> Recording:
-        return record(lambda: _forward(loaded, attention(kv_cache, _static_batch(inputs)), inputs))
+        def forward() -> torch.Tensor:
+            return _forward(loaded, attention(kv_cache, _static_batch(inputs)), inputs)
+
+        recording = record(forward)
+        if chunks := _proof_step(inputs.size, kv_cache, loaded.architecture.vocab_size):
+            inputs.fill(chunks)
+            _prove(recording.replay()[: len(chunks)].clone(), forward()[: len(chunks)], loaded.dtype)
+        return recording
 
     began, free_before = time.monotonic(), _free_bytes(loaded.device)
     try:
         with torch.inference_mode():
             graphs = DecodeGraphs(sizes, make_inputs, record_step)
-    except RuntimeError as error:  # whatever the capture of a foreign model's forward pass stumbles over
-        logger.warning("decode steps are not recorded, and cost more launches: %s", str(error).splitlines()[0])
+    except (RuntimeError, SelfProofFailed) as error:  # whatever recording a foreign model's forward pass stumbles over
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        logger.warning("decode steps are not recorded, and cost more launches: %s", reason)
         return None
     taken = (free_before - _free_bytes(loaded.device)) / 1024**2
     logger.info("recorded decode steps of %s sequences: %.0f MiB, %.1f s", sizes, taken, time.monotonic() - began)
@@ -74,6 +88,18 @@ def _forward(loaded: LoadedModel, context: AttentionContext, inputs: DecodeInput
     )
     logits: torch.Tensor = output.logits[0]
     return logits.float()
+
+
+def _proof_step(size: int, kv_cache: KVCache, vocab_size: int) -> list[Chunk]:
+    """Rows unlike each other and padding, each in another slot of the padding's block; padding itself has the first."""
+    last = min(size, kv_cache.block_size - 1)
+    return [Chunk((slot * 7919 % vocab_size,), slot, (kv_cache.num_blocks - 1,), 0) for slot in range(1, last + 1)]
+
+
+def _prove(replayed: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype) -> None:
+    worst = float((replayed - expected).abs().max() / expected.std())
+    if not worst <= _TOLERANCE[dtype]:  # NaN fails too
+        raise SelfProofFailed(f"a recorded step is {worst:.2g} standard deviations of the logits off")
 
 
 def _free_bytes(device: torch.device) -> int:

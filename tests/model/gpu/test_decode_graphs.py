@@ -162,12 +162,28 @@ def test_replayed_steps_answer_as_forward_passes_do(architecture, tmp_path):
         assert bool((ours[0] == 0).all()), "the padding of tables must stay zero"
 
 
-def test_a_forward_pass_that_cannot_be_recorded_is_reported_and_done_without(tmp_path, caplog):
+@pytest.mark.parametrize("message", ["operation not permitted when stream is capturing\nmore of it", ""])
+def test_a_forward_pass_that_cannot_be_recorded_is_reported_and_done_without(message, tmp_path, caplog):
     loaded = load("llama", tmp_path)
     cache = KVCache(loaded.architecture.layers, 20, BLOCK_SIZE, torch.float32, DEVICE)
 
     def refuse(forward):
-        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+        raise RuntimeError(message)
 
     assert record_decodes(loaded, cache, PagedAttention, (1, 2), record=refuse) is None
     assert "not recorded" in caplog.text and "more of it" not in caplog.text
+
+
+class StaleGraph(FakeGraph):
+    """A recording that answers what it was recorded with: a forward pass that copies its inputs makes such ones."""
+
+    def replay(self) -> torch.Tensor:
+        return self._output
+
+
+def test_a_recording_that_does_not_follow_its_inputs_is_done_without(tmp_path, caplog):
+    """It would answer every later step with the first one's tokens."""
+    loaded = load("llama", tmp_path)
+    cache = KVCache(loaded.architecture.layers, 20, BLOCK_SIZE, torch.float32, DEVICE)
+    assert record_decodes(loaded, cache, PagedAttention, (1, 4), record=StaleGraph) is None
+    assert "standard deviations" in caplog.text
