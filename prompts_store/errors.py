@@ -43,6 +43,7 @@ StoreError
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
 └── StoreUnavailable           the database cannot be reached; the cause is chained
+    └── StoreFull              there is no room to write; reading goes on
 """
 
 from __future__ import annotations
@@ -328,3 +329,9 @@ class StoreUnavailable(StoreError):
     """The database cannot be reached or cannot do its work now; the cause is chained."""
 
     code = "store_unavailable"
+
+
+class StoreFull(StoreUnavailable):
+    """The database's disk is full, so nothing can be written; what is there can be read."""
+
+    code = "store_full"

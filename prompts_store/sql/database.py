@@ -1,20 +1,22 @@
-"""Connections and transactions, and the one boundary where SQLAlchemy's exceptions become StoreUnavailable."""
+"""Connections and transactions, and the one boundary where SQLAlchemy's exceptions become ours."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from sqlite3 import SQLITE_FULL
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from prompts_store.errors import StoreUnavailable
+from prompts_store.errors import StoreFull, StoreUnavailable
 from prompts_store.sql.backend import Backend, Watcher
 from prompts_store.sql.sqlite import SqliteBackend
 
 WRITE_TURN_TIMEOUT_S = 30.0
+_DISK_FULL = "53100"  # of PostgreSQL's table of error codes
 
 
 class Database:
@@ -129,4 +131,11 @@ def _unavailable() -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
+        if _is_full(error):
+            raise StoreFull("The database's disk is full.") from error
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
+
+
+def _is_full(error: Exception) -> bool:
+    cause = getattr(error, "orig", None)  # the driver's own: SQLite's result code, or PostgreSQL's state
+    return getattr(cause, "sqlite_errorcode", None) == SQLITE_FULL or getattr(cause, "sqlstate", None) == _DISK_FULL

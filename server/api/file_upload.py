@@ -11,6 +11,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import Depends, Request
 from starlette.datastructures import UploadFile
 
+from prompts_store.errors import StoreFull
 from prompts_store.tuning_records import FileRecord
 from server.api.body_limit import allow_body
 from server.api.caller import CallerDep
@@ -79,7 +80,7 @@ async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
             add = services.tuning.add_file
             return StoredUpload(await asyncio.to_thread(add, name, PURPOSE, _chunks(part.file), actor=caller.actor))
-    except OSError as error:
+    except (OSError, StoreFull) as error:
         raise StorageFull("there is no room for the file now") from error
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from prompts_store import maintenance
-from prompts_store.errors import StoreUnavailable
+from prompts_store.errors import StoreFull, StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest
 from prompts_store.store import Store
@@ -27,7 +27,8 @@ def main(path: str, mode: str, control: str) -> None:
     with Store.open(path) as store:
         before = publish(store, 1).version
         with limited(Path(path)) if mode == "limit" else failing(Path(control), mode):
-            num_failed = sum(fails(store, seed) for seed in range(100, 100 + NUM_TRIES))
+            is_full = mode == "write"  # of the three, what the shim answers with ENOSPC
+            num_failed = sum(fails(store, seed, is_full=is_full) for seed in range(100, 100 + NUM_TRIES))
             reference = TaskReference.parse("t")
             read = store.resolve(BASE.fingerprint, reference)
             store.load_content(BASE.fingerprint, "t", read.version)
@@ -41,11 +42,12 @@ def publish(store: Store, seed: int):
     return store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=True).version
 
 
-def fails(store: Store, seed: int) -> bool:
+def fails(store: Store, seed: int, *, is_full: bool) -> bool:
     try:
         publish(store, seed)
     except StoreUnavailable as error:
         assert error.__cause__ is not None
+        assert isinstance(error, StoreFull) == is_full
         return True
     return False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from prompts_store import maintenance
 from prompts_store.store import Store
+from tests.fakes.failing_disk import FailingDisk
 from tests.prompts_store.checkpoints import BASE
 
 ROOT = Path(__file__).parents[2]
@@ -19,14 +19,8 @@ NUM_TRIES = 3
 
 
 @pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    compiler = shutil.which("cc")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("the shim for a failing disk needs Linux and a C compiler")
-    library = tmp_path_factory.mktemp("shim") / "failing_disk.so"
-    source = Path(__file__).with_name("failing_disk.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    return library
+def disk(tmp_path_factory: pytest.TempPathFactory) -> FailingDisk:
+    return FailingDisk(tmp_path_factory.mktemp("disk"))
 
 
 @pytest.mark.parametrize("fault", ["limit", "write", "sync"])
@@ -37,7 +31,9 @@ def test_a_failing_disk_costs_the_writes_of_the_moment_only(
     path, control = tmp_path / "store.db", tmp_path / "control"
     environment = dict(os.environ)
     if fault != "limit":
-        environment |= {"LD_PRELOAD": str(request.getfixturevalue("shim")), "FAILING_DISK": str(control)}
+        disk: FailingDisk = request.getfixturevalue("disk")
+        environment |= disk.environment
+        control = disk.control
     command = [sys.executable, "-m", "tests.prompts_store.faulty_writer", str(path), fault, str(control)]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -25,18 +26,19 @@ class ServerProcess:
 
     `options` are those of `softprompt serve` by their names as settings. Standard output, which says when the server is
     ready, and the log go into files of their own beside each other: `log` and `log` with the suffix `.out`.
+    `environment` has variables that the process gets besides.
     """
 
-    def __init__(self, log: Path, **options: object) -> None:
+    def __init__(self, log: Path, *, environment: Mapping[str, str] = {}, **options: object) -> None:
         self.log = log
         self._printed = log.with_suffix(".out")
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in ({"port": 0} | options).items()]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SOFTPROMPT_")}
-        environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("SOFTPROMPT_")}
+        variables |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
         with self._printed.open("wb") as stdout, log.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, "serve", *arguments],
-                cwd=ROOT, env=environment, stdout=stdout, stderr=stderr,
+                cwd=ROOT, env=variables, stdout=stdout, stderr=stderr,
             )  # fmt: skip
 
     @cached_property
