@@ -91,7 +91,8 @@ class Manifest:
     Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
     `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
     (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
-    this one was trained from), `training_data_digest` (sha256 in lowercase hexadecimal).
+    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
+    lowercase hexadecimal).
     """
 
     template: str | None = None

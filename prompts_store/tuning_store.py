@@ -256,7 +256,13 @@ def _publish(
 
 def _told(published: Published, promotion: Promotion) -> NewEvent:
     version = published.version
-    data = {"task": version.task, "version": version.version, "digest": version.digest, "promoted": published.promoted}
+    data = {
+        "task": version.task,
+        "version": version.version,
+        "digest": version.digest,
+        "created": published.created,
+        "promoted": published.promoted,
+    }
     text = f"The job made version {version.version} of task {version.task}"
     if not published.created:
         text = f"The job came to what version {version.version} of task {version.task} already is"

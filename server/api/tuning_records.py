@@ -108,8 +108,14 @@ def checkpoint_body(checkpoint: store.JobCheckpoint, job: store.JobRecord) -> Jo
 def _hyperparameters(plan: Mapping[str, Any]) -> JobHyperparameters:
     names = JobHyperparameters.model_fields.keys() - {"n_epochs", "learning_rate_multiplier"}
     fields = {name: plan[name] for name in names}
-    epochs: Literal["auto"] | float = "auto" if plan["num_epochs"] is None else plan["num_epochs"]
-    return JobHyperparameters(n_epochs=epochs, learning_rate_multiplier="auto", **fields)
+    multiplier = plan.get("learning_rate_multiplier")  # a job of an earlier release has none
+    return JobHyperparameters(
+        n_epochs=_or_auto(plan["num_epochs"]), learning_rate_multiplier=_or_auto(multiplier), **fields
+    )
+
+
+def _or_auto(value: float | None) -> float | Literal["auto"]:
+    return "auto" if value is None else value
 
 
 def _unix(moment: datetime) -> int:

@@ -63,13 +63,11 @@ def _task(services: Services, suffix: str | None) -> str:
 def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
-    epochs, multiplier = fields.pop("n_epochs", "auto"), fields.pop("learning_rate_multiplier", "auto")
-    if multiplier not in ("auto", 1):
-        raise InvalidRequest("only auto or 1: say learning_rate", param=f"{place}.learning_rate_multiplier")
-    if epochs != "auto":
-        fields["num_epochs"] = float(epochs)
-    if fields.get("batch_size") == "auto":
-        del fields["batch_size"]
+    for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
+        if fields.get(name) == "auto":
+            del fields[name]
+    if "n_epochs" in fields:
+        fields["num_epochs"] = float(fields.pop("n_epochs"))
     try:
         return plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
     except PlanRefused as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,16 @@ class Connection:
     def read(self, path: str, **request: Any) -> dict[str, Any]:
         """GET a JSON object."""
         return json_object(self.send("GET", path, **request))
+
+    def pages(self, path: str, *, cursor: str, key: str) -> Iterator[dict[str, Any]]:
+        """Yield the items of a list that comes in pages; `cursor` is the parameter, `key` the field it takes."""
+        position: dict[str, Any] = {}
+        while True:
+            body = self.read(path, params={"limit": PAGE, **position})
+            yield from body["data"]
+            if not body.get("has_more") or not body["data"]:
+                return
+            position = {cursor: body["data"][-1][key]}
 
     def lines(self, path: str, body: object) -> Iterator[str]:
         """POST JSON and yield the lines of the response as they come."""
@@ -79,15 +90,19 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     return body
 
 
+def error_text(error: Mapping[str, Any]) -> str:
+    """Return what an error's message says, and of which parameter."""
+    param, message = error.get("param"), str(error.get("message"))
+    return message if not param or message.startswith(str(param)) else f"{param}: {message}"
+
+
 def _check(response: httpx.Response) -> None:
     if response.is_success:
         return
     error = json_object(response).get("error")
     if not isinstance(error, dict):
         raise _stranger(response)
-    param, message = error.get("param"), error.get("message")
-    text = str(message) if not param or str(message).startswith(str(param)) else f"{param}: {message}"
-    raise ServerRefused(text, status=response.status_code)
+    raise ServerRefused(error_text(error), status=response.status_code)
 
 
 def _stranger(response: httpx.Response) -> ServerUnreachable:

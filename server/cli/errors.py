@@ -3,8 +3,10 @@
 CliError                 exit code 1
 ├── UsageProblem         the command line or a setting is wrong; exit code 2
 ├── FilesProblem         a file or folder cannot be read or written
+├── TuningProblem        examples, hyperparameters or a run are refused, or a score is too low
 ├── ServerUnreachable    nobody answered at the URL
 ├── ServerRefused        the server answered with an error; the message is the server's
+├── JobEnded             a tuning job in a server ended without a version, or there is none
 ├── DatabaseProblem      a database is not as it must be
 ├── BaseUnreadable       the base model's identity cannot be read
 └── StartFailed          `softprompt serve` could not start
@@ -33,6 +35,10 @@ class FilesProblem(CliError):
     """A file or folder that the user named cannot be read or written."""
 
 
+class TuningProblem(CliError):
+    """What tuning or evaluation refuses or fails with."""
+
+
 class ServerUnreachable(CliError):
     """Nobody answered at the URL, or the connection broke."""
 
@@ -43,6 +49,10 @@ class ServerRefused(CliError):
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class JobEnded(CliError):
+    """A tuning job failed or was cancelled, or there is none to watch."""
 
 
 class DatabaseProblem(CliError):

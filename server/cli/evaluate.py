@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.errors import FilesProblem
+from server.cli.errors import FilesProblem, TuningProblem
 from server.cli.examples_file import read_example_file
-from server.cli.output import console_of, print_json, print_table
+from server.cli.output import print_json, print_table
 from server.cli.workbench import Place, WorkbenchOptions, on_workbench, open_place
 
 if TYPE_CHECKING:
     from server.app import Workbench
-    from server.tuning.evaluation import Candidate, Scores
+    from server.tuning.evaluation import Candidate
     from server.tuning.examples import Example
-
-_BASE = "base"
+    from server.tuning.scores import Scores
 
 
 @on_workbench
@@ -56,45 +54,24 @@ def evaluate(
         if base:
             candidates.append(base_alone(manifest))
         try:
-            scores = asyncio.run(score_all(at.bench, candidates, examples.examples, labels))
+            scores = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
         except TuningError as error:
-            raise FilesProblem(f"{file}: {error}") from error
+            raise TuningProblem(f"{file}: {error}") from error
     if json:
         print_json(scores)
     else:
         print_scores(scores)
     if min_score is not None and scores[0].exact_match < min_score:
-        raise FilesProblem(f"exact match {scores[0].exact_match:.3f} is below {min_score:.3f}")
+        raise TuningProblem(f"exact match {scores[0].exact_match:.3f} is below {min_score:.3f}")
 
 
-async def score_all(
+async def _score_all(
     bench: Workbench, candidates: Sequence[Candidate], examples: Sequence[Example], labels: Sequence[str]
 ) -> list[Scores]:
-    """Score candidates one after the other, on the workbench's own engine, and show how far it is.
+    from server.cli.scoring import scoring
 
-    Raises EngineError and ExamplesRefused.
-    """
-    from rich.progress import Progress
-
-    from server.tuning.evaluation import evaluate as score
-
-    console = console_of(sys.stderr)
-    found = []
-    async with bench.engine.running():
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-            for candidate in candidates:
-                bar = progress.add_task(f"Scoring {candidate.name}", total=len(examples))
-
-                def advance(num_done: int, bar: object = bar) -> None:
-                    progress.update(bar, completed=num_done)  # type: ignore[arg-type]  # rich's own id
-
-                found.append(
-                    await score(
-                        bench.engine, bench.tokenizer, candidate, examples, end_token_id=bench.end_token_id,
-                        labels=labels, on_progress=advance,
-                    )
-                )  # fmt: skip
-    return found
+    async with scoring(bench, examples, labels) as score:
+        return [await score(candidate) for candidate in candidates]
 
 
 def print_scores(scores: Sequence[Scores]) -> None:

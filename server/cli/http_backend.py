@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,6 @@ from server.cli.views import (
 )
 
 CREATED, NOT_FOUND = 201, 404
-PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +38,16 @@ class HttpTaskBackend:
     connection: Connection
 
     def list_tasks(self) -> Sequence[TaskView]:
-        return [_task_view(task) for task in self._pages("/v1/tasks", cursor="after", key="name")]
+        return [_task_view(task) for task in self.connection.pages("/v1/tasks", cursor="after", key="name")]
 
     def get_task(self, task: str) -> TaskView:
         return _task_view(self.connection.read(_path(task)))
 
     def list_versions(self, task: str) -> Sequence[VersionView]:
-        return [_version_view(item) for item in self._pages(_path(task, "versions"), cursor="before", key="version")]
+        return [
+            _version_view(item)
+            for item in self.connection.pages(_path(task, "versions"), cursor="before", key="version")
+        ]
 
     def list_aliases(self, task: str) -> Sequence[AliasView]:
         return [_alias_view(task, item) for item in self.connection.read(_path(task, "aliases"))["data"]]
@@ -132,16 +134,6 @@ class HttpTaskBackend:
             "reason": place.reason,
         }
         return _alias_view(place.task, json_object(self.connection.send("PUT", path, json=body, headers=condition)))
-
-    def _pages(self, path: str, *, cursor: str, key: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list that comes in pages; `cursor` is the parameter, `key` the field it takes."""
-        position: dict[str, Any] = {}
-        while True:
-            body = self.connection.read(path, params={"limit": PAGE, **position})
-            yield from body["data"]
-            if not body.get("has_more") or not body["data"]:
-                return
-            position = {cursor: body["data"][-1][key]}
 
 
 def _path(task: str, *parts: str | int) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from server.cli.errors import UsageProblem
+from server.cli.target import ApiKey
 from server.cli.workbench import WorkbenchOptions
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from server.tuning.plan import TuningPlan
     from server.tuning.split import TuningData
 
-_METHOD, _TASK, _GATE = "Method", "Task", "Promotion"
+_METHOD, _TASK, _GATE, _SERVER = "Method", "Task", "Promotion", "On a server"
 
 
 def _option(panel: str, flags: str, text: str, default: str | None = None) -> Any:
@@ -44,6 +45,9 @@ class PlanOptions:
     learning_rate: Annotated[
         str | None, _option(_METHOD, "--learning-rate", 'A number, or "auto" to try a few.', "by method and scale")
     ] = None
+    learning_rate_multiplier: Annotated[
+        float | None, _option(_METHOD, "--learning-rate-multiplier", "Multiply the default learning rate.")
+    ] = None
     optimizer: Annotated[str | None, _option(_METHOD, "--optimizer", "ADAMW or ADAFACTOR.", "ADAMW")] = None
     schedule: Annotated[str | None, _option(_METHOD, "--schedule", "CONSTANT, LINEAR or COSINE.", "LINEAR")] = None
     warmup_steps: Annotated[int | None, _option(_METHOD, "--warmup-steps", "Steps of warm-up.", "10")] = None
@@ -62,6 +66,10 @@ class PlanOptions:
         """Return the plan. Raises PlanRefused and UsageProblem."""
         from server.tuning.plan import plan_from_json
 
+        return plan_from_json(self.given())
+
+    def given(self) -> dict[str, Any]:
+        """Return what was given, by the names and with the values of a plan. Raises UsageProblem."""
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in given.items() if value is not None}
         for name in ("method", "initialisation", "optimizer", "schedule"):
@@ -71,7 +79,7 @@ class PlanOptions:
             given.setdefault("initialisation", "TEXT")
         if given.get("learning_rate", "auto") != "auto":
             given["learning_rate"] = _number(given["learning_rate"])
-        return plan_from_json(given)
+        return given
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +111,20 @@ class TaskOptions:
             training_data_digest=data.digest,
         )
         if self.template is not None:
-            template = self.template.replace("\\n", "\n")
-            manifest = replace(manifest, template=template, add_special_tokens=None)
+            manifest = replace(manifest, template=_unescaped(self.template), add_special_tokens=None)
         if self.add_special_tokens is not None:
             manifest = replace(manifest, add_special_tokens=self.add_special_tokens)
         return parse_manifest(manifest_to_json(manifest))
+
+    def job_fields(self) -> dict[str, Any]:
+        """Return the same as fields of a server's job, which decides what is left out."""
+        given = {
+            "template": None if self.template is None else _unescaped(self.template),
+            "add_special_tokens": self.add_special_tokens,
+            "defaults": None if self.max_tokens is None else {"temperature": 0.0, "max_tokens": self.max_tokens},
+            "note": self.note,
+        }
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +149,33 @@ class GateOptions:
         return Gate(self.metric, self.min_score, self.not_worse)
 
 
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """Which server tunes, if one does."""
+
+    url: Annotated[str | None, _option(_SERVER, "--url", "Let this server tune, on its base model.")] = None
+    api_key: ApiKey = None
+    cancel_on_interrupt: Annotated[
+        bool, _option(_SERVER, "--cancel-on-interrupt", "Ctrl-C ends the job; else it goes on without this command.")
+    ] = False
+
+    def check(self, place: WorkbenchOptions, plan: PlanOptions, here_only: Mapping[str, object]) -> None:
+        """Raise UsageProblem for options that a server, or this machine, can make nothing of."""
+        if self.url is None:
+            if self.cancel_on_interrupt:
+                raise UsageProblem("--cancel-on-interrupt is about a server's job: it needs --url")
+            return
+        own = {**here_only, "--micro-batch-tokens": plan.max_micro_batch_tokens}
+        own |= {f"--{field.name.replace('_', '-')}": getattr(place, field.name) for field in fields(place)}
+        del own["--base-model"]  # which a server has a name for
+        for option, value in own.items():
+            if value is not None and value is not False:
+                raise UsageProblem(f"{option} is about tuning on this machine; it does not go with --url")
+
+
 def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     """Turn a function with parameters of option dataclasses into a typer command with one option a field of theirs."""
-    groups = (PlanOptions, TaskOptions, GateOptions, WorkbenchOptions)
+    groups = (PlanOptions, TaskOptions, GateOptions, WorkbenchOptions, ServerOptions)
     own = inspect.signature(command).parameters
     hints = get_type_hints(command, include_extras=True)
     of_group = {name: hints[name] for name in own if hints[name] in groups}
@@ -152,6 +193,10 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     )
     return run
+
+
+def _unescaped(template: str) -> str:
+    return template.replace("\\n", "\n")
 
 
 def _number(text: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from server.cli.output import console_of, one_line
 
@@ -13,15 +13,25 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from server.tuning.events import TuningEvent
-    from server.tuning.run import TuningRun
 
 _NUM_ROWS = 8
+
+
+class Watched(Protocol):
+    """A run, here or in a server. `num_steps` is None until it is known; `history` are all events so far."""
+
+    @property
+    def step(self) -> int: ...  # noqa: D102 - see TuningRun
+    @property
+    def num_steps(self) -> int | None: ...  # noqa: D102
+    @property
+    def history(self) -> Sequence[TuningEvent]: ...  # noqa: D102 - see TuningRun
 
 
 class TuneView:
     """Shows a run on standard error while the context is open."""
 
-    def __init__(self, run: TuningRun, task: str) -> None:
+    def __init__(self, run: Watched, task: str) -> None:
         from rich.live import Live
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -49,7 +59,7 @@ class TuneView:
         """Take over what a piece of the run told."""
         if self._live is not None:
             if events:
-                self._bar.update(self._job, completed=self._run.step)
+                self._bar.update(self._job, completed=self._run.step, total=self._run.num_steps)
                 self._live.update(self._picture())
             return
         for line in _lines(events):
@@ -92,7 +102,8 @@ def _lines(events: Sequence[TuningEvent]) -> list[str]:
     for event in events:
         match event:
             case RateTried():
-                lines.append(f"learning rate {event.learning_rate:.3g}: validation loss {event.loss:.3f}")
+                found = "diverges" if event.loss is None else f"validation loss {event.loss:.3f}"
+                lines.append(f"learning rate {event.learning_rate:.3g}: {found}")
             case RateChosen():
                 lines.append(f"learning rate {event.learning_rate:.3g}")
             case Validated():

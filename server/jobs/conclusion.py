@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
-from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.errors import NotFound, StoreUnavailable
-from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Published, VersionRecord
+from prompts_store.errors import StoreUnavailable
+from prompts_store.records import BaseModel, Checkpoint, Published
 from prompts_store.store import Store
-from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent, Promotion
+from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.client import EngineClient
 from server.engine.errors import EngineOverloaded
-from server.jobs.request import JobRequest, request_from_json
+from server.jobs.request import request_from_json
 from server.jobs.training import Heart
 from server.soft_prompts.catalog import TaskCatalog
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.errors import PlotsUnavailable
-from server.tuning.evaluation import Candidate, Scores, evaluate, unpublished
+from server.tuning.evaluation import Candidate, evaluate
 from server.tuning.events import TuningEvent
-from server.tuning.gate import judge
+from server.tuning.judgement import Aim, Judgement, judge_result, metrics_of
 from server.tuning.run import TuningJob, TuningResult
+from server.tuning.scores import Scores
 
 DrawPlot = Callable[[Sequence[TuningEvent]], bytes]
 Evaluate = Callable[..., Awaitable[Scores]]
@@ -59,24 +58,21 @@ class Conclusion:
     async def conclude(self, finished: Finished, heart: Heart) -> Published:
         """Judge, publish and promote; once it returns, this server answers by the version.
 
-        Raises ClaimLost, and what publication and evaluation raise.
+        Raises ClaimLost, and what judgement and publication raise.
         """
-        record, result = finished.record, finished.result
+        record, job, result = finished.record, finished.job, finished.result
         request = request_from_json(record.request)
-        rival = await asyncio.to_thread(self._production, record.task)
-        checkpoint, candidate = await asyncio.to_thread(self._read, finished)
-        scores = await self._scores(candidate, finished.job, heart)
-        heart.tell([NewEvent("The held-out examples were answered.", kind="metrics", data=_metrics(scores))])
-        promotion = await self._promotion(request, scores, rival, finished.job, heart)
+        aim = Aim(record.task, request.promote, request.gate)
+        score = partial(self._scores, job=job, heart=heart)
+        judged = await judge_result(self.store, self.base, aim, job, result, score)
+        heart.tell(_events_of(judged))
         plot = await self._plot(result, heart)
-        metrics = {**result.metrics, **_metrics(scores)}
-        manifest = replace(finished.job.manifest, metrics=metrics)
-        outcome = JobOutcome(manifest, promotion, finished.num_tokens, metrics, plot)
-        published = await self._publish(finished, checkpoint, outcome, heart)
+        outcome = JobOutcome(judged.manifest, judged.promotion, finished.num_tokens, judged.manifest.metrics, plot)
+        published = await self._publish(finished, judged.checkpoint, outcome, heart)
         await self._refresh()
         return published
 
-    async def _scores(self, candidate: Candidate, job: TuningJob, heart: Heart) -> Scores:
+    async def _scores(self, candidate: Candidate, *, job: TuningJob, heart: Heart) -> Scores:
         """Score a candidate; where too many requests wait, later."""
         while True:
             heart.check()
@@ -91,27 +87,6 @@ class Conclusion:
                 )
             except EngineOverloaded:
                 await asyncio.sleep(_RETRY_S)
-
-    async def _promotion(
-        self, request: JobRequest, scores: Scores, rival: AliasRecord | None, job: TuningJob, heart: Heart
-    ) -> Promotion:
-        """What the gate says, of the alias as it was when the evaluation began."""
-        etag = None if rival is None else rival.etag
-        if request.gate is None:
-            return Promotion(request.promote, etag=etag, reason="tuned")
-        theirs = None
-        if request.gate.not_worse_than_production and rival is not None:
-            record = await asyncio.to_thread(self.store.get_version, self.base.fingerprint, rival.task, rival.version)
-            theirs = await self._scores(await self._candidate(record), job, heart)
-        verdict = judge(request.gate, scores, theirs)
-        level = "info" if verdict.passed else "warn"
-        opened = "opened" if verdict.passed else "stayed shut"
-        heart.tell([NewEvent(f"The gate {opened}: {verdict.reason}.", level=level)])
-        return Promotion(request.promote, not verdict.passed, etag, f"tuned; gate: {verdict.reason}")
-
-    async def _candidate(self, record: VersionRecord) -> Candidate:
-        prefixes = await self.catalog.prefixes(record)
-        return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
 
     async def _plot(self, result: TuningResult, heart: Heart) -> bytes | None:
         try:
@@ -143,22 +118,12 @@ class Conclusion:
         except StoreUnavailable:
             return  # the follower takes it over later
 
-    def _production(self, task: str) -> AliasRecord | None:
-        try:
-            return self.store.get_alias(self.base.fingerprint, task, PRODUCTION)
-        except NotFound:
-            return None
 
-    def _read(self, finished: Finished) -> tuple[Checkpoint, Candidate]:
-        """The result as any published checkpoint is read, and as requests would use it."""
-        result, record = finished.result, finished.record
-        checkpoint = read_checkpoint(
-            result.config, result.tensors, self.base, task_index=None, allow_base_mismatch=False
-        )
-        name = f"the version tuned by job {record.id}"
-        return checkpoint, unpublished(name, record.task, checkpoint, finished.job.manifest, self.base)
-
-
-def _metrics(scores: Scores) -> Mapping[str, Any]:
-    """The scores that there are, as JSON values."""
-    return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
+def _events_of(judged: Judgement) -> list[NewEvent]:
+    events = [NewEvent("The held-out examples were answered.", kind="metrics", data=metrics_of(judged.scores))]
+    if (verdict := judged.verdict) is not None:
+        opened = "opened" if verdict.passed else "stayed shut"
+        data = {"gate_passed": verdict.passed, "gate_reason": verdict.reason}
+        level = "info" if verdict.passed else "warn"
+        events.append(NewEvent(f"The gate {opened}: {verdict.reason}.", level=level, data=data))
+    return events

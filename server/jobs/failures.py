@@ -6,8 +6,7 @@ import logging
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest, StoreError
 from prompts_store.tuning_records import JobError
-from server.engine.errors import EngineError, NumbersOverflow
-from server.tuning.errors import ExamplesRefused, PlanRefused, TuningDiverged, TuningError
+from server.tuning.errors import EvaluationFailed, ExamplesRefused, PlanRefused, TuningDiverged, TuningError
 
 _log = logging.getLogger(__name__)
 
@@ -32,16 +31,14 @@ def job_error(job_id: int, error: Exception) -> JobError:
             return JobError("invalid_value", str(error), error.param)
         case TuningDiverged():
             return JobError("diverged", str(error), "learning_rate")
+        case EvaluationFailed():
+            return JobError(error.code, str(error))
         case TuningError():
             return JobError("tuning_refused", str(error))
         case InvalidManifest() | InvalidCheckpoint():
             return JobError(error.code, f"{error.param}: {error}", error.param)
         case StoreError():
             return JobError(error.code, str(error))
-        case NumbersOverflow():
-            return JobError("numbers_overflow", str(error))
-        case EngineError():
-            return JobError("engine_failed", "the engine failed while the soft prompt was evaluated")
         case MemoryError():
             return JobError("out_of_memory", "there was not enough memory for the run")
     _log.error("tuning job %d failed", job_id, exc_info=error)

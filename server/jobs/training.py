@@ -167,9 +167,9 @@ class Training:
         metrics = {**self._metrics, "trained_tokens": self.num_tokens}
         try:
             await asyncio.to_thread(self._store.save_checkpoint, self._claim, self._run.step, metrics, state)
-        except StoreUnavailable:
-            _log.warning("a checkpoint of tuning job %d cannot be saved now", self._claim.job_id)
-            self._heart.tell([NewEvent("A checkpoint could not be saved: the store cannot be reached.", level="warn")])
+        except StoreUnavailable as error:
+            _log.warning("a checkpoint of tuning job %d cannot be saved now: %s", self._claim.job_id, error)
+            self._heart.tell([NewEvent(f"A checkpoint could not be saved: {error}", level="warn")])
 
     async def _advance(self, run: Run) -> None:
         """One piece. Who is cancelled here leaves it to end on its own; `save` waits for what it has to tell."""
@@ -237,7 +237,8 @@ def new_event(event: TuningEvent) -> NewEvent:
         case Warned():
             return NewEvent(event.message, level="warn", data=event_to_json(event))
         case RateTried():
-            text = f"Learning rate {event.learning_rate:.3g} tried: loss {event.loss:.4f}"
+            found = "it diverges" if event.loss is None else f"loss {event.loss:.4f}"
+            text = f"Learning rate {event.learning_rate:.3g} tried: {found}"
         case RateChosen():
             text = f"Learning rate {event.learning_rate:.3g}"
         case Finished():

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from jinja2 import TemplateError
 
 from server.tokenizer.errors import ChatRefused
-from server.tokenizer.tokenizer import Tokenizer
+
+if TYPE_CHECKING:  # a file of examples is read without a tokenizer, and without the seconds that importing one takes
+    from server.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ TuningError
 ├── PlanRefused            a hyperparameter is out of range or fits nothing; `param` names it
 ├── TuningUnsupported      this base model cannot be tuned in this way
 ├── CheckpointUnreadable   a saved state is damaged, or is another run's
+├── EvaluationFailed       the engine could not answer the held-out examples; `code` says why
 ├── TuningDiverged         the numbers overflowed before anything was learnt
 └── PlotsUnavailable       the library that draws is not installed
 """
@@ -48,6 +49,17 @@ class CheckpointUnreadable(TuningError):
 
 class TuningDiverged(TuningError):
     """Loss or gradient became NaN or infinite before there was a checkpoint worth keeping."""
+
+
+class EvaluationFailed(TuningError):
+    """The engine could not answer the held-out examples.
+
+    `code` is stable: `numbers_overflow`, `request_refused` or `engine_failed`. The cause is chained.
+    """
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class PlotsUnavailable(TuningError):

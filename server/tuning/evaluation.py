@@ -18,12 +18,15 @@ from server.answering.generation import Generation
 from server.answering.label_scores import score_prompts_by_each
 from server.answering.votes import log_mean, mean_probabilities, voted
 from server.engine.client import EngineClient
+from server.engine.errors import EngineError, EngineOverloaded, EngineStopped, NumbersOverflow, RequestRefused
 from server.engine.request import GenerateRequest, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
 from server.tokenizer.template import PLACEHOLDER
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_completion, encode_prompt
+from server.tuning.errors import EvaluationFailed
 from server.tuning.examples import Example
+from server.tuning.scores import Scores, accuracy, macro_f1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,23 +41,6 @@ class Candidate:
     task: str
     prefixes: tuple[Prefix | None, ...]
     manifest: Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How a candidate did on `num_examples` examples.
-
-    `exact_match` is the share of greedy answers equal to the expected text, to the letter. `label_accuracy` and
-    `macro_f1` are of the label that is the most likely whole answer, as `/v1/classify` says; None without labels.
-    `perplexity` is that of the expected answers, end token included, per token.
-    """
-
-    name: str
-    num_examples: int
-    exact_match: float
-    label_accuracy: float | None
-    macro_f1: float | None
-    perplexity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +96,8 @@ async def evaluate(
 
     Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
     strings apply. `on_progress` hears how many examples are done.
-    Raises `EngineError`, and `ExamplesRefused` for messages that the base model cannot take.
+    Raises `EvaluationFailed`, `ExamplesRefused` for messages that the base model cannot take, and, of the engine's
+    errors, `EngineOverloaded` and `EngineStopped`: they say nothing of the candidate.
     """
     judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), _longest(tokenizer, examples))
     turns = asyncio.Semaphore(max_at_once)
@@ -127,10 +114,23 @@ async def evaluate(
     running = [asyncio.create_task(take(example)) for example in examples]
     try:
         return _scores(candidate.name, examples, await asyncio.gather(*running), labels)
+    except (EngineOverloaded, EngineStopped):
+        raise
+    except EngineError as error:
+        raise _failure(candidate.name, error) from error
     finally:
         for each in running:
             each.cancel()
         await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
+
+
+def _failure(name: str, error: EngineError) -> EvaluationFailed:
+    match error:
+        case NumbersOverflow():
+            return EvaluationFailed(f"{name}: {error}", code="numbers_overflow")
+        case RequestRefused():
+            return EvaluationFailed(f"{name} cannot be served: {error}", code="request_refused")
+    return EvaluationFailed(f"the engine failed while {name} was evaluated", code="engine_failed")
 
 
 class _Judge:
@@ -210,17 +210,3 @@ def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], 
         macro_f1=macro_f1(expected, chosen) if labels else None,
         perplexity=math.exp(min(700.0, -total / num_tokens)),
     )
-
-
-def accuracy(expected: Sequence[str], found: Sequence[str]) -> float:
-    """The share of answers that are equal to the expected ones."""
-    return sum(one == other for one, other in zip(expected, found, strict=True)) / len(expected)
-
-
-def macro_f1(expected: Sequence[str], found: Sequence[str]) -> float:
-    """The mean of the labels' F1, over the labels that occur in either: each counts alike, however rare."""
-    scores = []
-    for label in {*expected, *found}:
-        num_right = sum(one == other == label for one, other in zip(expected, found, strict=True))
-        scores.append(2 * num_right / (expected.count(label) + found.count(label)))
-    return sum(scores) / len(scores)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class RateTried:
-    """One learning rate of the sweep: the loss on the validation examples after its few steps."""
+    """One learning rate of the sweep: the loss on the validation examples after its few steps, None if it diverged."""
 
     learning_rate: float
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,12 @@ _TYPES: dict[type[TuningEvent], str] = {
 }
 
 
-def event_from_json(fields: dict[str, Any]) -> TuningEvent:
-    """The event that `event_to_json` gave."""
-    values = {name: value for name, value in fields.items() if name != "type"}
-    kind = next(kind for kind, name in _TYPES.items() if name == fields["type"])
-    return kind(**values)
+_KINDS: dict[object, type[TuningEvent]] = {name: kind for kind, name in _TYPES.items()}
+
+
+def event_from_json(fields: Mapping[str, Any]) -> TuningEvent:
+    """The event that `event_to_json` gave. Raises ValueError for what is none."""
+    kind = _KINDS.get(fields.get("type"))
+    if kind is None:
+        raise ValueError("not an event of a tuning run")
+    return kind(**{name: value for name, value in fields.items() if name != "type"})

@@ -78,7 +78,7 @@ def read_examples(chunks: bytes | Iterable[bytes], limits: ExampleLimits = Examp
 
 
 def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Iterator[bytes]:
-    """Lines without their ends, whatever the pieces. Sizes are checked before anything is kept."""
+    """Lines without their ends, whatever the pieces. No more of a line is kept than it may have."""
     rest, num_bytes, number = bytearray(), 0, 0
     for chunk in chunks:
         num_bytes += len(chunk)
@@ -87,10 +87,10 @@ def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Itera
         digest.update(chunk)
         rest += chunk
         *whole, last = rest.split(b"\n")
+        yield from (bytes(line) for line in whole)
         number += len(whole)
         if len(last) > limits.max_line_bytes:
             raise _bad_line(f"has more than {limits.max_line_bytes} bytes", number + 1)
-        yield from (bytes(line) for line in whole)
         rest = bytearray(last)
     if rest:
         yield bytes(rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.tuning.errors import PlanRefused
-from server.tuning.evaluation import Scores
+from server.tuning.scores import Scores
 
 METRICS = ("exact_match", "label_accuracy", "macro_f1")
 

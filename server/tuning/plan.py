@@ -58,9 +58,9 @@ class TuningPlan:
     epochs, but 200 steps at least and 2,000 at most). `batch_size` examples make a step; they go through the model in
     micro-batches of at most `max_micro_batch_tokens` positions, virtual tokens and padding included, whose gradients
     add up: gradient accumulation has no setting of its own.
-    `learning_rate` None is `DEFAULT_RATES` of the method times the root mean square of the initial values;
-    "auto" tries several around it first (see `sweep.py`).
-    Validation comes every `validate_every` steps (None: twenty times a run). The best state on validation is kept;
+    `learning_rate` None is the method's default, "auto" tries several around it first (see `rates.py`);
+    `learning_rate_multiplier` multiplies the default (None: 1), and goes with no other rate.
+    Validation comes every `validate_every` steps (None: twelve times a run). The best state on validation is kept;
     after `patience` validations without a better one the run ends (None: never early).
     `encoder_hidden_size` is P_TUNING's (None: the base model's hidden size). The same plan, data and base model give
     the same soft prompt, bit for bit, on the same kind of CPU.
@@ -77,6 +77,7 @@ class TuningPlan:
     max_micro_batch_tokens: int = 512
     optimizer: Optimizer = Optimizer.ADAMW
     learning_rate: float | Literal["auto"] | None = None
+    learning_rate_multiplier: float | None = None
     schedule: Schedule = Schedule.LINEAR
     warmup_steps: int = 10
     weight_decay: float = 0.0
@@ -97,6 +98,11 @@ class TuningPlan:
             raise PlanRefused('is a number or "auto"', param="learning_rate")
         if isinstance(rate, int | float) and not (math.isfinite(rate) and 0 < rate <= 100):
             raise PlanRefused("is above 0 and at most 100", param="learning_rate")
+        multiplier = self.learning_rate_multiplier
+        if multiplier is not None and rate is not None:
+            raise PlanRefused("multiplies the default, and learning_rate replaces it", param="learning_rate_multiplier")
+        if multiplier is not None and not (math.isfinite(multiplier) and 0 < multiplier <= 1000):
+            raise PlanRefused("is above 0 and at most 1000", param="learning_rate_multiplier")
         if not (math.isfinite(self.weight_decay) and 0 <= self.weight_decay <= 1):
             raise PlanRefused("is from 0 to 1", param="weight_decay")
         if not (math.isfinite(self.max_grad_norm) and self.max_grad_norm > 0):

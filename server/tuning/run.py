@@ -21,7 +21,7 @@ from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
 from server.tuning.optimizer import rate_at
 from server.tuning.plan import AUTO, TuningPlan
-from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, default_rate
+from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
 from server.tuning.run_state import Best, Progress, job_digest, pack, unpack
 from server.tuning.split import TuningData
 from server.tuning.trainer import Pieces, Trainer
@@ -199,6 +199,9 @@ class TuningRun:
     def _validate(self) -> Iterator[Events]:
         progress = self._progress
         found = yield from _silently(self._trainer.judge(self._validation))
+        if not math.isfinite(found.loss):
+            yield self._give_up()
+            return
         best = progress.best
         is_best = best is None or (found.exact_match, -found.loss) > (best.exact_match, -best.loss)
         progress.validated_step = progress.step
@@ -213,32 +216,22 @@ class TuningRun:
     def _choose_rate(self) -> Iterator[Events]:
         default = default_rate(self._plan.method, self._prompt.parameters)
         given = self._plan.learning_rate
-        rate = default if given is None or isinstance(given, str) else given
         tried: list[RateTried] = []
         for factor in SWEEP if given == AUTO else ():
-            one = yield from _silently(self._try_rate(default * factor))
+            batches = (self._batch(step) for step in range(min(NUM_SWEEP_STEPS, self.num_steps)))
+            one = yield from _silently(try_rate(self._trainer, default * factor, batches, self._validation))
+            self._trainer.begin_anew(self._initial)
             tried.append(one)
             yield (one,)
         if tried:
-            rate = min(tried, key=lambda one: one.loss).learning_rate
+            rate = best_rate(tried)
+        elif isinstance(given, int | float):
+            rate = given
+        else:
+            rate = default * (self._plan.learning_rate_multiplier or 1.0)
         self._progress.history.extend(tried)
         self._progress.learning_rate = rate
         yield self._tell(RateChosen(rate))
-
-    def _try_rate(self, rate: float) -> Pieces[RateTried]:
-        """A few steps from the beginning, and the loss on validation after them."""
-        loss = math.inf
-        for step in range(min(NUM_SWEEP_STEPS, self.num_steps)):
-            trained = yield from self._trainer.accumulate(self._batch(step))
-            norm = self._trainer.update(rate * min(1.0, (step + 1) / 5))
-            yield
-            if not (math.isfinite(trained) and math.isfinite(norm)):
-                break
-        else:
-            found = yield from self._trainer.judge(self._validation)
-            loss = found.loss if math.isfinite(found.loss) else math.inf
-        self._trainer.begin_anew(self._initial)
-        return RateTried(rate, loss)
 
     def _batch(self, step: int) -> list[EncodedExample]:
         return [self._training[index] for index in self._order.of_step(step)]
@@ -274,6 +267,7 @@ class TuningRun:
             "num_steps": progress.step,
             "best_step": 0 if best is None else best.step,
             "learning_rate": progress.learning_rate,
+            "learning_rate_multiplier": plan.learning_rate_multiplier,
             "seed": plan.seed,
             "validation_loss": None if best is None else best.loss,
             "validation_token_accuracy": None if best is None else best.token_accuracy,

@@ -4,9 +4,12 @@ import asyncio
 import json
 import threading
 import time
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import openai
 import pytest
+from sqlalchemy import event
 
 from prompts_store import maintenance
 from tests.api.conftest import error_of
@@ -81,6 +84,19 @@ def test_a_job_from_a_file_to_answers(openai_client):
     assert version["manifest"]["training_data_digest"] == file.sha256
 
 
+@pytest.mark.parametrize(("given", "decided"), [("auto", "auto"), (2.5, 2.5), (3, 3.0)])
+def test_the_learning_rate_multiplier_is_openais(openai_client, given, decided):
+    """A number multiplies the default rate; the job says which."""
+    job = openai_client.fine_tuning.jobs.create(
+        model="tiny-base",
+        suffix="mood",
+        training_file=upload(openai_client).id,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"learning_rate_multiplier": given}}},
+    )
+    assert job.hyperparameters.learning_rate_multiplier == decided
+    assert job.method.supervised.hyperparameters.learning_rate_multiplier == decided
+
+
 def test_jobs_are_paused_resumed_and_cancelled_once(openai_client, runs):
     """What cannot be done to a job is a conflict, said at once."""
     opened = threading.Event()
@@ -138,7 +154,15 @@ async def file_id(client):
         ({"hyperparameters": {"num_virtual_tokens": 0}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
         ({"hyperparameters": {"n_epochs": -1}}, 400, "invalid_value", "hyperparameters.n_epochs"),
         ({"hyperparameters": {"learning_rate": 1e9}}, 400, "invalid_value", "hyperparameters.learning_rate"),
-        ({"hyperparameters": {"learning_rate_multiplier": 3}}, 400, "invalid_value", None),
+        *(
+            ({"hyperparameters": wrong}, 400, "invalid_value", "hyperparameters.learning_rate_multiplier")
+            for wrong in (
+                {"learning_rate_multiplier": 0},
+                {"learning_rate_multiplier": 1001},
+                {"learning_rate_multiplier": 2, "learning_rate": 0.1},
+                {"learning_rate_multiplier": 2, "learning_rate": "auto"},
+            )
+        ),
         ({"hyperparameters": {"initialisation": "TEXT"}}, 400, "invalid_value", "hyperparameters.init_text"),
         ({"method": {"type": "dpo"}}, 400, "invalid_value", "method.type"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {}}}}, 400, "invalid_value", None),
@@ -194,6 +218,42 @@ async def test_an_upload_over_the_limit_is_refused_while_it_streams(limited, sto
         assert (response.status_code, error_of(response)["code"]) == (413, "body_too_large")
         assert (await client.get("/v1/files")).json()["data"] == []
     assert maintenance.verify(store).num_files == 0
+
+
+@contextmanager
+def full_database(store):
+    """Let SQLite take no page more than it has: it answers as on a full disk."""
+
+    def begin(connection):
+        connection.exec_driver_sql("PRAGMA max_page_count=1")  # it takes what there is for the least
+
+    engine = store.database._backend.reader
+    event.listen(engine, "begin", begin)
+    yield
+    event.remove(engine, "begin", begin)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("PRAGMA max_page_count=1000000"))
+
+
+@contextmanager
+def full_temporary_folder(store):
+    """Let the kernel refuse every byte of a temporary file."""
+    with patch("tempfile.TemporaryFile", lambda *_, **__: open("/dev/full", "w+b", buffering=0)):
+        yield
+
+
+@pytest.mark.parametrize("full", [full_database, full_temporary_folder])
+async def test_an_upload_without_room_is_refused_and_leaves_nothing(client, store, full):
+    """507 in the one error body, in the middle of a file; reading goes on, and so does all once there is room."""
+    big = {"file": ("big.jsonl", JSONL * 4000)}
+    with full(store):
+        response = await client.post("/v1/files", files=big, data={"purpose": "fine-tune"})
+        assert (response.status_code, error_of(response)["code"]) == (507, "storage_full")
+        assert (await client.get("/v1/files")).json()["data"] == []
+        assert (await client.get("/ready")).status_code == 200
+    assert maintenance.verify(store).num_files == 0
+    assert (await client.post("/v1/files", files=big, data={"purpose": "fine-tune"})).status_code == 200
+    report = maintenance.verify(store)
+    assert (report.problems, report.num_files) == ((), 1)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from server.cli import tune_here
+from server.cli.tune_conclusion import conclude
 from server.demo import BASE_DIR
+from server.model.runner import ModelRunner
 from server.tuning.run import TuningRun
 
 ROWS = [
@@ -40,11 +48,24 @@ def test_a_run_ends_as_a_version_and_as_a_folder_that_peft_loads(softprompt, exa
     shown = json.loads(softprompt("task", "show", "mood", "--data-dir", data_dir, "--json")[1])["versions"][0]
     assert shown["manifest"]["labels"] == ["yes", "no"]
     assert shown["manifest"]["training_data_digest"]
-    assert {"heldout_exact_match", "heldout_n", "learning_rate"} <= shown["manifest"]["metrics"].keys()
+    assert {"exact_match", "num_examples", "base_exact_match"} <= shown["manifest"]["metrics"].keys()
+    assert shown["manifest"]["parent_version"] is None
     assert (folder / "tuning.png").read_bytes().startswith(b"\x89PNG")
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "softprompt-demo"
     assert not (data_dir / "tuning" / "mood.safetensors").exists()
     PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(BASE_DIR), str(folder))
+
+
+def test_the_next_version_names_the_one_that_it_follows(softprompt, examples, data_dir):
+    """What was in production when it was judged, promoted or not; the multiplier of its rate is on record too."""
+    tune = ("tune", "mood", "--train", examples, "--data-dir", data_dir, *QUICK)
+    for seed in (1, 2, 3):
+        more = ("--seed", seed, "--learning-rate-multiplier", seed)
+        assert softprompt(*tune, *more)[0] == 0
+    shown = json.loads(softprompt("task", "show", "mood", "--data-dir", data_dir, "--json")[1])["versions"]
+    assert [version["manifest"]["parent_version"] for version in shown[::-1]] == [None, 1, 1]
+    metrics = [version["manifest"]["metrics"] for version in shown[::-1]]
+    assert [one["learning_rate_multiplier"] for one in metrics] == [1, 2, 3]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_result(softprompt, examples, data_dir, monkeypatch):
@@ -60,15 +81,87 @@ def test_an_interrupted_run_goes_on_to_the_same_result(softprompt, examples, dat
             raise KeyboardInterrupt
         return advance(run)
 
+    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
     with monkeypatch.context() as patch:
         patch.setattr(TuningRun, "advance", interrupted)
-        code, _, err = softprompt("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
+        code, _, err = softprompt(*cut)
     assert code == 130
-    assert "the same command with --resume goes on" in err
-    resumed = softprompt("tune", "cut", "--train", examples, "--data-dir", data_dir, "--resume", "--json", *QUICK)
-    assert json.loads(resumed[1])["digest"] == whole["digest"]
-    code, _, err = softprompt("tune", "cut", "--train", examples, "--data-dir", data_dir, "--resume", *QUICK)
+    assert "the same command goes on" in err
+    code, _, err = softprompt(*cut, "--resume", "--seed", 9)
+    assert (code, "another job" in err) == (1, True)
+    code, out, err = softprompt(*cut, "--json")
+    assert err.startswith("2 of 24 examples are held out for validation\ngoing on after step ")
+    assert json.loads(out)["digest"] == whole["digest"]
+    code, _, err = softprompt(*cut, "--resume")
     assert (code, "no interrupted run" in err) == (1, True)
+
+
+def test_a_run_of_other_settings_begins_anew(softprompt, examples, data_dir, monkeypatch):
+    """What is kept of one job is no part of another; it says so, and ends well."""
+    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
+    with monkeypatch.context() as patch:
+        patch.setattr(TuningRun, "advance", raising(KeyboardInterrupt))
+        assert softprompt(*cut)[0] == 130
+    code, out, err = softprompt(*cut, "--seed", 9)
+    assert code == 0, err
+    assert "the run begins anew: the saved state is of another job" in err
+    assert "cut@1" in out
+
+
+def raising(error):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
+    softprompt, examples, data_dir, monkeypatch
+):
+    """What was learnt is not lost: the same command judges and publishes it without training again."""
+    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
+    with monkeypatch.context() as patch:
+
+        def conclude_on_a_broken_engine(*arguments):
+            patch.setattr(ModelRunner, "forward", raising(RuntimeError("secret")))
+            return conclude(*arguments)
+
+        patch.setattr(tune_here, "conclude", conclude_on_a_broken_engine)
+        code, out, err = softprompt(*cut)
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1] == "softprompt: the engine failed while cut (new) was evaluated"
+    code, out, err = softprompt(*cut)
+    assert code == 0, err
+    assert "going on after step 3 of 3" in err
+    assert "cut@1" in out
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_result(softprompt, examples, data_dir):
+    """kill -9 in mid-run: the same command goes on from the last checkpoint, to the digest of an undisturbed run."""
+    plan = ("--steps", 40, "--batch-size", 4, "--virtual-tokens", 4, "--validate-every", 10, "--checkpoint-s", 0.1)
+    killed = ("tune", "killed", "--train", examples, "--data-dir", data_dir, *plan)
+    kept = data_dir / "tuning" / "killed.safetensors"
+    program = "import sys; from server.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *map(str, killed)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not kept.exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    code, out, err = softprompt(*killed, "--json")
+    assert code == 0, err
+    went_on = re.search(r"going on after step (\d+) of 40", err)
+    assert went_on is not None
+    assert int(went_on[1]) < 40
+    whole = softprompt("tune", "whole", "--train", examples, "--data-dir", data_dir, *plan, "--json")
+    assert json.loads(out)["digest"] == json.loads(whole[1])["digest"]
+    assert not kept.exists()
 
 
 def test_a_gate_that_stays_shut_leaves_production_where_it_is(softprompt, examples, data_dir):

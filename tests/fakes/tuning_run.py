@@ -17,10 +17,11 @@ from server.jobs.examples import Preparation
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Pace
 from server.soft_prompts.catalog import TaskCatalog
-from server.tuning.evaluation import Candidate, Scores
+from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example, ExampleLimits
 from server.tuning.run import TuningJob, TuningResult
+from server.tuning.scores import Scores
 from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.tokenizers import byte_level
 

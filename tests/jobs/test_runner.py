@@ -21,7 +21,7 @@ from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineOverloaded, EngineStopped
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
-from server.tuning.errors import TuningDiverged
+from server.tuning.errors import EvaluationFailed, TuningDiverged
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
@@ -118,7 +118,7 @@ async def test_a_job_becomes_a_version_with_its_provenance(bench):
     manifest = served.record.manifest
     assert served.record.created_by == "ann"
     assert manifest.training_data_digest == bench.tuning.get_file(done.training_file).sha256
-    assert (manifest.template, manifest.note) == ("{input} ->", "try")
+    assert (manifest.template, manifest.note, manifest.parent_version) == ("{input} ->", "try", None)
     assert manifest.defaults == {"temperature": 0.0, "max_tokens": 4}, "as long as the longest answer, its end included"
     assert manifest.metrics["exact_match"] == done.metrics["exact_match"] == 1.0
     assert bench.tuning.load_plot(F, "mood", 1) == PNG
@@ -346,6 +346,22 @@ async def test_an_evaluation_that_finds_the_queue_full_comes_back(bench, monkeyp
     assert (await bench.run(bench.create())).status == "succeeded"
 
 
+async def test_an_evaluation_that_fails_fails_its_job_and_holds_up_no_other(bench):
+    def fail() -> None:
+        raise EvaluationFailed("the engine failed while mood (new) was evaluated", code="engine_failed")
+
+    bench.control.on_evaluate = fail
+    first = bench.create()
+    async with bench.server():
+        failed = await bench.until(first, "failed", "succeeded")
+        bench.control.on_evaluate = lambda: None
+        done = await bench.until(bench.create(task="other"), "failed", "succeeded")
+    assert (failed.status, failed.error.code, failed.claimed_by) == ("failed", "engine_failed", None)
+    assert bench.messages(first)[-1] == "The job failed: the engine failed while mood (new) was evaluated"
+    assert done.status == "succeeded"
+    assert [task.name for task in bench.store.list_tasks(F)] == ["other"]
+
+
 # --- gate and promotion -----------------------------------------------------------------------------------------------
 
 
@@ -368,7 +384,8 @@ async def test_a_gate_compares_with_production(bench):
     for seed, score, production in ((11, 0.7, 1), (12, 0.85, 3)):
         bench.control.score = score
         plan = replace(REQUEST.plan, seed=seed)
-        await bench.run(bench.create(replace(gated(not_worse_than_production=True), plan=plan)))
+        done = await bench.run(bench.create(replace(gated(not_worse_than_production=True), plan=plan)))
+        assert bench.store.get_version(F, "mood", done.version).manifest.parent_version == 1
         assert bench.store.get_task(F, "mood").production_version == production
     assert bench.store.alias_history(F, "mood", "production")[0].reason.startswith("tuned; gate: exact_match 0.850")
 

@@ -7,9 +7,10 @@ import math
 import pytest
 
 from prompts_store.records import Manifest
-from server.engine.errors import EngineError, StepFailed
+from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
 from server.engine.request import GenerateRequest, ScoreRequest
-from server.tuning.evaluation import Candidate, base_alone, evaluate, macro_f1, told_in_words
+from server.tuning.errors import EvaluationFailed
+from server.tuning.evaluation import Candidate, base_alone, evaluate, told_in_words
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
@@ -87,16 +88,29 @@ async def test_an_instruction_stands_before_the_template():
     assert TOKENIZER.decode(scored[0].prompt_token_ids) == "Vowel? a ->\n"
 
 
-async def test_a_failure_of_the_engine_is_the_callers_and_nothing_runs_on():
-    """One failed request ends the evaluation with the engine's own error."""
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (StepFailed("secret"), "engine_failed", "the engine failed while base was evaluated"),
+        (NumbersOverflow("the numbers overflow"), "numbers_overflow", "base: the numbers overflow"),
+        (PrefixTooLarge("it needs 9 blocks"), "request_refused", "base cannot be served: it needs 9 blocks"),
+    ],
+)
+async def test_a_failure_of_the_engine_is_told_in_our_words_and_nothing_runs_on(error, code, said):
+    """One failed request ends the evaluation; what the engine says for callers is passed on, nothing else is."""
     engine = engine_that_says("yes")
-    engine.fail_after = 0
-    with pytest.raises(EngineError) as caught:
+    engine.fail_after, engine.cause = 0, error
+    with pytest.raises(EvaluationFailed) as caught:
         await scores_of(engine, base_alone(MANIFEST))
-    assert isinstance(caught.value, StepFailed)
+    assert (caught.value.code, str(caught.value)) == (code, said)
+    assert caught.value.__cause__ is error
     assert not engine.unfinished
 
 
-def test_macro_f1_by_hand():
-    """Labels a, b, c: F1 of 2/3, 2/3 and 0."""
-    assert macro_f1(["a", "a", "b", "c"], ["a", "b", "b", "a"]) == pytest.approx((0.5 + 2 / 3 + 0) / 3)
+@pytest.mark.parametrize("error", [EngineOverloaded("full"), EngineStopped("gone")])
+async def test_an_engine_that_is_full_or_gone_says_nothing_of_the_candidate(error):
+    """These pass through: whoever evaluates may try again."""
+    engine = engine_that_says("yes")
+    engine.refuse = error
+    with pytest.raises(type(error)):
+        await scores_of(engine, base_alone(MANIFEST))

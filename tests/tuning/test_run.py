@@ -97,6 +97,17 @@ def test_every_step_is_told_with_what_to_watch():
     assert all(min(step.loss, step.grad_norm, step.update_ratio, step.distance) > 0 for step in steps)
 
 
+@pytest.mark.parametrize("method", Method)
+def test_a_multiplier_multiplies_the_default_rate(method):
+    """Of each method; what the run says of itself has both."""
+    plain, tripled = (
+        finish(run_of(tiny_job(replace(PLAN, method=method, num_steps=1, learning_rate_multiplier=multiplier))))
+        for multiplier in (None, 3.0)
+    )
+    assert tripled.result().metrics["learning_rate"] == pytest.approx(3 * plain.result().metrics["learning_rate"])
+    assert tripled.result().metrics["learning_rate_multiplier"] == 3.0
+
+
 def test_auto_tries_several_rates_and_keeps_the_best():
     """The chosen rate is the tried one of the lowest loss, and each try begins anew."""
     run = finish(run_of(tiny_job(replace(PLAN, learning_rate="auto"))))

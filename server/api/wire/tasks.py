@@ -74,7 +74,7 @@ class VersionManifest(ResponseBody):
     metrics: dict[str, Any]
     note: str
     parent_version: int | None
-    """The version of the same task that this one was trained from."""
+    """The version of the same task that was in production when this one was judged, or that its publisher named."""
     training_data_digest: str | None
     """sha256 of the data it was trained on."""
 

@@ -22,7 +22,7 @@ class Hyperparameters(RequestBody):
     batch_size: Literal["auto"] | int | None = None
     """Examples of one optimiser step."""
     learning_rate_multiplier: Literal["auto"] | float | None = None
-    """Only "auto" or 1: say `learning_rate`."""
+    """Multiplies the method's default learning rate; "auto" is 1. Goes with no `learning_rate`."""
     learning_rate: Literal["auto"] | float | None = None
     """A number; "auto" tries several first. Left out: the method's default, scaled by the size of embedding rows."""
     method: Literal["PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"] | None = None
@@ -115,7 +115,7 @@ class JobHyperparameters(ResponseBody):
 
     n_epochs: Literal["auto"] | float
     batch_size: int
-    learning_rate_multiplier: Literal["auto"]
+    learning_rate_multiplier: Literal["auto"] | float
     learning_rate: Literal["auto"] | float | None
     """null: the method's default."""
     method: str

@@ -1,0 +1,47 @@
+"""Candidates scored on this machine's own engine, with a bar that shows how far it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from rich.progress import Progress, TaskID
+
+from server.app import Workbench
+from server.cli.output import console_of
+from server.tuning.evaluation import Candidate, evaluate
+from server.tuning.examples import Example
+from server.tuning.scores import Scores
+
+
+@asynccontextmanager
+async def scoring(
+    bench: Workbench, examples: Sequence[Example], labels: Sequence[str]
+) -> AsyncIterator[Callable[[Candidate], Awaitable[Scores]]]:
+    """Run the engine while the context is open, and give what scores one candidate after the other with it.
+
+    Scoring raises what `evaluate` raises.
+    """
+    console = console_of(sys.stderr)
+    async with bench.engine.running():
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+
+            async def score(candidate: Candidate) -> Scores:
+                bar = progress.add_task(f"Scoring {candidate.name}", total=len(examples))
+                return await evaluate(
+                    bench.engine,
+                    bench.tokenizer,
+                    candidate,
+                    examples,
+                    end_token_id=bench.end_token_id,
+                    labels=labels,
+                    on_progress=partial(_show, progress, bar),
+                )
+
+            yield score
+
+
+def _show(progress: Progress, bar: TaskID, num_done: int) -> None:
+    progress.update(bar, completed=num_done)

@@ -1,0 +1,101 @@
+"""What is to become of a run's result: scored through the serving path, held against `production`, perhaps let through.
+
+A run on a machine of its own and a job in a server are judged here alike; how they ask the engine, and what they do
+with the judgement, is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.errors import NotFound
+from prompts_store.names import PRODUCTION
+from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
+from prompts_store.store import Store
+from prompts_store.tuning_records import Promotion
+from server.tuning.evaluation import Candidate, published, unpublished
+from server.tuning.gate import Gate, Verdict, judge
+from server.tuning.run import TuningJob, TuningResult
+from server.tuning.scores import Scores
+
+Score = Callable[[Candidate], Awaitable[Scores]]
+"""Scores a candidate on the held-out examples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What the result is for: a version of `task`, which is to become `production` if `promote` and the gate say so.
+
+    `compare` has the version in production scored too, whatever the gate requires.
+    """
+
+    task: str
+    promote: bool
+    gate: Gate | None
+    compare: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judgement:
+    """A result that can be published. `manifest` has its metrics and provenance; `production` are the scores of the
+    version that it was compared with, None where it was with none; `verdict` is None without a gate."""
+
+    checkpoint: Checkpoint
+    manifest: Manifest
+    scores: Scores
+    production: Scores | None
+    verdict: Verdict | None
+    promotion: Promotion
+
+
+async def judge_result(
+    store: Store, base: BaseModel, aim: Aim, job: TuningJob, result: TuningResult, score: Score
+) -> Judgement:
+    """Judge a result, held against the version in production as it is now: its `parent_version`.
+
+    Raises `InvalidCheckpoint`, and what the store and `score` raise.
+    """
+    rival = await asyncio.to_thread(_production, store, base, aim.task)
+    checkpoint = await asyncio.to_thread(_read, result, base)
+    scores = await score(unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    theirs = None
+    if rival is not None and (aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)):
+        theirs = await score(await asyncio.to_thread(_candidate, store, base, rival))
+    verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
+    promotion = Promotion(
+        is_wanted=aim.promote,
+        is_refused=verdict is not None and not verdict.passed,
+        etag=None if rival is None else rival.etag,
+        reason="tuned" if verdict is None else f"tuned; gate: {verdict.reason}",
+    )
+    manifest = replace(
+        job.manifest,
+        metrics={**result.metrics, **metrics_of(scores)},
+        parent_version=None if rival is None else rival.version,
+    )
+    return Judgement(checkpoint, manifest, scores, theirs, verdict, promotion)
+
+
+def metrics_of(scores: Scores) -> Mapping[str, Any]:
+    """The scores that there are, as JSON values for a manifest."""
+    return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
+
+
+def _production(store: Store, base: BaseModel, task: str) -> AliasRecord | None:
+    try:
+        return store.get_alias(base.fingerprint, task, PRODUCTION)
+    except NotFound:
+        return None
+
+
+def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate:
+    return published(store, store.get_version(base.fingerprint, alias.task, alias.version))
+
+
+def _read(result: TuningResult, base: BaseModel) -> Checkpoint:
+    """The result as any published checkpoint is read."""
+    return read_checkpoint(result.config, result.tensors, base, task_index=None, allow_base_mismatch=False)
