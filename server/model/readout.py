@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from server.model.sampler import choose, most_likely, rows_at_once
+from server.model.sampler import choose, most_likely, rows_at_once, take_rows
 from server.model.sampling_row import SamplingRow
 from server.model.transfer import to_index
 
@@ -78,10 +78,10 @@ def read(logits: torch.Tensor, wanted: Sequence[Wanted]) -> list[Readout]:
         largest,
         tokens,
         *(
-            _score(logits[to_index([samplings[n].row for n in numbers], device)], tokens[to_index(numbers, device)], k)
-            for k, numbers in alike.items()
+            _score(logits, [samplings[number].row for number in numbers], take_rows(tokens, numbers), num_top)
+            for num_top, numbers in alike.items()
         ),
-        *(_score(logits[s.rows.start : s.rows.stop], to_index(s.tokens, device), s.num_top) for s in scorings),
+        *(_score(logits, one.rows, to_index(one.tokens, device), one.num_top) for one in scorings),
     )
     logprobs: dict[int, RowLogprobs] = {}
     for numbers, matrix in zip(alike.values(), scores, strict=False):
@@ -108,16 +108,16 @@ def _by_num_logprobs(samplings: Sequence[SamplingRow]) -> dict[int, list[int]]:
     return numbers
 
 
-def _score(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> torch.Tensor:
+def _score(logits: torch.Tensor, rows: Sequence[int], tokens: torch.Tensor, num_top: int) -> torch.Tensor:
     """`[num_tokens, 1 + 2 * num_top]` float64: each token's log-probability, those of the most likely, and their ids.
 
-    `logits` has a row for each of `tokens`, or one for all.
+    `rows` of the logits are one for each of `tokens`, or one for all.
     """
-    if len(logits) == 1:
-        return _score_part(logits, tokens, num_top)
+    if len(rows) == 1:
+        return _score_part(take_rows(logits, rows), tokens, num_top)
     size = rows_at_once(logits)
-    parts = zip(torch.split(logits, size), torch.split(tokens, size), strict=True)
-    return torch.cat([_score_part(rows, given, num_top) for rows, given in parts])
+    parts = (slice(first, first + size) for first in range(0, len(rows), size))
+    return torch.cat([_score_part(take_rows(logits, rows[part]), tokens[part], num_top) for part in parts])
 
 
 def _score_part(logits: torch.Tensor, tokens: torch.Tensor, num_top: int) -> torch.Tensor:

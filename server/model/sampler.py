@@ -27,6 +27,13 @@ def rows_at_once(logits: torch.Tensor) -> int:
     return max(1, (_CPU_PART if logits.device.type == "cpu" else _DEVICE_PART) // logits.shape[1])
 
 
+def take_rows(tensor: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+    """Some rows of a tensor: a view where they lie side by side, as they mostly do, so that nothing is copied."""
+    if rows and list(rows) == list(range(rows[0], rows[0] + len(rows))):
+        return tensor[rows[0] : rows[0] + len(rows)]
+    return tensor[to_index(rows, tensor.device)]
+
+
 def most_likely(logits: torch.Tensor) -> torch.Tensor:
     """The argmax of each row of `[num_rows, vocab_size]`: NaN, where there is one, else the first of equals."""
     if logits.device.type == "cpu":
@@ -41,23 +48,18 @@ def choose(logits: torch.Tensor, best: torch.Tensor, rows: Sequence[SamplingRow]
     Where a row holds NaN or positive infinity, the answer is some id of the vocabulary.
     """
     device = logits.device
-    tokens = _taken(best, [row.row for row in rows])
+    tokens = take_rows(best, [row.row for row in rows])
     greedy = [number for number, row in enumerate(rows) if row.is_greedy and row.changes_logits]
     drawn = [number for number, row in enumerate(rows) if not row.is_greedy]
     others = [*greedy, *sorted(drawn, key=lambda number: rows[number].truncates)]
     if others:
         picked = [rows[number] for number in others]
-        changed = logits[to_index([row.row for row in picked], device)]
+        changed = logits[to_index([row.row for row in picked], device)]  # a copy, which is written to
         penalise(changed, picked)
         parts = [most_likely(changed[: len(greedy)])] if greedy else []
         parts += _draw(changed[len(greedy) :], picked[len(greedy) :])
         tokens = tokens.index_copy(0, to_index(others, device), torch.cat(parts))
     return tokens
-
-
-def _taken(best: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-    """The numbers at `rows`; the usual step takes all, in order, and needs no index sent for it."""
-    return best if rows == list(range(len(best))) else best[to_index(rows, best.device)]
 
 
 def _draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> Iterator[torch.Tensor]:
