@@ -182,7 +182,7 @@ static ALWAYS_INLINE int64_t locate(const Task *t, int64_t sequence, int64_t pos
     return count;
 }
 
-static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_t dim)
+static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_t dim, const int64_t max_group)
 {
     const int64_t per_kv_head = t->num_heads / t->num_kv_heads, num_heads = h->last - h->first;
     const int64_t last = t->positions[h->sequence];
@@ -208,17 +208,18 @@ static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_
             const int64_t kv_head = (h->first + head) / per_kv_head;
             const int64_t left = (kv_head + 1) * per_kv_head - h->first - head; /* of this KV head */
             const int64_t wanted = left < num_heads - head ? left : num_heads - head;
+            const int64_t group = wanted < max_group ? wanted : max_group;
             const float *keys = t->keys + kv_head * dim, *values = t->values + kv_head * dim;
-#define ATTEND(group)                                                                                                  \
-    attend_tile(query + head * dim, keys, values, here, count, next, sum + head * dim, &running[head], group, dim);    \
-    head += group
-            switch (wanted) {
+#define ATTEND(size)                                                                                                   \
+    attend_tile(query + head * dim, keys, values, here, count, next, sum + head * dim, &running[head], size, dim)
+            switch (group) {
             case 1: ATTEND(1); break;
             case 2: ATTEND(2); break;
             case 3: ATTEND(3); break;
-            default: ATTEND(4);
+            default: ATTEND(MAX_GROUP);
             }
 #undef ATTEND
+            head += group;
         }
         int64_t *swap = here;
         here = next, next = swap, count = next_count;
@@ -234,10 +235,10 @@ EACH_CPU
 static void attend(const Task *t, const Heads *h)
 {
     switch (t->dim) {
-    case 32: attend_dim(t, h, 32); break;
-    case 64: attend_dim(t, h, 64); break;
-    case 128: attend_dim(t, h, 128); break;
-    default: attend_dim(t, h, t->dim);
+    case 32: attend_dim(t, h, 32, 1); break; /* small heads are seldom shared: no more, for the compiler's time */
+    case 64: attend_dim(t, h, 64, MAX_GROUP); break;
+    case 128: attend_dim(t, h, 128, MAX_GROUP); break;
+    default: attend_dim(t, h, t->dim, 1);
     }
 }
 
