@@ -136,7 +136,7 @@ def leave_mid_stream(server: LiveServer, number: int) -> int:
     """
     host, port = server.url.removeprefix("http://").split(":")
     body = json.dumps(BODY | {"model": TASK, "stream": True, "max_tokens": 400}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
     engine = server.services.engine
     told = _watch_aborts(engine)
     worst = 0
@@ -144,8 +144,8 @@ def leave_mid_stream(server: LiveServer, number: int) -> int:
         told.clear()
         with socket.create_connection((host, int(port)), timeout=30) as connection:
             connection.sendall(head.encode() + b"\r\n\r\n" + body)
-            while b"data:" not in connection.recv(65536):
-                pass
+            while b"data:" not in (received := connection.recv(65536)):
+                assert received, "the server closed the connection without an event"
         deadline = time.monotonic() + 30
         while engine.stats.num_running or engine.stats.num_waiting or engine.stats.num_leases:
             assert time.monotonic() < deadline, engine.stats
