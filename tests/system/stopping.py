@@ -136,7 +136,8 @@ def leave_mid_stream(server: LiveServer, number: int) -> int:
     """
     host, port = server.url.removeprefix("http://").split(":")
     body = json.dumps(BODY | {"model": TASK, "stream": True, "max_tokens": 400}).encode()
-    head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n"
+    head += "content-type: application/json"
     engine = server.services.engine
     told = _watch_aborts(engine)
     worst = 0
