@@ -3,14 +3,18 @@
  *
  * - decode_attention: rows of query heads, each over its own slots of the paged KV cache; keys and values are read
  *   where they lie, with a running softmax (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
+ * - prefill_attention: the rows of one sequence's chunk, in blocks of rows and of keys that stay in the caches (Dao et
+ *   al., "FlashAttention", 2022).
  * - store: new keys and values into the cache.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
+#include <float.h>
 #include <math.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
@@ -257,6 +261,222 @@ static void attend_all(const Task *t, int num_threads)
     }
 }
 
+/* --- prefill ----------------------------------------------------------------------------------------------------- */
+
+/* A panel is PANEL keys and values of one KV head; queries (rows by the heads that share it) are taken FEW at a time, so
+ * that FEW by PANEL scores, and as much of the sums, stay in registers. An item of work is up to MANY queries. */
+enum { WIDE = 2, PANEL = WIDE * TILE, FEW = 8, MANY = 96 };
+
+/* One sequence's chunk: `num_sequences` rows at `positions[0]` and after, over the one block table. */
+typedef struct {
+    float queries[MANY * MAX_DIM]; /* [query / FEW, dim, FEW] */
+    float sums[MANY * MAX_DIM];    /* [query, dim] */
+    float keys[MAX_DIM * PANEL];                         /* [dim, PANEL] */
+    const float *values[PANEL];                          /* a slot's value [dim] */
+    float weights[FEW * PANEL]; /* scores, then e^(score - highest) */
+    float highest[MANY], shrink[FEW];
+    vec totals[MANY];
+} Scratch;
+
+/* Row i becomes column i: each round swaps the off-diagonal halves of squares half as large as the last one's. */
+static ALWAYS_INLINE void transpose(vec rows[TILE])
+{
+#define SWAP(distance, low, high)                                                                                      \
+    for (int i = 0; i < TILE; i++)                                                                                     \
+        if (!(i & distance)) {                                                                                         \
+            const vec a = rows[i], b = rows[i + distance];                                                             \
+            rows[i] = __builtin_shufflevector(a, b, low);                                                              \
+            rows[i + distance] = __builtin_shufflevector(a, b, high);                                                  \
+        }
+#define LIST(...) __VA_ARGS__
+    SWAP(8, LIST(0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+         LIST(8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31))
+    SWAP(4, LIST(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+         LIST(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31))
+    SWAP(2, LIST(0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+         LIST(2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31))
+    SWAP(1, LIST(0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+         LIST(1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31))
+#undef LIST
+#undef SWAP
+}
+
+/* Fetch the panel at `position`: its keys transposed, and where its values lie. */
+static ALWAYS_INLINE void gather_panel(const Task *t, int64_t kv_head, int64_t position, int64_t count, Scratch *s)
+{
+    const int64_t stride = t->num_kv_heads * t->dim;
+    const float *keys[PANEL];
+    for (int64_t slot = 0; slot < PANEL; slot++) {
+        const int64_t here = position + (slot < count ? slot : 0); /* any slot: it weighs nothing */
+        const int64_t row = t->tables[here / t->block_size] * t->block_size + here % t->block_size;
+        keys[slot] = t->keys + row * stride + kv_head * t->dim;
+        s->values[slot] = t->values + row * stride + kv_head * t->dim;
+    }
+    for (int64_t d = 0; d < t->dim; d += TILE)
+        for (int w = 0; w < WIDE; w++) {
+            vec rows[TILE];
+            for (int i = 0; i < TILE; i++) rows[i] = LOAD(keys[w * TILE + i] + d);
+            transpose(rows);
+            for (int i = 0; i < TILE; i++) LOAD(s->keys + (d + i) * PANEL + w * TILE) = rows[i];
+        }
+}
+
+/* Add to `width` vectors of FEW queries' sums, from dimension `d` on. */
+static ALWAYS_INLINE void add_values(const Task *t, Scratch *s, int64_t first, int64_t d, const int width)
+{
+    float *sums = s->sums + first * t->dim + d;
+    vec into[FEW][WIDE];
+    for (int i = 0; i < FEW; i++)
+        for (int w = 0; w < width; w++) into[i][w] = LOAD(sums + i * t->dim + w * TILE) * s->shrink[i];
+    for (int slot = 0; slot < PANEL; slot++) {
+        vec value[WIDE];
+        for (int w = 0; w < width; w++) value[w] = LOAD(s->values[slot] + d + w * TILE);
+        for (int i = 0; i < FEW; i++)
+            for (int w = 0; w < width; w++) into[i][w] += s->weights[i * PANEL + slot] * value[w];
+    }
+    for (int i = 0; i < FEW; i++)
+        for (int w = 0; w < width; w++) LOAD(sums + i * t->dim + w * TILE) = into[i][w];
+}
+
+static ALWAYS_INLINE vec higher(vec a, vec b) { return choose(a > b, a, b); }
+
+/* Lane i, and lane i + FEW, is the highest of rows[i]; as `sum_each`. */
+static ALWAYS_INLINE vec highest_each(const vec rows[FEW])
+{
+    vec pairs[4], fours[2];
+    for (int i = 0; i < 4; i++) {
+        const vec a = rows[2 * i], b = rows[2 * i + 1];
+        pairs[i] =
+            higher(__builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28, 14, 30),
+                   __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31));
+    }
+    for (int i = 0; i < 2; i++) {
+        const vec a = pairs[2 * i], b = pairs[2 * i + 1];
+        fours[i] =
+            higher(__builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29),
+                   __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31));
+    }
+    const vec a = fours[0], b = fours[1];
+    const vec c = higher(__builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27),
+                         __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31));
+    return higher(c, __builtin_shufflevector(c, c, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+/* Query i's scores or weights outside `from[i]` to `to[i]` (exclusive) become `unseen`. */
+static ALWAYS_INLINE void hide(float *weights, const int32_t from[FEW], const int32_t to[FEW], float unseen)
+{
+    const ivec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int i = 0; i < FEW; i++)
+        for (int w = 0; w < WIDE; w++) {
+            const ivec slots = lanes + w * TILE, seen = (slots >= from[i]) & (slots < to[i]);
+            float *weight = weights + i * PANEL + w * TILE;
+            LOAD(weight) = choose(seen, LOAD(weight), (vec){} + unseen);
+        }
+}
+
+/* FEW queries from `first` on over the panel; query i sees the slots `from[i]` to `to[i]` (exclusive). */
+static ALWAYS_INLINE void attend_panel(const Task *t, Scratch *s, int64_t first, const int32_t from[FEW],
+                                       const int32_t to[FEW])
+{
+    const int64_t dim = t->dim;
+    const float *query = s->queries + first * dim;
+    vec scores[FEW][WIDE] = {{{0}}}, highest[FEW];
+    for (int64_t d = 0; d < dim; d++) {
+        const float *key = s->keys + d * PANEL;
+        for (int i = 0; i < FEW; i++)
+            for (int w = 0; w < WIDE; w++) scores[i][w] += query[d * FEW + i] * LOAD(key + w * TILE);
+    }
+    int is_whole = 1;
+    for (int i = 0; i < FEW; i++) {
+        is_whole &= from[i] == 0 && to[i] == PANEL;
+        for (int w = 0; w < WIDE; w++) LOAD(s->weights + i * PANEL + w * TILE) = scores[i][w];
+    }
+    if (!is_whole) hide(s->weights, from, to, -INFINITY);
+    for (int i = 0; i < FEW; i++) {
+        highest[i] = LOAD(s->weights + i * PANEL);
+        for (int w = 1; w < WIDE; w++) highest[i] = higher(highest[i], LOAD(s->weights + i * PANEL + w * TILE));
+    }
+    vec before = {0};
+    memcpy(&before, s->highest + first, FEW * sizeof(float));
+    const vec after = higher(before, highest_each(highest)), shrink = exponential(before - after);
+    memcpy(s->highest + first, &after, FEW * sizeof(float));
+    memcpy(s->shrink, &shrink, FEW * sizeof(float));
+    for (int i = 0; i < FEW; i++)
+        for (int w = 0; w < WIDE; w++) {
+            float *weight = s->weights + i * PANEL + w * TILE;
+            LOAD(weight) = exponential(LOAD(weight) - s->highest[first + i]);
+        }
+    if (!is_whole) hide(s->weights, from, to, 0);
+    for (int i = 0; i < FEW; i++) {
+        vec total = s->totals[first + i] * s->shrink[i];
+        for (int w = 0; w < WIDE; w++) total += LOAD(s->weights + i * PANEL + w * TILE);
+        s->totals[first + i] = total;
+    }
+    int64_t d = 0;
+    for (; d + PANEL <= dim; d += PANEL) add_values(t, s, first, d, WIDE);
+    if (d < dim) add_values(t, s, first, d, 1);
+}
+
+/* The queries `first` to `last` (exclusive) of a KV head: query q is row q / group, the (q % group)-th of its heads. */
+EACH_CPU
+static void attend_queries(const Task *t, int64_t kv_head, int64_t first, int64_t last, Scratch *s)
+{
+    const int64_t dim = t->dim, group = t->num_heads / t->num_kv_heads, count = last - first;
+    const int64_t padded = (count + FEW - 1) / FEW * FEW;
+    for (int64_t q = 0; q < padded; q++) {
+        const int64_t row = (first + q) / group, head = kv_head * group + (first + q) % group;
+        const float *query = t->query + row * t->query_row_stride + head * t->query_head_stride;
+        for (int64_t d = 0; d < dim; d++) {
+            s->queries[(q / FEW * dim + d) * FEW + q % FEW] = q < count ? query[d] * t->scale : 0;
+            s->sums[q * dim + d] = 0;
+        }
+        s->highest[q] = -FLT_MAX; /* a row may see nothing of its first panel */
+        s->totals[q] = (vec){};
+    }
+    const int64_t start = t->positions[0], end = start + (last - 1) / group + 1;
+    const int64_t low = start + first / group + 1 - t->window;
+    for (int64_t position = t->window && low > 0 ? low : 0; position < end; position += PANEL) {
+        gather_panel(t, kv_head, position, end - position < PANEL ? end - position : PANEL, s);
+        for (int64_t q = 0; q < padded; q += FEW) {
+            int32_t from[FEW], to[FEW];
+            for (int64_t i = 0; i < FEW; i++) {
+                const int64_t own = start + (q + i < count ? first + q + i : last - 1) / group - position;
+                const int64_t lowest = t->window ? own + 1 - t->window : 0;
+                to[i] = (int32_t)(own < 0 ? 0 : own < PANEL ? own + 1 : PANEL);
+                from[i] = (int32_t)(lowest < 0 ? 0 : lowest < PANEL ? lowest : PANEL);
+            }
+            if (to[FEW - 1] > from[0]) attend_panel(t, s, q, from, to);
+        }
+    }
+    for (int64_t q = 0; q < count; q++) {
+        const int64_t row = (first + q) / group, head = kv_head * group + (first + q) % group;
+        float *output = t->output + (row * t->num_heads + head) * dim, total = 0;
+        for (int lane = 0; lane < TILE; lane++) total += s->totals[q][lane];
+        for (int64_t d = 0; d < dim; d++) output[d] = s->sums[q * dim + d] / total;
+    }
+}
+
+/* False where there is no memory. */
+static int prefill_all(const Task *t, int num_threads)
+{
+    const int64_t queries = t->num_sequences * (t->num_heads / t->num_kv_heads), parts = (queries + MANY - 1) / MANY;
+    int failed = 0;
+#pragma omp parallel num_threads(num_threads) if (num_threads > 1)
+    {
+        Scratch *scratch = aligned_alloc(64, (sizeof(Scratch) + 63) / 64 * 64);
+#pragma omp for schedule(dynamic)
+        for (int64_t item = 0; item < t->num_kv_heads * parts; item++) {
+            const int64_t first = item % parts * MANY, last = first + MANY < queries ? first + MANY : queries;
+            if (scratch) attend_queries(t, item / parts, first, last, scratch);
+            else failed = 1;
+        }
+        free(scratch);
+    }
+    return !failed;
+}
+
+/* --- the rest ---------------------------------------------------------------------------------------------------- */
+
 EACH_CPU
 static void normalize(float *restrict output, const float *restrict input, const float *restrict weight, int64_t dim,
                       float epsilon)
@@ -334,18 +554,17 @@ static PyObject *store(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-static PyObject *decode_attention(PyObject *self, PyObject *arguments)
+/* The arguments of either attention; false, with an exception set, where they are no such. */
+static int parse(PyObject *arguments, Task *t, int *num_threads)
 {
-    Task t;
     unsigned long long output, query, keys, values, tables, positions;
     long long num_sequences, num_heads, num_kv_heads, dim, block_size, table_width, row_stride, head_stride, window;
     double scale;
-    int num_threads;
     if (!PyArg_ParseTuple(arguments, "KKKKKKLLLLLLLLLdi", &output, &query, &keys, &values, &tables, &positions,
                           &num_sequences, &num_heads, &num_kv_heads, &dim, &block_size, &table_width, &row_stride,
-                          &head_stride, &window, &scale, &num_threads))
-        return NULL;
-    t = (Task){
+                          &head_stride, &window, &scale, num_threads))
+        return 0;
+    *t = (Task){
         .output = (float *)(uintptr_t)output,
         .query = (const float *)(uintptr_t)query,
         .keys = (const float *)(uintptr_t)keys,
@@ -363,18 +582,37 @@ static PyObject *decode_attention(PyObject *self, PyObject *arguments)
         .window = window,
         .scale = (float)scale,
     };
-    if (t.dim > MAX_DIM) {
-        PyErr_SetString(PyExc_ValueError, "heads of more than 256 numbers are not supported");
-        return NULL;
-    }
+    if (t->dim <= MAX_DIM) return 1;
+    PyErr_SetString(PyExc_ValueError, "heads of more than 256 numbers are not supported");
+    return 0;
+}
+
+static PyObject *decode_attention(PyObject *self, PyObject *arguments)
+{
+    Task t;
+    int num_threads;
+    if (!parse(arguments, &t, &num_threads)) return NULL;
     Py_BEGIN_ALLOW_THREADS
     attend_all(&t, num_threads);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
 }
 
+static PyObject *prefill_attention(PyObject *self, PyObject *arguments)
+{
+    Task t;
+    int num_threads, done;
+    if (!parse(arguments, &t, &num_threads)) return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    done = prefill_all(&t, num_threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"decode_attention", decode_attention, METH_VARARGS, NULL},
+    {"prefill_attention", prefill_attention, METH_VARARGS, NULL},
     {"store", store, METH_VARARGS, NULL},
     {"rms_norm", rms_norm, METH_VARARGS, NULL},
     {"rotate", rotate, METH_VARARGS, NULL},

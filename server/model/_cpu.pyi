@@ -18,6 +18,26 @@ def decode_attention(
     num_threads: int,
     /,
 ) -> None: ...
+def prefill_attention(
+    output: int,
+    query: int,
+    keys: int,
+    values: int,
+    tables: int,
+    positions: int,
+    num_sequences: int,
+    num_heads: int,
+    num_kv_heads: int,
+    dim: int,
+    block_size: int,
+    table_width: int,
+    query_row_stride: int,
+    query_head_stride: int,
+    window: int,
+    scale: float,
+    num_threads: int,
+    /,
+) -> None: ...
 def store(
     keys: int, values: int, new_keys: int, new_values: int, slots: int, num_tokens: int, width: int, /
 ) -> None: ...

@@ -6,6 +6,8 @@ Without it, and for what it does not compute, the exact path of `PagedAttention`
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from server.model.attention import AttentionCall
@@ -17,8 +19,8 @@ except ImportError:
     _cpu = None  # type: ignore[assignment]
 
 _MAX_HEAD_DIM, _LANES = 256, 16  # MAX_DIM and TILE of _cpu.c: it computes heads of whole vectors
-# Up to this many positions, prefilling token by token is faster than gathering for `scaled_dot_product_attention`.
-_SHORT = 128
+# Up to this many positions token by token is faster: nothing that a token does not see is computed.
+_SHORT = 64
 
 
 def is_built() -> bool:
@@ -41,7 +43,7 @@ class CpuPagedAttention(PagedAttention):
             key.data_ptr(),
             value.data_ptr(),
             self._batch.slots.data_ptr(),
-            key.shape[0],
+            len(self._batch.slots),
             key.shape[1] * key.shape[2],
         )
 
@@ -50,25 +52,33 @@ class CpuPagedAttention(PagedAttention):
             return super()._decode(call)
         group = self._batch.decodes
         assert group is not None
-        return self._attend_rows(call, group.rows, group.blocks, group.positions)
+        query = call.query[:, group.rows].transpose(0, 1)
+        return self._compute(_cpu.decode_attention, call, query, group.blocks, group.positions)
 
     def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
         span = self._batch.prefills[index]
-        end = span.start + span.last - span.first
-        if end > _SHORT or not _is_computed(call):
+        if not _is_computed(call):
             return super()._prefill(call, index)
-        tables = span.blocks.expand(span.last - span.first, -1).contiguous()
-        return self._attend_rows(call, slice(span.first, span.last), tables, torch.arange(span.start, end))
+        query = call.query[:, span.first : span.last].transpose(0, 1)
+        positions = torch.arange(span.start, span.start + len(query))
+        if span.start + len(query) > _SHORT:
+            return self._compute(_cpu.prefill_attention, call, query, span.blocks[None], positions)
+        tables = span.blocks.expand(len(query), -1).contiguous()
+        return self._compute(_cpu.decode_attention, call, query, tables, positions)
 
-    def _attend_rows(
-        self, call: AttentionCall, rows: torch.Tensor | slice, tables: torch.Tensor, positions: torch.Tensor
+    def _compute(
+        self,
+        attention: Callable[..., None],
+        call: AttentionCall,
+        query: torch.Tensor,
+        tables: torch.Tensor,
+        positions: torch.Tensor,
     ) -> torch.Tensor:
-        """Each row of `rows` on its own, over its block table: `[num_rows, num_heads, head_dim]`."""
+        """Rows `[num_rows, num_heads, head_dim]` over block tables, to the same shape; see `Task` in `_cpu.c`."""
         keys, values = self._cache.keys[call.layer], self._cache.values[call.layer]
-        query = call.query[:, rows].transpose(0, 1)  # [num_rows, num_heads, head_dim]
         output = torch.empty(query.shape)
         num_rows, num_heads, dim = query.shape
-        _cpu.decode_attention(
+        attention(
             output.data_ptr(),
             query.data_ptr(),
             keys.data_ptr(),

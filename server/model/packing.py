@@ -16,6 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 # Below this many weights the kernel's fixed cost (some 13 µs a call) outweighs what it saves.
 _MIN_WEIGHTS = 1 << 16
+# oneDNN compiles a kernel for each number of rows (some 0.5 ms and 0.6 MiB a layer shape, kept for the next time).
+_EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
@@ -79,6 +81,14 @@ class PackedLinear(torch.nn.Module):
     def extra_repr(self) -> str:
         """Shapes, as `torch.nn.Linear` prints them."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+def padded_rows(num_rows: int) -> int:
+    """The rows to give a packed model's layers for `num_rows`, so that they see few different numbers of them.
+
+    Few rows are left as they are: there, one more costs what it takes off. Above, at most 7 are added.
+    """
+    return num_rows if num_rows <= _EXACT_ROWS else -(-num_rows // _ROWS_STEP) * _ROWS_STEP
 
 
 def pack_linears(model: torch.nn.Module) -> Packing:

@@ -23,12 +23,17 @@ class PagedAttention:
         self._prefill_masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
-        """Store the new keys and values, then attend; see `AttentionContext`."""
+        """Store the new keys and values, then attend; see `AttentionContext`.
+
+        Rows beyond the batch (`server.model.packing.padded_rows`) are neither stored nor attended from: zeros come out.
+        """
         self._store(call)
-        if not self._batch.prefills:
+        num_heads, num_rows, _ = call.query.shape
+        is_padded = num_rows > len(self._batch.positions)
+        if not (self._batch.prefills or is_padded):
             return self._decode(call)
-        num_heads, num_tokens, _ = call.query.shape
-        output = call.query.new_empty(num_tokens, num_heads, call.value.shape[-1])
+        make = call.query.new_zeros if is_padded else call.query.new_empty
+        output = make(num_rows, num_heads, call.value.shape[-1])
         if self._batch.decodes is not None:
             output[self._batch.decodes.rows] = self._decode(call)
         for index, span in enumerate(self._batch.prefills):
@@ -36,7 +41,9 @@ class PagedAttention:
         return output
 
     def _store(self, call: AttentionCall) -> None:
-        self._cache.write(call.layer, self._batch.slots, call.key.transpose(0, 1), call.value.transpose(0, 1))
+        num_tokens = len(self._batch.slots)
+        key, value = (part.transpose(0, 1)[:num_tokens] for part in (call.key, call.value))
+        self._cache.write(call.layer, self._batch.slots, key, value)
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
         """Attend from all decodes at once: `[num_sequences, num_heads, head_dim]`."""

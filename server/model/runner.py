@@ -13,6 +13,7 @@ from server.model.base_model import LoadedModel
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
+from server.model.packing import PackedLinear, padded_rows
 from server.model.prefix import Prefix, PrefixKind
 
 
@@ -69,6 +70,7 @@ class ModelRunner:
         self._cache = kv_cache
         self._attention = attention or choose_backend(loaded.device)
         self._replay = replay
+        self._is_packed = any(isinstance(module, PackedLinear) for module in loaded.model.modules())
 
     @torch.inference_mode()
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
@@ -107,9 +109,10 @@ class ModelRunner:
 
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
+        num_rows = padded_rows(len(batch.positions)) if self._is_packed else len(batch.positions)
         output = self._model(
-            **self._inputs(chunks, batch),
-            position_ids=batch.positions[None],
+            **self._inputs(chunks, batch, num_rows),
+            position_ids=_pad(batch.positions, num_rows)[None],
             use_cache=False,
             # A model call that selects no row at all is not supported everywhere: one row, then dropped.
             logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
@@ -118,12 +121,12 @@ class ModelRunner:
         logits: torch.Tensor = output.logits[0]
         return logits[: len(batch.logits_rows)]
 
-    def _inputs(self, chunks: Sequence[Chunk], batch: FlatBatch) -> dict[str, torch.Tensor]:
-        """Ids where the whole batch is text, else embeddings."""
+    def _inputs(self, chunks: Sequence[Chunk], batch: FlatBatch, num_rows: int) -> dict[str, torch.Tensor]:
+        """Ids where the whole batch is text, else embeddings; `num_rows` of them, those beyond the batch zeros."""
         if batch.token_ids is not None:
-            return {"input_ids": batch.token_ids[None]}
-        rows = [self._embed(chunk) for chunk in chunks]
-        return {"inputs_embeds": torch.cat(rows)[None]}
+            return {"input_ids": _pad(batch.token_ids, num_rows)[None]}
+        rows = torch.cat([self._embed(chunk) for chunk in chunks])
+        return {"inputs_embeds": _pad(rows, num_rows)[None]}
 
     def _embed(self, chunk: Chunk) -> torch.Tensor:
         if isinstance(chunk.tokens, torch.Tensor):
@@ -142,3 +145,9 @@ class ModelRunner:
         index = torch.tensor(slots, device=self._device)
         for layer in range(rows.shape[1] // 2):
             self._cache.write(layer, index, rows[:, 2 * layer], rows[:, 2 * layer + 1])
+
+
+def _pad(rows: torch.Tensor, num_rows: int) -> torch.Tensor:
+    """`[n, ...]` with zeros behind it: `[num_rows, ...]`."""
+    missing = num_rows - len(rows)
+    return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows

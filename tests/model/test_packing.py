@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from server.model.packing import PackedLinear, pack_linears
+from server.model.packing import PackedLinear, pack_linears, padded_rows
 from server.model.twin import make_twin
 
 SIZE = 256  # SIZE * SIZE weights are enough to be packed
@@ -136,3 +136,9 @@ def test_the_twin_learns_through_packed_layers():
     ours.square().mean().backward()
     theirs.square().mean().backward()
     torch.testing.assert_close(embeds.grad, again.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_few_numbers_of_rows_are_ever_asked_for():
+    """oneDNN keeps a kernel for each."""
+    assert [padded_rows(number) for number in (0, 1, 33, 64, 65, 72, 73, 512)] == [0, 1, 33, 64, 72, 72, 80, 512]
+    assert len({padded_rows(number) for number in range(1, 513)}) == 64 + (512 - 64) // 8

@@ -233,6 +233,76 @@ def test_the_c_module_hides_no_overflow(poison):
     assert finite.tolist() == [True, True, False, True]
 
 
+def prefill_both(
+    heads: tuple[int, int], dim: int, block_size: int, window: int | None = None, poison: float | None = None
+) -> list[torch.Tensor]:
+    """One step of long and short chunks, some with a context before them, by the exact path and by the C module."""
+    num_heads, num_kv_heads = heads
+    generator = torch.Generator().manual_seed(5)
+    spans = ((0, 70), (40, 33), (200, 17), (300, 1), (63, 2), (0, 9))  # start, tokens
+    widths = [-(-(start + count) // block_size) for start, count in spans]
+    order = (torch.randperm(sum(widths), generator=generator) + 1).tolist()
+    chunks = [
+        Chunk([0] * count, start, [order.pop() for _ in range(width)], None)
+        for (start, count), width in zip(spans, widths, strict=True)
+    ]
+    num_tokens = sum(count for _, count in spans)
+    query = torch.randn(num_tokens, num_heads, dim, generator=generator).transpose(0, 1)
+    key, value = (torch.randn(num_tokens, num_kv_heads, dim, generator=generator).transpose(0, 1) for _ in range(2))
+    if poison is not None:
+        key[0, 75, 0] = poison
+    outputs = []
+    for backend in (PagedAttention, CpuPagedAttention):
+        layers = [LayerShape(num_kv_heads, dim, dim, window)]
+        cache = KVCache(layers, sum(widths) + 1, block_size, torch.float32, DEVICE)
+        for pages in (*cache.keys, *cache.values):
+            pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
+        context = backend(cache, build_flat_batch(chunks, block_size, DEVICE))
+        outputs.append(context.attend(AttentionCall(0, query, key, value, dim**-0.5, window, None, None)))
+    return outputs
+
+
+@needs_c_module
+@pytest.mark.parametrize("window", [None, 1, 5, 33, 150])
+@pytest.mark.parametrize(
+    ("heads", "dim", "block_size"),
+    [
+        ((9, 3), 64, 16),
+        ((4, 4), 16, 1),
+        ((20, 1), 48, 7),
+        ((8, 2), 128, 100),
+        ((5, 5), 256, 16),
+        ((32, 8), 80, 16),
+    ],
+)
+def test_long_prefills_are_the_exact_paths(heads, dim, block_size, window):
+    """Chunks that end within a panel of keys, windows shorter and longer than one, heads that share and do not."""
+    exact, ours = prefill_both(heads, dim, block_size, window)
+    torch.testing.assert_close(ours, exact, atol=3e-6, rtol=1e-5)
+
+
+@needs_c_module
+def test_threads_share_a_prefill():
+    """The numbers are those of one thread, bit for bit."""
+    _, alone = prefill_both((9, 3), 64, 16)
+    torch.set_num_threads(2)
+    try:
+        _, shared = prefill_both((9, 3), 64, 16)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(shared, alone)
+
+
+@needs_c_module
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_a_long_prefill_hides_no_overflow(poison):
+    """Every row that sees what is not finite shows it, as by the exact path; no other row of any sequence does."""
+    exact, ours = (torch.isfinite(output) for output in prefill_both((4, 2), 64, 16, poison=poison))
+    assert torch.equal(ours[75:103], exact[75:103])
+    assert not bool(ours[75:103].all())
+    assert bool(ours[:75].all() and ours[103:].all())
+
+
 def test_each_device_gets_its_kernels_where_they_are_installed_and_exact_is_exact():
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert choose_backend(cpu) is (CpuPagedAttention if cpu_attention.is_built() else PagedAttention)

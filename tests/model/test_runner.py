@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import BlockCopy, KVCache
+from server.model.paged_attention import PagedAttention
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import ModelRunner, PrefixPlacement
 from tests.devices import DEVICE, NAME
@@ -79,3 +81,32 @@ def test_scrubbed_blocks_harm_nobody(runner, cache):
         pages[1] = float("nan")
     runner.zero_blocks([1])
     assert bool(runner.forward([Chunk([1, 2], 0, [1], 0)]).isfinite().all())
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory) -> LoadedModel:
+    folder = tmp_path_factory.mktemp("packed")
+    build("llama-wide").save_pretrained(str(folder))
+    return load_base_model(BaseModelOptions(str(folder), device="cpu", dtype="float32"))
+
+
+@pytest.mark.parametrize("attention", [PagedAttention, choose_backend(torch.device("cpu"))])
+def test_rows_added_to_a_long_step_change_nothing(packed, attention):
+    """67 rows become 72 for a packed model: chunks of every kind answer as each does alone."""
+    cache = KVCache(packed.architecture.layers, 80, 4, torch.float32, torch.device("cpu"))
+    runner = ModelRunner(packed, cache, attention)
+    soft_prompt = torch.randn(5, packed.architecture.hidden_size, generator=torch.Generator().manual_seed(0))
+    texts = [
+        Chunk([3] * 30, 0, list(range(1, 9)), 28),
+        *(Chunk([token], 0, [10 + token], 0) for token in range(30)),
+        Chunk([5, 6, 7], 0, [45], 0),
+        Chunk([8, 9, 10, 11], 0, [46], 3),
+    ]
+    for chunks in (texts, [*texts[:-2], Chunk(soft_prompt, 0, [50, 51], None), Chunk([1, 2], 0, [52], 1)]):
+        assert sum(chunk.num_tokens for chunk in chunks) == 67
+        together = runner.forward(chunks)
+        torch.testing.assert_close(together, torch.cat([runner.forward([chunk]) for chunk in chunks]))
+    decodes = [Chunk([token % 7], 0, [1 + token], 0) for token in range(67)]
+    alone = torch.cat([runner.forward([chunk]) for chunk in decodes])
+    torch.testing.assert_close(runner.forward(decodes), alone)
+    assert not any(bool(pages[0].any()) for pages in (*cache.keys, *cache.values))
