@@ -187,7 +187,8 @@ class Engine:
             scores = (None, *sequence.scores) if wanted else ()
             self._emit(group, PromptProcessed(group.num_cached_tokens or 0, scores))
         forks, sequence.pending_forks = sequence.pending_forks, []
-        self._fork(sequence, forks)
+        if forks:
+            self._fork(sequence, forks)
         return forks
 
     def _fork(self, parent: Sequence, children: Many[Sequence]) -> None:

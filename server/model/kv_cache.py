@@ -136,7 +136,8 @@ class KVCache:
             return
         if self._bytes:
             for rows in self._bytes:
-                rows[list(blocks)] = 0
+                for block in blocks:
+                    rows[block] = 0
             return
         index = to_index(blocks, self.keys[0].device)
         for pages in (*self.keys, *self.values):

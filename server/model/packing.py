@@ -6,6 +6,7 @@ must stay as it is to be looked up. A layer is replaced only where its packed fo
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,9 @@ from transformers.pytorch_utils import Conv1D
 
 # Below this many weights the kernel's fixed cost (some 13 µs a call) outweighs what it saves.
 _MIN_WEIGHTS = 1 << 16
-# oneDNN compiles a kernel for each number of rows (some 0.5 ms and 0.6 MiB a layer shape, kept for the next time).
+# oneDNN makes a kernel for each number of rows and each shape of layer, in some 0.5 ms and 0.6 MiB. Both it and PyTorch
+# keep 1,024 of them unless told otherwise: for one model that is memory which grows for hours.
+_KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
@@ -92,7 +95,12 @@ def padded_rows(num_rows: int) -> int:
 
 
 def pack_linears(model: torch.nn.Module) -> Packing:
-    """Replace every frozen linear layer on a CPU whose packed form is known to be faster and gives the same numbers."""
+    """Replace every frozen linear layer on a CPU whose packed form is known to be faster and gives the same numbers.
+
+    Bounds what the libraries keep for it, unless the environment says how much: they ask it when they first keep any.
+    """
+    for name, number in _KERNELS_KEPT.items():
+        os.environ.setdefault(name, number)
     modules = list(model.named_modules(remove_duplicate=False))
     kept = {
         parameter.data_ptr()
