@@ -524,14 +524,15 @@ static PyObject *rms_norm(PyObject *self, PyObject *arguments)
 static PyObject *rotate(PyObject *self, PyObject *arguments)
 {
     unsigned long long heads, cosine, sine;
-    long long num_tokens, num_heads, dim;
+    long long num_tokens, num_heads, dim, stride;
     int num_threads;
-    if (!PyArg_ParseTuple(arguments, "KKKLLLi", &heads, &cosine, &sine, &num_tokens, &num_heads, &dim, &num_threads))
+    if (!PyArg_ParseTuple(arguments, "KKKLLLLi", &heads, &cosine, &sine, &num_tokens, &num_heads, &dim, &stride,
+                          &num_threads))
         return NULL;
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel for num_threads(num_threads) if (num_threads > 1 && num_tokens * num_heads * dim > SMALL)
     for (long long token = 0; token < num_tokens; token++)
-        rotate_heads(floats(heads) + token * num_heads * dim, floats(cosine) + token * dim, floats(sine) + token * dim,
+        rotate_heads(floats(heads) + token * stride, floats(cosine) + token * dim, floats(sine) + token * dim,
                      num_heads, dim);
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;
@@ -540,15 +541,16 @@ static PyObject *rotate(PyObject *self, PyObject *arguments)
 static PyObject *store(PyObject *self, PyObject *arguments)
 {
     unsigned long long keys, values, new_keys, new_values, slots;
-    long long num_tokens, width;
-    if (!PyArg_ParseTuple(arguments, "KKKKKLL", &keys, &values, &new_keys, &new_values, &slots, &num_tokens, &width))
+    long long num_tokens, width, key_stride, value_stride;
+    if (!PyArg_ParseTuple(arguments, "KKKKKLLLL", &keys, &values, &new_keys, &new_values, &slots, &num_tokens, &width,
+                          &key_stride, &value_stride))
         return NULL;
     const int64_t *slot = (const int64_t *)(uintptr_t)slots;
     const size_t size = (size_t)width * sizeof(float);
     Py_BEGIN_ALLOW_THREADS
     for (long long token = 0; token < num_tokens; token++) {
-        memcpy(floats(keys) + slot[token] * width, floats(new_keys) + token * width, size);
-        memcpy(floats(values) + slot[token] * width, floats(new_values) + token * width, size);
+        memcpy(floats(keys) + slot[token] * width, floats(new_keys) + token * key_stride, size);
+        memcpy(floats(values) + slot[token] * width, floats(new_values) + token * value_stride, size);
     }
     Py_END_ALLOW_THREADS
     Py_RETURN_NONE;

@@ -39,11 +39,28 @@ def prefill_attention(
     /,
 ) -> None: ...
 def store(
-    keys: int, values: int, new_keys: int, new_values: int, slots: int, num_tokens: int, width: int, /
+    keys: int,
+    values: int,
+    new_keys: int,
+    new_values: int,
+    slots: int,
+    num_tokens: int,
+    width: int,
+    key_stride: int,
+    value_stride: int,
+    /,
 ) -> None: ...
 def rms_norm(
     output: int, input: int, weight: int, num_rows: int, dim: int, epsilon: float, num_threads: int, /
 ) -> None: ...
 def rotate(
-    heads: int, cosine: int, sine: int, num_tokens: int, num_heads: int, dim: int, num_threads: int, /
+    heads: int,
+    cosine: int,
+    sine: int,
+    num_tokens: int,
+    num_heads: int,
+    dim: int,
+    row_stride: int,
+    num_threads: int,
+    /,
 ) -> None: ...

@@ -33,8 +33,7 @@ class CpuPagedAttention(PagedAttention):
 
     def _store(self, call: AttentionCall) -> None:
         key, value = call.key.transpose(0, 1), call.value.transpose(0, 1)  # [num_tokens, num_kv_heads, head_dim]
-        same_width = key.shape[1:] == value.shape[1:]
-        if not (same_width and key.dtype == torch.float32 and key.is_contiguous() and value.is_contiguous()):
+        if not (key.dtype == torch.float32 and key.shape == value.shape and _is_row(key) and _is_row(value)):
             super()._store(call)
             return
         _cpu.store(
@@ -45,6 +44,8 @@ class CpuPagedAttention(PagedAttention):
             self._batch.slots.data_ptr(),
             len(self._batch.slots),
             key.shape[1] * key.shape[2],
+            key.stride(0),
+            value.stride(0),
         )
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
@@ -105,3 +106,8 @@ def _is_computed(call: AttentionCall) -> bool:
     query, dim = call.query, call.query.shape[-1]
     plain = call.softcap is None and call.sinks is None and query.dtype == torch.float32 and query.stride(-1) == 1
     return plain and dim == call.value.shape[-1] <= _MAX_HEAD_DIM and dim % _LANES == 0
+
+
+def _is_row(heads: torch.Tensor) -> bool:
+    """Whether each token's heads `[num_tokens, num_heads, dim]` lie side by side."""
+    return heads.stride()[1:] == (heads.shape[2], 1)

@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from server.model.attention import AttentionCall, AttentionContext
 from server.model.cpu_attention import is_built
 from server.model.errors import UnsupportedArchitecture
-from server.model.packing import PackedLinear
+from server.model.packing import JointLinear, PackedLinear
 
 if is_built():
     from server.model import _cpu
 
 _LAYER_PARTS = frozenset({"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"})
 _ATTENTION_PARTS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
+_JOINT = frozenset({"q_proj", "k_proj", "v_proj"})
 _HEAD_NORMS = frozenset({"q_norm", "k_norm"})
 _MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj", "act_fn"})
 _TOLERANCE = 1e-5  # of the largest number
@@ -73,7 +74,7 @@ class FusedLayer:
         }
         self._head_dim = call.query.shape[-1]
         self._before_attention = RMSNorm(layer.input_layernorm)
-        self._query, self._key, self._value = attention.q_proj, attention.k_proj, attention.v_proj
+        self._projection = attention.q_proj.joint
         self._query_norm = RMSNorm(attention.q_norm) if hasattr(attention, "q_norm") else None
         self._key_norm = RMSNorm(attention.k_norm) if hasattr(attention, "k_norm") else None
         self._output = attention.o_proj
@@ -90,11 +91,12 @@ class FusedLayer:
     ) -> torch.Tensor:
         """`[1, num_tokens, hidden_size]` to the same shape; the two of `position_embeddings` `[1, num_tokens, dim]`."""
         normed = self._before_attention(hidden_states)
-        query = self._heads(self._query(normed), self._query_norm)
-        key = self._heads(self._key(normed), self._key_norm)
+        projected, keys, values = self._projection.split(normed)
+        query = self._heads(projected, self._query_norm)
+        key = self._heads(keys, self._key_norm)
         self._rotate(query, position_embeddings)
         self._rotate(key, position_embeddings)
-        value = self._heads(self._value(normed), None)
+        value = self._heads(values, None)
         attended = paged.attend(
             AttentionCall(
                 query=query.transpose(0, 1), key=key.transpose(0, 1), value=value.transpose(0, 1), **self._constants
@@ -106,15 +108,23 @@ class FusedLayer:
         return output
 
     def _heads(self, projected: torch.Tensor, norm: RMSNorm | None) -> torch.Tensor:
-        """`[1, num_tokens, num_heads * head_dim]` to `[num_tokens, num_heads, head_dim]`."""
-        heads = projected.view(projected.shape[1], -1, self._head_dim)
-        return heads if norm is None else norm(heads)
+        """`[1, num_tokens, num_heads * head_dim]` to `[num_tokens, num_heads, head_dim]`, a token's heads together."""
+        rows = projected[0]
+        heads = rows.view(len(rows), -1, self._head_dim)
+        return heads if norm is None else norm(heads.contiguous())
 
     def _rotate(self, heads: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor]) -> None:
         cosine, sine = position_embeddings
         num_tokens, num_heads, dim = heads.shape
         _cpu.rotate(
-            heads.data_ptr(), cosine.data_ptr(), sine.data_ptr(), num_tokens, num_heads, dim, torch.get_num_threads()
+            heads.data_ptr(),
+            cosine.data_ptr(),
+            sine.data_ptr(),
+            num_tokens,
+            num_heads,
+            dim,
+            heads.stride(0),
+            torch.get_num_threads(),
         )
 
 
@@ -150,7 +160,8 @@ def _is_built_alike(layer: Any) -> bool:
     norms += [attention.get_submodule(name) for name in _HEAD_NORMS & _names(attention)]
     linears = [attention.get_submodule(name) for name in _ATTENTION_PARTS]
     linears += [layer.mlp.get_submodule(name) for name in _MLP_PARTS - {"act_fn"}]
-    return attention.head_dim % 2 == 0 and all(map(_is_norm, norms)) and all(map(_is_packed, linears))
+    is_joint = all(isinstance(attention.get_submodule(name), JointLinear) for name in _JOINT)
+    return attention.head_dim % 2 == 0 and is_joint and all(map(_is_norm, norms)) and all(map(_is_packed, linears))
 
 
 def _names(module: torch.nn.Module) -> frozenset[str]:
@@ -165,6 +176,7 @@ def _is_norm(module: torch.nn.Module) -> bool:
 
 
 def _is_packed(module: torch.nn.Module) -> bool:
+    module = module.joint.whole if isinstance(module, JointLinear) else module
     return isinstance(module, PackedLinear) and module.packed.dtype == torch.float32
 
 

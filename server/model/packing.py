@@ -1,11 +1,13 @@
 """Frozen linear layers in the memory layout that a CPU multiplies fastest (oneDNN's blocked weights).
 
 The packed weight replaces the original: nothing is kept twice, but for a matrix that is the token embedding too, which
-must stay as it is to be looked up. A layer is replaced only where its packed form gives the original's numbers.
+must stay as it is to be looked up. A layer is replaced only where its packed form gives the original's numbers. The
+query, key and value projections of an attention layer, which read the same rows, are packed as one.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ _MIN_WEIGHTS = 1 << 16
 _KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
+_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
@@ -86,6 +89,65 @@ class PackedLinear(torch.nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class JointProjection:
+    """Several linear layers of one input, over one packed weight: a product for all, of which each takes its columns.
+
+    A product is kept from the first layer that asks for it to the last, by the very tensor that it is of. A layer that
+    comes with another tensor, or once more, has it computed anew.
+    """
+
+    def __init__(self, whole: PackedLinear, sizes: tuple[int, ...]) -> None:
+        self.whole = whole
+        self.sizes = sizes
+        self._hidden: torch.Tensor | None = None
+        self._parts: dict[int, torch.Tensor] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> JointProjection:
+        """Another one over the same numbers: the layers that share this one share it too."""
+        memo[id(self)] = copied = JointProjection(self.whole.clone(), self.sizes)
+        return copied
+
+    def split(self, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """`[..., in_features]` to what each layer makes of it: `[..., size]`, views of one tensor."""
+        product = self.whole(hidden)
+        ends = itertools.accumulate(self.sizes)
+        return tuple(product[..., end - size : end] for end, size in zip(ends, self.sizes, strict=True))
+
+    def take(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
+        """What one of the layers makes of it."""
+        if self._hidden is not hidden or index not in self._parts:
+            self._hidden, self._parts = hidden, dict(enumerate(self.split(hidden)))
+        part = self._parts.pop(index)
+        if not self._parts:
+            self._hidden = None
+        return part
+
+
+class JointLinear(torch.nn.Module):
+    """One of a joint projection's layers, under its own name in the module tree."""
+
+    def __init__(self, joint: JointProjection, index: int) -> None:
+        super().__init__()
+        self.joint = joint
+        self.index = index
+        self.in_features, self.out_features = joint.whole.in_features, joint.sizes[index]
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight as it was, bit for bit; unpacked at each access."""
+        first = sum(self.joint.sizes[: self.index])
+        return self.joint.whole.weight[first : first + self.out_features]
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        return self.joint.take(self.index, hidden)
+
+    def extra_repr(self) -> str:
+        """Shapes, as `torch.nn.Linear` prints them."""
+        bias = self.joint.whole.bias is not None
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}"
+
+
 def padded_rows(num_rows: int) -> int:
     """The rows to give a packed model's layers for `num_rows`, so that they see few different numbers of them.
 
@@ -108,10 +170,11 @@ def pack_linears(model: torch.nn.Module) -> Packing:
         if _weight_of(module) is None
         for parameter in module.parameters(recurse=False)
     }
+    num_joint = sum(_join(module) for _, module in modules)
     replaced: dict[int, PackedLinear | None] = {}
-    for name, module in modules:
+    for name, module in model.named_modules(remove_duplicate=False):
         weight = _weight_of(module)
-        if weight is None:
+        if weight is None or weight.numel() < _MIN_WEIGHTS:
             continue
         if id(module) not in replaced:
             replaced[id(module)] = _pack(weight, module.bias, is_kept=weight.data_ptr() in kept)
@@ -119,7 +182,28 @@ def pack_linears(model: torch.nn.Module) -> Packing:
         if packed is not None:
             model.set_submodule(name, packed)
     layers = [packed for packed in replaced.values() if packed is not None]
-    return Packing(len(layers), sum(layer.kept.nbytes for layer in layers if layer.kept is not None))
+    num_bytes_twice = sum(layer.kept.nbytes for layer in layers if layer.kept is not None)
+    return Packing(len(layers) + num_joint, num_bytes_twice)
+
+
+def _join(attention: torch.nn.Module) -> int:
+    """Pack an attention layer's projections as one, if it has them; returns how many there are."""
+    linears: list[Any] = [
+        linear for name in _PROJECTIONS if type(linear := getattr(attention, name, None)) is torch.nn.Linear
+    ]
+    weights = [weight for linear in linears if (weight := _weight_of(linear)) is not None]
+    biases = [linear.bias for linear in linears if linear.bias is not None]
+    if len(weights) < len(_PROJECTIONS) or len(biases) not in (0, len(_PROJECTIONS)):
+        return 0
+    if len({weight.shape[1] for weight in weights}) > 1 or sum(weight.numel() for weight in weights) < _MIN_WEIGHTS:
+        return 0
+    whole = _pack(torch.cat(weights), torch.cat(biases) if biases else None, is_kept=False)
+    if whole is None:
+        return 0
+    joint = JointProjection(whole, tuple(weight.shape[0] for weight in weights))
+    for index, name in enumerate(_PROJECTIONS):
+        attention.set_submodule(name, JointLinear(joint, index))
+    return len(_PROJECTIONS)
 
 
 def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
@@ -130,7 +214,7 @@ def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
         weight = module.weight.detach().t()
     else:
         return None
-    if module.weight.requires_grad or weight.device.type != "cpu" or weight.numel() < _MIN_WEIGHTS:
+    if module.weight.requires_grad or weight.device.type != "cpu":
         return None
     return weight if _is_supported(weight.dtype) else None
 

@@ -13,7 +13,7 @@ from server.model.base_model import LoadedModel
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
-from server.model.packing import PackedLinear, padded_rows
+from server.model.packing import JointLinear, PackedLinear, padded_rows
 from server.model.prefix import Prefix, PrefixKind
 
 
@@ -70,7 +70,7 @@ class ModelRunner:
         self._cache = kv_cache
         self._attention = attention or choose_backend(loaded.device)
         self._replay = replay
-        self._is_packed = any(isinstance(module, PackedLinear) for module in loaded.model.modules())
+        self._is_packed = any(isinstance(module, (PackedLinear, JointLinear)) for module in loaded.model.modules())
 
     @torch.inference_mode()
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:

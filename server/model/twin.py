@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from server.model.packing import PackedLinear
+from server.model.packing import JointLinear, PackedLinear
 
 
 def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:
@@ -24,9 +25,10 @@ def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedMod
     with torch.device("meta"):
         twin = build(config, attn_implementation=attention, dtype=model.dtype)
     twin.generation_config = copy.deepcopy(model.generation_config)
+    memo: dict[int, Any] = {}
     for name, source in model.named_modules(remove_duplicate=False):
-        if isinstance(source, PackedLinear):
-            twin.set_submodule(name, source.clone())
+        if isinstance(source, (PackedLinear, JointLinear)):
+            twin.set_submodule(name, copy.deepcopy(source, memo))
         else:
             _share(source, twin.get_submodule(name))
     twin.train(False)

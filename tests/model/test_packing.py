@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from server.model.packing import PackedLinear, pack_linears, padded_rows
+from server.model.packing import JointLinear, PackedLinear, pack_linears, padded_rows
 from server.model.twin import make_twin
 
 SIZE = 256  # SIZE * SIZE weights are enough to be packed
@@ -111,6 +111,71 @@ def test_a_copy_shares_the_packed_tensor():
     assert copied[0].packed is model[0].packed
     hidden = torch.randn(2, SIZE)
     assert torch.equal(copied(hidden), model(hidden))
+
+
+class Projections(torch.nn.Module):
+    """What an attention layer has under these names."""
+
+    def __init__(self, *sizes: int, bias: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        for name, size in zip(("q_proj", "k_proj", "v_proj"), sizes, strict=True):
+            self.add_module(name, torch.nn.Linear(SIZE, size, bias=bias))
+
+    def forward(self, *hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return self.q_proj(hidden[0]), self.k_proj(hidden[-1]), self.v_proj(hidden[0])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_projections_of_one_input_are_one_product(bias):
+    """Each gives what it gave, forward and backward, in any order, for one input or several; no original is left."""
+    stock = Projections(SIZE, 64, 64, bias=bias)
+    model = frozen(copy.deepcopy(stock))
+    assert pack_linears(model).num_layers == 3
+    joined = model[0]
+    assert list(model.parameters()) == []
+    assert joined.q_proj.joint is joined.v_proj.joint
+    for name in ("q_proj", "k_proj", "v_proj"):
+        assert torch.equal(joined.get_submodule(name).weight, stock.get_submodule(name).weight)
+    for num_inputs in (1, 2, 1):
+        ours = [torch.randn(2, 3, SIZE, requires_grad=True) for _ in range(num_inputs)]
+        theirs = [hidden.detach().clone().requires_grad_() for hidden in ours]
+        for actual, expected in zip(joined(*ours), stock(*theirs), strict=True):
+            torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+        sum(part.square().sum() for part in joined(*ours)).backward()
+        sum(part.square().sum() for part in stock(*theirs)).backward()
+        for actual, expected in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(actual.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_one_projection_asked_twice_is_computed_twice():
+    """What is kept for the others is not taken for a second answer, and goes once each has had its part."""
+    stock = Projections(SIZE, SIZE, SIZE)
+    joined = frozen(copy.deepcopy(stock))
+    pack_linears(joined)
+    hidden = torch.randn(4, SIZE)
+    for name in ("k_proj", "k_proj", "q_proj", "v_proj", "q_proj"):
+        actual, expected = (model.get_submodule(name)(hidden) for model in (joined[0], stock))
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_copy_of_joint_projections_shares_the_weight_and_not_what_it_keeps():
+    joined = frozen(Projections(SIZE, 64, 64))
+    pack_linears(joined)
+    first, second = joined[0], copy.deepcopy(joined)[0]
+    assert second.q_proj.joint is second.k_proj.joint is not first.q_proj.joint
+    assert second.q_proj.joint.whole.packed is first.q_proj.joint.whole.packed
+
+
+def test_projections_that_do_not_fit_together_stay_apart():
+    """One that learns, one with a bias of its own, one of another input."""
+    learning, biased, other = (Projections(SIZE, SIZE, SIZE).requires_grad_(False) for _ in range(3))
+    learning.k_proj.requires_grad_(True)
+    biased.v_proj = torch.nn.Linear(SIZE, SIZE).requires_grad_(False)
+    other.k_proj = torch.nn.Linear(2 * SIZE, SIZE, bias=False).requires_grad_(False)
+    for model, num_packed in ((learning, 2), (biased, 3), (other, 3)):
+        assert pack_linears(model).num_layers == num_packed
+        assert not any(isinstance(module, JointLinear) for module in model.modules())
 
 
 def test_a_shared_layer_stays_shared():
