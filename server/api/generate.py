@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from server.answering.generation import Generation, TextEvent
 from server.answering.votes import voted
+from server.api.admission import Work
 from server.api.answer_form import AnswerForm
 from server.api.disconnect import unless_disconnected
 from server.api.event_stream import EventStreamResponse
@@ -81,11 +82,11 @@ async def respond(
 
     def close() -> None:
         generation.close()
-        work.end()
+        work.given_up()
         if terms.payer is not None:
             services.quotas.charge_tokens(terms.payer, generation.num_output_tokens)
 
-    events = until(terms.deadline, generation)
+    events = _noted(until(terms.deadline, generation), work)
     if stream:  # never of an ensemble: `check_votable`
         return EventStreamResponse(answer.chunks(events), headers=target.headers, close=close)
     try:
@@ -103,6 +104,13 @@ async def respond(
     if generation.is_greedy:
         services.shadows.offer(target, _texts(body), rerun)
     return json_response(body, headers=target.headers)
+
+
+async def _noted(events: AsyncIterable[TextEvent], work: Work) -> AsyncIterator[TextEvent]:
+    """The events; once all have come, the request is known to be answered."""
+    async for event in events:
+        yield event
+    work.answered()
 
 
 def _answers(events: AsyncIterable[TextEvent], target: Target) -> AsyncIterable[TextEvent]:

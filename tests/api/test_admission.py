@@ -36,7 +36,7 @@ def saturated(max_wait_s=60.0, interval_s=0.5):
     admission.check(BUSY, None)
     for work in works[:10]:
         clock.now += interval_s
-        work.end()
+        work.answered()
     return admission
 
 
@@ -46,7 +46,7 @@ def test_a_deadline_that_cannot_be_met_is_said_at_once():
     admission.check(BUSY, 5.6)
     admission.check(BUSY, None)
     with pytest.raises(Overloaded) as refused:
-        admission.check(BUSY, 5.4)
+        admission.check(BUSY, 5.3)
     assert refused.value.retry_after_s == 4
 
 
@@ -54,7 +54,7 @@ def test_no_wait_is_longer_than_the_servers_own_bound():
     """Whatever time the caller has."""
     saturated(max_wait_s=4.1).check(BUSY, None)
     with pytest.raises(Overloaded):
-        saturated(max_wait_s=3.9).check(BUSY, 3_600)
+        saturated(max_wait_s=3.8).check(BUSY, 3_600)
 
 
 def test_while_nobody_waits_everybody_comes_in():
@@ -68,14 +68,25 @@ def test_an_idle_hour_is_no_slow_answer():
     clock = Clock()
     admission = Admission(60.0, clock)
     admission.check(IDLE, None)
-    admission.begin().end()
+    admission.begin().answered()
     clock.now += 3_600
     works = [admission.begin() for _ in range(20)]
     admission.check(BUSY, None)
     for work in works[:3]:
         clock.now += 0.5
-        work.end()
+        work.answered()
     admission.check(BUSY, 10.0)
+
+
+def test_what_is_given_up_says_nothing_of_the_servers_speed():
+    """Else deadlines that pass would look like answers, and let in more of what cannot be answered either."""
+    admission = saturated()
+    works = [admission.begin() for _ in range(100)]
+    for work in works:
+        work.given_up()
+    with pytest.raises(Overloaded):
+        admission.check(BUSY, 5.3)
+    admission.check(BUSY, 5.6)
 
 
 def test_before_anything_was_answered_nothing_is_estimated():
@@ -83,12 +94,28 @@ def test_before_anything_was_answered_nothing_is_estimated():
     Admission(0.001, Clock()).check(BUSY, 0.001)
 
 
+def test_a_server_that_answers_less_is_asked_for_less():
+    """Answers in one burst, then none: after a while as many as fitted before do not any more."""
+    clock = Clock()
+    admission = Admission(60.0, clock)
+    works = [admission.begin() for _ in range(20)]
+    admission.check(BUSY, None)
+    clock.now += 1.0
+    for work in works[:10]:
+        work.answered()
+    admission.check(BUSY, 1.2)
+    clock.now += 10.0
+    with pytest.raises(Overloaded):
+        admission.check(BUSY, 5.0)
+
+
 def test_a_request_ends_once():
     """However often it is told."""
     admission = Admission()
     work = admission.begin()
-    work.end()
-    work.end()
+    work.answered()
+    work.given_up()
+    work.answered()
     assert admission._num_open == 0
 
 

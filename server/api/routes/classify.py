@@ -57,8 +57,9 @@ async def classify(
         async with before(terms.deadline):
             scoring = score_prompts(services.engine, target, terms, prompts, continuations)
             scored = await unless_disconnected(request, scoring)
+        work.answered()
     finally:
-        work.end()
+        work.given_up()
 
     async def rerun(shadow: Target) -> tuple[str, ...]:
         its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
