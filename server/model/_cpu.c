@@ -267,7 +267,7 @@ static void attend_all(const Task *t, int num_threads)
  * that FEW by PANEL scores, and as much of the sums, stay in registers. An item of work is up to MANY queries. */
 enum { WIDE = 2, PANEL = WIDE * TILE, FEW = 8, MANY = 96 };
 
-/* One sequence's chunk: `num_sequences` rows at `positions[0]` and after, over the one block table. */
+/* What one thread works with. */
 typedef struct {
     float queries[MANY * MAX_DIM]; /* [query / FEW, dim, FEW] */
     float sums[MANY * MAX_DIM];    /* [query, dim] */
@@ -413,7 +413,7 @@ static ALWAYS_INLINE void attend_panel(const Task *t, Scratch *s, int64_t first,
         s->totals[first + i] = total;
     }
     int64_t d = 0;
-    for (; d + PANEL <= dim; d += PANEL) add_values(t, s, first, d, WIDE);
+    for (; d + WIDE * TILE <= dim; d += WIDE * TILE) add_values(t, s, first, d, WIDE);
     if (d < dim) add_values(t, s, first, d, 1);
 }
 
@@ -456,7 +456,8 @@ static void attend_queries(const Task *t, int64_t kv_head, int64_t first, int64_
     }
 }
 
-/* False where there is no memory. */
+/* Of a task that is one sequence's chunk: `num_sequences` rows at `positions[0]` and after, over the one block table.
+ * False where there is no memory. */
 static int prefill_all(const Task *t, int num_threads)
 {
     const int64_t queries = t->num_sequences * (t->num_heads / t->num_kv_heads), parts = (queries + MANY - 1) / MANY;

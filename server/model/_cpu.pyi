@@ -18,26 +18,9 @@ def decode_attention(
     num_threads: int,
     /,
 ) -> None: ...
-def prefill_attention(
-    output: int,
-    query: int,
-    keys: int,
-    values: int,
-    tables: int,
-    positions: int,
-    num_sequences: int,
-    num_heads: int,
-    num_kv_heads: int,
-    dim: int,
-    block_size: int,
-    table_width: int,
-    query_row_stride: int,
-    query_head_stride: int,
-    window: int,
-    scale: float,
-    num_threads: int,
-    /,
-) -> None: ...
+
+prefill_attention = decode_attention
+
 def store(
     keys: int,
     values: int,

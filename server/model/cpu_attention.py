@@ -29,7 +29,7 @@ def is_built() -> bool:
 
 
 class CpuPagedAttention(PagedAttention):
-    """The same answers as `PagedAttention`, without gathering the keys and values of decodes and short prefills."""
+    """The same answers as `PagedAttention`, without gathering the keys and values of decodes and prefills."""
 
     def _store(self, call: AttentionCall) -> None:
         key, value = call.key.transpose(0, 1), call.value.transpose(0, 1)  # [num_tokens, num_kv_heads, head_dim]

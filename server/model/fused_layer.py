@@ -16,14 +16,13 @@ import torch.nn.functional as F
 from server.model.attention import AttentionCall, AttentionContext
 from server.model.cpu_attention import is_built
 from server.model.errors import UnsupportedArchitecture
-from server.model.packing import JointLinear, PackedLinear
+from server.model.packing import PROJECTIONS, JointLinear, PackedLinear
 
 if is_built():
     from server.model import _cpu
 
 _LAYER_PARTS = frozenset({"input_layernorm", "self_attn", "post_attention_layernorm", "mlp"})
-_ATTENTION_PARTS = frozenset({"q_proj", "k_proj", "v_proj", "o_proj"})
-_JOINT = frozenset({"q_proj", "k_proj", "v_proj"})
+_ATTENTION_PARTS = frozenset({*PROJECTIONS, "o_proj"})
 _HEAD_NORMS = frozenset({"q_norm", "k_norm"})
 _MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj", "act_fn"})
 _TOLERANCE = 1e-5  # of the largest number
@@ -160,7 +159,7 @@ def _is_built_alike(layer: Any) -> bool:
     norms += [attention.get_submodule(name) for name in _HEAD_NORMS & _names(attention)]
     linears = [attention.get_submodule(name) for name in _ATTENTION_PARTS]
     linears += [layer.mlp.get_submodule(name) for name in _MLP_PARTS - {"act_fn"}]
-    is_joint = all(isinstance(attention.get_submodule(name), JointLinear) for name in _JOINT)
+    is_joint = all(isinstance(attention.get_submodule(name), JointLinear) for name in PROJECTIONS)
     return attention.head_dim % 2 == 0 and is_joint and all(map(_is_norm, norms)) and all(map(_is_packed, linears))
 
 

@@ -136,8 +136,7 @@ class KVCache:
             return
         if self._bytes:
             for rows in self._bytes:
-                for block in blocks:
-                    rows[block] = 0
+                rows[list(blocks)] = 0
             return
         index = to_index(blocks, self.keys[0].device)
         for pages in (*self.keys, *self.values):

@@ -20,11 +20,11 @@ from transformers.pytorch_utils import Conv1D
 # Below this many weights the kernel's fixed cost (some 13 µs a call) outweighs what it saves.
 _MIN_WEIGHTS = 1 << 16
 # oneDNN makes a kernel for each number of rows and each shape of layer, in some 0.5 ms and 0.6 MiB. Both it and PyTorch
-# keep 1,024 of them unless told otherwise: for one model that is memory which grows for hours.
+# keep 1,024 of them unless told otherwise: for one model that comes to over 600 MiB.
 _KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
-_PROJECTIONS = ("q_proj", "k_proj", "v_proj")
+PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 
@@ -151,7 +151,7 @@ class JointLinear(torch.nn.Module):
 def padded_rows(num_rows: int) -> int:
     """The rows to give a packed model's layers for `num_rows`, so that they see few different numbers of them.
 
-    Few rows are left as they are: there, one more costs what it takes off. Above, at most 7 are added.
+    Few rows are left as they are, since each one more is paid for. Above, at most 7 are added.
     """
     return num_rows if num_rows <= _EXACT_ROWS else -(-num_rows // _ROWS_STEP) * _ROWS_STEP
 
@@ -189,11 +189,11 @@ def pack_linears(model: torch.nn.Module) -> Packing:
 def _join(attention: torch.nn.Module) -> int:
     """Pack an attention layer's projections as one, if it has them; returns how many there are."""
     linears: list[Any] = [
-        linear for name in _PROJECTIONS if type(linear := getattr(attention, name, None)) is torch.nn.Linear
+        linear for name in PROJECTIONS if type(linear := getattr(attention, name, None)) is torch.nn.Linear
     ]
     weights = [weight for linear in linears if (weight := _weight_of(linear)) is not None]
     biases = [linear.bias for linear in linears if linear.bias is not None]
-    if len(weights) < len(_PROJECTIONS) or len(biases) not in (0, len(_PROJECTIONS)):
+    if len(weights) < len(PROJECTIONS) or len(biases) not in (0, len(PROJECTIONS)):
         return 0
     if len({weight.shape[1] for weight in weights}) > 1 or sum(weight.numel() for weight in weights) < _MIN_WEIGHTS:
         return 0
@@ -201,9 +201,9 @@ def _join(attention: torch.nn.Module) -> int:
     if whole is None:
         return 0
     joint = JointProjection(whole, tuple(weight.shape[0] for weight in weights))
-    for index, name in enumerate(_PROJECTIONS):
-        attention.set_submodule(name, JointLinear(joint, index))
-    return len(_PROJECTIONS)
+    for index, name in enumerate(PROJECTIONS):
+        attention.set_submodule(name, JointLinear(joint, index).train(False))
+    return len(PROJECTIONS)
 
 
 def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:

@@ -179,6 +179,19 @@ def test_layers_with_and_without_a_window_share_a_batch():
 needs_c_module = pytest.mark.skipif(not (IS_CPU and cpu_attention.is_built()), reason="no C module")
 
 
+def attend_both(call: AttentionCall, chunks: list[Chunk], num_blocks: int, block_size: int) -> list[torch.Tensor]:
+    """The call by the exact path and by the C module, each over a cache of the same random contents."""
+    outputs = []
+    for backend in (PagedAttention, CpuPagedAttention):
+        num_kv_heads, _, dim = call.key.shape
+        layers = [LayerShape(num_kv_heads, dim, dim, call.sliding_window)]
+        cache = KVCache(layers, num_blocks, block_size, torch.float32, DEVICE)
+        for pages in (*cache.keys, *cache.values):
+            pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
+        outputs.append(backend(cache, build_flat_batch(chunks, block_size, DEVICE)).attend(call))
+    return outputs
+
+
 def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float | None = None) -> list[torch.Tensor]:
     """One decode step of four sequences by the exact path and by the C module."""
     num_heads, num_kv_heads = heads
@@ -191,14 +204,8 @@ def decode_both(heads: tuple[int, int], dim: int, block_size: int, poison: float
     key, value = (torch.randn(num_kv_heads, len(starts), dim, generator=generator) for _ in range(2))
     if poison is not None:
         key[0, 2, 0] = poison
-    outputs = []
-    for backend in (PagedAttention, CpuPagedAttention):
-        cache = KVCache([LayerShape(num_kv_heads, dim, dim, None)], num_blocks, block_size, torch.float32, DEVICE)
-        for pages in (*cache.keys, *cache.values):
-            pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
-        context = backend(cache, build_flat_batch(chunks, block_size, DEVICE))
-        outputs.append(context.attend(AttentionCall(0, query, key, value, dim**-0.5, None, None, None)))
-    return outputs
+    call = AttentionCall(0, query, key, value, dim**-0.5, None, None, None)
+    return attend_both(call, chunks, num_blocks, block_size)
 
 
 @needs_c_module
@@ -251,15 +258,8 @@ def prefill_both(
     key, value = (torch.randn(num_tokens, num_kv_heads, dim, generator=generator).transpose(0, 1) for _ in range(2))
     if poison is not None:
         key[0, 75, 0] = poison
-    outputs = []
-    for backend in (PagedAttention, CpuPagedAttention):
-        layers = [LayerShape(num_kv_heads, dim, dim, window)]
-        cache = KVCache(layers, sum(widths) + 1, block_size, torch.float32, DEVICE)
-        for pages in (*cache.keys, *cache.values):
-            pages[1:] = torch.randn(pages[1:].shape, generator=torch.Generator().manual_seed(6))
-        context = backend(cache, build_flat_batch(chunks, block_size, DEVICE))
-        outputs.append(context.attend(AttentionCall(0, query, key, value, dim**-0.5, window, None, None)))
-    return outputs
+    call = AttentionCall(0, query, key, value, dim**-0.5, window, None, None)
+    return attend_both(call, chunks, sum(widths) + 1, block_size)
 
 
 @needs_c_module
