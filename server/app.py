@@ -34,6 +34,7 @@ from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
 from server.model import cpu_attention
+from server.model.allocator import giving_holes_back
 from server.model.architecture import Architecture
 from server.model.attention_backend import choose_backend
 from server.model.base_model import (
@@ -88,6 +89,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(giving_holes_back())
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
             await stack.enter_async_context(services.keys.following())

@@ -35,14 +35,18 @@ _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-class _Declaration:
+class Doorkeeper:
+    """A dependency of a route that is also asked at the door: FastAPI reads the body before it asks any dependency."""
+
+    async def admit(self, request: Request) -> None:
+        """Let a request in before its body is read, or raise."""
+
+
+class _Declaration(Doorkeeper):
     """A dependency of a route that names the scope it needs."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
-
-    async def admit(self, request: Request) -> None:
-        """Let a request in before its body is read, or raise."""
 
 
 class _Public(_Declaration):
@@ -74,16 +78,18 @@ class _KeyNeeded(_Declaration):
 
 
 class GuardedRoute(APIRoute):
-    """A route that asks its declaration first. FastAPI itself reads the body before it asks any dependency."""
+    """A route that asks its doorkeepers first, and of these its declaration."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request, once it is let in."""
         handle = super().get_route_handler()
-        declaration = _declaration_of(self.dependant)
+        calls: list[object] = [dependency.call for dependency in self.dependant.dependencies]
+        keepers = [call for call in calls if isinstance(call, Doorkeeper)]
+        keepers.sort(key=lambda keeper: not isinstance(keeper, _Declaration))
 
         async def guarded(request: Request) -> Response:
-            if declaration is not None:
-                await declaration.admit(request)
+            for keeper in keepers:
+                await keeper.admit(request)
             return await handle(request)
 
         return guarded

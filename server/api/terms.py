@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Header
+from fastapi import Depends, Header, Request
+from pydantic import Field, TypeAdapter, ValidationError
 
+from server.api.authentication import Doorkeeper
 from server.api.caller import Caller, CallerDep
 from server.api.errors import DeadlineExceeded, Forbidden
-from server.api.services import Services, ServicesDep
+from server.api.services import Services, services_of
 
 MAX_TIMEOUT_MS = 86_400_000
+_TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
+_TIMEOUT_MS: TypeAdapter[int] = TypeAdapter(_TimeoutMs)
+_TIMEOUT_DESCRIPTION = (
+    "How long the answer is worth waiting for. What cannot be answered in time is refused at once (503), and ended "
+    "when the time is over."
+)
 _Item = TypeVar("_Item")
 
 
@@ -44,26 +52,29 @@ def request_terms(caller: Caller, priority: int | None, deadline: float | None) 
     return Terms(caller.salt, priority, deadline, caller)
 
 
-async def _admission(
-    services: ServicesDep,
-    _: CallerDep,
-    x_request_timeout_ms: Annotated[
-        int | None,
-        Header(
-            ge=1,
-            le=MAX_TIMEOUT_MS,
-            description="How long the answer is worth waiting for. What cannot be answered in time is refused at once "
-            "(503), and ended when the time is over.",
-        ),
-    ] = None,
-) -> float | None:
-    """The request's deadline; `Overloaded` where it would wait too long. Before anything is computed for it."""
-    timeout_s = None if x_request_timeout_ms is None else x_request_timeout_ms / 1000
-    services.admission.check(services.engine.stats, timeout_s)
-    return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+class _Admission(Doorkeeper):
+    """Refuses at the door what would wait too long; then the request's deadline, in the event loop's seconds, or None.
+
+    At the door, since refusing must be cheap: under a flood it is most of what the event loop does.
+    """
+
+    async def admit(self, request: Request) -> None:
+        """Raise `Overloaded` for a request that would be answered too late. An unreadable time is refused later."""
+        services, timeout_s = await services_of(request), None
+        with suppress(ValidationError):
+            timeout_s = _TIMEOUT_MS.validate_python(request.headers.get("x-request-timeout-ms")) / 1000
+        services.admission.check(services.engine.stats, timeout_s)
+
+    async def __call__(
+        self,
+        _: CallerDep,
+        x_request_timeout_ms: Annotated[_TimeoutMs | None, Header(description=_TIMEOUT_DESCRIPTION)] = None,
+    ) -> float | None:
+        """Return the deadline."""
+        return None if x_request_timeout_ms is None else asyncio.get_running_loop().time() + x_request_timeout_ms / 1000
 
 
-DeadlineDep = Annotated[float | None, Depends(_admission)]
+DeadlineDep = Annotated[float | None, Depends(_Admission())]
 
 
 @asynccontextmanager

@@ -18,10 +18,10 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from server.model.allocator import give_large_blocks_back
 from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.allocator import give_large_blocks_back
 from server.tuning.batches import MicroBatch
 from server.tuning.errors import TuningUnsupported
 from server.tuning.plan import TuningPlan

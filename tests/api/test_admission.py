@@ -136,6 +136,26 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
     assert not engine.requests
 
 
+async def test_what_is_refused_at_the_door_is_not_read(services, engine):
+    """Whatever the body says: a flood's refusals must be cheap. A time that is none is refused as such."""
+
+    class Busy:
+        stats = BUSY
+
+        def __getattr__(self, name):
+            return getattr(engine, name)
+
+    async with client_of(replace(services, engine=Busy(), admission=saturated())) as client:
+
+        async def asked(timeout, body=b"{never"):
+            headers = {"x-request-timeout-ms": timeout, "content-type": "application/json"}
+            return await client.post("/v1/completions", content=body, headers=headers)
+
+        assert error_of(await asked("5300"))["code"] == "overloaded"
+        assert (await asked("5600")).status_code == 400
+        assert error_of(await asked("9" * 5_000, b"{}"))["param"] == "x-request-timeout-ms"
+
+
 @pytest.mark.parametrize("path", BODIES)
 async def test_a_request_ends_at_its_deadline(client, engine, path):
     """The engine is told, and the client that it need not try again: nobody waits any more."""

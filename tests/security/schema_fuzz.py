@@ -1,47 +1,66 @@
 """Schemathesis against a server process: every operation of the document, all phases.
 
-The long form, in minutes: `python -m tests.security.schema_fuzz` (1,000 examples an operation).
+The long form, in an hour: `python -m tests.security.schema_fuzz` (1,000 examples an operation), or of some operations.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
+import time
+
+import httpx
 
 from tests.system.hostile_clients import serving
 
 ADMIN_KEY = "schema-fuzz-admin-key"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 NUM_EXAMPLES = 1_000
+STATEFUL = "stateful"
+_EACH = "examples,coverage,fuzzing"
 _RUN = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis(sys.argv[1:]))"
 
 
-def fuzz(num_examples: int, *options: str) -> subprocess.CompletedProcess[str]:
+def fuzz(url: str, num_examples: int, *options: str) -> subprocess.CompletedProcess[str]:
     """Run it to its end; the exit code is 0 where every answer was one that the document allows, and none a failure.
 
     A deadline of the client's own would be answered 503, so there is none but a long one.
     """
-    with serving(admin_key=ADMIN_KEY) as process:
-        command = [
-            sys.executable, "-c", _RUN, "run", f"{process.url}/openapi.json", "--phases",
-            "examples,coverage,fuzzing,stateful", "--checks", CHECKS, "--max-examples", str(num_examples),
-            "--continue-on-failure", "--request-timeout", "60", "--suppress-health-check", "all", "--no-color",
-            "-H", f"Authorization: Bearer {ADMIN_KEY}", "-H", "x-request-timeout-ms: 60000", *options,
-        ]  # fmt: skip
-        return subprocess.run(command, text=True, capture_output=True)
+    command = [
+        sys.executable, "-c", _RUN, "run", f"{url}/openapi.json", "--checks", CHECKS,
+        "--max-examples", str(num_examples), "--continue-on-failure", "--request-timeout", "60",
+        "--suppress-health-check", "all", "--no-color",
+        "-H", f"Authorization: Bearer {ADMIN_KEY}", "-H", "x-request-timeout-ms: 60000", *options,
+    ]  # fmt: skip
+    return subprocess.run(command, text=True, capture_output=True)
 
 
-def main() -> None:
-    """Run the long form and show what it says."""
+def main() -> int:
+    """Run the long form, an operation after the other and then the stateful phase, and tell of each when it ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=NUM_EXAMPLES)
-    parser.add_argument("options", nargs="*", help="further options of `schemathesis run`")
+    parser.add_argument("parts", nargs="*", help=f"operations by their ids, and `{STATEFUL}`; all if none is given")
     arguments = parser.parse_args()
-    result = fuzz(arguments.examples, *arguments.options)
-    print(result.stdout, result.stderr, sep="\n")
-    sys.exit(result.returncode)
+    failed = []
+    with serving(admin_key=ADMIN_KEY) as process:
+        document = httpx.get(f"{process.url}/openapi.json").json()
+        operations = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+        for part in arguments.parts or [*operations, STATEFUL]:
+            only = ["--include-operation-id", part, "--phases", _EACH] if part != STATEFUL else ["--phases", STATEFUL]
+            began = time.monotonic()
+            result = fuzz(process.url, arguments.examples, *only)
+            said = re.search(r"Test cases:\n(.*)", result.stdout)
+            cases = said[1].strip() if said else "no cases"
+            took = f"{time.monotonic() - began:.0f} s, server {process.resident_mib:.0f} MiB"
+            print(f"{part}: {cases}; {took}{'; FAILED' if result.returncode else ''}", flush=True)
+            if result.returncode:
+                print(result.stdout, result.stderr, sep="\n", flush=True)
+                failed.append(part)
+    print(f"failed: {', '.join(failed) or 'none'}")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

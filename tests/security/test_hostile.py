@@ -8,7 +8,7 @@ import pytest
 
 from tests.security.application import application
 from tests.security.reader_fuzz import corpus, read_one
-from tests.security.schema_fuzz import NUM_EXAMPLES, fuzz
+from tests.security.schema_fuzz import ADMIN_KEY, NUM_EXAMPLES, fuzz
 from tests.security.upload_fuzz import MAX_GROWTH_MIB, NUM_CASES, Tally, fuzz_uploads, memory_mib
 from tests.system.hostile_clients import (
     arriving_load,
@@ -24,7 +24,8 @@ from tests.system.hostile_clients import (
 @pytest.mark.timeout(600)  # a slow machine, not a hang
 def test_every_operation_answers_as_the_document_says():
     """Schemathesis, all phases."""
-    result = fuzz(NUM_EXAMPLES // 100)
+    with serving(admin_key=ADMIN_KEY) as process:
+        result = fuzz(process.url, NUM_EXAMPLES // 100, "--phases", "examples,coverage,fuzzing,stateful")
     assert result.returncode == 0, result.stdout[-8_000:]
 
 
