@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class TaskCatalog:
     while the store is away. What is not in the store is remembered as missing for a second at most.
     `poll_interval_s` is the longest that the follower waits without asking the store, and how soon it tries again when
     the store is away; a change is noticed sooner. `max_cached_bytes` bounds the tensors in host memory, without those
-    that requests hold.
+    that requests hold; those that no known reference means any more are let go at once.
     """
 
     def __init__(
@@ -107,8 +107,11 @@ class TaskCatalog:
                 self._seen = changes[-1].id
                 touched = {change.task for change in changes if change.fingerprint == self._base.fingerprint}
                 self._missing.forget(touched)
-                for reference in [reference for reference in self._known if reference.task in touched]:
+                stale = {reference: found for reference, found in self._known.items() if reference.task in touched}
+                for reference in stale:
                     await self._renew(reference)
+                now = [self._known[reference] for reference in stale if reference in self._known]
+                self._drop_unless_known(_digests(stale.values()) - _digests(now))
                 self._applied = self._seen
             self._refreshed_at = began
 
@@ -200,6 +203,11 @@ class TaskCatalog:
         else:
             self._known[reference] = found
 
+    def _drop_unless_known(self, digests: set[str]) -> None:
+        """Let go of tensors that no known reference means any more: else every version ever promoted would stay."""
+        if digests:
+            self._prefixes.drop(digests - _digests(self._known.values()))
+
     async def _prefix_of(self, record: VersionRecord, part: EnsembleMember) -> Prefix:
         if prefix := self._prefixes.get(part.prefix_digest):
             return prefix
@@ -215,6 +223,16 @@ class TaskCatalog:
         content = self._store.load_content(self._base.fingerprint, task, version, include_retired=True)
         resolved = content.prefix
         return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
+
+
+def _digests(resolutions: Iterable[Resolution]) -> set[str]:
+    """The digests of all tensors by which these answer, shadows included."""
+    found = set()
+    for resolution in resolutions:
+        for record in (*resolution.versions, resolution.shadow):
+            if record is not None:
+                found |= {part.prefix_digest for part in record.parts}
+    return found
 
 
 async def _shared(

@@ -34,7 +34,7 @@ class MissingNames:
         """The error for a reference that was not found a moment ago."""
         for key in (reference.task, reference):
             found = self._missing.get(key)
-            if found is not None and self._clock() < found[1]:
+            if found is not None and not self._is_over(found):
                 return _fresh(found[0])
         return None
 
@@ -43,8 +43,11 @@ class MissingNames:
         key = reference.task if isinstance(error, TaskNotFound) else reference
         self._missing[key] = (_fresh(error), self._clock() + self._ttl_s)
         self._missing.move_to_end(key)
-        while len(self._missing) > self._max_names:
+        while len(self._missing) > self._max_names or self._is_over(next(iter(self._missing.values()))):  # the oldest
             self._missing.popitem(last=False)
+
+    def _is_over(self, found: tuple[NotFound, float]) -> bool:
+        return self._clock() >= found[1]
 
     def forget(self, tasks: Collection[str]) -> None:
         """Forget all that was missing of these tasks: a change may have brought it."""

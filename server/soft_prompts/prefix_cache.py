@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 
 from server.model.prefix import Prefix
 
@@ -23,8 +24,14 @@ class PrefixCache:
 
     def put(self, prefix: Prefix) -> None:
         """Keep a prefix, dropping those unused for longest."""
+        self.drop({prefix.digest})
         self._prefixes[prefix.digest] = prefix
         self._num_bytes += prefix.tensor.nbytes
         while self._num_bytes > self._max_bytes and len(self._prefixes) > 1:
-            _, dropped = self._prefixes.popitem(last=False)
-            self._num_bytes -= dropped.tensor.nbytes
+            self.drop({next(iter(self._prefixes))})
+
+    def drop(self, digests: Collection[str]) -> None:
+        """Keep these no longer, where they are kept."""
+        for digest in digests:
+            if dropped := self._prefixes.pop(digest, None):
+                self._num_bytes -= dropped.tensor.nbytes

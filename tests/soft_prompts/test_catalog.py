@@ -202,6 +202,29 @@ async def test_the_same_tensors_are_loaded_once(catalog, store, counted):
     assert counted.calls.count("load_content") == 1
 
 
+async def test_tensors_that_nothing_leads_to_any_more_are_let_go(catalog, store, counted):
+    """A version that an alias left is read again when it comes back; one that is known by its number, or that another
+    task has too, is still there."""
+    publish(store)
+    publish(store, "twin")
+    await catalog.resolve(PLAIN)
+    await catalog.resolve(TaskReference.parse("twin"))
+    publish(store, seed=1, promote=True)
+    await catalog.refresh()
+    publish(store, seed=2, promote=True)
+    await catalog.refresh()
+    counted.calls.clear()
+    await catalog.resolve(FIRST)
+    assert "load_content" not in counted.calls
+    await catalog.resolve(TaskReference.parse("sentiment@2"))
+    assert counted.calls.count("load_content") == 1
+    publish(store, seed=3, promote=True)
+    await catalog.refresh()
+    counted.calls.clear()
+    await catalog.resolve(TaskReference.parse("sentiment@2"))
+    assert "load_content" not in counted.calls
+
+
 async def test_while_the_store_is_away_known_tasks_answer(catalog, store, counted):
     """Unknown ones cannot; afterwards what was missed is taken over."""
     publish(store)
@@ -295,3 +318,8 @@ def test_the_cache_keeps_what_was_used_last_within_its_bytes():
     assert (cache.get(a.digest), cache.get(big.digest)) == (None, big)
     cache.put(a)
     assert (cache.get(a.digest), cache.get(big.digest)) == (a, None)
+    cache.put(b)
+    cache.put(b)
+    cache.drop({a.digest, c.digest})
+    cache.put(c)
+    assert (cache.get(a.digest), cache.get(b.digest), cache.get(c.digest)) == (None, b, c)

@@ -55,3 +55,12 @@ def test_the_oldest_goes_first(missing):
     assert len(missing) == 2
     assert missing.get(PLAIN) is None
     assert missing.get(TaskReference.parse("c")) is not None
+
+
+def test_what_is_over_makes_room(clock):
+    missing = MissingNames(max_names=100, ttl_s=1.0, clock=clock)
+    for number in range(50):
+        missing.add(TaskReference.parse(f"a{number}"), TaskNotFound("no"))
+    clock.now = 1.0
+    missing.add(PLAIN, TaskNotFound("no"))
+    assert len(missing) == 1
