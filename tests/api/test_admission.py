@@ -40,6 +40,18 @@ def saturated(max_wait_s=60.0, interval_s=0.5):
     return admission
 
 
+class BusyEngine:
+    """An engine that says that it is busy, whatever it does."""
+
+    stats = BUSY
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    def __getattr__(self, name):
+        return getattr(self._engine, name)
+
+
 def test_a_deadline_that_cannot_be_met_is_said_at_once():
     """Ten requests, one each half second: an answer takes five and a half seconds."""
     admission = saturated()
@@ -122,14 +134,7 @@ def test_a_request_ends_once():
 @pytest.mark.parametrize("path", BODIES)
 async def test_an_overloaded_server_refuses_before_it_computes(services, engine, path):
     """503, when to come again, and that it is worth trying."""
-
-    class Busy:
-        stats = BUSY
-
-        def __getattr__(self, name):
-            return getattr(engine, name)
-
-    async with client_of(replace(services, engine=Busy(), admission=saturated(max_wait_s=1.0))) as client:
+    async with client_of(replace(services, engine=BusyEngine(engine), admission=saturated(max_wait_s=1.0))) as client:
         response = await client.post(path, json=BODIES[path])
     assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")
     assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("4", "true")
@@ -138,14 +143,7 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
 
 async def test_what_is_refused_at_the_door_is_not_read(services, engine):
     """Whatever the body says: a flood's refusals must be cheap. A time that is none is refused as such."""
-
-    class Busy:
-        stats = BUSY
-
-        def __getattr__(self, name):
-            return getattr(engine, name)
-
-    async with client_of(replace(services, engine=Busy(), admission=saturated())) as client:
+    async with client_of(replace(services, engine=BusyEngine(engine), admission=saturated())) as client:
 
         async def asked(timeout, body=b"{never"):
             headers = {"x-request-timeout-ms": timeout, "content-type": "application/json"}
