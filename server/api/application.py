@@ -37,8 +37,6 @@ _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, 
 _ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
-_CORS_HEADERS = ("authorization", "content-type", "if-match", "if-none-match", "x-request-id", "x-request-timeout-ms",
-                 "x-softprompt-sticky-key")  # fmt: skip
 _CORS_EXPOSED = ("etag", "location", "retry-after", "x-request-id", "x-should-retry", "x-softprompt-task",
                  "x-softprompt-version", "x-softprompt-digest")  # fmt: skip
 
@@ -80,7 +78,9 @@ def build_routes(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=_CORS_METHODS,
-            allow_headers=_CORS_HEADERS,
+            allow_headers=(
+                "*",
+            ),  # whatever is asked for: SDKs send headers of their own, and new ones with each release
             expose_headers=_CORS_EXPOSED,
         )
     return app

@@ -52,6 +52,38 @@ async def test_an_origin_that_the_operator_names_is_answered(services, allowed):
     assert response.status_code == 200
 
 
+SDK_HEADERS = "authorization,content-type,x-softprompt-sticky-key,x-stainless-os,x-stainless-timeout"
+
+
+def preflight(origin):
+    return HERE | {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": SDK_HEADERS,
+    }
+
+
+async def test_a_named_origins_page_may_send_what_its_library_sends(services):
+    """The browser asks first, for every header that is not a form's; nobody else's page may send any."""
+    settings = ApiSettings(is_local=True, cors_origins=("https://app.test",))
+    async with client_of(replace(services, settings=settings)) as http:
+        allowed = await http.options("/v1/completions", headers=preflight("https://app.test"))
+        assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://app.test")
+        assert allowed.headers["access-control-allow-headers"] == SDK_HEADERS
+        refused = await http.options("/v1/completions", headers=preflight("https://evil.test"))
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+
+
+async def test_a_page_reads_its_answers_details(services):
+    """Which version answered, and when to come again."""
+    settings = ApiSettings(is_local=True, cors_origins=("https://app.test",))
+    async with client_of(replace(services, settings=settings)) as http:
+        response = await http.get("/v1/tasks", headers=HERE | {"origin": "https://app.test"})
+    exposed = set(response.headers["access-control-expose-headers"].split(", "))
+    assert {"etag", "retry-after", "x-request-id", "x-softprompt-version"} <= exposed
+
+
 async def test_who_has_a_key_may_come_from_anywhere(services):
     """No browser adds a key to a page's request by itself."""
     services = replace(services, keys=KeyRing(services.store, "secret"), settings=ApiSettings(is_local=True))
