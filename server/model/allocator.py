@@ -30,10 +30,11 @@ def give_large_blocks_back() -> bool:
 
 
 def give_holes_back() -> bool:
-    """Give whole pages between blocks in use back to the system: some milliseconds. False where there were none.
+    """Give whole pages between blocks in use back to the system. False where there were none.
 
     Steps of ever other sizes leave them, between the kernels that are kept for each size: without this the heap of an
-    engine under mixed load grew for hours, though what was in use in it did not (`docs/experiments.md`).
+    engine under mixed load grew, though what was in use in it did not (`docs/experiments.md`). Takes some tens of
+    milliseconds, in which other threads may wait for memory.
     """
     library = _glibc()
     return library is not None and bool(library.malloc_trim(0))
