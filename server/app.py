@@ -205,7 +205,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
         quotas=_build_quotas(settings),
-        admission=Admission(settings.max_wait_s),
+        admission=Admission(settings.max_wait_s, settings.max_num_seqs),
         settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,
