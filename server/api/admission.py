@@ -3,7 +3,8 @@
 By Little's law a queue of L requests that are answered at a rate r takes L / r. The rate is that of whole answers over
 the time in which the engine is full: an idle server's rate is that of its clients, and requests that are given up leave
 faster than any server answers, so that counting them would let in more and more of what is given up too.
-Both are forgotten exponentially, so the rate falls while nothing is answered. Belongs to the event loop.
+Both are forgotten exponentially, but for a few answers, so the rate falls while nothing is answered, and where answers
+are long and rare it is that of the latest. Belongs to the event loop.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from server.api.errors import Overloaded
 from server.engine.client import EngineStats
 
 _MEMORY_S = 10.0  # after so long an answer counts for 1 / e
+_FEW = 2.0  # answers that are not forgotten
 _MARGIN = 1.25  # the estimate is a mean, so without it half of those let in at the edge would come too late
 
 
@@ -99,9 +101,12 @@ class Admission:
         now = self._clock()
         if self._full_since is not None:
             passed_s = now - self._full_since
-            kept = math.exp(-passed_s / _MEMORY_S)
-            self._num_answers *= kept
-            self._full_s = self._full_s * kept + (1 - kept) * _MEMORY_S
             self._ever_full_s += passed_s
+            kept = math.exp(-passed_s / _MEMORY_S)
+            if self._num_answers * kept >= _FEW:
+                self._num_answers *= kept
+                self._full_s = self._full_s * kept + (1 - kept) * _MEMORY_S
+            else:
+                self._full_s += passed_s
         is_full = self._num_open > 0 and (self._is_queueing or self._num_open >= self._max_running)
         self._full_since = now if is_full else None

@@ -37,6 +37,7 @@ _DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, 
 _ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
+_CORS_HEADERS = ("*",)  # whatever is asked for: SDKs send headers of their own, and new ones with each release
 _CORS_EXPOSED = ("etag", "location", "retry-after", "x-request-id", "x-should-retry", "x-softprompt-task",
                  "x-softprompt-version", "x-softprompt-digest")  # fmt: skip
 
@@ -78,9 +79,7 @@ def build_routes(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=_CORS_METHODS,
-            allow_headers=(
-                "*",
-            ),  # whatever is asked for: SDKs send headers of their own, and new ones with each release
+            allow_headers=_CORS_HEADERS,
             expose_headers=_CORS_EXPOSED,
         )
     return app

@@ -43,8 +43,12 @@ class MissingNames:
         key = reference.task if isinstance(error, TaskNotFound) else reference
         self._missing[key] = (_fresh(error), self._clock() + self._ttl_s)
         self._missing.move_to_end(key)
-        while len(self._missing) > self._max_names or self._is_over(next(iter(self._missing.values()))):  # the oldest
+        while self._missing and (len(self._missing) > self._max_names or self._is_over(self._oldest)):
             self._missing.popitem(last=False)
+
+    @property
+    def _oldest(self) -> tuple[NotFound, float]:
+        return next(iter(self._missing.values()))
 
     def _is_over(self, found: tuple[NotFound, float]) -> bool:
         return self._clock() >= found[1]

@@ -140,6 +140,24 @@ def test_an_engine_that_was_full_is_not_for_ever():
     admission.check(IDLE, 1.6)
 
 
+def test_answers_that_are_long_and_rare_are_not_forgotten():
+    """One at a time, a minute each: who comes next waits for a minute or so, not for ever."""
+    clock = Clock()
+    admission = Admission(200.0, 1, clock)
+    work = admission.begin()
+    for _ in range(5):
+        clock.now += 60.0
+        work.answered()
+        work = admission.begin()
+    admission.begin()
+    clock.now += 50.0
+    one_each = replace(IDLE, num_waiting=1)
+    admission.check(one_each, 300.0)
+    with pytest.raises(Overloaded) as refused:
+        admission.check(one_each, 180.0)
+    assert 60 <= refused.value.retry_after_s <= 90
+
+
 def test_before_anything_was_answered_nothing_is_estimated():
     """The queue's own bound holds."""
     Admission(0.001, clock=Clock()).check(BUSY, 0.001)
