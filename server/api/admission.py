@@ -70,9 +70,10 @@ class Admission:
         """Raise `Overloaded` for a request that would wait too long, or whose answer would come after `timeout_s`."""
         self._is_queueing = stats.num_waiting > 0 or stats.num_running >= self._max_running
         self._look()
-        if self._full_since is None or not self._num_answers:
+        if self._full_since is None:
             return
-        interval_s = self._full_s / self._num_answers
+        # Before the first answer: as if all that run were answered now. Else nothing would be, where all come too late.
+        interval_s = self._full_s / (self._num_answers or max(1, stats.num_running))
         wait_s = max(stats.num_waiting, self._num_open - stats.num_running) * interval_s
         answer_s = (self._num_open + 1) * interval_s * _MARGIN
         if wait_s > self._max_wait_s or (timeout_s is not None and answer_s > timeout_s):

@@ -158,9 +158,17 @@ def test_answers_that_are_long_and_rare_are_not_forgotten():
     assert 60 <= refused.value.retry_after_s <= 90
 
 
-def test_before_anything_was_answered_nothing_is_estimated():
-    """The queue's own bound holds."""
-    Admission(0.001, clock=Clock()).check(BUSY, 0.001)
+def test_before_anything_was_answered_what_runs_counts_as_answered_now():
+    """The first of a burst all come in. Where none was answered in time, the next must find a shorter queue."""
+    clock = Clock()
+    admission = Admission(60.0, 2, clock)
+    for _ in range(10):
+        admission.check(BUSY, 1.0)
+        admission.begin()
+    clock.now += 0.2
+    admission.check(BUSY, 1.4)
+    with pytest.raises(Overloaded):
+        admission.check(BUSY, 1.3)
 
 
 def test_a_server_that_answers_less_is_asked_for_less():

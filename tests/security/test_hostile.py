@@ -12,6 +12,7 @@ from tests.security.schema_fuzz import ADMIN_KEY, NUM_EXAMPLES, fuzz
 from tests.security.upload_fuzz import MAX_GROWTH_MIB, NUM_CASES, Tally, fuzz_uploads, memory_mib
 from tests.system.hostile_clients import (
     arriving_load,
+    fitting_load,
     healthy_latencies_s,
     lasts,
     open_sockets,
@@ -57,7 +58,8 @@ def test_damaged_files_are_read_or_refused():
 def test_more_than_fits_is_refused_and_the_rest_answered():
     """Under a flood there are three answers: the right one, too many, and too late."""
     with serving(max_num_seqs=2, max_waiting=8) as process:
-        outcome = asyncio.run(arriving_load(process, per_s=100, duration_s=3.0, num_tokens=64, timeout_s=1.0))
+        alone_s = asyncio.run(fitting_load(process, 1, 3, 64)).p99_s
+        outcome = asyncio.run(arriving_load(process, per_s=100, duration_s=3.0, num_tokens=64, timeout_s=4 * alone_s))
         assert set(outcome.statuses) <= {200, 429, 503}
         assert outcome.statuses[200] and outcome.statuses.total() == 300
         assert outcome.statuses[429] + outcome.statuses[503] > 0
