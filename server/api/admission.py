@@ -72,8 +72,8 @@ class Admission:
         self._look()
         if self._full_since is None:
             return
-        # Before the first answer: as if all that run were answered now. Else nothing would be, where all come too late.
-        interval_s = self._full_s / (self._num_answers or max(1, stats.num_running))
+        # At least as if all that run were answered now: an engine's first answers, or those of long runs, are to come.
+        interval_s = self._full_s / max(self._num_answers, stats.num_running, 1)
         wait_s = max(stats.num_waiting, self._num_open - stats.num_running) * interval_s
         answer_s = (self._num_open + 1) * interval_s * _MARGIN
         if wait_s > self._max_wait_s or (timeout_s is not None and answer_s > timeout_s):

@@ -158,6 +158,20 @@ def test_answers_that_are_long_and_rare_are_not_forgotten():
     assert 60 <= refused.value.retry_after_s <= 90
 
 
+def test_many_long_runs_will_end_soon():
+    """One of 64 that began together has ended early: that the others took a minute so far is no minute each."""
+    clock = Clock()
+    admission = Admission(600.0, 64, clock)
+    works = [admission.begin() for _ in range(65)]
+    clock.now += 1.0
+    works[0].answered()
+    clock.now += 59.0
+    full = replace(IDLE, num_running=64)
+    admission.check(full, 80.0)
+    with pytest.raises(Overloaded):
+        admission.check(full, 70.0)
+
+
 def test_before_anything_was_answered_what_runs_counts_as_answered_now():
     """The first of a burst all come in. Where none was answered in time, the next must find a shorter queue."""
     clock = Clock()

@@ -54,8 +54,9 @@ def main() -> int:
             said = re.search(r"Test cases:\n(.*)", result.stdout)
             cases = said[1].strip() if said else "no cases"
             took = f"{time.monotonic() - began:.0f} s, server {process.resident_mib:.0f} MiB"
-            print(f"{part}: {cases}; {took}{'; FAILED' if result.returncode else ''}", flush=True)
-            if result.returncode:
+            is_clean = result.returncode == 0 and said is not None
+            print(f"{part}: {cases}; {took}{'' if is_clean else '; FAILED'}", flush=True)
+            if not is_clean:
                 print(result.stdout, result.stderr, sep="\n", flush=True)
                 failed.append(part)
     print(f"failed: {', '.join(failed) or 'none'}")
