@@ -157,10 +157,10 @@ class TuningStore:
         with self._database.write() as connection:
             job_claims.validated(connection, claim, events)
 
-    def release_job(self, claim: JobClaim) -> None:
+    def release_job(self, claim: JobClaim, events: Sequence[NewEvent] = ()) -> None:
         """Give a job back that is to go on, here or elsewhere."""
         with self._database.write() as connection:
-            job_claims.release(connection, claim)
+            job_claims.release(connection, claim, events)
 
     def fail_job(self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = ()) -> None:
         """End a job with its cause."""
@@ -209,7 +209,15 @@ class TuningStore:
             return published
 
     def complete_job(
-        self, claim: JobClaim, base: BaseModel, task: str, checkpoint: Checkpoint, outcome: JobOutcome, *, actor: str
+        self,
+        claim: JobClaim,
+        base: BaseModel,
+        task: str,
+        checkpoint: Checkpoint,
+        outcome: JobOutcome,
+        events: Sequence[NewEvent] = (),
+        *,
+        actor: str,
     ) -> Published:
         """Publish what a job tuned, promote it where that is wanted and still right, and end the job: all or nothing.
 
@@ -225,7 +233,7 @@ class TuningStore:
                 plots.put(connection, base.fingerprint, task, number, outcome.plot)
             metrics = dict(outcome.metrics)
             job_claims.succeed(connection, claim, number, outcome.trained_tokens, metrics)
-            job_log.append(connection, claim.job_id, [_told(published, outcome.promotion)])
+            job_log.append(connection, claim.job_id, [*events, _told(published, outcome.promotion)])
             return published
 
 

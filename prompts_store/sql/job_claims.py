@@ -63,9 +63,10 @@ def take_over(connection: Connection, stale: Heartbeat) -> bool:
     return True
 
 
-def release(connection: Connection, claim: JobClaim) -> None:
+def release(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
     """Give a job back that is to go on, here or elsewhere. Raises ClaimLost."""
     _let_go(connection, held(connection, claim, _HELD))
+    job_log.append(connection, claim.job_id, events)
 
 
 def validated(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:

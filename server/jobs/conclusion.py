@@ -101,15 +101,17 @@ class Conclusion:
         """Publish; while the store is away, wait for it: all that was learnt is here alone."""
         while True:
             try:
-                return await asyncio.to_thread(self._write, finished, checkpoint, outcome, heart)
+                async with heart.telling() as events:
+                    return await asyncio.to_thread(self._write, finished, checkpoint, outcome, events)
             except StoreUnavailable:
                 await asyncio.sleep(_RETRY_S)
 
-    def _write(self, finished: Finished, checkpoint: Checkpoint, outcome: JobOutcome, heart: Heart) -> Published:
+    def _write(
+        self, finished: Finished, checkpoint: Checkpoint, outcome: JobOutcome, events: Sequence[NewEvent]
+    ) -> Published:
         record = finished.record
-        self.tuning.beat(finished.claim, heart.take_untold(), heart.progress)
         return self.tuning.complete_job(
-            finished.claim, self.base, record.task, checkpoint, outcome, actor=record.created_by
+            finished.claim, self.base, record.task, checkpoint, outcome, events, actor=record.created_by
         )
 
     async def _refresh(self) -> None:

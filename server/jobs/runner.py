@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from prompts_store.errors import ClaimLost, StoreUnavailable
-from prompts_store.tuning_records import Heartbeat, JobClaim, JobRecord, JobStatus
+from prompts_store.tuning_records import Heartbeat, JobClaim, JobError, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
 from server.engine.errors import EngineStopped
@@ -144,7 +144,7 @@ class JobRunner:
             except ClaimLost:
                 pass  # cancelled meanwhile
             except asyncio.CancelledError:
-                await asyncio.shield(self._leave(claim, None))
+                await asyncio.shield(self._leave(claim, None, heart))
                 raise
         return True
 
@@ -164,7 +164,7 @@ class JobRunner:
                     with suppress(ClaimLost):
                         await training.save()
             except asyncio.CancelledError:
-                await asyncio.shield(self._leave(claim, training))
+                await asyncio.shield(self._leave(claim, training, heart))
                 raise
             finally:
                 self._training = None
@@ -221,26 +221,31 @@ class JobRunner:
                 self._tally.ended[JobStatus.CANCELLED] += 1
             raise
         except (StoreUnavailable, EngineStopped):
-            await asyncio.to_thread(self._tuning.release_job, claim)
+            await self._release(claim, heart)
             await asyncio.sleep(self._options.poll_interval_s)
         except Exception as error:  # the edge of a job: a failure is the job's, never the server's
             failure = job_error(claim.job_id, error)
-            await self._until_the_store_answers(lambda: self._tuning.fail_job(claim, failure, heart.take_untold()))
+            await self._fail(claim, failure, heart)
             self._tally.ended[JobStatus.FAILED] += 1
 
-    async def _until_the_store_answers(self, write: Callable[[], None]) -> None:
+    async def _fail(self, claim: JobClaim, failure: JobError, heart: Heart) -> None:
         while True:
             try:
-                return await asyncio.to_thread(write)
+                async with heart.telling() as events:
+                    return await asyncio.to_thread(self._tuning.fail_job, claim, failure, events)
             except StoreUnavailable:
                 await asyncio.sleep(self._options.poll_interval_s)
 
-    async def _leave(self, claim: JobClaim, training: Training | None) -> None:
+    async def _release(self, claim: JobClaim, heart: Heart) -> None:
+        async with heart.telling() as events:
+            await asyncio.to_thread(self._tuning.release_job, claim, events)
+
+    async def _leave(self, claim: JobClaim, training: Training | None, heart: Heart) -> None:
         """The server ends: save what there is, and let another one, or this one's next life, go on."""
         try:
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 if training is not None:
                     await training.save()
-                await asyncio.to_thread(self._tuning.release_job, claim)
+                await self._release(claim, heart)
         except Exception:  # the job is still in the store, as of its last checkpoint, and is taken over
             _log.warning("tuning job %d could not be saved at the end", claim.job_id, exc_info=True)

@@ -69,6 +69,7 @@ class Heart:
         self._claim = claim
         self._interval_s = interval_s
         self._untold: list[NewEvent] = []
+        self._one_writer = asyncio.Lock()
         self._lost: ClaimLost | None = None
         self._soon = asyncio.Event()
         self.progress: JobProgress | None = None
@@ -86,10 +87,19 @@ class Heart:
         if self._lost is not None:
             raise self._lost
 
-    def take_untold(self) -> tuple[NewEvent, ...]:
-        """The events that no beat has carried, for whoever ends the job."""
-        untold, self._untold = tuple(self._untold), []
-        return untold
+    @asynccontextmanager
+    async def telling(self) -> AsyncIterator[tuple[NewEvent, ...]]:
+        """What no write has carried yet, for one that carries it; if that raises, the next one does.
+
+        One at a time, so that a beat in flight reaches the store before whatever ends the job.
+        """
+        async with self._one_writer:
+            events, self._untold = tuple(self._untold), []
+            try:
+                yield events
+            except BaseException:  # told twice, at worst, rather than not at all
+                self._untold[:0] = events
+                raise
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
@@ -108,17 +118,13 @@ class Heart:
                 async with asyncio.timeout(self._interval_s):
                     await self._soon.wait()
             self._soon.clear()
-            events = self.take_untold()
             try:
-                await asyncio.to_thread(self._store.beat, self._claim, events, self.progress)
+                async with self.telling() as events:
+                    await asyncio.to_thread(self._store.beat, self._claim, events, self.progress)
             except ClaimLost as error:
                 self._lost = error
             except StoreUnavailable:
-                self._untold[:0] = events
                 _log.warning("the store cannot be reached; tuning job %d goes on", self._claim.job_id)
-            except asyncio.CancelledError:
-                self._untold[:0] = events  # told twice, at worst, rather than not at all
-                raise
 
 
 class Training:

@@ -319,6 +319,29 @@ async def test_the_store_may_be_away_for_a_while(bench, monkeypatch):
     assert failing["complete_job"] == failing["save_checkpoint"] == failing["load_file"] == 0
 
 
+async def test_a_failure_is_told_whole_however_often_it_has_to_be_written(bench, monkeypatch):
+    """What the run told before it failed is in the log, in order, though beats and the first writes did not pass."""
+    fail_job, left = TuningStore.fail_job, [1, 1]
+
+    def away(self, *args, **kwargs):
+        raise StoreUnavailable("The disk is full.")
+
+    def shaky(self, *args, **kwargs):
+        return away(self) if left and left.pop() else fail_job(self, *args, **kwargs)
+
+    def diverge(step: int) -> None:
+        if step == 3:
+            raise TuningDiverged("the loss is not finite")
+
+    monkeypatch.setattr(TuningStore, "beat", away)
+    monkeypatch.setattr(TuningStore, "fail_job", shaky)
+    bench.control.on_step = diverge
+    job_id = bench.create()
+    assert (await bench.run(job_id)).status == "failed"
+    told = [text.partition(":")[0] for text in bench.messages(job_id)]
+    assert told[-4:] == ["Step 1/5", "Step 2/5", "Step 3/5", "The job failed"]
+
+
 async def test_an_engine_that_stops_gives_the_job_back(bench):
     calls = []
 

@@ -1,0 +1,62 @@
+"""The heart of a job: every event reaches the store, and a beat in flight before whatever ends the job."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from prompts_store.errors import StoreUnavailable
+from prompts_store.tuning_records import JobClaim, NewEvent
+from server.jobs.training import Heart
+
+CLAIM = JobClaim(7, 1)
+STEP, GATE = NewEvent("Step 1."), NewEvent("The gate opened.")
+
+
+class SlowStore:
+    """Writes a beat once it is let."""
+
+    def __init__(self) -> None:
+        self.reached, self.let = threading.Event(), threading.Event()
+        self.log: list[NewEvent] = []
+
+    def beat(self, claim, events, progress) -> None:
+        self.reached.set()
+        assert self.let.wait(30)
+        self.log += events
+
+
+async def test_what_ends_a_job_waits_for_the_beat_in_flight():
+    """Otherwise the job has ended when the beat comes, and what it carries is refused."""
+    store = SlowStore()
+    heart = Heart(store, CLAIM, interval_s=0.001)
+
+    async def end() -> None:
+        async with heart.telling() as events:
+            store.log += [*events, NewEvent("The end.")]
+
+    heart.tell([STEP])
+    async with heart.beating():
+        await asyncio.to_thread(store.reached.wait, 30)
+        heart.tell([GATE])
+        ending = asyncio.create_task(end())
+        await asyncio.sleep(0.01)
+        assert not ending.done()
+        store.let.set()
+        await ending
+    assert [event.message for event in store.log] == ["Step 1.", "The gate opened.", "The end."]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("The disk is full."), asyncio.CancelledError()])
+async def test_a_write_that_failed_leaves_its_events_to_the_next(error):
+    heart = Heart(SlowStore(), CLAIM, interval_s=1.0)
+    heart.tell([STEP])
+    with pytest.raises(type(error)):
+        async with heart.telling() as events:
+            assert events == (STEP,)
+            heart.tell([GATE])
+            raise error
+    async with heart.telling() as events:
+        assert events == (STEP, GATE)
