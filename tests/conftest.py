@@ -1,5 +1,6 @@
 """What every test shares: no network for models, and one tensor thread a worker."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,6 +12,17 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: no garbage collection walks it again, a fifth of many small tests' time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """At the end it is taken down like everything else."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
