@@ -38,11 +38,29 @@ class Deadlines:
     write_timeout_s: float
 
 
+class BoundedHeaders(h11.Connection):
+    """A server's side of HTTP/1.1. h11 bounds headers that have not come whole: one read may bring larger ones."""
+
+    def __init__(self, max_header_bytes: int) -> None:
+        super().__init__(h11.SERVER, max_incomplete_event_size=max_header_bytes)
+        self._max_header_bytes = max_header_bytes
+
+    def next_event(self) -> Any:
+        """See h11. Raises RemoteProtocolError for a request whose line and headers are too large too."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
+            if size > self._max_header_bytes:
+                raise h11.RemoteProtocolError("the headers are too large")
+        return event
+
+
 class DeadlineProtocol(H11Protocol):
     """HTTP/1.1 of uvicorn, looked after once a second. Belongs to the event loop."""
 
-    def __init__(self, *arguments: Any, deadlines: Deadlines, **named: Any) -> None:
+    def __init__(self, *arguments: Any, deadlines: Deadlines, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self.conn = BoundedHeaders(max_header_bytes)
         self._deadlines = deadlines
         self._headers = _Stopwatch()
         self._unread_body = _Stopwatch()
@@ -56,6 +74,7 @@ class DeadlineProtocol(H11Protocol):
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=1)  # nothing is written behind a backlog, which so shrinks as it is read
         self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,7 +89,9 @@ class DeadlineProtocol(H11Protocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with the error body that everything else has."""
+        """Answer what is no HTTP with the error body that everything else has, unless another answer has begun."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return self.transport.close()
         body = json.dumps({"error": _BAD_REQUEST}).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):

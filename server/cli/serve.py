@@ -63,14 +63,18 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     logger.info("loading %s", settings.base_model or "the demo model")
     app = load(settings)
-    services = app.state.services
+    services, engine = app.state.services, app.state.services.engine
 
     def on_ready() -> None:
         watchdog.start()
         print(welcome(settings, port, is_open=services.keys.is_open), flush=True)
 
-    server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s)
-    watchdog = Watchdog(lambda: server.should_exit or services.engine.is_alive)
+    def gets_on() -> bool:
+        """At the end the engine's thread may be over, and still must not hang."""
+        return engine.is_alive or (server.should_exit and not engine.is_wedged)
+
+    server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s, engine.cut_off)
+    watchdog = Watchdog(gets_on)
     try:
         server.run(sockets=[listener])
     except OSError as error:  # another process began to listen here while the model was loading

@@ -136,16 +136,22 @@ class AsyncEngine:
         self._thread.start()
 
     async def stop(self, grace_s: float = 0.0) -> None:
-        """Accept nothing more, let accepted requests finish for `grace_s` seconds, abort the rest, end the thread."""
+        """Accept nothing more, let accepted requests finish for `grace_s` seconds, cut off the rest, end the thread."""
         self._is_accepting = False
         deadline = time.monotonic() + grace_s
         while self._open and self._thread.is_alive() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
-        for request_id in list(self._open):
-            self.abort(request_id)
+        self.cut_off()
         self._inbox.put(_Stop())
         await asyncio.to_thread(self._thread.join)
-        self._fail_open()
+        self._end()
+
+    def cut_off(self) -> None:
+        """See `EngineClient`."""
+        for request_id, events in self._open.items():
+            self.abort(request_id)
+            events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
+        self._open.clear()
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         """See `EngineClient`. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped` at once."""
@@ -198,10 +204,14 @@ class AsyncEngine:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread runs and is not wedged."""
+        """See `EngineClient`."""
+        return self._thread.is_alive() and not self.is_wedged
+
+    @property
+    def is_wedged(self) -> bool:
+        """See `EngineClient`."""
         busy_since = self._busy_since
-        overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
-        return self._thread.is_alive() and not overdue
+        return busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
 
     # --- the engine thread --------------------------------------------------------------------------------------------
 
@@ -216,7 +226,7 @@ class AsyncEngine:
             raise
         finally:
             self._deliver()
-            self._call_soon(self._fail_open)
+            self._call_soon(self._end)
 
     def _compute(self) -> None:
         """One step where there is something to serve, then one piece of background work if its turn has come."""
@@ -291,12 +301,10 @@ class AsyncEngine:
             if isinstance(event, _TERMINAL):
                 self._open.pop(request_id, None)
 
-    def _fail_open(self) -> None:
+    def _end(self) -> None:
         """The thread has ended: whoever still waits learns it."""
         self._is_accepting = False
-        for events in self._open.values():
-            events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
-        self._open.clear()
+        self.cut_off()
         for outcome in self._awaited:
             _settle(outcome, None, EngineStopped("the engine has stopped"))
 

@@ -40,7 +40,7 @@ class EngineClient(Protocol):
     """
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Compute while the context is open; what is unfinished when it closes is aborted."""
+        """Compute while the context is open; what is unfinished when it closes is cut off."""
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         """Accept a request and answer with its events."""
@@ -54,6 +54,9 @@ class EngineClient(Protocol):
         An aborted choice ends with `ChoiceFinished(choice, ABORTED)` unless it had ended before.
         """
 
+    def cut_off(self) -> None:
+        """End every open request at once, with `RequestFailed` by `EngineStopped`."""
+
     @property
     def max_context(self) -> int:
         """Most positions a sequence may take: virtual tokens, prompt and output together."""
@@ -65,3 +68,7 @@ class EngineClient(Protocol):
     @property
     def is_alive(self) -> bool:
         """Whether the engine thread runs and has not wedged."""
+
+    @property
+    def is_wedged(self) -> bool:
+        """Whether the engine thread has been at one thing for far too long."""

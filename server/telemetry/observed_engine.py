@@ -59,6 +59,10 @@ class ObservedEngine:
             watch.is_aborted = True
         self._engine.abort(request_id, choice)
 
+    def cut_off(self) -> None:
+        """See `EngineClient`."""
+        self._engine.cut_off()
+
     @property
     def max_context(self) -> int:
         """See `EngineClient`."""
@@ -73,6 +77,11 @@ class ObservedEngine:
     def is_alive(self) -> bool:
         """See `EngineClient`."""
         return self._engine.is_alive
+
+    @property
+    def is_wedged(self) -> bool:
+        """See `EngineClient`."""
+        return self._engine.is_wedged
 
 
 class _Watch:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import ssl
 import threading
@@ -47,6 +48,14 @@ class Application:
         finally:
             self.streams_ended.set()
 
+    async def _drops(self):
+        try:
+            while True:
+                yield b"x" * 4_000
+                await asyncio.sleep(0.01)
+        finally:
+            self.streams_ended.set()
+
     def asgi(self):
         async def hello(request):
             return PlainTextResponse("hello")
@@ -54,7 +63,10 @@ class Application:
         async def endless(request):
             return StreamingResponse(self._words())
 
-        routes = [Route("/", hello, methods=["GET", "POST"]), Route("/endless", endless)]
+        async def steady(request):
+            return StreamingResponse(self._drops())
+
+        routes = [Route("/", hello, methods=["GET", "POST"]), Route("/endless", endless), Route("/steady", steady)]
         return Starlette(routes=routes)
 
 
@@ -147,6 +159,40 @@ def test_a_client_that_reads_is_left_alone():
         while time.monotonic() < until:
             assert client.recv(65_536)
         assert not application.streams_ended.is_set()
+
+
+def test_a_client_that_reads_a_little_more_slowly_than_is_written_is_left_alone(monkeypatch):
+    """What is written meanwhile is no sign that it does not read."""
+    monkeypatch.setattr(http_protocol, "SEND_BUFFER_BYTES", 4_096)
+    with serving() as (port, application), socket.socket() as client:
+        client.settimeout(10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.connect(("127.0.0.1", port))
+        client.sendall(REQUEST % b"/steady")
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert client.recv(3_000)
+            time.sleep(0.01)
+        assert not application.streams_ended.is_set()
+
+
+def test_headers_that_come_whole_are_bounded_too():
+    """Not only those whose end does not come; their size is what counts, whatever else is sent with them."""
+    large, small = b"x: " + b"a" * 9_000 + b"\r\n\r\n", b"content-length: 9000\r\n\r\n" + b"a" * 9_000
+    for rest, status in ((large, b"400"), (small, b"200")):
+        with serving(max_header_bytes=8_192) as (port, _), connect(port) as client:
+            client.sendall(b"POST / HTTP/1.1\r\nhost: test\r\n" + rest)
+            assert client.recv(4_096).startswith(b"HTTP/1.1 " + status)
+
+
+def test_what_is_no_http_behind_an_answer_only_ends_the_connection(caplog):
+    """There is nothing left to answer, and nothing in the log that anybody has to read."""
+    with serving() as (port, _), connect(port) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nhost: test\r\ntransfer-encoding: chunked\r\n\r\n")
+        assert answer(client)
+        client.sendall(b"no chunk\r\n")
+        assert is_closed(client)
+    assert [record.levelname for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
 def test_a_body_that_nobody_reads_ends_the_connection():

@@ -2,14 +2,17 @@
 
 import gc
 import shlex
+import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
+from server.api.drain import Drain
 from server.cli.errors import StartFailed
 from server.cli.http_server import HttpServer, http_config
 from server.cli.serve import bind, load
@@ -85,6 +88,28 @@ def test_the_server_says_ready_when_it_answers():
         finally:
             server.should_exit = True
             thread.join()
+
+
+def test_a_stop_lets_a_long_answer_be_read():
+    """An answer that is complete is still on its way: the rest of the grace period is its reader's."""
+    ready, answer, drain = threading.Event(), bytes(8_000_000), Drain()
+    app = FastAPI()
+    app.get("/")(lambda: Response(answer))
+    with bind("127.0.0.1", 0) as listener, socket.socket() as client:
+        server = HttpServer(http_config(app, ServeSettings()), ready.set, drain, grace_s=30)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        assert ready.wait(timeout=10)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.connect(listener.getsockname())
+        client.sendall(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")
+        server.handle_exit(signal.SIGTERM, None)
+        num_read = 0
+        while piece := client.recv(400_000):
+            num_read += len(piece)
+            time.sleep(0.01)
+        thread.join()
+    assert num_read > len(answer)
 
 
 @pytest.mark.parametrize(

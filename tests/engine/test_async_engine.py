@@ -188,16 +188,35 @@ async def test_a_failed_step_reaches_its_streams_and_the_engine_goes_on():
 # --- stopping ---------------------------------------------------------------------------------------------------------
 
 
-async def test_stopping_aborts_what_is_unfinished():
+async def test_stopping_cuts_off_what_is_unfinished():
     async with running() as face:
-        stream = face.client.stream(generate("r", **LONG))
-        await anext(stream)
-        await face.client.stop()
-        events = [event async for event in stream]
-        assert isinstance(events[-1], RequestFinished)
+        face.gate.clear()
+        score = ScoreRequest("s", "", (1,), ((2, 3),))
+        streams = [face.client.stream(generate("r", **LONG)), face.client.stream(score)]
+        stopping = asyncio.create_task(face.client.stop())
+        for stream in streams:
+            (only,) = [event async for event in stream]
+            assert isinstance(only, RequestFailed)
+            assert isinstance(only.cause, EngineStopped)
+        face.gate.set()
+        await stopping
         assert not face.client.is_alive
         with pytest.raises(EngineStopped):
             face.client.stream(generate("s"))
+
+
+async def test_who_is_cut_off_learns_it_at_once_and_its_blocks_come_home():
+    """Even while a step hangs; the thread lives on."""
+    async with running() as face:
+        face.gate.clear()
+        stream = face.client.stream(generate("r", prefix=make_prefix(1, 5), **LONG))
+        face.client.cut_off()
+        (only,) = [event async for event in stream]
+        assert isinstance(only, RequestFailed)
+        assert face.client.is_alive
+        face.gate.set()
+        await face.until_idle()
+        assert face.client.stats.num_leases == 0
 
 
 async def test_stopping_with_grace_lets_accepted_requests_finish():
@@ -265,6 +284,7 @@ async def test_a_step_that_takes_too_long_counts_as_wedged_until_it_ends():
         face.gate.clear()
         stream = face.client.stream(generate("r", max_tokens=1))
         await face.until(lambda: not face.client.is_alive)
+        assert face.client.is_wedged
         face.gate.set()
         assert [event async for event in stream]
         await face.until(lambda: face.client.is_alive)

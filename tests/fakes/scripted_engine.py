@@ -46,6 +46,7 @@ class ScriptedEngine:
     fail_after: int | None = None
     cause: BaseException = field(default_factory=lambda: RuntimeError("a secret of the engine"))
     is_alive: bool = True
+    is_wedged: bool = False
     num_cached_tokens: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     requests: list[Request] = field(default_factory=list)

@@ -18,7 +18,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -33,10 +35,10 @@ START_TIMEOUT_S = 120.0
 
 
 @contextmanager
-def serving(base: Path, data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(base: Path, data_dir: Path, grace_s: float = 30.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process, and its URL."""
     options = {"--base-model": base, "--base-name": "tiny", "--data-dir": data_dir, "--port": 0, "--device": "cpu"}
-    options |= {"--threads": 1, "--num-kv-blocks": 400, "--shutdown-grace-s": 30, "--log-format": "text"}
+    options |= {"--threads": 1, "--num-kv-blocks": 400, "--shutdown-grace-s": grace_s, "--log-format": "text"}
     arguments = [str(part) for option in options.items() for part in option]
     program = "import sys; from server.cli import main; sys.exit(main())"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -127,6 +129,22 @@ def stop_under_load(base: Path, number: int) -> Counter[str]:
         assert clients.outcomes["whole"] > 0, (clients.outcomes, log)
         total += clients.outcomes
     return total
+
+
+def cut_off(base: Path, data_dir: Path) -> tuple[httpx.Response, str]:
+    """Stop a server whose grace period is too short for an answer and a stream; what their clients got."""
+    body = BODY | {"prompt": [BODY["prompt"]] * 8, "n": 16, "max_tokens": 400}
+    with serving(base, data_dir, grace_s=0.5) as (process, url), ThreadPoolExecutor(2) as threads:
+        ask = partial(httpx.post, f"{url}/v1/completions", timeout=60)
+        whole, streamed = (threads.submit(ask, json=body | {"stream": stream}) for stream in (False, True))
+        while "softprompt_open_requests 2.0" not in httpx.get(f"{url}/metrics").text:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+        log = (data_dir / "log").read_text()
+        assert "the grace period is over: 2 requests are cut off" in log
+        assert "Traceback" not in log, log
+        return whole.result(), streamed.result().text
 
 
 def leave_mid_stream(server: LiveServer, number: int) -> int:

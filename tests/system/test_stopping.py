@@ -3,7 +3,7 @@
 import pytest
 
 from tests.system.live_server import tiny_base
-from tests.system.stopping import leave_mid_stream, leaving_server, stop_under_load
+from tests.system.stopping import cut_off, leave_mid_stream, leaving_server, stop_under_load
 
 
 @pytest.fixture(scope="module")
@@ -21,3 +21,11 @@ def test_a_client_that_leaves_frees_its_blocks_within_two_steps(base, tmp_path):
 def test_a_stop_under_load_drops_no_accepted_request(base):
     outcomes = stop_under_load(base, 1)
     assert outcomes["broken"] == 0
+
+
+def test_what_takes_longer_than_the_grace_period_is_told_so(base, tmp_path):
+    """In the one error body: before an answer has begun as a status, in a stream as its last event."""
+    whole, streamed = cut_off(base, tmp_path)
+    assert (whole.status_code, whole.json()["error"]["code"]) == (503, "engine_stopped")
+    assert '"code":"engine_stopped"' in streamed.splitlines()[-2].replace(" ", "")
+    assert "[DONE]" not in streamed
