@@ -4,7 +4,7 @@
 #   docker build --target cuda --tag softprompt-server:cuda .
 #
 # PyTorch's wheels bring their CUDA libraries along: the `cuda` image needs the driver and the container toolkit of the
-# host, and no CUDA image below it. For `cpu`, name the index that PyTorch's installation page gives for CPU builds.
+# host, no CUDA image below it, and a C compiler, with which Triton builds its launchers at the first start. For `cpu`, name the index that PyTorch's installation page gives for CPU builds.
 
 FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -56,6 +56,10 @@ STOPSIGNAL SIGTERM
 ENTRYPOINT ["softprompt-entrypoint"]
 
 FROM runtime AS cuda
+USER root
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+USER 10001:10001
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-cuda /opt/softprompt /opt/softprompt
 

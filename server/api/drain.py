@@ -66,7 +66,8 @@ class DrainMiddleware:
             return await self._app(scope, receive, send)
         drain: Drain = scope["app"].state.services.drain
         if drain.is_draining:
-            response = error_response(ServerDraining("the server is about to stop; send the request to another one"))
+            refusal = ServerDraining("the server is about to stop; send the request to another one")
+            response = error_response(scope, refusal)
             response.headers["connection"] = "close"
             return await response(scope, receive, send)
         drain.num_open += 1

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.types import Scope
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest
 from server.api.error_table import ERROR_TABLE, INTERNAL_ERROR, INVALID_REQUEST, SERVER_ERROR, Answer, answer_to
@@ -48,6 +49,7 @@ UNSUPPORTED_PARAMETERS = frozenset(
 """Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
 
 _MAX_MESSAGES = 4
+_ERROR_CODE = "error_code"
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
 
@@ -78,10 +80,15 @@ def error_body(error: BaseException, request_id: str) -> ErrorBody:
     return _body_of(_looked_up(error, request_id), error)
 
 
-def error_response(error: Exception) -> Response:
+def error_response(scope: Scope, error: Exception) -> Response:
     """The answer to one of our exceptions, where it cannot be raised: outside the routes."""
     answer = answer_to(error)
-    return _respond(answer.status, _body_of(answer, error), dict(answer.headers))
+    return _respond(Request(scope), answer.status, _body_of(answer, error), dict(answer.headers))
+
+
+def error_code(scope: Scope) -> str:
+    """The code of the error body that a request was answered with; empty where it was another body."""
+    return str(scope.get("state", {}).get(_ERROR_CODE, ""))
 
 
 def _looked_up(error: BaseException, request_id: str) -> Answer:
@@ -96,7 +103,7 @@ def _answer_known(request: Request, error: Exception) -> Response:
     headers = dict(answer.headers)
     if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
         headers["Retry-After"] = str(retry_after_s)
-    return _respond(answer.status, _body_of(answer, error), headers)
+    return _respond(request, answer.status, _body_of(answer, error), headers)
 
 
 def _answer_nobody(_: Request, error: Exception) -> Response:
@@ -107,23 +114,24 @@ def _answer_unknown(request: Request, error: Exception) -> Response:
     """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
     request_id = request.state.request_id
     _log.error("request %s failed: %s", request_id, type(error).__name__)
-    return _respond(INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
+    return _respond(request, INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
 
 
-def _answer_http(_: Request, error: Exception) -> Response:
+def _answer_http(request: Request, error: Exception) -> Response:
     """Starlette's and FastAPI's own refusals: unknown routes and methods, bodies too large or unreadable."""
     assert isinstance(error, HTTPException)
     code, message = _HTTP_REFUSALS.get(error.status_code, ("request_refused", HTTPStatus(error.status_code).phrase))
     family = INVALID_REQUEST if error.status_code < 500 else SERVER_ERROR
-    return _respond(error.status_code, _body(message, family, code), error.headers)
+    return _respond(request, error.status_code, _body(message, family, code), error.headers)
 
 
 def _answer_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
     if errors[0]["loc"] == ("body",) and errors[0]["type"] != "missing" and not _is_json(request):
-        return _respond(415, _body("the body must be application/json", INVALID_REQUEST, "unsupported_media_type"))
-    return _respond(400, _validation_body(errors))
+        refusal = _body("the body must be application/json", INVALID_REQUEST, "unsupported_media_type")
+        return _respond(request, 415, refusal)
+    return _respond(request, 400, _validation_body(errors))
 
 
 def _is_json(request: Request) -> bool:
@@ -165,5 +173,6 @@ def _body(message: str, family: str, code: str, param: str | None = None) -> Err
     return ErrorBody(error=ErrorDetail(message=message, type=family, code=code, param=param))
 
 
-def _respond(status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+def _respond(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    setattr(request.state, _ERROR_CODE, body.error.code)
     return Response(body.model_dump_json(), status, headers, media_type="application/json")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.api.error_responses import CLIENT_CLOSED_REQUEST
+from server.api.error_responses import CLIENT_CLOSED_REQUEST, error_code
 
 if TYPE_CHECKING:
     from server.api.services import Services
@@ -36,9 +36,10 @@ class ObserveMiddleware:
             try:
                 await self._app(scope, receive, send_noting_status)
             except Exception:
-                status = 500
+                status = 500  # answered further outside
                 raise
             finally:
                 route = getattr(scope.get("route"), "path", None)
-                services.metrics.http.done(route, scope["method"], status, time.monotonic() - began)
+                duration_s = time.monotonic() - began
+                services.metrics.http.done(route, scope["method"], error_code(scope), status, duration_s)
                 span.done(route, status)

@@ -79,6 +79,8 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     except OSError as error:  # another process began to listen here while the model was loading
         raise _cannot_listen(settings.host, port, error) from error
+    finally:
+        gc.unfreeze()  # so that the process can take everything down
     logger.info("stopped")
 
 

@@ -16,8 +16,8 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "softprompt_http_requests",
-            "HTTP requests by route, method and status; 499 is a client that left before the answer.",
-            ["route", "method", "status"],
+            "HTTP requests by route, method, code of the error, if any, and status; 499 is a client that left first.",
+            ["route", "method", "code", "status"],
             registry=registry,
         )
         self._duration = Histogram(
@@ -28,8 +28,11 @@ class HttpMetrics:
             registry=registry,
         )
 
-    def done(self, route: str | None, method: str, status: int, duration_s: float) -> None:
-        """A request is over. `route` is the template of the route that matched, None where none did."""
+    def done(self, route: str | None, method: str, code: str, status: int, duration_s: float) -> None:
+        """A request is over. `route` is the template of the route that matched, None where none did.
+
+        `code` is that of the error body, and empty where there was none.
+        """
         label = route or NO_ROUTE
-        self._requests.labels(label, method if method in _METHODS else "(other)", str(status)).inc()
+        self._requests.labels(label, method if method in _METHODS else "(other)", code, str(status)).inc()
         self._duration.labels(label).observe(duration_s)

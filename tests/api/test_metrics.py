@@ -7,6 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.api.key_ring import KeyRing
+from server.engine.errors import EngineOverloaded
 from server.telemetry.metrics import Metrics
 from server.telemetry.observed_engine import ObservedEngine
 from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
@@ -90,7 +91,8 @@ async def test_labels_are_bounded_whatever_is_sent(client):
         await client.post("/v1/completions", json={"model": f"unknown-{number}", "prompt": "a"})
     new = {name for name in set(await scrape(client)) - before if name[0].startswith("softprompt_")}
     values = {value for name in new for label, value in name[1:] if label != "le"}
-    assert values == {"/v1/tasks/{task}", "/v1/completions", "/metrics", "GET", "POST", "200", "404"}
+    routes = {"/v1/tasks/{task}", "/v1/completions", "/metrics"}
+    assert values == routes | {"GET", "POST", "200", "404", "", "task_not_found"}
 
 
 async def test_tasks_beyond_the_bound_share_their_figures(services, engine):
@@ -128,3 +130,27 @@ async def test_metrics_name_tasks_so_they_need_a_key(services):
     async with client_of(services) as client:
         assert (await client.get("/metrics")).status_code == 401
         assert (await client.get("/metrics", headers={"authorization": "Bearer k3y"})).status_code == 200
+
+
+async def test_an_error_is_counted_by_its_code(client, services, engine):
+    """Overload, a stop and a failure can be told apart; what a client invents is in none of the labels."""
+    body = {"model": "tiny-base", "prompt": "a"}
+    assert (await client.post("/v1/completions", json=body)).status_code == 200
+    engine.refuse = EngineOverloaded("full")
+    assert (await client.post("/v1/completions", json=body)).status_code == 429
+    assert (await client.post("/v1/completions", json=body | {"prompt": 1})).status_code == 400
+    assert (await client.get("/nowhere")).status_code == 404
+    services.drain.begin()
+    assert (await client.post("/v1/completions", json=body)).status_code == 503
+    found = await scrape(client)
+    counts = {
+        (labels["route"], labels["code"], labels["status"]): value
+        for (name, *pairs), value in found.items()
+        if name == "softprompt_http_requests_total" and (labels := dict(pairs))["method"] == "POST"
+    }
+    assert counts == {
+        ("/v1/completions", "", "200"): 1,
+        ("/v1/completions", "engine_overloaded", "429"): 1,
+        ("/v1/completions", "invalid_value", "400"): 1,
+        ("(none)", "server_draining", "503"): 1,
+    }

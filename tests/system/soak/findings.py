@@ -79,12 +79,9 @@ def from_metrics(found: Samples) -> list[Row]:
 
 
 def from_log(log: Path) -> list[Row]:
-    """Lines that tell of an error, and lines that are no JSON, as an exception that nobody caught would be.
-
-    Where Triton was imported, its binding may count objects of its own as leaked when the process has ended.
-    """
+    """Lines that tell of an error, and lines that are no JSON, as an exception that nobody caught would be."""
     errors, foreign = [], []
-    for line in log.read_text().partition("nanobind: leaked")[0].splitlines():
+    for line in log.read_text().splitlines():
         try:
             event = json.loads(line)
         except ValueError:
