@@ -72,12 +72,12 @@ def pair() -> Iterator[Pair]:
         servers = {name: ServerProcess(folder / f"{name}.log", **options) for name in NAMES}
         stack.callback(lambda: [server.close() for server in servers.values()])
         log = folder / "haproxy.log"
-        url = stack.enter_context(_proxy(haproxy, [server.url for server in servers.values()], folder, log))
+        url = stack.enter_context(proxy(haproxy, [server.url for server in servers.values()], folder, log))
         yield Pair(Address(url), log, servers, options)
 
 
 @contextmanager
-def _proxy(haproxy: str, urls: Sequence[str], folder: Path, log: Path) -> Iterator[str]:
+def proxy(haproxy: str, urls: Sequence[str], folder: Path, log: Path) -> Iterator[str]:
     """Run HAProxy by the shipped file with our addresses in it; it inherits the socket that it listens on."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         text = CONFIGURATION.read_text().replace("bind :8000", f"bind fd@{listener.fileno()}")
