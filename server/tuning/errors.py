@@ -48,7 +48,7 @@ class CheckpointUnreadable(TuningError):
 
 
 class TuningDiverged(TuningError):
-    """Loss or gradient became NaN or infinite before there was a checkpoint worth keeping."""
+    """Loss, gradient or virtual tokens became NaN or infinite before there was a checkpoint worth keeping."""
 
 
 class EvaluationFailed(TuningError):

@@ -1,4 +1,7 @@
-"""What a run tells as it goes. Each event is a frozen record; `event_to_json` is its form on the wire and in stores."""
+"""What a run tells as it goes. Each event is a frozen record; `event_to_json` is its form on the wire and in stores.
+
+Every number is finite: JSON has no word for others.
+"""
 
 from __future__ import annotations
 

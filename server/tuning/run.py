@@ -178,23 +178,22 @@ class TuningRun:
         batch = self._batch(progress.step)
         loss = yield from _silently(self._trainer.accumulate(batch))
         grad_norm = self._trainer.update(rate)
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        after = self._prompt.matrix()
+        done = StepDone(
+            step=progress.step + 1,
+            num_steps=self.num_steps,
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=grad_norm,
+            update_ratio=_ratio(after - before, before),
+            distance=_ratio(after - self._initial_matrix, self._initial_matrix),
+            num_tokens=sum(example.num_tokens for example in batch),
+        )
+        if not all(map(math.isfinite, (loss, grad_norm, done.update_ratio, done.distance))):
             yield self._give_up()
             return
-        after = self._prompt.matrix()
         progress.step += 1
-        yield self._tell(
-            StepDone(
-                step=progress.step,
-                num_steps=self.num_steps,
-                loss=loss,
-                learning_rate=rate,
-                grad_norm=grad_norm,
-                update_ratio=_ratio(after - before, before),
-                distance=_ratio(after - self._initial_matrix, self._initial_matrix),
-                num_tokens=sum(example.num_tokens for example in batch),
-            )
-        )
+        yield self._tell(done)
 
     def _validate(self) -> Iterator[Events]:
         progress = self._progress
@@ -253,7 +252,7 @@ class TuningRun:
     def _give_up(self) -> Events:
         best = self._progress.best
         if best is None or best.step == 0:
-            raise TuningDiverged("the loss became infinite before anything was learnt: try a lower learning rate")
+            raise TuningDiverged("the numbers became infinite before anything was learnt: try a lower learning rate")
         return self._finish("diverged")
 
     def _metrics(self) -> dict[str, Any]:

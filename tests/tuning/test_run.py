@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from prompts_store.checkpoint_reader import read_checkpoint
-from server.tuning.errors import CheckpointUnreadable, ExamplesRefused
-from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated
+from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, TuningDiverged
+from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
 from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
 from server.tuning.run import TuningJob, TuningRun
 from tests.fakes.tokenizers import byte_level
@@ -123,6 +124,15 @@ def test_a_run_that_gets_no_better_ends_early():
     run = finish(run_of(tiny_job(plan)))
     assert run.step < 50
     assert run.history[-1] == Finished(run.step, "early_stop", run.result().best_step)
+
+
+def test_no_number_is_told_that_json_has_no_word_for():
+    """Virtual tokens overflow while the loss is still finite, since the model normalises what it is given."""
+    run = run_of(tiny_job(TuningPlan(num_steps=50, batch_size=4, learning_rate=100, weight_decay=1, validate_every=50)))
+    with pytest.raises(TuningDiverged):
+        finish(run)
+    assert run.step > 5
+    json.dumps([event_to_json(event) for event in run.history], allow_nan=False)
 
 
 def test_an_example_over_the_context_is_refused_with_its_line():
