@@ -233,8 +233,13 @@ class JobRunner:
             try:
                 async with heart.telling() as events:
                     return await asyncio.to_thread(self._tuning.fail_job, claim, failure, events)
+            except ClaimLost:
+                raise
             except StoreUnavailable:
-                await asyncio.sleep(self._options.poll_interval_s)
+                pass
+            except Exception as error:  # what was told, or the failure itself, cannot be written
+                failure = job_error(claim.job_id, error)
+            await asyncio.sleep(self._options.poll_interval_s)
 
     async def _release(self, claim: JobClaim, heart: Heart) -> None:
         async with heart.telling() as events:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from prompts_store.errors import ClaimLost, StoreUnavailable
+from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
@@ -89,16 +89,20 @@ class Heart:
 
     @asynccontextmanager
     async def telling(self) -> AsyncIterator[tuple[NewEvent, ...]]:
-        """What no write has carried yet, for one that carries it; if that raises, the next one does.
+        """What no write has carried yet, for one that carries it; if the store refuses that, the next one does.
 
-        One at a time, so that a beat in flight reaches the store before whatever ends the job.
+        One at a time, so that a beat in flight reaches the store before whatever ends the job. What cannot be written
+        at all is dropped, or no later write could pass either.
         """
         async with self._one_writer:
             events, self._untold = tuple(self._untold), []
             try:
                 yield events
-            except BaseException:  # told twice, at worst, rather than not at all
+            except (StoreError, asyncio.CancelledError):  # told twice, at worst, rather than not at all
                 self._untold[:0] = events
+                raise
+            except Exception:
+                _log.error("%d events of tuning job %d cannot be written", len(events), self._claim.job_id)
                 raise
 
     @asynccontextmanager
@@ -125,6 +129,8 @@ class Heart:
                 self._lost = error
             except StoreUnavailable:
                 _log.warning("the store cannot be reached; tuning job %d goes on", self._claim.job_id)
+            except Exception:  # without beats, a job that goes on well would be taken over
+                _log.exception("a beat of tuning job %d failed", self._claim.job_id)
 
 
 class Training:

@@ -48,7 +48,7 @@ class FakeRun:
         self._control.on_step(self.step)
         self.step += 1
         self._sum += self.step
-        done = StepDone(self.step, self.num_steps, 1 / self.step, 0.1, 1.0, 0.01, 0.5, num_tokens=10)
+        done = StepDone(self.step, self.num_steps, self._control.loss(self.step), 0.1, 1.0, 0.01, 0.5, num_tokens=10)
         if not self.is_done:
             return (done,)
         return done, Validated(self.step, 0.1, 1.0, 1.0, True), Finished(self.step, "steps", self.step)
@@ -68,6 +68,7 @@ class RunControl:
     """What a test does to runs: `on_step` is called before each, on the thread of the pieces; `scores` by name."""
 
     on_step: Callable[[int], None] = lambda step: None
+    loss: Callable[[int], float] = lambda step: 1 / step
     began_at: list[int] = field(default_factory=list)
     score: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)

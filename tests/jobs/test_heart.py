@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 
 import pytest
 
 from prompts_store.errors import StoreUnavailable
+from prompts_store.strict_json import canonical
 from prompts_store.tuning_records import JobClaim, NewEvent
 from server.jobs.training import Heart
 
@@ -60,3 +62,25 @@ async def test_a_write_that_failed_leaves_its_events_to_the_next(error):
             raise error
     async with heart.telling() as events:
         assert events == (STEP, GATE)
+
+
+async def test_a_heart_beats_on_after_events_that_no_store_takes(caplog):
+    """They alone are lost, and the log of the server says so."""
+
+    class StrictStore(SlowStore):
+        def beat(self, claim, events, progress) -> None:
+            canonical([dict(event.data) for event in events])
+            super().beat(claim, events, progress)
+
+    store = StrictStore()
+    store.let.set()
+    heart = Heart(store, CLAIM, interval_s=0.001)
+    heart.tell([NewEvent("Step 1.", data={"distance": math.inf})])
+    async with heart.beating():
+        await asyncio.to_thread(store.reached.wait, 30)
+        heart.tell([GATE])
+        async with asyncio.timeout(30):
+            while not store.log:
+                await asyncio.sleep(0.001)
+    assert store.log == [GATE]
+    assert "1 events of tuning job 7 cannot be written" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import shutil
 import threading
 from contextlib import asynccontextmanager
@@ -340,6 +341,17 @@ async def test_a_failure_is_told_whole_however_often_it_has_to_be_written(bench,
     assert (await bench.run(job_id)).status == "failed"
     told = [text.partition(":")[0] for text in bench.messages(job_id)]
     assert told[-4:] == ["Step 1/5", "Step 2/5", "Step 3/5", "The job failed"]
+
+
+async def test_a_failure_ends_its_job_though_what_was_told_before_cannot_be_written(bench):
+    """JSON has no word for an infinite loss."""
+
+    def diverge(step: int) -> None:
+        if step == 3:
+            raise TuningDiverged("the loss is not finite")
+
+    bench.control.on_step, bench.control.loss = diverge, lambda step: math.inf
+    assert (await bench.run(bench.create(), checkpoint_interval_s=1000.0)).status == "failed"
 
 
 async def test_an_engine_that_stops_gives_the_job_back(bench):
