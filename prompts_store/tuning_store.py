@@ -167,11 +167,14 @@ class TuningStore:
         with self._database.write() as connection:
             job_claims.fail(connection, claim, error, events)
 
-    def save_checkpoint(self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes) -> None:
-        """Keep what the job goes on from; of a job paused meanwhile as well."""
+    def save_checkpoint(
+        self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes, events: Sequence[NewEvent] = ()
+    ) -> None:
+        """Keep what the job goes on from, and what happened up to there; of a job paused meanwhile as well."""
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
+            job_log.append(connection, found.id, events)
 
     def load_checkpoint(self, claim: JobClaim) -> bytes | None:
         """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""

@@ -171,14 +171,20 @@ class Training:
         return await self._pieces.between_steps(run.result)
 
     async def save(self) -> None:
-        """Save a checkpoint, if there is a run; without the store, the next one will do. Raises ClaimLost."""
+        """Save a checkpoint, if there is a run, and all that was told up to it: who goes on from it begins behind that.
+
+        Without the store, the next one will do. Raises ClaimLost.
+        """
         if self._run is None:
             return
         await self._finish_piece()
         state = await self._pieces.between_steps(self._run.checkpoint)
         metrics = {**self._metrics, "trained_tokens": self.num_tokens}
         try:
-            await asyncio.to_thread(self._store.save_checkpoint, self._claim, self._run.step, metrics, state)
+            async with self._heart.telling() as events:
+                await asyncio.to_thread(
+                    self._store.save_checkpoint, self._claim, self._run.step, metrics, state, events
+                )
         except StoreUnavailable as error:
             _log.warning("a checkpoint of tuning job %d cannot be saved now: %s", self._claim.job_id, error)
             self._heart.tell([NewEvent(f"A checkpoint could not be saved: {error}", level="warn")])

@@ -97,7 +97,7 @@ class ThreadPieces:
 def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: RunControl, **options: Any) -> JobRunner:
     """The real runner over fake runs."""
     tuning, tokenizer = TuningStore(store), byte_level()
-    pace = Pace(beat_interval_s=0.02, checkpoint_interval_s=options.pop("checkpoint_interval_s", 0.0))
+    pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
     assert tokenizer.eos_token_id is not None
     return JobRunner(
         tuning,

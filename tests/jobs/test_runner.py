@@ -248,6 +248,42 @@ async def test_a_paused_job_goes_on_where_it_was(bench):
     assert digest(bench, "undisturbed") == paused_digest
 
 
+def steps_told(bench, job_id: int) -> list[str]:
+    return [text.partition(":")[0] for text in bench.messages(job_id) if text.startswith("Step ")]
+
+
+EVERY_STEP = [f"Step {step}/5" for step in range(1, 6)]
+
+
+async def test_a_pause_leaves_no_step_out_of_the_log(bench):
+    """What no beat had carried is written with the checkpoint, since the job goes on behind it."""
+    bench.control.on_step = gate = Gateway(3)
+    job_id = bench.create()
+    async with bench.server(checkpoint_interval_s=1000.0, beat_interval_s=1000.0) as runner:
+        await gate.until_reached()
+        bench.tuning.pause_job(F, job_id)
+        runner.nudge()
+        gate.open.set()
+        async with asyncio.timeout(30):
+            while not bench.tuning.list_checkpoints(F, job_id):
+                await asyncio.sleep(0.005)
+        bench.tuning.resume_job(F, job_id)
+        runner.nudge()
+        await bench.until(job_id, "succeeded", "failed")
+    assert steps_told(bench, job_id) == EVERY_STEP
+
+
+async def test_a_checkpoint_carries_what_was_told_up_to_it(bench):
+    """A server that is killed right behind it, before the next beat, takes no event along."""
+    bench.control.on_step = gate = Gateway(4)
+    job_id = bench.create()
+    async with bench.server(beat_interval_s=1000.0):
+        await gate.until_reached()
+        told = steps_told(bench, job_id)
+        gate.open.set()
+    assert told == EVERY_STEP[:4]
+
+
 async def test_a_server_that_ends_leaves_a_checkpoint_and_the_next_one_goes_on(bench):
     bench.control.on_step = gate = Gateway(3)
     job_id = bench.create()

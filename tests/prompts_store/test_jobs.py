@@ -160,7 +160,8 @@ def test_a_paused_job_goes_on_from_the_state_it_was_left_in(
     with pytest.raises(ClaimLost) as lost:
         tuning.beat(claim)
     assert lost.value.status is JobStatus.PAUSED
-    tuning.save_checkpoint(claim, 5, {"loss": 0.3}, b"state at 5")
+    tuning.save_checkpoint(claim, 5, {"loss": 0.3}, b"state at 5", [NewEvent("Step 5.")])
+    assert messages(tuning, claim.job_id)[-1] == "Step 5."
     assert tuning.claim_job(F, JobStatus.QUEUED, "b") is None
     assert tuning.resume_job(F, claim.job_id).status == "queued"
     again = run(tuning, "b")
