@@ -3,7 +3,8 @@
 examples.py     what a file says            encoding.py    what the model will see of it
 plan.py         how to tune                 soft_prompt.py the trainable prompt, built and saved by PEFT
 run.py          a run, piece by piece       events.py      what it tells
-rates.py        which learning rate         watch.py       warnings in plain words
+history.py      what it remembers of that   watch.py       warnings in plain words
+rates.py        which learning rate         run_state.py   a run as bytes, to go on from
 evaluation.py   how good a version is       scores.py      as numbers
 gate.py         whether it may become `production`
 judgement.py    all of these, of the result of a run

@@ -6,7 +6,7 @@ Every number is finite: JSON has no word for others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -83,7 +83,7 @@ TuningEvent = RateTried | RateChosen | StepDone | Validated | Warned | Finished
 
 def event_to_json(event: TuningEvent) -> dict[str, Any]:
     """The fields of an event, and its `type`: `rate_tried`, `rate_chosen`, `step`, `validation`, `warning`, `end`."""
-    return {"type": _TYPES[type(event)], **asdict(event)}
+    return {"type": _TYPES[type(event)], **{name: getattr(event, name) for name in event.__slots__}}
 
 
 _TYPES: dict[type[TuningEvent], str] = {

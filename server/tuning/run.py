@@ -58,7 +58,7 @@ class TuningResult:
     """What a run leaves.
 
     `config` and `tensors` are the two files as PEFT wrote them. `metrics` are JSON values for the version's manifest;
-    `history` are all events. `best_step` is the step whose state this is.
+    `history` are the events, of a very long run evenly thinned. `best_step` is the step whose state this is.
     """
 
     config: bytes
@@ -120,8 +120,8 @@ class TuningRun:
 
     @property
     def history(self) -> Events:
-        """Every event so far, those before a resume included."""
-        return tuple(self._progress.history)
+        """The events so far, those before a resume included; of very many steps or validations evenly fewer."""
+        return tuple(self._progress.history.events)
 
     def checkpoint(self) -> bytes:
         """The state after the latest whole optimiser step or validation (safetensors with JSON in its header).
@@ -228,7 +228,8 @@ class TuningRun:
             rate = given
         else:
             rate = default * (self._plan.learning_rate_multiplier or 1.0)
-        self._progress.history.extend(tried)
+        for one in tried:
+            self._progress.history.add(one)
         self._progress.learning_rate = rate
         yield self._tell(RateChosen(rate))
 
@@ -239,9 +240,10 @@ class TuningRun:
 
     def _tell(self, event: TuningEvent) -> Events:
         history = self._progress.history
-        history.append(event)
+        history.add(event)
         said = warnings(history)
-        history.extend(said)
+        for warning in said:
+            history.add(warning)
         return (event, *said)
 
     def _finish(self, reason: str) -> Events:

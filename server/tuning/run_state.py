@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,10 @@ from prompts_store.manifest import content_fields
 from prompts_store.records import Manifest
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import CheckpointUnreadable
-from server.tuning.events import TuningEvent, event_from_json, event_to_json
+from server.tuning.history import History, history_from_json, history_to_json
 from server.tuning.plan import TuningPlan, plan_to_json
 
-_FORMAT = "softprompt tuning 1"
+_FORMAT = "softprompt tuning 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Progress:
     best: Best | None = None
     num_stale: int = 0
     finished: str | None = None
-    history: list[TuningEvent] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ def job_digest(
 
 def pack(job: str, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> bytes:
     """A checkpoint of the job with this digest."""
-    fields = {**asdict(progress), "history": [event_to_json(event) for event in progress.history]}
+    fields = {**asdict(replace(progress, history=History())), "history": history_to_json(progress.history)}
     contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return save(contiguous, {"format": _FORMAT, "job": job, "progress": json.dumps(fields)})
 
@@ -92,5 +92,5 @@ def unpack(data: bytes, job: str) -> Saved:
 
 def _progress(fields: dict[str, Any]) -> Progress:
     best = fields.pop("best")
-    history = [event_from_json(event) for event in fields.pop("history")]
+    history = history_from_json(fields.pop("history"))
     return Progress(**fields, best=None if best is None else Best(**best), history=history)

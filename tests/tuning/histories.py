@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from server.tuning.events import StepDone, TuningEvent, Validated
+from server.tuning.history import History
 
 
 def steps(losses: Iterable[float], *, update_ratio: float = 0.01, num_steps: int = 1000) -> list[TuningEvent]:
@@ -18,3 +19,11 @@ def steps(losses: Iterable[float], *, update_ratio: float = 0.01, num_steps: int
 def validated(step: int, loss: float) -> Validated:
     """A validation of this loss."""
     return Validated(step, loss, token_accuracy=0.5, exact_match=0.5, is_best=False)
+
+
+def remembered(events: Iterable[TuningEvent]) -> History:
+    """What a run remembers of these events."""
+    history = History()
+    for event in events:
+        history.add(event)
+    return history

@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.tuning.events import Warned
+from server.tuning.history import History
 from server.tuning.watch import warnings
-from tests.tuning.histories import steps, validated
+from tests.tuning.histories import remembered, steps, validated
 
 POSITIVE = st.floats(1e-6, 1e6)
 
 
 def codes(history):
-    return [warning.code for warning in warnings(history)]
+    return [warning.code for warning in warnings(remembered(history))]
 
 
 def falling(num_steps):
@@ -40,10 +41,10 @@ def test_a_run_that_goes_well_is_left_alone():
 )
 def test_each_trouble_is_told_at_the_last_step_and_once(history, code):
     """What has been said is part of the history, and not said again."""
-    (found,) = warnings(history)
+    (found,) = warnings(remembered(history))
     assert found.code == code
     assert found.step == max(event.step for event in history)
-    assert warnings([*history, found]) == ()
+    assert warnings(remembered([*history, found])) == ()
 
 
 @pytest.mark.parametrize("num_steps", range(20))
@@ -67,11 +68,12 @@ def test_one_bad_validation_is_not_overfitting():
 @given(st.lists(st.tuples(POSITIVE, POSITIVE, st.none() | POSITIVE), max_size=80))
 def test_a_run_of_whatever_numbers_is_warned_of_each_kind_once(numbers):
     """Asked after every step, as a run does."""
-    history = []
+    history = History()
     for number, (loss, ratio, validation) in enumerate(numbers, start=1):
-        history += [event for event in steps([loss] * number, update_ratio=ratio) if event.step == number]
+        history.add(steps([loss] * number, update_ratio=ratio)[-1])
         if validation is not None:
-            history.append(validated(number, validation))
-        history += warnings(history)
-    told = [event.code for event in history if isinstance(event, Warned)]
+            history.add(validated(number, validation))
+        for warning in warnings(history):
+            history.add(warning)
+    told = [event.code for event in history.events if isinstance(event, Warned)]
     assert len(told) == len(set(told))
