@@ -59,8 +59,14 @@ def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest
 
 
 def published(store: Store, record: VersionRecord) -> Candidate:
-    """A version of the store, or an ensemble with all its members. Raises what `Store.load_content` raises."""
-    contents = [store.load_content(record.base_fingerprint, record.task, part.version) for part in record.parts]
+    """A version of the store, or an ensemble with all its members, though they may have been retired meanwhile.
+
+    Raises what `Store.load_content` raises.
+    """
+    contents = [
+        store.load_content(record.base_fingerprint, record.task, part.version, include_retired=True)
+        for part in record.parts
+    ]
     prefixes = tuple(prefix_of(content.prefix) for content in contents)
     return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
 

@@ -57,25 +57,25 @@ async def judge_result(
 ) -> Judgement:
     """Judge a result, held against the version in production as it is now: its `parent_version`.
 
+    What becomes of that version while the result is scored changes nothing.
     Raises `InvalidCheckpoint`, and what the store and `score` raise.
     """
-    rival = await asyncio.to_thread(_production, store, base, aim.task)
+    is_compared = aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)
+    rival = await asyncio.to_thread(_production, store, base, aim.task, is_compared=is_compared)
     checkpoint = await asyncio.to_thread(_read, result, base)
     scores = await score(unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
-    theirs = None
-    if rival is not None and (aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)):
-        theirs = await score(await asyncio.to_thread(_candidate, store, base, rival))
+    theirs = None if rival is None or rival.candidate is None else await score(rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
         is_wanted=aim.promote,
         is_refused=verdict is not None and not verdict.passed,
-        etag=None if rival is None else rival.etag,
+        etag=None if rival is None else rival.alias.etag,
         reason="tuned" if verdict is None else f"tuned; gate: {verdict.reason}",
     )
     manifest = replace(
         job.manifest,
         metrics={**result.metrics, **metrics_of(scores)},
-        parent_version=None if rival is None else rival.version,
+        parent_version=None if rival is None else rival.alias.version,
     )
     return Judgement(checkpoint, manifest, scores, theirs, verdict, promotion)
 
@@ -85,15 +85,24 @@ def metrics_of(scores: Scores) -> Mapping[str, Any]:
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
 
 
-def _production(store: Store, base: BaseModel, task: str) -> AliasRecord | None:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rival:
+    """What is in production; `candidate` is None where nothing is compared with it."""
+
+    alias: AliasRecord
+    candidate: Candidate | None
+
+
+def _production(store: Store, base: BaseModel, task: str, *, is_compared: bool) -> _Rival | None:
     try:
-        return store.get_alias(base.fingerprint, task, PRODUCTION)
+        alias = store.get_alias(base.fingerprint, task, PRODUCTION)
+        return _Rival(alias, _candidate(store, base, alias) if is_compared else None)
     except NotFound:
         return None
 
 
 def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate:
-    return published(store, store.get_version(base.fingerprint, alias.task, alias.version))
+    return published(store, store.get_version(base.fingerprint, alias.task, alias.version, include_retired=True))
 
 
 def _read(result: TuningResult, base: BaseModel) -> Checkpoint:

@@ -477,6 +477,29 @@ async def test_an_alias_that_moves_during_the_evaluation_stays_where_it_was_move
     assert "production has been moved meanwhile" in bench.messages(job_id)[-1]
 
 
+def retire_production(store: Store) -> None:
+    store.put_alias(F, "mood", "production", 2, if_match=None, must_not_exist=False)
+    store.retire_version(F, "mood", 1)
+
+
+def delete_task(store: Store) -> None:
+    store.delete_task(F, "mood")
+
+
+@pytest.mark.parametrize("end", [retire_production, delete_task])
+async def test_a_job_is_held_against_what_was_in_production_though_that_is_retired_meanwhile(bench, end):
+    """Everything of it is in memory before the result is scored."""
+    await bench.run(bench.create())
+    await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))
+    todo = [end]
+    bench.control.on_evaluate = lambda: todo and todo.pop()(bench.store)
+    bench.control.scores = {"mood@1": 0.8}
+    plan = replace(REQUEST.plan, seed=21)
+    job_id = bench.create(replace(gated(not_worse_than_production=True), plan=plan))
+    assert (await bench.run(job_id)).status == "succeeded"
+    assert any("not below 0.800 of mood@1" in text for text in bench.messages(job_id))
+
+
 def test_a_request_is_read_back_as_it_was():
     request = JobRequest(
         TuningPlan(learning_rate="auto", num_steps=7),
