@@ -171,15 +171,20 @@ class JobRunner:
         return True
 
     async def _take_over(self) -> bool:
-        """Let jobs go whose claimant's count has stood still, by this server's clock, for too long."""
+        """Let jobs go whose claimant's count has stood still, by this server's clock, for too long.
+
+        While the store is away nobody can beat: once it is back, silence counts anew.
+        """
         now = time.monotonic()
+        silent_since, self._silent_since = self._silent_since, {}
         beats = await asyncio.to_thread(self._tuning.heartbeats, self._fingerprint)
         others = [beat for beat in beats if beat.claim not in self._hearts]
-        self._silent_since = {beat: self._silent_since.get(beat, now) for beat in others}
-        for beat, since in self._silent_since.items():
+        silent_since = {beat: silent_since.get(beat, now) for beat in others}
+        for beat, since in silent_since.items():
             if now - since > self._options.takeover_s and await asyncio.to_thread(self._tuning.take_over, beat):
                 _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
                 self.nudge()
+        self._silent_since = silent_since
         return False
 
     # --- one job ------------------------------------------------------------------------------------------------------

@@ -309,6 +309,28 @@ async def test_what_a_dead_server_left_behind_is_taken_over(bench):
     assert any("(dead) has stopped" in text for text in bench.messages(job_id))
 
 
+@pytest.mark.parametrize("name", ["heartbeats", "take_over"])
+async def test_nobody_is_taken_for_dead_because_the_store_was_away(bench, monkeypatch, name):
+    """Whoever reads first after an outage gives the others the time to beat again."""
+
+    def away(self, *args):
+        raise StoreUnavailable("The disk is full.")
+
+    job_id = bench.create()
+    bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "elsewhere")
+    runner = fake_runner(bench.store, BASE, TaskCatalog(bench.store, BASE), bench.control, takeover_s=0.2)
+    await runner._take_over()
+    await asyncio.sleep(0.3)
+    with monkeypatch.context() as outage, pytest.raises(StoreUnavailable):
+        outage.setattr(TuningStore, name, away)
+        await runner._take_over()
+    await runner._take_over()
+    assert bench.job(job_id).claimed_by == "elsewhere"
+    await asyncio.sleep(0.3)
+    await runner._take_over()
+    assert bench.job(job_id).claimed_by is None
+
+
 async def test_two_servers_share_the_jobs(bench):
     ids = [bench.create(task=f"task-{number}") for number in range(6)]
     async with bench.server(owner="a"), bench.server(owner="b"):
