@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
-from prompts_store.errors import ClaimLost, StoreUnavailable
+from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
 from prompts_store.tuning_records import Heartbeat, JobClaim, JobError, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
@@ -198,7 +199,20 @@ class JobRunner:
         _log.info("tuning job %d made %s@%d", record.id, record.task, published.version.version)
 
     async def _claim(self, status: JobStatus) -> tuple[JobClaim, JobRecord] | None:
-        return await asyncio.to_thread(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
+        claim_job = partial(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
+        claiming = asyncio.create_task(asyncio.to_thread(claim_job))
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            await self._give_back(claiming)
+            raise
+
+    async def _give_back(self, claiming: asyncio.Task[tuple[JobClaim, JobRecord] | None]) -> None:
+        """The server ends while it claims: let go what it gets, which has no heart yet."""
+        with suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                if (found := await claiming) is not None:
+                    await asyncio.to_thread(self._tuning.release_job, found[0])
 
     @asynccontextmanager
     async def _heart(self, claim: JobClaim, status: JobStatus) -> AsyncIterator[Heart]:

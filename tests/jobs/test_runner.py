@@ -299,6 +299,26 @@ async def test_a_server_that_ends_leaves_a_checkpoint_and_the_next_one_goes_on(b
     assert "The job goes on from its checkpoint at step 4." in bench.messages(job_id)
 
 
+async def test_a_claim_that_the_end_of_the_server_interrupts_is_given_back(bench, monkeypatch):
+    """Nobody else would know of it."""
+    claim_job, claimed, go_on = TuningStore.claim_job, threading.Event(), threading.Event()
+
+    def slow(self, *args):
+        found = claim_job(self, *args)
+        if found is not None:
+            claimed.set()
+            assert go_on.wait(30)
+        return found
+
+    monkeypatch.setattr(TuningStore, "claim_job", slow)
+    job_id = bench.create()
+    async with bench.server():
+        assert await asyncio.to_thread(claimed.wait, 30)
+        threading.Timer(0.05, go_on.set).start()
+    left = bench.job(job_id)
+    assert (left.status, left.claimed_by) == ("validating_files", None)
+
+
 async def test_what_a_dead_server_left_behind_is_taken_over(bench):
     job_id = bench.create()
     claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "dead")
