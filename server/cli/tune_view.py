@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -12,13 +13,13 @@ from server.cli.output import console_of, one_line
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from server.tuning.events import TuningEvent
+    from server.tuning.events import StepDone, TuningEvent, Validated
 
 _NUM_ROWS = 8
 
 
 class Watched(Protocol):
-    """A run, here or in a server. `num_steps` is None until it is known; `history` are all events so far."""
+    """A run, here or in a server. `num_steps` is None until it is known; `history` are the events so far."""
 
     @property
     def step(self) -> int: ...  # noqa: D102 - see TuningRun
@@ -42,6 +43,10 @@ class TuneView:
         )
         self._job = self._bar.add_task("", total=run.num_steps, completed=run.step)
         self._live = Live(console=self._console, refresh_per_second=4) if self._console.is_terminal else None
+        self._rows: deque[tuple[Validated, StepDone | None]] = deque(maxlen=_NUM_ROWS)
+        self._warned: list[str] = []
+        self._last_step: StepDone | None = None
+        self._remember(run.history)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -59,31 +64,37 @@ class TuneView:
         """Take over what a piece of the run told."""
         if self._live is not None:
             if events:
+                self._remember(events)
                 self._bar.update(self._job, completed=self._run.step, total=self._run.num_steps)
                 self._live.update(self._picture())
             return
         for line in _lines(events):
             print(line, file=sys.stderr, flush=True)
 
+    def _remember(self, events: Sequence[TuningEvent]) -> None:
+        from server.tuning.events import StepDone, Validated
+
+        self._warned += [line for line in _lines(events) if line.startswith("warning")]
+        for event in events:
+            if isinstance(event, StepDone):
+                self._last_step = event
+            elif isinstance(event, Validated):
+                last = self._last_step
+                self._rows.append((event, last if last is not None and last.step == event.step else None))
+
     def _picture(self) -> RenderableType:
         from rich.console import Group
         from rich.text import Text
 
-        warned = [Text(line, style="yellow") for line in _lines(self._run.history) if line.startswith("warning")]
-        return Group(self._table(), *warned, self._bar)
+        return Group(self._table(), *(Text(line, style="yellow") for line in self._warned), self._bar)
 
     def _table(self) -> RenderableType:
         from rich.table import Table
 
-        from server.tuning.events import StepDone, Validated
-
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("STEP", "LOSS", "VALIDATION LOSS", "EXACT MATCH", "GRADIENT", "UPDATE/WEIGHT", "DISTANCE", ""):
             table.add_column(name, justify="left" if not name else "right")
-        history = self._run.history
-        steps = {event.step: event for event in history if isinstance(event, StepDone)}
-        for event in [event for event in history if isinstance(event, Validated)][-_NUM_ROWS:]:
-            step = steps.get(event.step)
+        for event, step in self._rows:
             of_step = ["", "", "", ""]
             if step is not None:
                 of_step = [

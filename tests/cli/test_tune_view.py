@@ -48,6 +48,14 @@ def test_a_terminal_gets_a_table_of_validations_with_a_bar_below(screen):
     assert any("Tuning mood" in line and "2/40" in line for line in shown)
 
 
+def test_the_table_needs_no_history_of_what_it_has_been_shown(screen):
+    """A very long run remembers only some of its steps."""
+    with TuneView(FakeRun(num_steps=40), "mood") as view:
+        view.show(steps([2.0, 1.5]))
+        view.show([Validated(2, 0.75, 0.5, 0.25, is_best=True)])
+    assert any(line.split()[:4] == ["2", "1.500", "0.750", "0.250"] for line in screen.getvalue().splitlines())
+
+
 def test_elsewhere_a_line_tells_what_a_person_would_look_for(capsys):
     """Rates, validations and warnings; no line a step."""
     run = FakeRun(num_steps=40)
