@@ -108,7 +108,10 @@ class Engine:
             self._close_if_complete(group)
 
     def step(self) -> None:
-        """Compute one batch. A failure ends the requests in it, with its cause, and nothing else."""
+        """Compute one batch. A failure ends the requests in it, with its cause, and nothing else.
+
+        Raises what the device says where it can compute nothing any more.
+        """
         plan = self._scheduler.schedule()
         self._num_steps += 1
         self._num_step_tokens += plan.num_tokens
@@ -123,6 +126,7 @@ class Engine:
         except Exception as error:  # the step loop is where any failure of a batch becomes its requests' failure
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
+            self._runner.check_device()
 
     # --- the parts of a step ------------------------------------------------------------------------------------------
 

@@ -72,6 +72,10 @@ class MemoryGuard:
         self._shrink(num_tokens)  # outside the handler: the exception's frames would hold the tensors of the failed try
         return self._forward_parts(chunks)
 
+    def check_device(self) -> None:
+        """See `Runner`."""
+        self._runner.check_device()
+
     def _forward_parts(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         assert self.max_tokens is not None
         return torch.cat([self.forward(part) for part in split(chunks, self.max_tokens)])

@@ -43,6 +43,9 @@ class Runner(Protocol):
         Returns float32 logits `[num_logits, vocab_size]`, chunk after chunk.
         """
 
+    def check_device(self) -> None:
+        """Raise where the device can compute nothing any more in this process, whatever it is asked."""
+
 
 class DecodeReplay(Protocol):
     """Replays recorded decode steps (CUDA graphs), one recording for each usual batch size."""
@@ -106,6 +109,11 @@ class ModelRunner:
         """See `Runner`."""
         replayed = None if self._replay is None else self._replay.run(chunks)
         return self._run(chunks).float() if replayed is None else replayed
+
+    def check_device(self) -> None:
+        """See `Runner`: an illegal access or a failed assertion in a kernel ends a CUDA context for good."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)

@@ -101,8 +101,8 @@ class ScriptedRunner:
     """Implements `Runner`.
 
     `fail_next` names the calls ("load", "copy", "forward", "zero") that raise when next made. Prefixes whose digest is
-    in `failing_prefixes` do not load. `references` lets it check that it writes only into blocks held exactly once.
-    Whatever was read or written wrongly is in `violations`.
+    in `failing_prefixes` do not load. Once `is_dead`, it computes nothing any more. `references` lets it check that it
+    writes only into blocks held exactly once. Whatever was read or written wrongly is in `violations`.
     """
 
     num_blocks: int
@@ -112,6 +112,7 @@ class ScriptedRunner:
     references: Callable[[int], int] | None = None
     fail_next: set[str] = field(default_factory=set)
     failing_prefixes: set[str] = field(default_factory=set)
+    is_dead: bool = False
     violations: list[str] = field(default_factory=list)
     batches: list[tuple[int, ...]] = field(default_factory=list)
     num_copies: int = 0
@@ -147,8 +148,13 @@ class ScriptedRunner:
         for block in blocks:
             self._cells[block] = [None] * self.block_size
 
+    def check_device(self) -> None:
+        if self.is_dead:
+            raise InjectedFailure("the device is dead")
+
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         self.on_forward()
+        self.check_device()
         sizes = tuple(chunk.num_tokens for chunk in chunks)
         self.batches.append(sizes)
         self._require(sum(sizes) <= self.max_batch_tokens, f"a step of {sum(sizes)} tokens")

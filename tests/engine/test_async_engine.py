@@ -275,6 +275,14 @@ async def test_a_dead_thread_fails_all_who_wait_and_accepts_nobody():
             face.client.stream(generate("s"))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_an_engine_whose_device_is_dead_is_not_alive():
+    async with running() as face:
+        face.harness.runner.is_dead = True
+        assert isinstance((await face.ask(generate("r")))[-1].cause, StepFailed)
+        await face.until(lambda: not face.client.is_alive)
+
+
 async def test_a_step_that_takes_too_long_counts_as_wedged_until_it_ends():
     options = make_options()
     face = Face(options)

@@ -93,6 +93,15 @@ def test_a_failing_step_fails_its_requests_with_its_cause_and_the_engine_goes_on
     harness.check_empty()
 
 
+def test_a_dead_device_fails_the_step_that_met_it_and_ends_the_engine():
+    harness = EngineHarness()
+    bad = harness.add(generate("bad"))
+    harness.runner.is_dead = True
+    with pytest.raises(InjectedFailure, match="dead"):
+        harness.steps(1)
+    assert isinstance(the_cause(bad), StepFailed)
+
+
 def test_a_failing_step_spares_who_is_not_in_it():
     harness = EngineHarness(make_options(max_num_seqs=1))
     bad = harness.add(generate("bad"))
