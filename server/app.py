@@ -28,7 +28,7 @@ from server.demo.catalog import TEMPLATE
 from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
-from server.engine.options import EngineOptions
+from server.engine.options import MAX_SCORED_ROWS, EngineOptions
 from server.jobs.assembly import TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
@@ -317,7 +317,8 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
     own_bytes = 0
     if loaded.device.type == "cuda":
         attention = choose_backend(loaded.device, exact=settings.attention == "exact")
-        own_bytes = activation_bytes(loaded, attention, max_batch_tokens, settings.max_num_seqs, settings.block_size)
+        max_logits = settings.max_num_seqs + MAX_SCORED_ROWS
+        own_bytes = activation_bytes(loaded, attention, max_batch_tokens, max_logits, settings.block_size)
     num_blocks = choose_num_blocks(loaded, size, own_bytes)
     options = EngineOptions(
         num_blocks=num_blocks,

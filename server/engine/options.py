@@ -9,6 +9,9 @@ from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, R
 from server.engine.request import GenerateRequest, Request
 from server.model.prefix import Prefix
 
+MAX_SCORED_ROWS = 256
+"""A prompt of any length may be scored token by token, and a row of logits is as long as the vocabulary."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
@@ -18,7 +21,8 @@ class EngineOptions:
     the tokens of a step (at just `max_num_seqs`, prompts wait while a full batch decodes), `max_open_requests` the
     requests accepted and not yet answered, `max_prefix_blocks` the blocks of all resident prefixes. `max_context`
     counts positions: virtual tokens, prompt and output. `fair_quantum` is how many tokens a task may be served ahead of
-    one that waits for room before it is held back.
+    one that waits for room before it is held back. `max_scored_rows` bounds the rows of logits of a step beside one for
+    each sequence: those that score given tokens.
     """
 
     num_blocks: int
@@ -31,6 +35,7 @@ class EngineOptions:
     vocab_size: int
     eos_token_ids: frozenset[int]
     fair_quantum: int = 1024
+    max_scored_rows: int = MAX_SCORED_ROWS
 
     @property
     def max_sequence_tokens(self) -> int:

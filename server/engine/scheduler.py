@@ -2,6 +2,7 @@
 
 A step first continues every decode, then spends what is left of its token budget on prompts: chunks of running
 sequences and newly admitted ones, always of the best priority, and among equals of the task that was served least.
+A prompt that is scored token by token takes a shorter chunk where the step's rows of logits are used up.
 Within a task and a priority first come, first served. What runs is not interrupted for a better priority.
 Out of blocks, the youngest sequence of the task that holds most is preempted and later recomputed.
 """
@@ -114,7 +115,7 @@ class Scheduler:
                 self._plan_chunk(plan, sequence, 1)
 
     def _plan_prompts(self, plan: StepPlan) -> None:
-        budget = self._options.max_batch_tokens - plan.num_tokens
+        budget, num_rows = self._options.max_batch_tokens - plan.num_tokens, self._options.max_scored_rows
         unfinished: dict[str, deque[Sequence]] = {}
         for running in self._running:
             if running not in plan.chunks and running.num_remaining > 1:
@@ -133,6 +134,9 @@ class Scheduler:
             if sequence is None:
                 continue
             num_tokens = min(sequence.num_remaining, budget)
+            if sequence.num_unscored is not None:
+                num_tokens = min(num_tokens, sequence.num_unscored + 1 + num_rows)
+                num_rows -= max(0, num_tokens - sequence.num_unscored - 1)
             self._plan_chunk(plan, sequence, num_tokens)
             budget -= num_tokens
             if unfinished.get(task) or task in self._waiting:

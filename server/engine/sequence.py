@@ -96,6 +96,11 @@ class Sequence:
         return index if index < self.num_given else None
 
     @property
+    def num_unscored(self) -> int | None:
+        """Text tokens to compute before the first whose row of logits scores the token after it, or None."""
+        return None if self.next_score is None else max(0, self.next_score - 1 - self.num_computed)
+
+    @property
     def num_turn_tokens(self) -> int:
         """Tokens sampled since it was last admitted."""
         return len(self.tokens) - self.num_turn_start

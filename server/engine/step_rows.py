@@ -39,9 +39,8 @@ def plan_rows(runnable: Mapping[Sequence, int], options: EngineOptions) -> list[
 def _chunk(sequence: Sequence, num_tokens: int) -> Chunk:
     start = sequence.num_computed
     logits_from = num_tokens - 1  # the last row is always read: NaN is found in the chunk that makes it
-    if sequence.next_score is not None:  # row i predicts token i + 1
-        first = max(0, sequence.next_score - 1 - start)
-        logits_from = min(logits_from, first)
+    if sequence.num_unscored is not None:
+        logits_from = min(logits_from, sequence.num_unscored)
     tokens = sequence.tokens[start : start + num_tokens]
     return Chunk(tokens, sequence.num_virtual + start, sequence.block_table, logits_from)
 

@@ -109,6 +109,7 @@ class ScriptedRunner:
     block_size: int
     max_batch_tokens: int = 1 << 30
     max_num_seqs: int = 1 << 30
+    max_logits: int = 1 << 30
     references: Callable[[int], int] | None = None
     fail_next: set[str] = field(default_factory=set)
     failing_prefixes: set[str] = field(default_factory=set)
@@ -159,6 +160,8 @@ class ScriptedRunner:
         self.batches.append(sizes)
         self._require(sum(sizes) <= self.max_batch_tokens, f"a step of {sum(sizes)} tokens")
         self._require(len(sizes) <= self.max_num_seqs, f"a step of {len(sizes)} sequences")
+        num_logits = sum(chunk.num_logits for chunk in chunks)
+        self._require(num_logits <= self.max_logits, f"a step of {num_logits} rows of logits")
         self._require(min(sizes) > 0, "an empty chunk")
         failing = "forward" in self.fail_next
         histories = [self._store(chunk, failing) for chunk in chunks]
@@ -237,13 +240,17 @@ def make_options(**changes: int | frozenset[int]) -> EngineOptions:
         "vocab_size": VOCAB_SIZE,
         "eos_token_ids": frozenset({EOS}),
         "fair_quantum": 32,
+        "max_scored_rows": 6,
     }
     return EngineOptions(**(values | changes))  # type: ignore[arg-type]
 
 
 def make_runner(options: EngineOptions) -> ScriptedRunner:
     """A runner of the options' size that checks their limits."""
-    return ScriptedRunner(options.num_blocks, options.block_size, options.max_batch_tokens, options.max_num_seqs)
+    max_logits = options.max_num_seqs + options.max_scored_rows
+    return ScriptedRunner(
+        options.num_blocks, options.block_size, options.max_batch_tokens, options.max_num_seqs, max_logits
+    )
 
 
 class EngineHarness:

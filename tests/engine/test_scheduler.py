@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.engine.request import TokenEvent
+from server.engine.request import ScoreRequest, TokenEvent
 from tests.engine.fakes import (
     EngineHarness,
     check_answer,
@@ -53,6 +53,27 @@ def test_decodes_go_on_while_a_long_prompt_is_computed():
     harness.steps(4)
     assert harness.runner.batches[1:] == [(1, 15)] * 4
     assert len(tokens_of(running)) == 5
+    harness.drain()
+    check_all(harness)
+
+
+def test_prompts_that_are_scored_share_the_rows_of_logits_of_a_step_and_hold_nobody_up():
+    """A row each, and what there is besides to whoever comes first; a prompt that is not scored needs no more."""
+    harness = EngineHarness(make_options(max_scored_rows=9))
+    harness.add(generate("first", text(30), prompt_logprobs=2, max_tokens=1))
+    harness.add(generate("second", text(20, 1), prompt_logprobs=2, max_tokens=1))
+    harness.add(generate("plain", text(25, 2), max_tokens=1))
+    harness.steps(2)
+    assert harness.runner.batches == [(10, 1, 25), (10, 1)]
+    harness.drain()
+    check_all(harness)
+
+
+def test_continuations_that_are_scored_share_the_rows_of_logits_of_a_step():
+    harness = EngineHarness(make_options(max_scored_rows=4))
+    harness.add(ScoreRequest("s", "", text(20), (text(9, 1), text(8, 2), text(7, 3))))
+    harness.steps(2)
+    assert harness.runner.batches == [(20,), (5, 1, 1)]
     harness.drain()
     check_all(harness)
 

@@ -14,17 +14,17 @@ from server.model.runner import ModelRunner
 from server.model.sampling_row import SamplingRow
 
 
-def largest_step(max_context: int, max_batch_tokens: int, max_num_seqs: int, block_size: int) -> list[Chunk]:
-    """As many prompt tokens as a step takes and as many rows of logits as sequences; all write to the same blocks."""
+def largest_step(max_context: int, max_batch_tokens: int, max_logits: int, block_size: int) -> list[Chunk]:
+    """As many prompt tokens and rows of logits as a step may have; all write to the same blocks."""
     blocks = tuple(range(1, 1 + -(-max_context // block_size)))
     chunks = []
-    num_tokens, num_logits = max_batch_tokens, max_num_seqs
+    num_tokens, num_logits = max_batch_tokens, max_logits
     while num_tokens > 0:
         length = min(num_tokens, max_context)
-        rows = min(length, num_logits) if length == num_tokens else 1
+        rows = min(length, num_logits)
         chunks.append(Chunk([0] * length, 0, blocks, length - rows if rows else None))
         num_tokens -= length
-        num_logits = max(0, num_logits - rows)
+        num_logits -= rows
     return chunks
 
 
@@ -59,7 +59,7 @@ def costliest_wanted(num_logits: int) -> list[Wanted]:
 
 
 def activation_bytes(
-    loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int, max_num_seqs: int, block_size: int
+    loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int, max_logits: int, block_size: int
 ) -> int:
     """Bytes that the largest step takes for itself, sampling included; `attention` is what will serve.
 
@@ -67,7 +67,7 @@ def activation_bytes(
 
     Raises `OutOfDeviceMemory` where there is no room even without a KV cache.
     """
-    chunks = largest_step(loaded.architecture.max_context, max_batch_tokens, max_num_seqs, block_size)
+    chunks = largest_step(loaded.architecture.max_context, max_batch_tokens, max_logits, block_size)
     device = loaded.device
     try:
         cache = KVCache(
