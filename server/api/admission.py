@@ -72,9 +72,11 @@ class Admission:
         self._look()
         if self._full_since is None:
             return
+        # The engine counts sequences, of which a request may have many: each label of a classification is one.
+        num_waiting, num_running = min(stats.num_waiting, self._num_open), min(stats.num_running, self._num_open)
         # At least as if all that run were answered now: an engine's first answers, or those of long runs, are to come.
-        interval_s = self._full_s / max(self._num_answers, stats.num_running, 1)
-        wait_s = max(stats.num_waiting, self._num_open - stats.num_running) * interval_s
+        interval_s = self._full_s / max(self._num_answers, num_running, 1)
+        wait_s = max(num_waiting, self._num_open - num_running) * interval_s
         answer_s = (self._num_open + 1) * interval_s * _MARGIN
         if wait_s > self._max_wait_s or (timeout_s is not None and answer_s > timeout_s):
             retry_after_s = max(1, math.ceil(wait_s))

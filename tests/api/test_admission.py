@@ -172,6 +172,20 @@ def test_many_long_runs_will_end_soon():
         admission.check(full, 70.0)
 
 
+def test_a_request_of_many_sequences_is_one_request():
+    """A thousand labels, of which most wait for their place, where requests have left each half second."""
+    clock = Clock()
+    admission = Admission(60.0, 64, clock)
+    many_labels = replace(IDLE, num_waiting=936, num_running=64)
+    admission.check(many_labels, None)
+    for _ in range(20):
+        work = admission.begin()
+        clock.now += 0.5
+        work.answered()
+    admission.begin()
+    admission.check(many_labels, 2.0)
+
+
 def test_before_anything_was_answered_what_runs_counts_as_answered_now():
     """The first of a burst all come in. Where none was answered in time, the next must find a shorter queue."""
     clock = Clock()
