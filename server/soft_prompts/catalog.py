@@ -108,10 +108,12 @@ class TaskCatalog:
                 touched = {change.task for change in changes if change.fingerprint == self._base.fingerprint}
                 self._missing.forget(touched)
                 stale = {reference: found for reference, found in self._known.items() if reference.task in touched}
-                for reference in stale:
-                    await self._renew(reference)
-                now = [self._known[reference] for reference in stale if reference in self._known]
-                self._drop_unless_known(_digests(stale.values()) - _digests(now))
+                try:
+                    for reference in stale:
+                        await self._renew(reference)
+                finally:  # those renewed before the store went away are not stale the next time
+                    now = [self._known[reference] for reference in stale if reference in self._known]
+                    self._drop_unless_known(_digests(stale.values()) - _digests(now))
                 self._applied = self._seen
             self._refreshed_at = began
 
@@ -175,7 +177,7 @@ class TaskCatalog:
             seen = self._seen
             try:
                 async with self._look_up_turns:
-                    found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
+                    found = await self._read_all(reference)
             except NotFound as error:
                 if seen == self._seen and seen is not None:
                     self._missing.add(reference, error)
@@ -189,11 +191,9 @@ class TaskCatalog:
         return found
 
     async def _renew(self, reference: TaskReference) -> None:
-        """Resolve a known reference again; the new versions' tensors are in memory before they answer."""
+        """Resolve a known reference again."""
         try:
-            found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
-            for record in found.versions:
-                await self.prefixes(record)
+            found = await self._read_all(reference)
         except StoreUnavailable:
             raise
         except StoreError as error:
@@ -202,6 +202,13 @@ class TaskCatalog:
             del self._known[reference]
         else:
             self._known[reference] = found
+
+    async def _read_all(self, reference: TaskReference) -> Resolution:
+        """What a reference means; the tensors of all its versions are in memory before it becomes known."""
+        found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
+        for record in found.versions:
+            await self.prefixes(record)
+        return found
 
     def _drop_unless_known(self, digests: set[str]) -> None:
         """Let go of tensors that no known reference means any more: else every version ever promoted would stay."""

@@ -16,6 +16,7 @@ from server.soft_prompts.prefix_cache import PrefixCache
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
 PLAIN, FIRST = TaskReference.parse("sentiment"), TaskReference.parse("sentiment@1")
+CANARY = TaskReference.parse("sentiment@canary")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +75,11 @@ def publish(store, task="sentiment", *, seed=0, promote=False, **manifest):
     return store.publish(BASE, task, checkpoint, Manifest(**manifest), promote=promote).version
 
 
+def move(store, alias, *versions):
+    targets = [AliasTarget(version, 100 // len(versions)) for version in versions]
+    store.put_alias(BASE.fingerprint, "sentiment", alias, targets, if_match=None, must_not_exist=False)
+
+
 async def test_a_reference_means_a_version_and_its_tensors(catalog, store):
     """Bare, by number or by alias; the tensors are those published."""
     version = publish(store)
@@ -129,8 +135,7 @@ async def test_a_weighted_alias_chooses_for_each_request(catalog, store):
     """The same key is answered by the same version; without a key both answer; all tensors can be had."""
     for seed in (0, 1):
         publish(store, seed=seed)
-    targets = [AliasTarget(1, 50), AliasTarget(2, 50)]
-    store.put_alias(BASE.fingerprint, "sentiment", "production", targets, if_match=None, must_not_exist=False)
+    move(store, "production", 1, 2)
     await catalog.refresh()
     keyed = {key: await catalog.resolve(PLAIN, b"%d" % key) for key in range(40)}
     assert {served.record.version for served in keyed.values()} == {1, 2}
@@ -223,6 +228,44 @@ async def test_tensors_that_nothing_leads_to_any_more_are_let_go(catalog, store,
     counted.calls.clear()
     await catalog.resolve(TaskReference.parse("sentiment@2"))
     assert "load_content" not in counted.calls
+
+
+async def test_tensors_are_let_go_though_the_store_goes_away_before_all_is_taken_over(store, counted):
+    """Those of a reference that was renewed before that."""
+    catalog = TaskCatalog(counted, BASE)
+    await catalog.refresh()
+    for seed in (0, 1):
+        publish(store, seed=seed)
+    move(store, "canary", 2)
+    await catalog.resolve(PLAIN)
+    await catalog.resolve(CANARY)
+    publish(store, seed=2, promote=True)
+    publish(store, seed=3)
+    move(store, "canary", 4)
+    load = store.load_content
+
+    def away_for_the_fourth(fingerprint, task, version, **options):
+        if version == 4:
+            raise StoreUnavailable("away")
+        return load(fingerprint, task, version, **options)
+
+    store.load_content = away_for_the_fourth
+    with pytest.raises(StoreUnavailable):
+        await catalog.refresh()
+    counted.calls.clear()
+    await catalog.resolve(FIRST)
+    assert counted.calls.count("load_content") == 1
+
+
+async def test_while_the_store_is_away_every_version_of_a_weighted_alias_answers(catalog, store, counted):
+    """Also one that nobody was answered by before."""
+    for seed in (0, 1):
+        publish(store, seed=seed)
+    move(store, "production", 1, 2)
+    await catalog.refresh()
+    await catalog.resolve(PLAIN)
+    counted.failure = StoreUnavailable("away")
+    assert {(await catalog.resolve(PLAIN, b"%d" % key)).record.version for key in range(40)} == {1, 2}
 
 
 async def test_while_the_store_is_away_known_tasks_answer(catalog, store, counted):
