@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from functools import partial
 
 from server.answering.choice_text import TextDelta, TextToken
 from server.answering.generation import PromptText, TextEvent
@@ -26,7 +27,7 @@ class CompletionAnswer:
         """The whole answer at once."""
         pieces: defaultdict[int, list[CompletionChoice]] = defaultdict(list)
         async for event in events:
-            for piece in self._pieces(event):
+            for piece in await self._pieces(event):
                 pieces[piece.index].append(piece)
         return Completion(
             id=self._form.id,
@@ -40,7 +41,7 @@ class CompletionAnswer:
     async def chunks(self, events: AsyncIterable[TextEvent]) -> AsyncIterator[CompletionChunk]:
         """The answer as it grows."""
         async for event in events:
-            for piece in self._pieces(event):
+            for piece in await self._pieces(event):
                 if _says_something(piece):
                     yield self._chunk([piece])
         if self._form.with_usage:
@@ -48,23 +49,22 @@ class CompletionAnswer:
             chunk.usage = self._usage.usage()
             yield chunk
 
-    def _pieces(self, event: TextEvent) -> Iterator[CompletionChoice]:
+    async def _pieces(self, event: TextEvent) -> list[CompletionChoice]:
         self._usage.add(event)
         if isinstance(event, TextDelta):
-            yield self._piece_of_text(event)
-        elif isinstance(event, PromptText):
-            yield from self._pieces_of_prompt(event)
+            return [self._piece_of_text(event)]
+        return await self._pieces_of_prompt(event) if isinstance(event, PromptText) else []
 
-    def _pieces_of_prompt(self, event: PromptText) -> Iterator[CompletionChoice]:
+    async def _pieces_of_prompt(self, event: PromptText) -> list[CompletionChoice]:
+        """One a choice; what an echo has many of is written once, in a thread, since prompts are long."""
         self._prompt_lengths[event.prompt] = len(event.text)
+        write = partial(self._logprobs, event.tokens, 0)
+        logprobs = await self._tokenizer.run(write) if event.tokens else write()
         first = event.prompt * self._form.num_choices
-        for index in range(first, first + self._form.num_choices):
-            yield self._piece_of_prompt(index, event)
+        return [self._piece_of_prompt(index, event, logprobs) for index in range(first, first + self._form.num_choices)]
 
-    def _piece_of_prompt(self, index: int, event: PromptText) -> CompletionChoice:
-        piece = CompletionChoice(
-            index=index, text=event.text, logprobs=self._logprobs(event.tokens, 0), finish_reason=None
-        )
+    def _piece_of_prompt(self, index: int, event: PromptText, logprobs: CompletionLogprobs | None) -> CompletionChoice:
+        piece = CompletionChoice(index=index, text=event.text, logprobs=logprobs, finish_reason=None)
         if self._form.with_token_ids:
             piece.prompt_token_ids = list(self._form.prompts[event.prompt])
         return piece
