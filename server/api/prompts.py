@@ -78,7 +78,8 @@ def _split(prompt: Prompt) -> tuple[list[str], list[list[int]]]:
     """The four forms of a prompt as texts and lists of ids, of which one is empty."""
     if isinstance(prompt, str):
         return [prompt], []
-    texts = [item for item in prompt if isinstance(item, str)]
-    id_lists = [item for item in prompt if isinstance(item, list)]
-    flat = [item for item in prompt if isinstance(item, int)]
-    return texts, [flat] if flat else id_lists
+    if not prompt:
+        return [], []
+    if isinstance(prompt[0], str):
+        return prompt, []
+    return [], [prompt] if isinstance(prompt[0], int) else prompt

@@ -235,6 +235,17 @@ async def test_token_ids_outside_the_vocabulary_are_refused(client, engine):
     assert not engine.requests
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param"), [("/v1/completions", COMPLETION, "prompt"), ("/detokenize", DETOKENIZE, "tokens")]
+)
+async def test_more_token_ids_than_any_context_holds_are_refused(client, engine, path, body, param):
+    """Each costs the event loop time before it is known what the list is for."""
+    response = await client.post(path, json=body | {param: [1] * (2**20 + 1)})
+    assert response.status_code == 400, response.text
+    assert error_of(response)["param"].startswith(param)
+    assert not engine.requests
+
+
 async def test_half_a_surrogate_pair_is_refused(client, engine):
     """It is no text that a tokenizer or a JSON answer could hold."""
     content = b'{"model": "tiny-base", "prompt": "a \\ud800", "labels": ["x"], "input": "\\ud800"}'

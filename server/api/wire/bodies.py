@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
 
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
+_HOLDS_TEXT = (str, list, dict)
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -23,16 +24,15 @@ class RequestBody(BaseModel):
     @classmethod
     def _whole_characters(cls, value: Any) -> Any:
         """JSON can escape half of a surrogate pair, which no tokenizer and no database takes."""
-        nodes = [value]
+        nodes: list[Any] = [[value]]
         while nodes:
             node = nodes.pop()
-            if isinstance(node, str) and _HALF_PAIR.search(node):
-                raise ValueError("holds half of a surrogate pair")
-            if isinstance(node, dict):
-                nodes.extend(node)
-                nodes.extend(node.values())
-            elif isinstance(node, list):
-                nodes.extend(node)
+            if isinstance(node, str):
+                if _HALF_PAIR.search(node):
+                    raise ValueError("holds half of a surrogate pair")
+                continue
+            items = (*node, *node.values()) if isinstance(node, dict) else node
+            nodes.extend([item for item in items if isinstance(item, _HOLDS_TEXT)])  # of numbers there may be millions
         return value
 
 

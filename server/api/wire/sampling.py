@@ -10,9 +10,10 @@ from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
 
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
+_MAX_TOKEN_IDS = 2**20  # more than any context holds
 
 TokenId = Annotated[int, Field(ge=0, le=_MAX_INT32)]
-TokenIds = Annotated[list[TokenId], Field(fail_fast=True)]
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True, max_length=_MAX_TOKEN_IDS)]
 _Texts = Annotated[list[str], Field(fail_fast=True)]
 
 
