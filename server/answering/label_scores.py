@@ -19,26 +19,7 @@ def end_token_id(tokenizer: Tokenizer, eos_token_ids: Collection[int]) -> int | 
     return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else min(eos_token_ids, default=None)
 
 
-async def score_prompts(
-    engine: EngineClient,
-    task: str,
-    prefix: Prefix | None,
-    prompts: Sequence[tuple[int, ...]],
-    continuations: tuple[tuple[int, ...], ...],
-    *,
-    salt: bytes = b"",
-    priority: int = 0,
-) -> list[Scored]:
-    """Score the continuations behind every prompt, all at once.
-
-    Raises `EngineError`. When one prompt fails, or the caller is cancelled, none goes on running.
-    """
-    each = await score_prompts_by_each(engine, task, (prefix,), prompts, continuations, salt=salt, priority=priority)
-    return [scored for (scored,) in each]
-
-
-async def score_prompts_by_each(
-    engine: EngineClient,
+def score_requests(
     task: str,
     prefixes: Sequence[Prefix | None],
     prompts: Sequence[tuple[int, ...]],
@@ -46,32 +27,29 @@ async def score_prompts_by_each(
     *,
     salt: bytes = b"",
     priority: int = 0,
-) -> list[list[Scored]]:
-    """As `score_prompts`, for each prompt by each prefix: the members of an ensemble."""
-    scoring = [
-        asyncio.create_task(score(engine, task, prefix, prompt, continuations, salt=salt, priority=priority))
+) -> list[ScoreRequest]:
+    """What scores the continuations behind every prompt: for each prompt, by each prefix."""
+    return [
+        ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
         for prompt, prefix in itertools.product(prompts, prefixes)
     ]
+
+
+async def score_all(engine: EngineClient, requests: Sequence[ScoreRequest]) -> list[Scored]:
+    """The scores of requests that run all at once.
+
+    Raises `EngineError`. When one fails, or the caller is cancelled, none goes on running.
+    """
+    scoring = [asyncio.create_task(score(engine, request)) for request in requests]
     try:
-        scored = await asyncio.gather(*scoring)
+        return await asyncio.gather(*scoring)
     finally:
         for each in scoring:
             each.cancel()
-    return [scored[first : first + len(prefixes)] for first in range(0, len(scored), len(prefixes))]
 
 
-async def score(
-    engine: EngineClient,
-    task: str,
-    prefix: Prefix | None,
-    prompt: tuple[int, ...],
-    continuations: tuple[tuple[int, ...], ...],
-    *,
-    salt: bytes = b"",
-    priority: int = 0,
-) -> Scored:
-    """Score the continuations of one prompt. Raises `EngineError`."""
-    request = ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
+async def score(engine: EngineClient, request: ScoreRequest) -> Scored:
+    """The scores of one request. Raises `EngineError`."""
     scored: Scored | None = None
     async for event in engine.stream(request):
         match event:

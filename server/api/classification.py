@@ -10,9 +10,8 @@ from server.api.errors import InvalidRequest, NotReady
 from server.api.limits import ApiLimits
 from server.api.services import Services
 from server.api.target import Target
-from server.api.terms import Terms
+from server.api.terms import Terms, pay_for_prompts
 from server.api.wire.classify import Classification, LabelProbability
-from server.engine.client import EngineClient
 from server.engine.request import Scored
 
 
@@ -47,7 +46,7 @@ async def label_token_ids(services: Services, labels: Sequence[str]) -> tuple[tu
 
 
 async def score_prompts(
-    engine: EngineClient,
+    services: Services,
     target: Target,
     terms: Terms,
     prompts: Sequence[tuple[int, ...]],
@@ -55,12 +54,16 @@ async def score_prompts(
 ) -> list[list[Scored]]:
     """Score the continuations behind every prompt, all at once: for each prompt, by each prefix of the target.
 
-    Raises `EngineError`.
+    Raises `RateLimited` and `EngineError`.
     """
-    engine.check_together(target.prefixes)
-    return await label_scores.score_prompts_by_each(
-        engine, target.task, target.prefixes, prompts, continuations, salt=terms.salt, priority=terms.priority
+    num_prefixes = len(target.prefixes)
+    requests = label_scores.score_requests(
+        target.task, target.prefixes, prompts, continuations, salt=terms.salt, priority=terms.priority
     )
+    services.engine.check(requests)
+    await pay_for_prompts(services, terms, sum(map(len, prompts)) * num_prefixes)
+    scored = await label_scores.score_all(services.engine, requests)
+    return [scored[first : first + num_prefixes] for first in range(0, len(scored), num_prefixes)]
 
 
 def classification(index: int, labels: Sequence[str], scored: Sequence[Scored]) -> Classification:

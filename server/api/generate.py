@@ -53,8 +53,6 @@ async def start_generation(
 
     Raises `RateLimited`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
     """
-    services.engine.check_together(target.prefixes)
-    await pay_for_prompts(services, terms, sum(map(len, form.prompts)) * len(target.prefixes))
     requests = [
         GenerateRequest(
             request_id=f"{form.id}-{number}",
@@ -68,6 +66,8 @@ async def start_generation(
         )
         for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
     ]
+    services.engine.check(requests)
+    await pay_for_prompts(services, terms, sum(len(request.prompt_token_ids) for request in requests))
     generation = Generation(services.engine, services.tokenizer, requests, stop=stop, echo=echo)
     generation.start()
     return generation

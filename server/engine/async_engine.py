@@ -23,7 +23,6 @@ from server.engine.engine import Engine
 from server.engine.errors import EngineOverloaded, EngineStopped
 from server.engine.options import EngineOptions, check_request, check_together
 from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
-from server.model.prefix import Prefix
 
 logger = logging.getLogger(__name__)
 
@@ -155,11 +154,7 @@ class AsyncEngine:
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         """See `EngineClient`. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped` at once."""
-        if not self._is_accepting or not self._thread.is_alive():
-            raise EngineStopped("the engine is not running")
-        check_request(request, self._options)
-        if len(self._open) >= self._options.max_open_requests:
-            raise EngineOverloaded("the queue is full")
+        self.check((request,))
         if request.request_id in self._open:
             raise ValueError(f"request id {request.request_id!r} is in use")
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
@@ -167,9 +162,15 @@ class AsyncEngine:
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
         return _EventStream(events, lambda: self._leave(request.request_id, events))
 
-    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+    def check(self, requests: Sequence[Request]) -> None:
         """See `EngineClient`."""
-        check_together(prefixes, self._options)
+        if not self._is_accepting or not self._thread.is_alive():
+            raise EngineStopped("the engine is not running")
+        for request in requests:
+            check_request(request, self._options)
+        check_together([request.prefix for request in requests], self._options)
+        if len(self._open) + len(requests) > self._options.max_open_requests:
+            raise EngineOverloaded("the queue is full")
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.engine.request import EngineEvent, Request
-from server.model.prefix import Prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +33,9 @@ class EngineStats:
 class EngineClient(Protocol):
     """What the API asks of an engine.
 
-    `stream` checks the request before it returns (raising `RequestRefused` or `EngineOverloaded`) and yields its
-    events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the iterator early
-    (`aclose`, cancelling its consumer, or dropping it) aborts what is still running.
+    `stream` checks the request before it returns (raising `RequestRefused`, `EngineOverloaded` or `EngineStopped`) and
+    yields its events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the
+    iterator early (`aclose`, cancelling its consumer, or dropping it) aborts what is still running.
     """
 
     def running(self) -> AbstractAsyncContextManager[None]:
@@ -45,8 +44,9 @@ class EngineClient(Protocol):
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         """Accept a request and answer with its events."""
 
-    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
-        """Raise `PrefixTooLarge` for soft prompts that could never be resident at once. None is no soft prompt."""
+    def check(self, requests: Sequence[Request]) -> None:
+        """Raise what `stream` would of any of these, and `PrefixTooLarge` for soft prompts that could never be resident
+        at once."""
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.

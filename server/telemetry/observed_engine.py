@@ -9,7 +9,6 @@ from typing import Protocol
 
 from server.engine.client import EngineClient, EngineStats
 from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
-from server.model.prefix import Prefix
 
 _TERMINAL = (RequestFinished, Scored, RequestFailed)
 
@@ -49,9 +48,9 @@ class ObservedEngine:
         watch = _Watch(self._watches, request.request_id, [observer.begin(request) for observer in self._observers])
         return _ObservedStream(events, watch)
 
-    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
+    def check(self, requests: Sequence[Request]) -> None:
         """See `EngineClient`."""
-        self._engine.check_together(prefixes)
+        self._engine.check(requests)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""

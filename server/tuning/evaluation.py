@@ -15,7 +15,7 @@ from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefi
 from prompts_store.store import Store
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
-from server.answering.label_scores import score_prompts_by_each
+from server.answering.label_scores import score_all, score_requests
 from server.answering.votes import log_mean, mean_probabilities, voted
 from server.engine.client import EngineClient
 from server.engine.errors import EngineError, EngineOverloaded, EngineStopped, NumbersOverflow, RequestRefused
@@ -167,9 +167,8 @@ class _Judge:
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_completion(self._tokenizer, example.completion, self._end_token_id)
         continuations = (expected, *self._label_ids)
-        (scored,) = await score_prompts_by_each(
-            self._engine, candidate.task, candidate.prefixes, [prompt], continuations
-        )
+        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations)
+        scored = await score_all(self._engine, requests)
         of_expected = log_mean([member.logprobs[0] for member in scored])
         label = self._chosen([member.logprobs[1:] for member in scored])
         return _Answer(await self._generate(prompt), label, of_expected, len(expected))

@@ -14,6 +14,7 @@ from server.api.errors import RateLimited
 from server.api.key_ring import KeyRing
 from server.api.quotas import Quotas
 from server.app import create_app
+from server.engine.errors import EngineOverloaded
 from tests.api.conftest import client_of, error_of
 
 BODY = {"model": "tiny-base", "prompt": "abcd"}
@@ -59,6 +60,25 @@ async def test_prompts_and_answers_count_as_tokens(limited_key, engine):
         labels = {"model": "tiny-base", "input": "abcd", "labels": ["a", "b"]}
         assert (await client.post("/v1/classify", json=labels, headers=headers)).status_code == 429
     assert len(engine.requests) == 1
+
+
+async def test_what_the_engine_refuses_costs_no_tokens(limited_key, engine):
+    """Neither what can never be served nor what finds the queue full, however often it is tried."""
+    context, headers = limited_key(max_tokens_per_minute=40)
+    labels = {"model": "tiny-base", "input": "abcd", "labels": ["a", "b"]}
+    async with context as client:
+        engine.max_context = 8
+        for path, body in (("completions", BODY | {"max_tokens": 8}), ("classify", labels | {"input": "abcdefghi"})):
+            for _ in range(8):
+                refused = await client.post(f"/v1/{path}", json=body, headers=headers)
+                assert (refused.status_code, error_of(refused)["code"]) == (400, "context_exceeded")
+        engine.max_context, engine.refuse = 256, EngineOverloaded("full")
+        for path, body in (("completions", BODY), ("classify", labels)):
+            for _ in range(8):
+                assert (await client.post(f"/v1/{path}", json=body, headers=headers)).status_code == 429
+        engine.refuse = None
+        assert (await client.post("/v1/classify", json=labels, headers=headers)).status_code == 200
+        assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
 
 
 async def test_requests_at_once_are_bounded_and_come_free_again(services, limited_key, engine):

@@ -23,7 +23,6 @@ from server.engine.request import (
     TokenEvent,
     TokenLogprob,
 )
-from server.model.prefix import Prefix
 
 Script = Callable[[GenerateRequest, int], Sequence[int]]
 Score = Callable[[ScoreRequest, tuple[int, ...]], float]
@@ -64,8 +63,10 @@ class ScriptedEngine:
     def stats(self) -> EngineStats:
         return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
 
-    def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
-        num_virtual = sum(prefix.num_virtual_tokens for prefix in prefixes if prefix is not None)
+    def check(self, requests: Sequence[Request]) -> None:
+        for request in requests:
+            self._check(request)
+        num_virtual = sum(request.prefix.num_virtual_tokens for request in requests if request.prefix is not None)
         if num_virtual > self.max_prefix_tokens:
             raise PrefixTooLarge(f"the soft prompts have {num_virtual} virtual tokens together")
 
@@ -73,7 +74,7 @@ class ScriptedEngine:
         self.aborted.append((request_id, choice))
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
-        self._check(request)
+        self.check((request,))
         self.requests.append(request)
         self.unfinished.add(request.request_id)
         return self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)

@@ -18,7 +18,7 @@ from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
 from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
-from server.api.terms import DeadlineDep, before, pay_for_prompts, request_terms
+from server.api.terms import DeadlineDep, before, request_terms
 from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
@@ -51,11 +51,10 @@ async def classify(
     continuations = await label_token_ids(services, labels)
     refuse_empty(inputs, "input")
     prompts = await encode_texts(tokenizer, target, inputs)
-    await pay_for_prompts(services, terms, sum(map(len, prompts)) * len(target.prefixes))
     work = services.admission.begin()
     try:
         async with before(terms.deadline):
-            scoring = score_prompts(services.engine, target, terms, prompts, continuations)
+            scoring = score_prompts(services, target, terms, prompts, continuations)
             scored = await unless_disconnected(request, scoring)
         work.answered()
     finally:
@@ -65,7 +64,7 @@ async def classify(
         its_labels = chosen_labels(body.labels, shadow, len(inputs), limits)
         its_continuations = await label_token_ids(services, its_labels)
         its_prompts = await encode_texts(tokenizer, shadow, inputs)
-        again = await score_prompts(services.engine, shadow, terms.for_shadow(), its_prompts, its_continuations)
+        again = await score_prompts(services, shadow, terms.for_shadow(), its_prompts, its_continuations)
         return tuple(classification(index, its_labels, one).label for index, one in enumerate(again))
 
     result = ClassifyResult(

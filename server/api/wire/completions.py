@@ -9,7 +9,8 @@ from pydantic import Field
 from server.api.wire.bodies import ResponseBody
 from server.api.wire.sampling import GenerationParameters, TokenIds, Usage
 
-Prompt = str | Annotated[list[str], Field(fail_fast=True)] | TokenIds | Annotated[list[TokenIds], Field(fail_fast=True)]
+_Many = Field(fail_fast=True, max_length=2**16)  # what a server takes at once is less (`--max-prompts`)
+Prompt = str | Annotated[list[str], _Many] | TokenIds | Annotated[list[TokenIds], _Many]
 
 
 class CompletionRequest(GenerationParameters):
