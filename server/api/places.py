@@ -102,5 +102,5 @@ class Places:
             await asyncio.sleep(LEASE_S / _RENEWALS_A_LEASE)
             try:
                 await self.renew()
-            except self.away:
+            except Exception:  # whatever one round meets, the next must come, or places of running requests lapse
                 _log.warning("running requests could not be renewed in Redis", exc_info=True)

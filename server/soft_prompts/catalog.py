@@ -154,7 +154,8 @@ class TaskCatalog:
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(thread, self._store.wait_for_changes, revision, self._poll_interval_s)
-        except StoreError:
+        except Exception:  # whatever it meets, the next round must come, and will say so if it meets it too
+            _log.debug("no change can be waited for; looking again instead", exc_info=True)
             await asyncio.sleep(self._poll_interval_s)
 
     async def _try_refresh(self) -> None:

@@ -77,6 +77,8 @@ class TasksFolder:
             self.look()
         except OSError as error:
             _log.warning("the folder of tasks cannot be read: %s", error.strerror)
+        except Exception:  # whatever one look meets, the next must come
+            _log.exception("the folder of tasks could not be looked through")
 
     def _publish(self, name: str, stamp: _Stamp) -> None:
         try:

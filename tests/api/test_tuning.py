@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import openai
@@ -220,32 +221,35 @@ async def test_an_upload_over_the_limit_is_refused_while_it_streams(limited, sto
     assert maintenance.verify(store).num_files == 0
 
 
+@pytest.fixture
+def max_pages(store):
+    """How far SQLite's file may grow, for a test to set; listeners must not be added while others are at work."""
+    found = SimpleNamespace(number=1_000_000)
+    listener = lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count={found.number}")  # noqa: E731
+    event.listen(store.database._backend.reader, "begin", listener)
+    return found
+
+
 @contextmanager
-def full_database(store):
+def full_database(max_pages):
     """Let SQLite take no page more than it has: it answers as on a full disk."""
-
-    def begin(connection):
-        connection.exec_driver_sql("PRAGMA max_page_count=1")  # it takes what there is for the least
-
-    engine = store.database._backend.reader
-    event.listen(engine, "begin", begin)
+    room, max_pages.number = max_pages.number, 1  # it takes what there is for the least
     yield
-    event.remove(engine, "begin", begin)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("PRAGMA max_page_count=1000000"))
+    max_pages.number = room
 
 
 @contextmanager
-def full_temporary_folder(store):
+def full_temporary_folder(_):
     """Let the kernel refuse every byte of a temporary file."""
     with patch("tempfile.TemporaryFile", lambda *_, **__: open("/dev/full", "w+b", buffering=0)):
         yield
 
 
 @pytest.mark.parametrize("full", [full_database, full_temporary_folder])
-async def test_an_upload_without_room_is_refused_and_leaves_nothing(client, store, full):
+async def test_an_upload_without_room_is_refused_and_leaves_nothing(max_pages, client, store, full):
     """507 in the one error body, in the middle of a file; reading goes on, and so does all once there is room."""
     big = {"file": ("big.jsonl", JSONL * 4000)}
-    with full(store):
+    with full(max_pages):
         response = await client.post("/v1/files", files=big, data={"purpose": "fine-tune"})
         assert (response.status_code, error_of(response)["code"]) == (507, "storage_full")
         assert (await client.get("/v1/files")).json()["data"] == []

@@ -301,6 +301,22 @@ async def test_the_follower_outlives_what_nobody_foresaw(catalog, store, counted
     assert catalog.is_following
 
 
+async def test_the_follower_outlives_a_wait_that_fails(catalog, store, counted):
+    """Without waiting it looks as often as it may wait."""
+    publish(store)
+    await catalog.resolve(PLAIN)
+
+    def wait_for_changes(*_):
+        raise RuntimeError("what nobody foresaw")
+
+    counted.wait_for_changes = wait_for_changes
+    for seed in (1, 2):
+        publish(store, seed=seed, promote=True)
+        while (await catalog.resolve(PLAIN)).record.version == seed:
+            await asyncio.sleep(0.005)
+    assert catalog.is_following
+
+
 async def test_a_start_without_the_store_catches_up(store, counted):
     """What was resolved before the first successful poll is not remembered wrongly."""
     publish(store)
