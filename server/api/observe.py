@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.error_responses import CLIENT_CLOSED_REQUEST, error_code
+from server.api.error_table import INTERNAL_ERROR
 
 if TYPE_CHECKING:
     from server.api.services import Services
@@ -24,7 +25,7 @@ class ObserveMiddleware:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         services: Services = scope["app"].state.services
-        began, status = time.monotonic(), CLIENT_CLOSED_REQUEST
+        began, status, code = time.monotonic(), CLIENT_CLOSED_REQUEST, None
 
         async def send_noting_status(message: Message) -> None:
             nonlocal status
@@ -36,10 +37,10 @@ class ObserveMiddleware:
             try:
                 await self._app(scope, receive, send_noting_status)
             except Exception:
-                status = 500  # answered further outside
+                status, code = 500, INTERNAL_ERROR.code  # answered further outside
                 raise
             finally:
                 route = getattr(scope.get("route"), "path", None)
                 duration_s = time.monotonic() - began
-                services.metrics.http.done(route, scope["method"], error_code(scope), status, duration_s)
+                services.metrics.http.done(route, scope["method"], code or error_code(scope), status, duration_s)
                 span.done(route, status)

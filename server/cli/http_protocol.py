@@ -64,6 +64,7 @@ class DeadlineProtocol(H11Protocol):
         self._deadlines = deadlines
         self._headers = _Stopwatch()
         self._unread_body = _Stopwatch()
+        self._closing = _Stopwatch()
         self._backlog = _Stopwatch()
         self._backlog_bytes = 0
         self._next_look: asyncio.TimerHandle | None = None
@@ -106,6 +107,8 @@ class DeadlineProtocol(H11Protocol):
             or self._does_not_read(now)
         ):
             self._drop()
+        elif self._closing.run(self._has_said_all, now) > LINGER_S:
+            self.transport.abort()  # TLS waits for the other side's farewell, which few send
         else:
             self._next_look = self.loop.call_later(LOOK_INTERVAL_S, self._look)
 
@@ -126,6 +129,11 @@ class DeadlineProtocol(H11Protocol):
     def _waits_for_nothing(self) -> bool:
         """The request was answered before its body came, which is of no use any more."""
         return self.conn.their_state is h11.SEND_BODY and self._had_request and self.cycle.response_complete
+
+    @property
+    def _has_said_all(self) -> bool:
+        """The connection is being closed, and nothing is left to send."""
+        return self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
 
     @property
     def _had_request(self) -> bool:

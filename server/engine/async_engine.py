@@ -212,7 +212,8 @@ class AsyncEngine:
     def is_wedged(self) -> bool:
         """See `EngineClient`."""
         busy_since = self._busy_since
-        return busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
+        overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
+        return overdue and self._thread.is_alive()
 
     # --- the engine thread --------------------------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ class AsyncEngine:
             self._run_piece(self._pieces.popleft())
 
     def _run_piece(self, piece: _Piece) -> None:
-        """A piece that fails fails its sender, and nothing else."""
+        """A piece that fails fails its sender, and nothing else, unless the device goes with it."""
         if piece.outcome.done():
             return
         self._deliver()  # a piece may take longer than a step: nobody's tokens wait for it
@@ -250,6 +251,7 @@ class AsyncEngine:
             result = piece.work()
         except Exception as error:
             self._call_soon(_settle, piece.outcome, None, error)
+            self._engine.check_device()
         else:
             self._call_soon(_settle, piece.outcome, result, None)
         if self._engine.has_work:

@@ -126,7 +126,11 @@ class Engine:
         except Exception as error:  # the step loop is where any failure of a batch becomes its requests' failure
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
-            self._runner.check_device()
+            self.check_device()
+
+    def check_device(self) -> None:
+        """Raise what the device says where it can compute nothing any more; to be asked after a failure."""
+        self._runner.check_device()
 
     # --- the parts of a step ------------------------------------------------------------------------------------------
 

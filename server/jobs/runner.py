@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
+from prompts_store.errors import ClaimLost, StoreUnavailable
 from prompts_store.tuning_records import Heartbeat, JobClaim, JobError, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
@@ -209,10 +209,12 @@ class JobRunner:
 
     async def _give_back(self, claiming: asyncio.Task[tuple[JobClaim, JobRecord] | None]) -> None:
         """The server ends while it claims: let go what it gets, which has no heart yet."""
-        with suppress(StoreError, TimeoutError):
+        try:
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 if (found := await claiming) is not None:
                     await asyncio.to_thread(self._tuning.release_job, found[0])
+        except Exception:  # the end goes on; what was claimed is taken over
+            _log.warning("a job that was just claimed could not be given back", exc_info=True)
 
     @asynccontextmanager
     async def _heart(self, claim: JobClaim, status: JobStatus) -> AsyncIterator[Heart]:
@@ -248,6 +250,7 @@ class JobRunner:
             self._tally.ended[JobStatus.FAILED] += 1
 
     async def _fail(self, claim: JobClaim, failure: JobError, heart: Heart) -> None:
+        num_unwritable = 0
         while True:
             try:
                 async with heart.telling() as events:
@@ -256,8 +259,9 @@ class JobRunner:
                 raise
             except StoreUnavailable:
                 pass
-            except Exception as error:  # what was told, or the failure itself, cannot be written
-                failure = job_error(claim.job_id, error)
+            except Exception as error:  # what was told cannot be written, and is dropped; or else the failure itself
+                num_unwritable += 1
+                failure = failure if num_unwritable == 1 else job_error(claim.job_id, error)
             await asyncio.sleep(self._options.poll_interval_s)
 
     async def _release(self, claim: JobClaim, heart: Heart) -> None:

@@ -132,14 +132,15 @@ async def test_metrics_name_tasks_so_they_need_a_key(services):
         assert (await client.get("/metrics", headers={"authorization": "Bearer k3y"})).status_code == 200
 
 
-async def test_an_error_is_counted_by_its_code(client, services, engine):
+async def test_an_error_is_counted_by_its_code(client, services, engine, monkeypatch):
     """Overload, a stop and a failure can be told apart; what a client invents is in none of the labels."""
     body = {"model": "tiny-base", "prompt": "a"}
     assert (await client.post("/v1/completions", json=body)).status_code == 200
     engine.refuse = EngineOverloaded("full")
     assert (await client.post("/v1/completions", json=body)).status_code == 429
     assert (await client.post("/v1/completions", json=body | {"prompt": 1})).status_code == 400
-    assert (await client.get("/nowhere")).status_code == 404
+    monkeypatch.setattr(type(services.store), "create_task", lambda *_, **__: 1 / 0)
+    assert (await client.post("/v1/tasks", json={"name": "x"})).status_code == 500
     services.drain.begin()
     assert (await client.post("/v1/completions", json=body)).status_code == 503
     found = await scrape(client)
@@ -152,5 +153,6 @@ async def test_an_error_is_counted_by_its_code(client, services, engine):
         ("/v1/completions", "", "200"): 1,
         ("/v1/completions", "engine_overloaded", "429"): 1,
         ("/v1/completions", "invalid_value", "400"): 1,
+        ("/v1/tasks", "internal_error", "500"): 1,
         ("(none)", "server_draining", "503"): 1,
     }

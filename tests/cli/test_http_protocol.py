@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -227,6 +227,21 @@ def test_https(tmp_path):
         with connect(port) as plain, context.wrap_socket(plain, server_hostname="localhost") as client:
             client.sendall(REQUEST % b"/")
             assert answer(client)
+
+
+def test_a_client_that_says_no_farewell_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    """A pool of connections that rest says none, and TLS waits for it half a minute."""
+    monkeypatch.setattr("server.cli.http_server._FLUSH_S", 60)
+    certificate, key = _certificate(tmp_path)
+    context = ssl.create_default_context(cafile=certificate)
+    with ExitStack() as stack:
+        with serving(tls_cert=certificate, tls_key=key) as (port, _):
+            plain = stack.enter_context(connect(port))
+            client = stack.enter_context(context.wrap_socket(plain, server_hostname="localhost"))
+            client.sendall(REQUEST % b"/")
+            assert answer(client)
+            began = time.monotonic()
+        assert time.monotonic() - began < 20
 
 
 def _certificate(folder):

@@ -296,6 +296,8 @@ async def test_a_step_that_takes_too_long_counts_as_wedged_until_it_ends():
         face.gate.set()
         assert [event async for event in stream]
         await face.until(lambda: face.client.is_alive)
+    await asyncio.sleep(0.03)
+    assert not face.client.is_wedged, "it has ended well"
 
 
 async def test_waiting_for_work_is_not_wedged():

@@ -77,6 +77,22 @@ async def test_a_piece_that_fails_fails_its_sender_alone():
         check_answer(request, await face.ask(request))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_piece_that_leaves_the_device_dead_ends_the_engine():
+    """Else piece after piece would fail on a server that nobody asks for anything."""
+    async with running() as face:
+
+        def kill_the_device() -> None:
+            face.harness.runner.is_dead = True
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await face.client.between_steps(kill_the_device)
+        await face.until(lambda: not face.client.is_alive)
+        with pytest.raises(EngineStopped):
+            await face.client.between_steps(lambda: None)
+
+
 async def test_a_sender_that_leaves_takes_its_waiting_piece_along():
     began, gate, ran = threading.Event(), threading.Event(), []
 

@@ -319,6 +319,22 @@ async def test_a_claim_that_the_end_of_the_server_interrupts_is_given_back(bench
     assert (left.status, left.claimed_by) == ("validating_files", None)
 
 
+async def test_a_claim_that_fails_as_the_server_ends_does_not_hold_it_up(bench, monkeypatch, caplog):
+    """Whatever it fails with: the runner is still told to end."""
+    asked, go_on = threading.Event(), threading.Event()
+
+    def failing(self, *_):
+        asked.set()
+        assert go_on.wait(30)
+        raise KeyError("not an error of the store's")
+
+    monkeypatch.setattr(TuningStore, "claim_job", failing)
+    async with asyncio.timeout(20), bench.server():
+        assert await asyncio.to_thread(asked.wait, 30)
+        threading.Timer(0.05, go_on.set).start()
+    assert "could not be given back" in caplog.text
+
+
 async def test_what_a_dead_server_left_behind_is_taken_over(bench):
     job_id = bench.create()
     claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "dead")
@@ -429,7 +445,8 @@ async def test_a_failure_ends_its_job_though_what_was_told_before_cannot_be_writ
             raise TuningDiverged("the loss is not finite")
 
     bench.control.on_step, bench.control.loss = diverge, lambda step: math.inf
-    assert (await bench.run(bench.create(), checkpoint_interval_s=1000.0)).status == "failed"
+    failed = await bench.run(bench.create(), checkpoint_interval_s=1000.0)
+    assert (failed.status, failed.error.code) == ("failed", "diverged")
 
 
 async def test_an_engine_that_stops_gives_the_job_back(bench):
