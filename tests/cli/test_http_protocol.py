@@ -40,19 +40,11 @@ class Application:
     def __init__(self):
         self.streams_ended = threading.Event()
 
-    async def _words(self):
+    async def _stream(self, num_bytes, pause_s):
         try:
             while True:
-                yield b"x" * 65_536
-                await asyncio.sleep(0)
-        finally:
-            self.streams_ended.set()
-
-    async def _drops(self):
-        try:
-            while True:
-                yield b"x" * 4_000
-                await asyncio.sleep(0.01)
+                yield b"x" * num_bytes
+                await asyncio.sleep(pause_s)
         finally:
             self.streams_ended.set()
 
@@ -61,10 +53,10 @@ class Application:
             return PlainTextResponse("hello")
 
         async def endless(request):
-            return StreamingResponse(self._words())
+            return StreamingResponse(self._stream(65_536, 0))
 
         async def steady(request):
-            return StreamingResponse(self._drops())
+            return StreamingResponse(self._stream(4_000, 0.01))
 
         routes = [Route("/", hello, methods=["GET", "POST"]), Route("/endless", endless), Route("/steady", steady)]
         return Starlette(routes=routes)

@@ -225,17 +225,22 @@ async def test_a_cancelled_job_stops_between_two_pieces(bench):
     assert maintenance.verify(bench.store).problems == ()
 
 
+async def pause_at(gate: Gateway, bench: Bench, runner, job_id: int) -> None:
+    """Pause a job before a step, and wait until it has been saved."""
+    await gate.until_reached()
+    bench.tuning.pause_job(F, job_id)
+    runner.nudge()
+    gate.open.set()
+    async with asyncio.timeout(30):
+        while not bench.tuning.list_checkpoints(F, job_id):
+            await asyncio.sleep(0.005)
+
+
 async def test_a_paused_job_goes_on_where_it_was(bench):
     bench.control.on_step = gate = Gateway(2)
     job_id = bench.create()
     async with bench.server(checkpoint_interval_s=1000.0) as runner:
-        await gate.until_reached()
-        bench.tuning.pause_job(F, job_id)
-        runner.nudge()
-        gate.open.set()
-        async with asyncio.timeout(30):
-            while not bench.tuning.list_checkpoints(F, job_id):
-                await asyncio.sleep(0.005)
+        await pause_at(gate, bench, runner, job_id)
         assert bench.job(job_id).status == "paused"
         bench.tuning.resume_job(F, job_id)
         runner.nudge()
@@ -260,13 +265,7 @@ async def test_a_pause_leaves_no_step_out_of_the_log(bench):
     bench.control.on_step = gate = Gateway(3)
     job_id = bench.create()
     async with bench.server(checkpoint_interval_s=1000.0, beat_interval_s=1000.0) as runner:
-        await gate.until_reached()
-        bench.tuning.pause_job(F, job_id)
-        runner.nudge()
-        gate.open.set()
-        async with asyncio.timeout(30):
-            while not bench.tuning.list_checkpoints(F, job_id):
-                await asyncio.sleep(0.005)
+        await pause_at(gate, bench, runner, job_id)
         bench.tuning.resume_job(F, job_id)
         runner.nudge()
         await bench.until(job_id, "succeeded", "failed")
