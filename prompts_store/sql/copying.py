@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Table, func, insert, select
 from prompts_store.reports import BackupReport
 from prompts_store.sql import changes
 from prompts_store.sql.tables import metadata, tasks, tensors, versions
-from prompts_store.sql.tuning_tables import file_chunks, files, job_checkpoints, jobs, version_plots
+from prompts_store.sql.tuning_tables import checkpoint_chunks, file_chunks, files, jobs, version_plots
 
 _ROWS_AT_ONCE = 500
 _LARGE_AT_ONCE = 8
-_LARGE = (tensors, file_chunks, job_checkpoints, version_plots)
+_LARGE = (tensors, file_chunks, checkpoint_chunks, version_plots)
 """Tables whose rows hold up to some megabytes."""
 
 

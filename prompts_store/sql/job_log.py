@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 
 from prompts_store.errors import StoreCorrupt
-from prompts_store.sql.tuning_tables import job_checkpoints, job_events
+from prompts_store.sql.tuning_tables import checkpoint_chunks, job_checkpoints, job_events
 from prompts_store.strict_json import canonical
 from prompts_store.tuning_records import JobCheckpoint, JobEvent, NewEvent
+
+_CHUNK_BYTES = 1024**2
 
 
 def append(connection: Connection, job_id: int, events: Sequence[NewEvent]) -> None:
@@ -47,16 +50,19 @@ def events(connection: Connection, job_id: int, *, before: int | None, limit: in
 
 def save_checkpoint(connection: Connection, job_id: int, step: int, metrics: Mapping[str, Any], state: bytes) -> None:
     """Keep a state to go on from, instead of the one before it."""
-    drop_states(connection, job_id)
+    drop_states(connection, [job_id])
     values = {
         "job_id": job_id,
         "created_at": datetime.now(UTC),
         "step": step,
         "metrics": canonical(dict(metrics)),
         "sha256": hashlib.sha256(state).hexdigest(),
-        "state": state,
     }
-    connection.execute(insert(job_checkpoints).values(values))
+    query = insert(job_checkpoints).values(values).returning(job_checkpoints.c.id)
+    checkpoint_id: int = connection.scalars(query).one()
+    for number, begin in enumerate(range(0, len(state), _CHUNK_BYTES)):
+        chunk = {"checkpoint_id": checkpoint_id, "number": number, "data": state[begin : begin + _CHUNK_BYTES]}
+        connection.execute(insert(checkpoint_chunks).values(chunk))
 
 
 def checkpoints(connection: Connection, job_id: int, *, before: int | None, limit: int) -> tuple[JobCheckpoint, ...]:
@@ -71,18 +77,23 @@ def checkpoints(connection: Connection, job_id: int, *, before: int | None, limi
 
 def latest_state(connection: Connection, job_id: int) -> bytes | None:
     """Return what a job goes on from. Raises StoreCorrupt."""
-    query = select(job_checkpoints.c.state, job_checkpoints.c.sha256)
-    query = query.where(job_checkpoints.c.job_id == job_id, job_checkpoints.c.state.is_not(None))
+    kept = select(checkpoint_chunks.c.checkpoint_id).distinct()
+    query = select(job_checkpoints.c.id, job_checkpoints.c.sha256)
+    query = query.where(job_checkpoints.c.job_id == job_id, job_checkpoints.c.id.in_(kept))
     found = connection.execute(query).one_or_none()
     if found is None:
         return None
-    if hashlib.sha256(found.state).hexdigest() != found.sha256:
+    state, digest = io.BytesIO(), hashlib.sha256()  # one copy: a state may have a gigabyte
+    chunks = select(checkpoint_chunks.c.data).where(checkpoint_chunks.c.checkpoint_id == found.id)
+    for data in connection.scalars(chunks.order_by(checkpoint_chunks.c.number).execution_options(yield_per=1)):
+        digest.update(data)
+        state.write(data)
+    if digest.hexdigest() != found.sha256:
         raise StoreCorrupt(f"The checkpoint of job {job_id} does not agree with its digest.")
-    state: bytes = found.state
-    return state
+    return state.getvalue()
 
 
-def drop_states(connection: Connection, job_id: int) -> None:
-    """Forget the bytes of a job's checkpoints."""
-    kept = (job_checkpoints.c.job_id == job_id) & job_checkpoints.c.state.is_not(None)
-    connection.execute(update(job_checkpoints).where(kept).values(state=None))
+def drop_states(connection: Connection, job_ids: Collection[int]) -> None:
+    """Forget the bytes of these jobs' checkpoints."""
+    of_jobs = select(job_checkpoints.c.id).where(job_checkpoints.c.job_id.in_(job_ids))
+    connection.execute(delete(checkpoint_chunks).where(checkpoint_chunks.c.checkpoint_id.in_(of_jobs)))

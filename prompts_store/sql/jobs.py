@@ -89,7 +89,7 @@ def finish(connection: Connection, job_id: int, values: dict[str, Any]) -> None:
     """Note a job's end; what it could have gone on from is dropped."""
     ended = {"finished_at": datetime.now(UTC), "claimed_by": None, "estimated_finish": None, **values}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(ended))
-    job_log.drop_states(connection, job_id)
+    job_log.drop_states(connection, [job_id])
 
 
 def record(row: Row[Any]) -> JobRecord:

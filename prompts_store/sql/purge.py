@@ -14,7 +14,7 @@ from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
 from prompts_store.records import ChangeKind
 from prompts_store.reports import GcReport, PurgeReport, VersionKey
-from prompts_store.sql import aliases, changes, files, tasks
+from prompts_store.sql import aliases, changes, files, job_log, tasks
 from prompts_store.sql.alias_history import Author
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
@@ -97,6 +97,7 @@ def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[i
     of_task = (jobs.c.base_fingerprint == fingerprint) & (jobs.c.task == task)
     rows = connection.execute(select(jobs.c.id, jobs.c.training_file, jobs.c.validation_file).where(of_task)).all()
     for some in _batches([row.id for row in rows]):
+        job_log.drop_states(connection, some)
         for table in (job_events, job_checkpoints):
             connection.execute(delete(table).where(table.c.job_id.in_(some)))
     connection.execute(delete(jobs).where(of_task))

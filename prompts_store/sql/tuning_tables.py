@@ -41,6 +41,7 @@ file_chunks = Table(
 
 # Files are named by number, not by reference: a job that has ended outlives them. `claim` grows with every claim and is
 # what a claimant's writes are conditional on; `num_beats` grows while `claimed_by` lives.
+# `fruitless_claims` counts the claims of a running job since its last checkpoint.
 jobs = Table(
     "tuning_jobs",
     metadata,
@@ -64,6 +65,7 @@ jobs = Table(
     Column("claim", Integer, nullable=False),
     Column("num_beats", Integer, nullable=False),
     Column("claimed_by", Text),
+    Column("fruitless_claims", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 Index("ix_tuning_jobs_status", jobs.c.base_fingerprint, jobs.c.status)
@@ -82,7 +84,8 @@ job_events = Table(
 )
 Index("ix_tuning_events_job", job_events.c.job_id, job_events.c.id)
 
-# `state` is what the job goes on from, kept for the latest checkpoint of a job that has not ended.
+# The state of a checkpoint, which the job goes on from, is in chunks: a database bounds the bytes of one value. Only
+# the latest checkpoint of a job that has not ended has chunks.
 job_checkpoints = Table(
     "tuning_checkpoints",
     metadata,
@@ -92,10 +95,22 @@ job_checkpoints = Table(
     Column("step", Integer, nullable=False),
     Column("metrics", Text, nullable=False),
     Column("sha256", String(64), nullable=False),
-    Column("state", LargeBinary),
     sqlite_autoincrement=True,
 )
 Index("ix_tuning_checkpoints_job", job_checkpoints.c.job_id, job_checkpoints.c.id)
+
+checkpoint_chunks = Table(
+    "tuning_checkpoint_chunks",
+    metadata,
+    Column(
+        "checkpoint_id",
+        ForeignKey("tuning_checkpoints.id", name="fk_tuning_checkpoint_chunks_checkpoint"),
+        nullable=False,
+    ),
+    Column("number", Integer, nullable=False),
+    Column("data", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("checkpoint_id", "number", name="pk_tuning_checkpoint_chunks"),
+)
 
 version_plots = Table(
     "version_plots",

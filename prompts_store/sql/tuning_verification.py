@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, Table, func, select
 
 from prompts_store.sql.files import UNFINISHED
 from prompts_store.sql.tables import tasks, versions
-from prompts_store.sql.tuning_tables import file_chunks, files, job_checkpoints, jobs
+from prompts_store.sql.tuning_tables import checkpoint_chunks, file_chunks, files, job_checkpoints, jobs
 from prompts_store.tuning_records import JobStatus
 
 
@@ -26,16 +26,9 @@ def num_files(connection: Connection) -> int:
 
 
 def _wrong_files(connection: Connection) -> Iterator[str]:
-    """Recompute every file's digest, one chunk in memory at a time."""
     for file in connection.execute(select(files).order_by(files.c.id)).all():
-        digest, num_bytes = hashlib.sha256(), 0
-        chunks = select(file_chunks.c.number, file_chunks.c.data).where(file_chunks.c.file_id == file.id)
-        chunks = chunks.order_by(file_chunks.c.number).execution_options(yield_per=1)
-        for expected, chunk in enumerate(connection.execute(chunks)):
-            data = _bytes(chunk.data)
-            num_bytes += len(data)
-            digest.update(data if chunk.number == expected else b"a chunk is missing")
-        if digest.hexdigest() != file.sha256 or num_bytes != file.num_bytes:
+        found = _digest(connection, file_chunks, file_chunks.c.file_id == file.id)
+        if found != (file.sha256, file.num_bytes):
             yield f"File {file.id} does not agree with its digest."
 
 
@@ -59,17 +52,28 @@ def _wrong_jobs(connection: Connection) -> Iterator[str]:
 
 def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
     """A job that has not ended has one state at most, which agrees with its digest; one that has ended has none."""
+    kept = select(checkpoint_chunks.c.checkpoint_id).distinct()
     query = select(job_checkpoints, jobs.c.status).join(jobs, jobs.c.id == job_checkpoints.c.job_id)
-    query = query.where(job_checkpoints.c.state.is_not(None)).order_by(job_checkpoints.c.id)
     seen: set[int] = set()
-    for row in connection.execute(query.execution_options(yield_per=1)):
-        if hashlib.sha256(_bytes(row.state)).hexdigest() != row.sha256:
+    for row in connection.execute(query.where(job_checkpoints.c.id.in_(kept)).order_by(job_checkpoints.c.id)).all():
+        sha256, _ = _digest(connection, checkpoint_chunks, checkpoint_chunks.c.checkpoint_id == row.id)
+        if sha256 != row.sha256:
             yield f"A checkpoint of tuning job {row.job_id} does not agree with its digest."
         if row.job_id in seen or row.status not in UNFINISHED:
             yield f"Tuning job {row.job_id} keeps a checkpoint that it does not need."
         seen.add(row.job_id)
 
 
-def _bytes(value: object) -> bytes:
-    """Whatever SQLite holds where bytes belong: anything else is damage, and agrees with no digest."""
-    return value if isinstance(value, bytes) else b""
+def _digest(connection: Connection, table: Table, which: ColumnElement[bool]) -> tuple[str, int]:
+    """Return the digest and the number of the bytes in these chunks of a table, one chunk in memory at a time.
+
+    Where a chunk is missing, the digest is one that nothing agrees with. SQLite may hold anything where bytes belong;
+    that counts as no bytes.
+    """
+    digest, num_bytes = hashlib.sha256(), 0
+    chunks = select(table.c.number, table.c.data).where(which).order_by(table.c.number)
+    for expected, chunk in enumerate(connection.execute(chunks.execution_options(yield_per=1))):
+        data = chunk.data if isinstance(chunk.data, bytes) else b""
+        digest.update(data if chunk.number == expected else b"a chunk is missing")
+        num_bytes += len(data)
+    return digest.hexdigest(), num_bytes

@@ -66,6 +66,7 @@ def main() -> None:
             fill_tuning(store)
             fill_ensemble(store)
             fill_keys(store)
+            fill_chunks(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -110,6 +111,16 @@ def fill_tuning(store: Store) -> None:
     claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
     tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
     tuning.pause_job(fingerprint, claim.job_id)
+
+
+def fill_chunks(store: Store) -> None:
+    """Use what revision 0006 brought: a state that is kept in chunks, of a job at work."""
+    tuning, fingerprint = TuningStore(store), BASE.fingerprint
+    tuning.create_job(NewJob(fingerprint, "mood", 1, None, seed=2, request={}), max_unfinished=3, actor="ann")
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.VALIDATING_FILES, "server-1"))
+    tuning.mark_valid(claim)
+    claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
+    tuning.save_checkpoint(claim, 5, {}, b"state in chunks")
 
 
 def fill_ensemble(store: Store) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from prompts_store import maintenance
 from prompts_store.errors import (
@@ -197,6 +198,36 @@ def test_only_the_latest_state_is_kept(store: Store, tuning: TuningStore, create
         tuning.load_checkpoint(claim)
 
 
+def test_a_state_of_any_size_is_kept_whole(
+    store: Store, tuning: TuningStore, create: Callable[..., JobRecord], tmp_path: Path
+) -> None:
+    """It is stored in chunks, as no database takes a value of any size, and is backed up with them."""
+    claim = running(tuning, create)
+    state = bytes(range(256)) * 10_000
+    tuning.save_checkpoint(claim, 1, {}, state)
+    with store.database.read() as connection:
+        sizes = connection.scalars(text("SELECT length(data) FROM tuning_checkpoint_chunks")).all()
+    assert len(sizes) > 1 and max(sizes) <= 1024**2
+    assert tuning.load_checkpoint(claim) == state
+    maintenance.backup(store, tmp_path / "backup.db")
+    with Store.open(str(tmp_path / "backup.db")) as copy:
+        assert TuningStore(copy).load_checkpoint(claim) == state
+    damage(store, "DELETE FROM tuning_checkpoint_chunks WHERE number = 1")
+    with pytest.raises(StoreCorrupt):
+        tuning.load_checkpoint(claim)
+    assert not maintenance.verify(store).is_clean
+
+
+def test_no_chunk_outlives_its_job(store: Store, tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    for end in (lambda claim: tuning.cancel_job(F, claim.job_id), lambda _: store.purge_task(F, "mood")):
+        claim = running(tuning, create)
+        store.publish(BASE, "mood", checkpoint(seed=8), Manifest())
+        tuning.save_checkpoint(claim, 1, {}, b"state")
+        end(claim)
+        with store.database.read() as connection:
+            assert connection.scalar(text("SELECT count(*) FROM tuning_checkpoint_chunks")) == 0
+
+
 # --- promotion --------------------------------------------------------------------------------------------------------
 
 
@@ -350,7 +381,7 @@ def test_processes_share_the_jobs_and_what_a_killed_one_held_is_taken_over(
         ("UPDATE tuning_jobs SET finished_at = created_at WHERE status = 'running'", "running but has finished"),
         ("UPDATE tuning_jobs SET finished_at = NULL", "succeeded but has not finished"),
         ("UPDATE tuning_jobs SET version = 9 WHERE status = 'succeeded'", "names a version"),
-        ("UPDATE tuning_checkpoints SET state = 'x'", "does not agree with its digest"),
+        ("UPDATE tuning_checkpoint_chunks SET data = 'x'", "does not agree with its digest"),
         ("UPDATE tuning_jobs SET status = 'failed' WHERE status = 'running'", "does not need"),
     ],
 )

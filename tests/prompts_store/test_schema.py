@@ -127,6 +127,37 @@ def test_what_the_fifth_revision_brought_is_read(tmp_path: Path) -> None:
         ]
 
 
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_state_that_the_release_before_saved_is_gone_on_from(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It was one value; now it is a checkpoint's only chunk."""
+    url = str(tmp_path / "store.db") if database == "sqlite" else request.getfixturevalue("empty_postgres")
+    golden_store.load(golden_store.FOLDER / "store_0005.sql", url)
+    with Store.open(url, migrate=True) as store:
+        tuning = TuningStore(store)
+        resting = tuning.list_jobs(F)[0]
+        tuning.resume_job(F, resting.id)
+        claim, _ = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
+        assert tuning.load_checkpoint(claim) == b"state"
+        assert [one.step for one in tuning.list_checkpoints(F, claim.job_id)] == [3]
+        tuning.save_checkpoint(claim, 4, {}, b"the next state")
+        assert tuning.load_checkpoint(claim) == b"the next state"
+        assert maintenance.verify(store).problems == ()
+
+
+def test_what_the_sixth_revision_brought_is_read(tmp_path: Path) -> None:
+    path = str(tmp_path / "store.db")
+    golden_store.load(golden_store.FOLDER / "store_0006.sql", path)
+    with Store.open(path) as store:
+        tuning = TuningStore(store)
+        (silent,) = tuning.heartbeats(F)
+        assert tuning.take_over(silent)
+        claim, job = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
+        assert (job.id, tuning.load_checkpoint(claim)) == (silent.claim.job_id, b"state in chunks")
+        assert maintenance.verify(store).problems == ()
+
+
 def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:
     """A new revision comes with one of its own: `python -m tests.prompts_store.golden_store`."""
     assert golden_store.RELEASES[-1].stem == f"store_{maintenance.check(str(tmp_path / 'none.db')).needed}"
