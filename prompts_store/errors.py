@@ -39,6 +39,8 @@ StoreError
 │   └── CheckpointTooLarge
 ├── QueueFull                  too many tuning jobs have not ended
 ├── ClaimLost                  the tuning job is no longer this server's to work on
+├── BackupUnreadable           a file to restore from is no whole soft prompt store
+├── ValueTooLarge              the database has no room for a value of this size
 ├── StoreCorrupt               what was read back is not what was written
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
@@ -305,6 +307,18 @@ class ClaimLost(StoreError):
     def __init__(self, message: str, *, status: JobStatus | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class BackupUnreadable(StoreError):
+    """The file is no soft prompt store, is damaged, or cannot be read without losing what its log holds."""
+
+    code = "backup_unreadable"
+
+
+class ValueTooLarge(StoreError):
+    """The database cannot hold a value of this size; the cause is chained."""
+
+    code = "value_too_large"
 
 
 class StoreCorrupt(StoreError):

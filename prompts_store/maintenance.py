@@ -6,7 +6,6 @@ All of it is safe while servers use the store. Verify and backup read one state 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Collection
 from contextlib import suppress
@@ -15,20 +14,30 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect
 
-from prompts_store.errors import BackupExists, StoreNotEmpty, StoreUnavailable
+from prompts_store.errors import BackupExists, BackupUnreadable, StoreNotEmpty, StoreUnavailable
 from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
 from prompts_store.sql import changes, copying, purge, schema, tuning_verification, verification
 from prompts_store.sql.database import Database
 from prompts_store.sql.schema import SchemaStatus
+from prompts_store.sql.snapshot import snapshot
 from prompts_store.store import ERASE_TIMEOUT_S, Store
 
 GC_GRACE_S = 3600.0
 """Requests that resolved a version before it was retired may still have to load it."""
 
 
+def require_existing(url: str) -> None:
+    """Raise StoreUnavailable for a SQLite file that is not there, which opening it would make."""
+    Database(url).require_existing()
+
+
 def check(url: str) -> SchemaStatus:
-    """Tell which schema a database has and which this release needs. Raises SchemaUnsupported and StoreUnavailable."""
+    """Tell which schema a database has and which this release needs; no database is made.
+
+    Raises SchemaUnsupported and StoreUnavailable.
+    """
     database = Database(url)
+    database.require_existing()
     try:
         return schema.status(database)
     finally:
@@ -100,16 +109,20 @@ def backup(store: Store, path: Path) -> BackupReport:
 def restore(path: Path, url: str) -> BackupReport:
     """Fill an empty store, of either database, with a backup of this release or an older one.
 
-    All versions, numbers, etags and change ids come back as they were; the database is brought to this release's schema
-    first. Raises StoreNotEmpty, with the store untouched, SchemaUnsupported and StoreUnavailable.
+    Any SQLite store can be restored from, also one that is open or was left by a process that was killed. All versions,
+    numbers, etags and change ids come back as they were; the database is brought to this release's schema first.
+    Raises StoreNotEmpty, with the store untouched, BackupUnreadable, SchemaUnsupported, StoreUnavailable and OSError.
     """
     if not path.is_file():
-        raise StoreUnavailable("There is no backup of this name.")
+        raise BackupUnreadable("There is no backup of this name.")
     with tempfile.TemporaryDirectory() as folder:
         # An older backup is migrated, which the backup itself must not be.
-        copied = shutil.copyfile(path, Path(folder) / "backup.db")
+        copied = Path(folder) / "backup.db"
+        snapshot(path, copied)
         source, target = Database(str(copied)), Database(url, patient=True)
         try:
+            if schema.status(source).current is None:
+                raise BackupUnreadable("The file is an empty database: there is nothing to restore from it.")
             schema.migrate(source)
             if schema.status(target).current is not None:
                 with target.read() as found:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from sqlite3 import SQLITE_FULL
+from sqlite3 import SQLITE_FULL, SQLITE_TOOBIG
 
 from sqlalchemy import URL, Connection, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from prompts_store.errors import StoreFull, StoreUnavailable
+from prompts_store.errors import StoreFull, StoreUnavailable, ValueTooLarge
 from prompts_store.sql.backend import Backend, Watcher
 from prompts_store.sql.sqlite import SqliteBackend
 
 WRITE_TURN_TIMEOUT_S = 30.0
-_DISK_FULL = "53100"  # of PostgreSQL's table of error codes
+_DISK_FULL, _OVER_A_LIMIT = "53100", "54"  # of PostgreSQL's table of error codes: a code, and a class of them
 
 
 class Database:
@@ -35,6 +35,11 @@ class Database:
     def migrates_itself(self) -> bool:
         """Whether opening a store may change the schema."""
         return self._backend.migrates_itself
+
+    def require_existing(self) -> None:
+        """Raise StoreUnavailable for a SQLite file that is not there, and that a connection would make."""
+        if isinstance(self._backend, SqliteBackend) and not self._backend.file.exists():
+            raise StoreUnavailable(f"There is no database file {self._backend.file}.")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -133,9 +138,20 @@ def _unavailable() -> Iterator[None]:
     except (DBAPIError, PoolTimeout) as error:
         if _is_full(error):
             raise StoreFull("The database's disk is full.") from error
+        if _is_too_large(error):
+            raise ValueTooLarge("The database has no room for a value of this size.") from error
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
+    except OverflowError as error:  # what SQLite's driver refuses to pass on: over 2 GiB, or over 64 bits
+        raise ValueTooLarge("The database has no room for a value of this size.") from error
 
 
 def _is_full(error: Exception) -> bool:
     cause = getattr(error, "orig", None)  # the driver's own: SQLite's result code, or PostgreSQL's state
     return getattr(cause, "sqlite_errorcode", None) == SQLITE_FULL or getattr(cause, "sqlstate", None) == _DISK_FULL
+
+
+def _is_too_large(error: Exception) -> bool:
+    cause = getattr(error, "orig", None)
+    state = getattr(cause, "sqlstate", None) or ""
+    is_over = getattr(cause, "sqlite_errorcode", None) == SQLITE_TOOBIG or state.startswith(_OVER_A_LIMIT)
+    return is_over or isinstance(error, DataError)

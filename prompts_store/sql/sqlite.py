@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -22,6 +23,8 @@ class SqliteBackend:
     migrates_itself = True
 
     def __init__(self, url: URL) -> None:
+        assert url.database is not None
+        self.file = Path(url.database)
         self.reader: Engine = create_engine(
             url,
             pool_size=POOL_SIZE,

@@ -84,6 +84,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.InvalidManifest: Answer(400),
     store.InvalidCheckpoint: Answer(400),
     store.CheckpointTooLarge: Answer(413),
+    store.ValueTooLarge: Answer(413),
     store.StoreUnavailable: Answer(
         503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
     ),

@@ -134,9 +134,12 @@ def open_database(database_url: str | None, data_dir: Path | None) -> Iterator[S
 
 def _url(database_url: str | None, data_dir: Path | None, *, must_exist: bool = False) -> str:
     """Return the database that the options mean: as for `serve`, the one in the data folder by default."""
+    from prompts_store import maintenance
     from server.settings import DATABASE_FILE, default_data_dir, sqlite_url
 
     if database_url is not None:
+        if must_exist:
+            maintenance.require_existing(database_url)
         return database_url
     folder = (data_dir or default_data_dir()).expanduser()
     if must_exist and not (folder / DATABASE_FILE).is_file():

@@ -113,3 +113,20 @@ def test_a_backup_into_a_folder_that_is_not_there_is_one_line(db, published, tmp
     code, _, err = db("backup", tmp_path / "no" / "backup.db")
     assert code == 1
     assert err.startswith("softprompt: cannot read or write")
+
+
+@pytest.mark.parametrize("command", [("check",), ("verify",), ("gc",), ("backup", "to.db")])
+def test_a_mistyped_database_is_not_an_empty_one(softprompt, tmp_path, command):
+    """Nothing is clean, and nothing backed up, that is not there; no file is made."""
+    code, _, err = softprompt("db", *command, "--database-url", f"sqlite:///{tmp_path}/tpyo.db")
+    assert code == 1
+    assert err.startswith("softprompt: There is no database file ")
+    assert list(tmp_path.glob("*.db")) == []
+
+
+def test_a_store_in_use_can_be_restored_from(db, published, data_dir, tmp_path):
+    """What is only in its write-ahead log is restored too."""
+    assert (data_dir / f"{DATABASE_FILE}-wal").stat().st_size > 0
+    (tmp_path / "other").mkdir()
+    code, out, _ = db("restore", data_dir / DATABASE_FILE, data_dir=tmp_path / "other")
+    assert (code, out.split(" <- ")[0]) == (0, "1 tasks, 2 versions")

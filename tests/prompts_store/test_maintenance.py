@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sqlite3
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from prompts_store import maintenance
-from prompts_store.errors import BackupExists, SchemaUnsupported, StoreNotEmpty, StoreUnavailable
+from prompts_store.errors import BackupExists, BackupUnreadable, SchemaUnsupported, StoreNotEmpty, StoreUnavailable
 from prompts_store.records import Manifest
+from prompts_store.sql import copying
 from prompts_store.store import Store
 from tests.prompts_store import golden_store
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -195,7 +201,7 @@ def test_a_backup_of_an_older_release_is_restored_and_left_as_it_is(url: str, tm
 
 def test_what_is_no_backup_is_refused(url: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.db"
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(BackupUnreadable, match="no backup of this name"):
         maintenance.restore(path, url)
     golden_store.load(golden_store.RELEASES[-1], str(path))
     with Store.open(str(path)) as newer:
@@ -204,3 +210,135 @@ def test_what_is_no_backup_is_refused(url: str, tmp_path: Path) -> None:
         maintenance.restore(path, url)
     with Store.open(url) as store:
         assert store.revision() == 0
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Store]:
+    """A SQLite store in use, all of it still in its write-ahead log."""
+    with Store.open(str(tmp_path / "live.db")) as opened:
+        for seed in range(8):
+            opened.publish(BASE, f"t{seed}", checkpoint(seed=seed), Manifest())
+        yield opened
+
+
+def left_behind(live: Path, folder: Path) -> Path:
+    """Return the store as it would be had its process been killed now: the file and what lies beside it."""
+    folder.mkdir()
+    for file in live.parent.glob(f"{live.name}*"):
+        shutil.copy(file, folder)
+    return folder / live.name
+
+
+def test_a_store_in_use_is_restored_with_what_its_log_holds(live: Store, url: str, tmp_path: Path) -> None:
+    """The file alone has nothing of it yet."""
+    assert maintenance.restore(tmp_path / "live.db", url).num_versions == 8
+    live.publish(BASE, "t9", checkpoint(seed=9), Manifest())
+    with Store.open(url) as restored:
+        assert len(restored.list_tasks(F)) == 8
+        assert maintenance.verify(restored).problems == ()
+
+
+def test_a_store_whose_process_was_killed_is_restored_and_left_as_it_is(live: Store, url: str, tmp_path: Path) -> None:
+    """Its log is read, by any name and through a link, and stays for who looks into it later."""
+    killed = left_behind(tmp_path / "live.db", tmp_path / "a %20 folder?#")
+    link = tmp_path / "link.db"
+    link.symlink_to(killed)
+    data = [killed, killed.with_name("live.db-wal")]
+    before = [file.read_bytes() for file in data]
+    assert maintenance.restore(link, url).num_versions == 8
+    assert [file.read_bytes() for file in data] == before
+
+
+def test_a_backup_of_a_read_only_folder_is_restored(live: Store, url: str, tmp_path: Path, monkeypatch) -> None:
+    """Nothing is written beside it, not even for a moment."""
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    maintenance.backup(live, folder / "backup.db")
+    with Store.open(str(folder / "backup.db")):
+        pass  # from here on it wants a log beside it
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root, who may run this, writes anywhere
+    assert maintenance.restore(folder / "backup.db", url).num_versions == 8
+    assert [file.name for file in folder.iterdir()] == ["backup.db"]
+
+
+def test_a_log_that_cannot_be_read_is_not_left_out(live: Store, url: str, tmp_path: Path) -> None:
+    """Without it a store of eight tasks would come back empty."""
+    killed = left_behind(tmp_path / "live.db", tmp_path / "killed")
+    killed.with_name("live.db-wal").unlink()
+    killed.with_name("live.db-wal").mkdir()
+    with pytest.raises(BackupUnreadable, match="the log beside the file"):
+        maintenance.restore(killed, url)
+    with Store.open(url) as store:
+        assert store.revision() == 0
+
+
+def test_a_file_left_in_the_middle_of_a_write_is_refused_until_that_is_undone(url: str, tmp_path: Path) -> None:
+    """Of SQLite's older kind of log, which a reader must write back and may not."""
+    path = tmp_path / "backup.db"
+    golden_store.load(golden_store.RELEASES[-1], str(path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN")
+        writer.execute("UPDATE versions SET manifest = hex(zeroblob(100000))")
+        killed = left_behind(path, tmp_path / "killed")
+    assert killed.with_name("backup.db-journal").stat().st_size > 0
+    with pytest.raises(BackupUnreadable, match="softprompt db check"):
+        maintenance.restore(killed, url)
+    assert maintenance.check(str(killed)).is_current
+    assert maintenance.restore(killed, url).num_versions > 3
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "an empty database"),
+        (b"no database, but long enough to be taken for one" * 100, "no SQLite database"),
+        (slice(0, 5_000), "damaged or cut off"),
+        (slice(0, 8 * 4096), "damaged or cut off"),
+    ],
+    ids=["empty", "text", "cut off", "cut off at a page"],
+)
+def test_a_file_that_is_no_whole_store_is_refused(
+    content: bytes | slice, reason: str, live: Store, url: str, tmp_path: Path
+) -> None:
+    """In a sentence, and not as an empty store."""
+    path = tmp_path / "backup.db"
+    maintenance.backup(live, path)
+    whole = path.read_bytes()
+    path.write_bytes(content if isinstance(content, bytes) else whole[content])
+    with pytest.raises(BackupUnreadable, match=reason):
+        maintenance.restore(path, url)
+    path.write_bytes(whole[:20_000] + bytes(4096) + whole[20_000 + 4096 :])
+    with pytest.raises(BackupUnreadable, match="damaged"):
+        maintenance.restore(path, url)
+    with Store.open(url) as store:
+        assert store.revision() == 0
+
+
+def test_a_store_is_not_restored_from_itself(live: Store, tmp_path: Path) -> None:
+    before = everything(live)
+    with pytest.raises(StoreNotEmpty):
+        maintenance.restore(tmp_path / "live.db", str(tmp_path / "live.db"))
+    with pytest.raises(BackupExists):
+        maintenance.backup(live, tmp_path / "live.db")
+    assert everything(live) == before
+
+
+def test_a_restore_that_is_broken_off_leaves_nothing(live: Store, url: str, tmp_path: Path, monkeypatch) -> None:
+    """It can be done again."""
+    count = copying.count
+    monkeypatch.setattr(copying, "count", lambda *_: 1 / 0)  # all rows are written by then
+    with pytest.raises(ZeroDivisionError):
+        maintenance.restore(tmp_path / "live.db", url)
+    with Store.open(url) as store:
+        assert store.revision() == 0
+    monkeypatch.setattr(copying, "count", count)
+    assert maintenance.restore(tmp_path / "live.db", url).num_versions == 8
+
+
+@pytest.mark.parametrize("operation", [maintenance.check, maintenance.require_existing])
+def test_looking_at_a_file_that_is_not_there_makes_none(operation: Callable[[str], object], tmp_path: Path) -> None:
+    for url in (str(tmp_path / "none.db"), f"sqlite:///{tmp_path / 'none.db'}"):
+        with pytest.raises(StoreUnavailable, match="no database file"):
+            operation(url)
+    assert not (tmp_path / "none.db").exists()

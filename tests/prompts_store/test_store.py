@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from prompts_store.errors import (
     AliasNotFound,
@@ -25,11 +26,13 @@ from prompts_store.errors import (
     StoreUnavailable,
     TaskExists,
     TaskNotFound,
+    ValueTooLarge,
     VersionInUse,
     VersionNotFound,
 )
 from prompts_store.names import TaskReference
 from prompts_store.records import ChangeKind, Manifest, PeftType, Published
+from prompts_store.sql.tables import tasks
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, task_index
 
@@ -357,3 +360,15 @@ def test_a_database_that_fails_is_unavailable_with_its_cause(tmp_path: Path) -> 
             assert failed.value.__cause__ is not None
             assert "changes" not in str(failed.value)
         assert store.list_tasks(F) == (), "the failed transaction left nothing behind"
+
+
+def test_a_value_over_the_database_s_limit_is_not_called_an_outage(store: Store) -> None:
+    """Trying again would not help; on SQLite a value has at most a billion bytes."""
+    statements = {"sqlite": "SELECT zeroblob(1000000001)", "postgresql": "SELECT 99999999999::integer"}
+    with store.database.read() as connection:
+        dialect = connection.dialect.name
+    with pytest.raises(ValueTooLarge), store.database.read() as connection:
+        connection.exec_driver_sql(statements[dialect]).all()
+    with pytest.raises(ValueTooLarge), store.database.read() as connection:
+        connection.execute(select(tasks.c.id).where(tasks.c.id == 2**70)).all()
+    assert store.revision() == 0
