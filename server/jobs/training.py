@@ -158,6 +158,7 @@ class Training:
         self._run = run = await asyncio.to_thread(build, job, state)
         self.step, self.num_steps = run.step, run.num_steps
         if state is not None:
+            del state  # up to a gigabyte, for as long as the run takes
             self._heart.tell([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
         began, first, saved_at = time.monotonic(), run.step, time.monotonic()
         while not run.is_done:

@@ -22,7 +22,7 @@ from server.tuning.forward import TuningModel
 from server.tuning.optimizer import rate_at
 from server.tuning.plan import AUTO, TuningPlan
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
-from server.tuning.run_state import Best, Progress, job_digest, pack, unpack
+from server.tuning.run_state import Best, Progress, Saved, job_digest, pack, unpack
 from server.tuning.split import TuningData
 from server.tuning.trainer import Pieces, Trainer
 from server.tuning.watch import warnings
@@ -31,7 +31,8 @@ MAX_VALIDATED = 128
 """A validation takes a sample of so many examples at most; `evaluation.py` judges by all."""
 
 _NUM_VALIDATIONS = 12
-_STATE = "optimizer."
+_INITIAL, _BEST, _NOW, _STATE = "initial", "best", "now", "optimizer."
+"""Names of a state's tensors: two matrices `[num_virtual_tokens, …]`, each parameter, and what the optimiser knows."""
 _Found = TypeVar("_Found")
 
 Events = tuple[TuningEvent, ...]
@@ -91,13 +92,14 @@ class TuningRun:
         self._prompt = model.prompt
         self._device = model.device
         self._trainer = Trainer(model, plan)
-        self._initial = self._best = self._trainer.values()
         self._initial_matrix = self._prompt.matrix()
+        self._best_matrix = self._initial_matrix.clone()
         self._progress = Progress()
         self._digest = job_digest(plan, job.manifest, [*self._training, *self._validation], _identity(loaded))
         self.num_steps = _num_steps(plan, len(self._training))
         if checkpoint is not None:
             self._restore(checkpoint)
+        self._initial = self._trainer.values() if self._progress.learning_rate is None else []
         self._pieces = self._work()
 
     def advance(self) -> Events:
@@ -128,25 +130,20 @@ class TuningRun:
 
         May be asked for at any time between two calls of `advance`; what is begun is done anew after a resume. A
         resumed run gives the same result, bit for bit on a CPU, as one that was never interrupted.
+
+        The parameters are in it once, beside the optimiser's moments: an encoder's take hundreds of megabytes.
         """
         is_begun = self._progress.learning_rate is not None  # before that, the sweep plays with the parameters
-        values = {
-            "now": self._trainer.values() if is_begun else self._initial,
-            "best": self._best,
-            "initial": self._initial,
-        }
-        tensors = {f"{kind}.{index}": value for kind, found in values.items() for index, value in enumerate(found)}
+        now = self._prompt.parameters if is_begun else self._initial
         state = self._trainer.optimizer_state() if is_begun else {}
-        return pack(
-            self._digest, self._progress, {**tensors, **{f"{_STATE}{name}": value for name, value in state.items()}}
-        )
+        tensors = {_INITIAL: self._initial_matrix, _BEST: self._best_matrix}
+        tensors |= {f"{_NOW}.{index}": value for index, value in enumerate(now)}
+        tensors |= {f"{_STATE}{name}": value for name, value in state.items()}
+        return pack(self._digest, self._progress, tensors)
 
     def result(self) -> TuningResult:
         """The best state on validation so far, as a PEFT checkpoint."""
-        now = self._trainer.values()
-        self._trainer.set_values(self._best)
-        config, tensors = self._prompt.save(self._job.base_name)
-        self._trainer.set_values(now)
+        config, tensors = self._prompt.save(self._job.base_name, self._best_matrix)
         best_step = 0 if self._progress.best is None else self._progress.best.step
         return TuningResult(config, tensors, self._metrics(), self.history, best_step)
 
@@ -207,7 +204,7 @@ class TuningRun:
         if is_best:
             progress.best = Best(progress.step, found.loss, found.token_accuracy, found.exact_match)
             progress.num_stale = 0
-            self._best = self._trainer.values()
+            self._best_matrix = self._prompt.matrix()
         else:
             progress.num_stale += 1
         yield self._tell(Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best))
@@ -231,6 +228,7 @@ class TuningRun:
         for one in tried:
             self._progress.history.add(one)
         self._progress.learning_rate = rate
+        self._initial = []  # of an encoder as large as all else that it has
         yield self._tell(RateChosen(rate))
 
     def _batch(self, step: int) -> list[EncodedExample]:
@@ -277,17 +275,21 @@ class TuningRun:
 
     def _restore(self, checkpoint: bytes) -> None:
         saved = unpack(checkpoint, self._digest)
-        count = range(len(self._initial))
-        now, self._best, self._initial = (
-            [saved.tensors[f"{kind}.{index}"].to(self._device) for index in count]
-            for kind in ("now", "best", "initial")
-        )
-        self._trainer.set_values(self._initial)
-        self._initial_matrix = self._prompt.matrix()
-        self._trainer.set_values(now)
+        self._initial_matrix, self._best_matrix = (self._saved_matrix(saved, kind) for kind in (_INITIAL, _BEST))
+        self._trainer.set_values(self._saved_values(saved, _NOW))
         state = {name.removeprefix(_STATE): value for name, value in saved.tensors.items() if name.startswith(_STATE)}
         self._trainer.restore_optimizer(state)
         self._progress = saved.progress
+
+    def _saved_matrix(self, saved: Saved, kind: str) -> torch.Tensor:
+        """One of the two matrices. States were once saved with all the parameters that made them."""
+        if kind in saved.tensors:
+            return saved.tensors[kind].to(self._device)
+        self._trainer.set_values(self._saved_values(saved, kind))
+        return self._prompt.matrix()
+
+    def _saved_values(self, saved: Saved, kind: str) -> list[torch.Tensor]:
+        return [saved.tensors[f"{kind}.{index}"] for index in range(len(self._prompt.parameters))]
 
 
 def _silently(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:

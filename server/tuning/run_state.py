@@ -19,7 +19,9 @@ from server.tuning.errors import CheckpointUnreadable
 from server.tuning.history import History, history_from_json, history_to_json
 from server.tuning.plan import TuningPlan, plan_to_json
 
-_FORMAT = "softprompt tuning 2"
+_FORMAT = "softprompt tuning 3"
+_READABLE = ("softprompt tuning 2", _FORMAT)
+_DIGESTED = "softprompt tuning 2"  # the digest of a job does not change with the form of its states
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def job_digest(
     plan: TuningPlan, manifest: Manifest, encoded: Sequence[EncodedExample], fingerprint: Sequence[object]
 ) -> str:
     """Which job a checkpoint belongs to: sha256 of all that decides what a run does. `fingerprint` is the model's."""
-    digest = hashlib.sha256(f"{_FORMAT}\n".encode())
+    digest = hashlib.sha256(f"{_DIGESTED}\n".encode())
     decided = {"plan": plan_to_json(plan), "manifest": content_fields(manifest), "model": list(fingerprint)}
     digest.update(json.dumps(decided, sort_keys=True).encode())
     for example in encoded:
@@ -69,9 +71,9 @@ def job_digest(
 
 
 def pack(job: str, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """A checkpoint of the job with this digest."""
+    """A checkpoint of the job with this digest. No two of the tensors may share memory."""
     fields = {**asdict(replace(progress, history=History())), "history": history_to_json(progress.history)}
-    contiguous = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     return save(contiguous, {"format": _FORMAT, "job": job, "progress": json.dumps(fields)})
 
 
@@ -83,7 +85,7 @@ def unpack(data: bytes, job: str) -> Saved:
         form, found_job, fields = header["format"], header["job"], json.loads(header["progress"])
     except (SafetensorError, ValueError, KeyError, UnicodeDecodeError) as error:
         raise CheckpointUnreadable("the saved state of the run is damaged") from error
-    if form != _FORMAT:
+    if form not in _READABLE:
         raise CheckpointUnreadable("the saved state is of another version of this program")
     if found_job != job:
         raise CheckpointUnreadable("the saved state is of another job: plan, examples, template or base model differ")

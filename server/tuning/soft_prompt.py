@@ -85,9 +85,13 @@ class SoftPrompt:
             matrix: torch.Tensor = self._encoder(tokens[None])[0]
         return matrix.detach().clone()
 
-    def save(self, base_name: str) -> tuple[bytes, bytes]:
-        """`adapter_config.json` and `adapter_model.safetensors` as PEFT writes them, naming the base by `base_name`."""
+    def save(self, base_name: str, matrix: torch.Tensor) -> tuple[bytes, bytes]:
+        """`adapter_config.json` and `adapter_model.safetensors` as PEFT writes them, naming the base by `base_name`.
+
+        `matrix` is what `matrix` once returned: what an encoder makes is saved, never the encoder.
+        """
         self._config.base_model_name_or_path = base_name
+        self._model.get_prompt_embedding_to_save = lambda adapter_name: matrix.cpu()  # type: ignore[method-assign]
         with tempfile.TemporaryDirectory() as folder:
             self._model.save_pretrained(folder, save_embedding_layers=False)  # or PEFT asks the hub
             return (Path(folder) / CONFIG).read_bytes(), (Path(folder) / TENSORS).read_bytes()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from prompts_store.checkpoint_reader import read_checkpoint
 from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, TuningDiverged
@@ -62,6 +63,49 @@ def test_the_same_job_ends_the_same_wherever_it_is_cut(method, optimizer):
         resumed = finish(run_of(job, checkpoint))
         assert digest(resumed) == digest(whole)
         assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize("method", Method)
+def test_a_state_has_the_parameters_once_and_two_matrices(method):
+    """An encoder takes hundreds of megabytes: beside it only the optimiser's moments, and what is published of it."""
+    run = run_of(tiny_job(replace(PLAN, method=method)))
+    while run.step < 3:
+        run.advance()
+    num_values = sum(parameter.numel() for parameter in run._prompt.parameters)
+    num_saved = sum(tensor.numel() for tensor in load(run.checkpoint()).values())
+    num_counts = len(run._prompt.parameters)
+    assert num_saved == 3 * num_values + 2 * run._prompt.matrix().numel() + num_counts
+
+
+@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("num_steps", [0, 3], ids=["in the sweep", "after three steps"])
+def test_a_state_of_the_form_before_is_gone_on_from(method, num_steps):
+    """It had the parameters of the beginning and of the best step, where their matrices now are."""
+    job = tiny_job(replace(PLAN, method=method, learning_rate="auto"))
+    run = run_of(job)
+    initial = best = run._trainer.values()
+    run.advance()
+    while run.step < num_steps:
+        if any(isinstance(event, Validated) and event.is_best for event in run.advance()):
+            best = run._trainer.values()
+    resumed = finish(run_of(job, in_the_form_before(run.checkpoint(), initial=initial, best=best)))
+    whole = finish(run_of(job))
+    assert digest(resumed) == digest(whole)
+    assert resumed.history == whole.history
+
+
+def in_the_form_before(checkpoint: bytes, **values: list[torch.Tensor]) -> bytes:
+    """A state as commit 4b55c5e wrote it."""
+    header = json.loads(checkpoint[8 : 8 + int.from_bytes(checkpoint[:8], "little")])["__metadata__"]
+    tensors = {name: tensor for name, tensor in load(checkpoint).items() if name not in values}
+    for kind, found in values.items():
+        tensors |= {f"{kind}.{index}": value.clone() for index, value in enumerate(found)}
+    return save(tensors, header | {"format": "softprompt tuning 2"})
+
+
+def test_the_digest_of_a_job_is_the_one_it_always_had():
+    """It is written into the states of unfinished jobs: with another one they would begin anew."""
+    assert run_of(tiny_job(PLAN))._digest == "9afa2af2fcde91b83712e3786dc7659f1c8c9ecf7d55cd5bb23e50826aebc64e"
 
 
 def test_the_process_keeps_its_random_state():
