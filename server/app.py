@@ -90,6 +90,7 @@ def create_app(services: Services) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(giving_holes_back())
+            stack.callback(services.threads.close)
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
             await stack.enter_async_context(services.keys.following())

@@ -6,6 +6,9 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
+POOL_SIZE, MAX_OVERFLOW = 8, 16
+"""Connections that are kept, and those that a burst opens beside them: one a thread of a server (`server.threads`)."""
+
 
 class Watcher(Protocol):
     """A connection of its own that notices commits of others. It belongs to one thread at a time."""

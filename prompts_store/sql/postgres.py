@@ -12,9 +12,9 @@ from psycopg.abc import PQGen
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from prompts_store.errors import StoreUnavailable
+from prompts_store.sql.backend import MAX_OVERFLOW, POOL_SIZE
 from prompts_store.sql.changes import CHANNEL
 
-POOL_SIZE = 8
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
 """The server ends a statement, or a wait for the write lock, that takes longer."""
@@ -39,7 +39,7 @@ class PostgresBackend:
         self._engine = create_engine(
             url.set(drivername="postgresql+psycopg"),
             pool_size=POOL_SIZE,
-            max_overflow=0,
+            max_overflow=MAX_OVERFLOW,
             pool_timeout=ANSWER_TIMEOUT_S,
             pool_pre_ping=True,  # a connection that died in the pool is replaced, not handed out
             connect_args=_connect_args(patient),

@@ -9,8 +9,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from prompts_store.sql.backend import MAX_OVERFLOW, POOL_SIZE
+
 BUSY_TIMEOUT_S = 30
-POOL_SIZE = 8
 POLL_INTERVAL_S = 0.02
 
 # Deleted content is overwritten with zeros: a purge leaves nothing in the file.
@@ -28,7 +29,7 @@ class SqliteBackend:
         self.reader: Engine = create_engine(
             url,
             pool_size=POOL_SIZE,
-            max_overflow=0,
+            max_overflow=MAX_OVERFLOW,
             pool_timeout=BUSY_TIMEOUT_S,
             connect_args={"timeout": BUSY_TIMEOUT_S},
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import prompts_store.errors as store
 from server.api import errors as api
 from server.engine import errors as engine
+from server.threads import ThreadsBusy
 from server.tokenizer import errors as text
 from server.tuning import errors as tuning
 
@@ -85,6 +86,9 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.InvalidCheckpoint: Answer(400),
     store.CheckpointTooLarge: Answer(413),
     store.ValueTooLarge: Answer(413),
+    ThreadsBusy: Answer(
+        503, type=SERVER_ERROR, message="too many requests wait for the store of tasks", headers=_RETRY_SOON
+    ),
     store.StoreUnavailable: Answer(
         503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
     ),

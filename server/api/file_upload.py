@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,7 +78,8 @@ async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
             add = services.tuning.add_file
-            return StoredUpload(await asyncio.to_thread(add, name, PURPOSE, _chunks(part.file), actor=caller.actor))
+            chunks = _chunks(part.file)
+            return StoredUpload(await services.threads.writes.run(add, name, PURPOSE, chunks, actor=caller.actor))
     except (OSError, StoreFull) as error:
         raise StorageFull("there is no room for the file now") from error
 

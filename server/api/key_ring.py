@@ -20,6 +20,7 @@ from prompts_store.records import ChangeKind
 from prompts_store.store import Store
 from server.api.caller import ANYBODY, BOOTSTRAP, Caller, caller_of
 from server.api.errors import Unauthorized
+from server.threads import Threads
 
 POLL_INTERVAL_S = 0.5
 _NUM_CHANGES_PER_READ = 1_000
@@ -56,6 +57,7 @@ class KeyRing:
         self._admin_digest = None if admin_key is None else digest_of(admin_key)
         self._poll_interval_s = poll_interval_s
         self._refreshing = asyncio.Lock()
+        self._threads = Threads("key-ring", 1)
         self._known = self._read()
 
     @property
@@ -80,7 +82,7 @@ class KeyRing:
     async def refresh(self) -> None:
         """Take over what was changed by now. Raises `StoreUnavailable`."""
         async with self._refreshing:
-            self._known = await asyncio.to_thread(self._follow, self._known)
+            self._known = await self._threads.run(self._follow, self._known)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -92,6 +94,7 @@ class KeyRing:
             follower.cancel()
             with suppress(asyncio.CancelledError):
                 await follower
+            self._threads.close()
 
     async def _poll(self) -> None:
         is_reachable = True

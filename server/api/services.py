@@ -25,7 +25,22 @@ from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing
+from server.threads import Threads
 from server.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RouteThreads:
+    """The threads in which routes wait, by kind."""
+
+    reads: Threads = field(default_factory=lambda: Threads("reads", 4))
+    writes: Threads = field(default_factory=lambda: Threads("writes", 4))
+    observation: Threads = field(default_factory=lambda: Threads("observation", 1))
+
+    def close(self) -> None:
+        """Let them end."""
+        for each in (self.reads, self.writes, self.observation):
+            each.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +67,7 @@ class Services:
     settings: ApiSettings = field(default_factory=ApiSettings)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)
+    threads: RouteThreads = field(default_factory=RouteThreads)
     drain: Drain = field(default_factory=Drain)
     started_at: int = field(default_factory=lambda: int(time.time()))
 

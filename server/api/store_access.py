@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Concatenate, ParamSpec, TypeVar
@@ -18,15 +17,15 @@ _Result = TypeVar("_Result")
 async def read(
     services: Services, operation: Callable[Concatenate[Store, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
 ) -> _Result:
-    """The result of an operation of the store, run in a thread. Raises what the operation does."""
-    return await asyncio.to_thread(operation, services.store, *args, **kwargs)
+    """The result of an operation that writes nothing. Raises what the operation does, and `ThreadsBusy`."""
+    return await services.threads.reads.run(operation, services.store, *args, **kwargs)
 
 
 async def write(
     services: Services, operation: Callable[Concatenate[Store, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
 ) -> _Result:
-    """As `read`; once it returns, this server answers by what was written."""
-    result = await read(services, operation, *args, **kwargs)
+    """As `read`, of one that writes; once it returns, this server answers by what was written."""
+    result = await services.threads.writes.run(operation, services.store, *args, **kwargs)
     # What is written stays written even if the store goes away now; the follower takes it over later.
     with suppress(StoreUnavailable):
         await services.catalog.refresh()

@@ -29,6 +29,7 @@ from server.jobs.failures import job_error
 from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
 from server.telemetry.state_metrics import TuningStats
+from server.threads import Threads
 
 _LEAVE_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class JobRunner:
         self._build = build
         self._options = options
         self._fingerprint = preparation.base.fingerprint
+        self._threads = Threads("tuning-jobs", 4)
         self._hearts: dict[JobClaim, Heart] = {}
         self._working: Counter[JobStatus] = Counter()
         self._training: Training | None = None
@@ -87,6 +89,7 @@ class JobRunner:
             for each in loops:
                 each.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
+            self._threads.close()
 
     @property
     def stats(self) -> TuningStats:
@@ -139,8 +142,8 @@ class JobRunner:
         async with self._heart(claim, JobStatus.VALIDATING_FILES) as heart:
             try:
                 async with self._ends_well(claim, heart):
-                    prepared = await asyncio.to_thread(self._preparation.prepare, record)
-                    await asyncio.to_thread(self._tuning.mark_valid, claim, prepared.notes)
+                    prepared = await self._threads.run(self._preparation.prepare, record)
+                    await self._threads.run(self._tuning.mark_valid, claim, prepared.notes)
                     self.nudge()
             except ClaimLost:
                 pass  # cancelled meanwhile
@@ -155,7 +158,8 @@ class JobRunner:
             return False
         claim, record = found
         async with self._heart(claim, JobStatus.RUNNING) as heart:
-            training = Training(self._tuning, claim, self._pieces, heart, self._options.pace, self._tally)
+            pace, tally = self._options.pace, self._tally
+            training = Training(self._tuning, claim, self._pieces, heart, pace, tally, self._threads)
             self._training = training
             try:
                 async with self._ends_well(claim, heart):
@@ -178,11 +182,11 @@ class JobRunner:
         """
         now = time.monotonic()
         silent_since, self._silent_since = self._silent_since, {}
-        beats = await asyncio.to_thread(self._tuning.heartbeats, self._fingerprint)
+        beats = await self._threads.run(self._tuning.heartbeats, self._fingerprint)
         others = [beat for beat in beats if beat.claim not in self._hearts]
         silent_since = {beat: silent_since.get(beat, now) for beat in others}
         for beat, since in silent_since.items():
-            if now - since > self._options.takeover_s and await asyncio.to_thread(self._tuning.take_over, beat):
+            if now - since > self._options.takeover_s and await self._threads.run(self._tuning.take_over, beat):
                 _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
                 self.nudge()
         self._silent_since = silent_since
@@ -191,7 +195,7 @@ class JobRunner:
     # --- one job ------------------------------------------------------------------------------------------------------
 
     async def _run(self, claim: JobClaim, record: JobRecord, training: Training, heart: Heart) -> None:
-        prepared = await asyncio.to_thread(self._preparation.prepare, record)
+        prepared = await self._threads.run(self._preparation.prepare, record)
         result = await training.train(self._build, prepared.job)
         finished = Finished(claim, record, prepared.job, result, training.num_tokens)
         published = await self._conclusion.conclude(finished, heart)
@@ -200,7 +204,7 @@ class JobRunner:
 
     async def _claim(self, status: JobStatus) -> tuple[JobClaim, JobRecord] | None:
         claim_job = partial(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
-        claiming = asyncio.create_task(asyncio.to_thread(claim_job))
+        claiming = asyncio.create_task(self._threads.run(claim_job))
         try:
             return await asyncio.shield(claiming)
         except asyncio.CancelledError:
@@ -212,7 +216,7 @@ class JobRunner:
         try:
             async with asyncio.timeout(_LEAVE_TIMEOUT_S):
                 if (found := await claiming) is not None:
-                    await asyncio.to_thread(self._tuning.release_job, found[0])
+                    await self._threads.run(self._tuning.release_job, found[0])
         except Exception:  # the end goes on; what was claimed is taken over
             _log.warning("a job that was just claimed could not be given back", exc_info=True)
 
@@ -254,7 +258,7 @@ class JobRunner:
         while True:
             try:
                 async with heart.telling() as events:
-                    return await asyncio.to_thread(self._tuning.fail_job, claim, failure, events)
+                    return await self._threads.run(self._tuning.fail_job, claim, failure, events)
             except ClaimLost:
                 raise
             except StoreUnavailable:
@@ -266,7 +270,7 @@ class JobRunner:
 
     async def _release(self, claim: JobClaim, heart: Heart) -> None:
         async with heart.telling() as events:
-            await asyncio.to_thread(self._tuning.release_job, claim, events)
+            await self._threads.run(self._tuning.release_job, claim, events)
 
     async def _leave(self, claim: JobClaim, training: Training | None, heart: Heart) -> None:
         """The server ends: save what there is, and let another one, or this one's next life, go on."""

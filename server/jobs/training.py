@@ -17,6 +17,7 @@ from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
 from server.jobs.tally import Tally
+from server.threads import Threads
 from server.tuning.events import (
     Finished,
     RateChosen,
@@ -72,6 +73,7 @@ class Heart:
         self._one_writer = asyncio.Lock()
         self._lost: ClaimLost | None = None
         self._soon = asyncio.Event()
+        self._threads = Threads("tuning-heart", 1)
         self.progress: JobProgress | None = None
 
     def tell(self, events: Sequence[NewEvent]) -> None:
@@ -115,6 +117,7 @@ class Heart:
             task.cancel()
             # Not by awaiting the task: whoever is cancelled here must learn it.
             await asyncio.gather(task, return_exceptions=True)
+            self._threads.close()
 
     async def _beat(self) -> None:
         while self._lost is None:
@@ -124,7 +127,7 @@ class Heart:
             self._soon.clear()
             try:
                 async with self.telling() as events:
-                    await asyncio.to_thread(self._store.beat, self._claim, events, self.progress)
+                    await self._threads.run(self._store.beat, self._claim, events, self.progress)
             except ClaimLost as error:
                 self._lost = error
             except StoreUnavailable:
@@ -137,7 +140,14 @@ class Training:
     """Takes a run to its end, one piece after another."""
 
     def __init__(
-        self, store: TuningStore, claim: JobClaim, pieces: PieceRunner, heart: Heart, pace: Pace, tally: Tally
+        self,
+        store: TuningStore,
+        claim: JobClaim,
+        pieces: PieceRunner,
+        heart: Heart,
+        pace: Pace,
+        tally: Tally,
+        threads: Threads,
     ) -> None:
         self._store = store
         self._claim = claim
@@ -145,6 +155,7 @@ class Training:
         self._heart = heart
         self._pace = pace
         self._tally = tally
+        self._threads = threads
         self._run: Run | None = None
         self._piece: asyncio.Future[_Piece] | None = None
         self._metrics: dict[str, Any] = {}
@@ -154,8 +165,8 @@ class Training:
 
     async def train(self, build: BuildRun, job: TuningJob) -> TuningResult:
         """Begin, or go on from the last checkpoint; the result. Raises ClaimLost, and what the run raises."""
-        state = await asyncio.to_thread(self._load)
-        self._run = run = await asyncio.to_thread(build, job, state)
+        state = await self._threads.run(self._load)
+        self._run = run = await self._threads.run(build, job, state)
         self.step, self.num_steps = run.step, run.num_steps
         if state is not None:
             del state  # up to a gigabyte, for as long as the run takes
@@ -183,7 +194,7 @@ class Training:
         metrics = {**self._metrics, "trained_tokens": self.num_tokens}
         try:
             async with self._heart.telling() as events:
-                await asyncio.to_thread(
+                await self._threads.run(
                     self._store.save_checkpoint, self._claim, self._run.step, metrics, state, events
                 )
         except StoreUnavailable as error:

@@ -21,6 +21,7 @@ from prompts_store.targets import choose_version
 from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.missing import MissingNames
 from server.soft_prompts.prefix_cache import PrefixCache
+from server.threads import Threads
 
 _POLL_INTERVAL_S = 0.5
 _MAX_CACHED_BYTES = 1024**3
@@ -70,6 +71,7 @@ class TaskCatalog:
         self._known: dict[TaskReference, Resolution] = {}
         self._missing = MissingNames()
         self._look_ups: dict[TaskReference, asyncio.Task[Resolution]] = {}
+        self._threads = Threads("catalog", _MAX_LOOK_UPS_AT_ONCE + 1)  # one more: a refresh waits for no look-up
         self._look_up_turns = asyncio.Semaphore(_MAX_LOOK_UPS_AT_ONCE)
         self._prefixes = PrefixCache(max_cached_bytes)
         self._loads: dict[str, asyncio.Task[Prefix]] = {}
@@ -102,8 +104,8 @@ class TaskCatalog:
         async with self._refreshing:
             began = time.monotonic()
             if self._applied is None:
-                self._applied = self._seen = await asyncio.to_thread(self._store.revision)
-            while changes := await asyncio.to_thread(self._store.changes_since, self._applied, _NUM_CHANGES_PER_READ):
+                self._applied = self._seen = await self._threads.run(self._store.revision)
+            while changes := await self._threads.run(self._store.changes_since, self._applied, _NUM_CHANGES_PER_READ):
                 self._seen = changes[-1].id
                 touched = {change.task for change in changes if change.fingerprint == self._base.fingerprint}
                 self._missing.forget(touched)
@@ -130,6 +132,7 @@ class TaskCatalog:
                 self._follower.cancel()
                 with suppress(asyncio.CancelledError):
                     await self._follower
+                self._threads.close()
 
     @property
     def is_following(self) -> bool:
@@ -206,7 +209,7 @@ class TaskCatalog:
 
     async def _read_all(self, reference: TaskReference) -> Resolution:
         """What a reference means; the tensors of all its versions are in memory before it becomes known."""
-        found = await asyncio.to_thread(self._store.resolve_all, self._base.fingerprint, reference)
+        found = await self._threads.run(self._store.resolve_all, self._base.fingerprint, reference)
         for record in found.versions:
             await self.prefixes(record)
         return found
@@ -222,7 +225,7 @@ class TaskCatalog:
         return await _shared(self._loads, part.prefix_digest, lambda: self._load(record.task, part.version))
 
     async def _load(self, task: str, version: int) -> Prefix:
-        prefix = await asyncio.to_thread(self._read, task, version)
+        prefix = await self._threads.run(self._read, task, version)
         self._prefixes.put(prefix)
         return prefix
 

@@ -14,6 +14,7 @@ from prompts_store.errors import InvalidManifest, StoreError, StoreUnavailable
 from prompts_store.manifest import parse_manifest
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
+from server.threads import Threads
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 POLL_INTERVAL_S = 1.0
@@ -36,6 +37,7 @@ class TasksFolder:
         self._store = store
         self._base = base
         self._poll_interval_s = poll_interval_s
+        self._threads = Threads("tasks-folder", 1)
         self._seen: dict[str, _Stamp] = {}
         self._done: dict[str, _Stamp] = {}
         self.tasks: frozenset[str] = frozenset()
@@ -60,12 +62,13 @@ class TasksFolder:
             watcher.cancel()
             with suppress(asyncio.CancelledError):
                 await watcher
+            self._threads.close()
 
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
             # Shielded, so that the end of the watch waits for a publish that has begun.
-            look = asyncio.create_task(asyncio.to_thread(self._try_to_look))
+            look = asyncio.create_task(self._threads.run(self._try_to_look))
             try:
                 await asyncio.shield(look)
             except asyncio.CancelledError:

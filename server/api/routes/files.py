@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -44,7 +43,7 @@ async def list_files(
 ) -> Response:
     """The files."""
     size = page_size(limit, services.settings.limits)
-    found = await asyncio.to_thread(
+    found = await services.threads.reads.run(
         services.tuning.list_files,
         after=None if after is None else FILE_ID.number(after),
         limit=size + 1,
@@ -66,7 +65,7 @@ async def list_files(
 )
 async def get_file(file_id: str, services: ServicesDep) -> Response:
     """One file, without its content."""
-    return json_response(file_body(await asyncio.to_thread(services.tuning.get_file, FILE_ID.number(file_id))))
+    return json_response(file_body(await services.threads.reads.run(services.tuning.get_file, FILE_ID.number(file_id))))
 
 
 @router.get(
@@ -78,7 +77,7 @@ async def get_file(file_id: str, services: ServicesDep) -> Response:
 )
 async def get_file_content(file_id: str, services: ServicesDep) -> Response:
     """The file itself."""
-    content = await asyncio.to_thread(services.tuning.load_file, FILE_ID.number(file_id))
+    content = await services.threads.reads.run(services.tuning.load_file, FILE_ID.number(file_id))
     return Response(content, media_type="application/octet-stream")
 
 
@@ -91,5 +90,5 @@ async def get_file_content(file_id: str, services: ServicesDep) -> Response:
 )
 async def delete_file(file_id: str, services: ServicesDep) -> Response:
     """Delete a file that no unfinished job needs."""
-    await asyncio.to_thread(services.tuning.delete_file, FILE_ID.number(file_id))
+    await services.threads.writes.run(services.tuning.delete_file, FILE_ID.number(file_id))
     return json_response(FileDeleted(id=file_id, object="file", deleted=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from fastapi import APIRouter, Response
@@ -31,7 +30,8 @@ router = APIRouter(tags=["models"], route_class=GuardedRoute)
 )
 async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
     """The base model and every task with a version in production: what the key allows."""
-    tasks = await asyncio.to_thread(_served_tasks, services, None if caller.tasks is None else sorted(caller.tasks))
+    only = None if caller.tasks is None else sorted(caller.tasks)
+    tasks = await services.threads.reads.run(_served_tasks, services, only)
     models = [_model(services, task.name, int(task.created_at.timestamp()), is_task=True) for task in tasks]
     if caller.tasks is None:
         models.insert(0, _base_model(services))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from functools import cache
 
@@ -61,7 +60,7 @@ async def ready(services: ServicesDep) -> Response:
 async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
     """Metrics for Prometheus. The names of tasks are among their labels: a key that is held to some gets none."""
     caller.check_all_tasks()
-    content = await asyncio.to_thread(services.metrics.render, server_state(services))
+    content = await services.threads.observation.run(services.metrics.render, server_state(services))
     return Response(content, media_type=CONTENT_TYPE)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
@@ -40,7 +39,9 @@ async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) 
         raise NotReady("the base model has no end token, so nothing can be tuned")
     job = new_job(services, body)
     max_unfinished = services.settings.limits.max_unfinished_jobs
-    record = await asyncio.to_thread(services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor)
+    record = await services.threads.writes.run(
+        services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor
+    )
     return _respond(services, record)
 
 
@@ -50,7 +51,7 @@ async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, 
     size = page_size(limit, services.settings.limits)
     before = None if after is None else JOB_ID.number(after)
     fingerprint = services.base.fingerprint
-    found = await asyncio.to_thread(services.tuning.list_jobs, fingerprint, before=before, limit=size + 1)
+    found = await services.threads.reads.run(services.tuning.list_jobs, fingerprint, before=before, limit=size + 1)
     page, has_more = cut(found, size)
     data = [job_body(record, services.base_id) for record in page]
     return json_response(JobList(object="list", data=data, has_more=has_more))
@@ -60,7 +61,7 @@ async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, 
 async def get_job(job_id: str, services: ServicesDep) -> Response:
     """One job."""
     number = JOB_ID.number(job_id)
-    record = await asyncio.to_thread(services.tuning.get_job, services.base.fingerprint, number)
+    record = await services.threads.reads.run(services.tuning.get_job, services.base.fingerprint, number)
     return json_response(job_body(record, services.base_id))
 
 
@@ -112,7 +113,7 @@ async def list_events(
 ) -> Response:
     """What happened to a job, newest first: steps, validations, warnings."""
     size = page_size(limit, services.settings.limits)
-    found = await asyncio.to_thread(
+    found = await services.threads.reads.run(
         services.tuning.list_events,
         services.base.fingerprint,
         JOB_ID.number(job_id),
@@ -136,9 +137,9 @@ async def list_checkpoints(
     """The moments that a job could go on from, newest first."""
     size = page_size(limit, services.settings.limits)
     number, fingerprint = JOB_ID.number(job_id), services.base.fingerprint
-    job = await asyncio.to_thread(services.tuning.get_job, fingerprint, number)
+    job = await services.threads.reads.run(services.tuning.get_job, fingerprint, number)
     before = None if after is None else CHECKPOINT_ID.number(after)
-    found = await asyncio.to_thread(
+    found = await services.threads.reads.run(
         services.tuning.list_checkpoints, fingerprint, number, before=before, limit=size + 1
     )
     page, has_more = cut(found, size)
@@ -150,7 +151,7 @@ async def list_checkpoints(
 
 
 async def _act(services: Services, act: Callable[[str, int], JobRecord], job_id: str) -> Response:
-    record = await asyncio.to_thread(act, services.base.fingerprint, JOB_ID.number(job_id))
+    record = await services.threads.writes.run(act, services.base.fingerprint, JOB_ID.number(job_id))
     return _respond(services, record)
 
 

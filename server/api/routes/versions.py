@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -125,7 +124,7 @@ async def download_config(task: str, version: VersionNumber, services: ServicesD
 async def download_tensors(task: str, version: VersionNumber, services: ServicesDep) -> Response:
     """The version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
     content = await read(services, Store.load_content, services.base.fingerprint, task, version)
-    tensors = await asyncio.to_thread(write_tensors, content.checkpoint)
+    tensors = await services.threads.reads.run(write_tensors, content.checkpoint)
     return Response(tensors, media_type="application/octet-stream")
 
 
@@ -138,7 +137,7 @@ async def download_tensors(task: str, version: VersionNumber, services: Services
 )
 async def download_plot(task: str, version: VersionNumber, services: ServicesDep) -> Response:
     """How the version was tuned, where a job of this server did it: loss, scores and the virtual tokens' way."""
-    plot = await asyncio.to_thread(services.tuning.load_plot, services.base.fingerprint, task, version)
+    plot = await services.threads.reads.run(services.tuning.load_plot, services.base.fingerprint, task, version)
     return Response(plot, media_type="image/png")
 
 
