@@ -174,7 +174,10 @@ class TuningStore:
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
-            job_log.append(connection, found.id, events)
+            if found.status == JobStatus.RUNNING:  # a large state takes long, in which no beat comes through
+                job_claims.beat(connection, claim, events, None)
+            else:
+                job_log.append(connection, found.id, events)
 
     def load_checkpoint(self, claim: JobClaim) -> bytes | None:
         """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""

@@ -30,6 +30,7 @@ from server.tuning.events import (
 )
 from server.tuning.run import TuningJob, TuningResult
 
+_SAVE_SHARE, _MAX_INTERVALS = 0.05, 20
 _log = logging.getLogger(__name__)
 
 
@@ -171,14 +172,16 @@ class Training:
         if state is not None:
             del state  # up to a gigabyte, for as long as the run takes
             self._heart.tell([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
-        began, first, saved_at = time.monotonic(), run.step, time.monotonic()
+        began, first = time.monotonic(), run.step
+        save_at = began + self._pace.checkpoint_interval_s
         while not run.is_done:
             await self._advance(run)
             self._heart.progress = JobProgress(self.num_tokens, _estimate(run, began, first))
             self._heart.check()
-            if time.monotonic() - saved_at > self._pace.checkpoint_interval_s:
+            if (now := time.monotonic()) > save_at:
                 await self.save()
-                saved_at = time.monotonic()
+                took_s = time.monotonic() - now
+                save_at = now + took_s + pause_after(took_s, self._pace.checkpoint_interval_s)
         await self.save()
         return await self._pieces.between_steps(run.result)
 
@@ -233,6 +236,15 @@ class Training:
                     accuracy = event.token_accuracy
                     self._metrics |= {"valid_loss": event.loss, "valid_mean_token_accuracy": accuracy}
         self._heart.tell([new_event(event) for event in events])
+
+
+def pause_after(took_s: float, interval_s: float) -> float:
+    """Seconds from a save that took this long to the next one.
+
+    A large state holds the database's write lock for seconds. So saving takes a twentieth of the time at most, unless
+    the next save would come later than after twenty intervals.
+    """
+    return max(interval_s, min(_MAX_INTERVALS * interval_s, took_s / _SAVE_SHARE))
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,6 +218,15 @@ def test_a_state_of_any_size_is_kept_whole(
     assert not maintenance.verify(store).is_clean
 
 
+def test_a_holder_that_saves_a_state_lives(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    """However long that takes: its beats come no faster than the state."""
+    claim = running(tuning, create)
+    (before,) = tuning.heartbeats(F)
+    tuning.save_checkpoint(claim, 1, {}, b"state")
+    assert not tuning.take_over(before)
+    tuning.beat(claim)
+
+
 def test_no_chunk_outlives_its_job(store: Store, tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
     for end in (lambda claim: tuning.cancel_job(F, claim.job_id), lambda _: store.purge_task(F, "mood")):
         claim = running(tuning, create)
