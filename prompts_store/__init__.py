@@ -5,6 +5,7 @@ manifest.py           what a version carries beside its tensors
 config_reader.py      `adapter_config.json` -> what its tensors must be
 safetensors_format.py the safetensors container, read and written
 checkpoint_reader.py  the two files of a PEFT checkpoint -> Checkpoint
+checkpoint_folder.py  the same as a folder, with its manifest.json
 checkpoint_writer.py  Checkpoint -> the two files again
 prefix.py             Checkpoint -> what the model sees
 digests.py            prefix digest and content digest
