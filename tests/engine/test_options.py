@@ -102,7 +102,7 @@ def test_more_prompts_than_the_queue_ever_holds_are_refused():
     """They are not asked to try again later."""
     options = make_options(max_open_requests=3)
     check_together([None] * 3, options)
-    with pytest.raises(RequestRefused, match="4 prompts.*at most 3"):
+    with pytest.raises(RequestRefused, match=r"4 prompts.*at most 3"):
         check_together([None] * 4, options)
 
 
