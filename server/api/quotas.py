@@ -87,8 +87,8 @@ class Quotas:
         limit = self._limits_of(caller).max_tokens_per_minute
         if limit is not None and num_tokens > limit:
             raise QuotaTooSmall(
-                f"the prompts have {num_tokens} tokens and the API key may use {limit} tokens per minute, so they never "
-                "fit; send shorter or fewer prompts at once, or use a key with a higher limit"
+                f"the prompts have {num_tokens} tokens and the API key may use {limit} tokens per minute, so they "
+                "never fit; send shorter or fewer prompts at once, or use a key with a higher limit"
             )
         await self._take(_TOKENS, caller, limit, num_tokens)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ import typer
 
 from server.cli.errors import ServerRefused
 from server.cli.output import print_json, printable
+from server.cli.streams import read_input
 from server.cli.target import DEFAULT_URL, ApiKey, Url
 
 DATA, DONE = "data:", "[DONE]"
@@ -35,7 +35,7 @@ def generate(
     from server.cli.connection import connect
 
     options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    body: dict[str, Any] = {"model": task, "prompt": sys.stdin.read() if text == "-" else text}
+    body: dict[str, Any] = {"model": task, "prompt": read_input() if text == "-" else text}
     body |= {name: value for name, value in options.items() if value is not None}
     with connect(url, api_key) as connection:
         if json:
