@@ -88,9 +88,9 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     try:
         body = response.json()
     except (ValueError, RecursionError) as error:
-        raise _stranger(response) from error
+        raise stranger(response) from error
     if not isinstance(body, dict):
-        raise _stranger(response)
+        raise stranger(response)
     return body
 
 
@@ -105,11 +105,12 @@ def _check(response: httpx.Response) -> None:
         return
     error = json_object(response).get("error")
     if not isinstance(error, dict):
-        raise _stranger(response)
+        raise stranger(response)
     raise ServerRefused(error_text(error), status=response.status_code)
 
 
-def _stranger(response: httpx.Response) -> ServerUnreachable:
+def stranger(response: httpx.Response) -> ServerUnreachable:
+    """Return what to raise where something else than our server answers."""
     return ServerUnreachable(
         f"what answers at {response.url.copy_with(path='/', query=None)} is not a softprompt server "
         f"(status {response.status_code})"
