@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
-from prompts_store.config_reader import MAX_CONFIG_BYTES
 from prompts_store.errors import InvalidFolder
-from prompts_store.safetensors_format import MAX_FRAME_BYTES
+from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
 from prompts_store.strict_json import JsonRefused, parse_object
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
-MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # more than any valid one has
 _PICKLE = "adapter_model.bin"
 _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe returns at once
 

@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.errors import CheckpointTooLarge, MalformedTensors, ShapeMismatch
+from prompts_store.limits import MAX_FRAME_BYTES, MAX_HEADER_BYTES
 from prompts_store.records import StoredTensor
 from prompts_store.strict_json import JsonRefused, parse_object
 
-MAX_HEADER_BYTES = 64 * 1024
-MAX_FRAME_BYTES = 8 + MAX_HEADER_BYTES  # of a file without its tensors
 PARAM = "adapter_model"
 
 # In the order in which the library writes them.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from prompts_store.checkpoint_folder import CONFIG, MANIFEST, read_manifest
-from prompts_store.ensembles import MAX_MEMBERS, MIN_MEMBERS
+from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from server.cli.backend import TaskBackend
 from server.cli.checkpoint_folder import read_publication, write_manifest, write_version
 from server.cli.errors import FilesProblem

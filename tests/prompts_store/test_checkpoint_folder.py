@@ -12,15 +12,14 @@ import pytest
 from prompts_store.checkpoint_folder import (
     CONFIG,
     MANIFEST,
-    MAX_MANIFEST_BYTES,
     TENSORS,
     FolderManifest,
     holds_version,
     read_files,
     read_manifest,
 )
-from prompts_store.config_reader import MAX_CONFIG_BYTES
 from prompts_store.errors import InvalidFolder
+from prompts_store.limits import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
 
 
 def _sparse(path: Path, num_bytes: int) -> None:
