@@ -26,7 +26,8 @@ class TasksFolder:
     """The tasks of `folder/<task>/`: what is there is `production`, also where older content comes back.
 
     A change is published once it has stood still from one look to the next, since files are copied one by one. A folder
-    that is refused is logged once and skipped. A task whose folder is taken away stays as it is, owned by nobody.
+    that is refused is logged once and skipped; where it or the store cannot be read now, it is tried again. A task whose
+    folder is taken away stays as it is, owned by nobody.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class TasksFolder:
         self._poll_interval_s = poll_interval_s
         self._seen: dict[str, _Stamp] = {}
         self._done: dict[str, _Stamp] = {}
+        self._problems: dict[str, tuple[_Stamp, str]] = {}
         self._is_readable = True
         self.tasks: frozenset[str] = frozenset()
 
@@ -50,6 +52,7 @@ class TasksFolder:
                 self._publish(name, stamp)
         self._seen = stamps
         self._done = {name: stamp for name, stamp in self._done.items() if name in stamps}
+        self._problems = {name: problem for name, problem in self._problems.items() if name in stamps}
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -88,11 +91,14 @@ class TasksFolder:
             published = publish_checkpoint(
                 self._store, self._base, self._folder / name, promote=True, actor="tasks-dir"
             )
-        except StoreUnavailable:
-            _log.warning("task %s cannot be published now; trying again", name)
-            return
         except StoreError as error:
-            _log.error("task %r of the folder is skipped: %s", name, error)
+            may_pass = isinstance(error, StoreUnavailable) or isinstance(error.__cause__, OSError)
+            if self._problems.get(name) != (stamp, str(error)):
+                what = "cannot be published now" if may_pass else "is skipped"
+                _log.error("task %r of the folder %s: %s", name, what, error)
+            self._problems[name] = stamp, str(error)
+            if may_pass:
+                return
         except Exception:  # whatever one folder meets, the others must be published and the next look must come
             _log.exception("task %r of the folder is skipped", name)
         else:

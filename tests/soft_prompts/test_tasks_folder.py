@@ -1,6 +1,7 @@
 """A folder of checkpoints owns its tasks."""
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -177,7 +178,7 @@ async def test_a_folder_of_tasks_that_is_gone_is_said_once_and_followed_when_it_
     assert len(caplog.records) == 1
 
 
-def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypatch):
+def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypatch, caplog):
     write(root, "mood")
 
     def away(*_, **__):
@@ -186,6 +187,26 @@ def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Store, "publish", away)
         folder.look(at_once=True)
+        folder.look()
+    assert len(caplog.records) == 1
+    folder.look()
+    assert production(store, "mood") == 1
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.EIO], ids=errno.errorcode.get)
+def test_what_cannot_be_read_now_is_tried_again_and_said_once(folder, root, store, monkeypatch, caplog, code):
+    """A `chmod`, a file that is closed elsewhere or a network drive that is back leaves no other trace."""
+    write(root, "mood")
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        folder.look(at_once=True)
+        folder.look()
+        folder.look()
+    assert [os.strerror(code) in record.getMessage() for record in caplog.records] == [True]
     folder.look()
     assert production(store, "mood") == 1
 
