@@ -26,8 +26,8 @@ class TasksFolder:
     """The tasks of `folder/<task>/`: what is there is `production`, also where older content comes back.
 
     A change is published once it has stood still from one look to the next, since files are copied one by one. A folder
-    that is refused is logged once and skipped; where it or the store cannot be read now, it is tried again. A task whose
-    folder is taken away stays as it is, owned by nobody.
+    that is refused is logged once and skipped; where it or the store cannot be read now, it is tried again. A task
+    whose folder is taken away stays as it is, owned by nobody.
     """
 
     def __init__(
