@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 from prompts_store.config_reader import AdapterConfig, read_config
+from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.prefix import check_finite, check_task_index, prefix_shape, resolve_prefix
 from prompts_store.records import BaseModel, Checkpoint
 from prompts_store.safetensors_format import read_tensors
-
-MAX_TENSOR_BYTES = 64 * 1024 * 1024
 
 
 def read_checkpoint(

@@ -17,11 +17,11 @@ from prompts_store.errors import (
     UnsupportedPeftType,
     UnsupportedTaskType,
 )
+from prompts_store.limits import MAX_CONFIG_BYTES
 from prompts_store.prefix import KEY_VALUE_TYPES, key_value_heads
 from prompts_store.records import BaseModel, PeftType
 from prompts_store.strict_json import JsonRefused, parse_object
 
-MAX_CONFIG_BYTES = 256 * 1024
 MAX_BASE_NAME_LENGTH = 1024
 PARAM = "adapter_config"
 

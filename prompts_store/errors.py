@@ -37,6 +37,7 @@ StoreError
 │   ├── BaseMismatch
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
+├── InvalidFolder              a file of a version's folder cannot be read; the message has its path
 ├── QueueFull                  too many tuning jobs have not ended
 ├── ClaimLost                  the tuning job is no longer this server's to work on
 ├── BackupUnreadable           a file to restore from is no whole soft prompt store
@@ -288,6 +289,12 @@ class CheckpointTooLarge(InvalidCheckpoint):
     """A file, or the tensors as float32, exceed the limit."""
 
     code = "checkpoint_too_large"
+
+
+class InvalidFolder(StoreError):
+    """A file of a version's folder is missing, no regular file, too large, not permitted, or no proper manifest."""
+
+    code = "invalid_folder"
 
 
 class QueueFull(StoreError):

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.errors import CheckpointTooLarge, MalformedTensors, ShapeMismatch
+from prompts_store.limits import MAX_FRAME_BYTES, MAX_HEADER_BYTES
 from prompts_store.records import StoredTensor
 from prompts_store.strict_json import JsonRefused, parse_object
 
-MAX_HEADER_BYTES = 64 * 1024
 PARAM = "adapter_model"
 
 # In the order in which the library writes them.
@@ -50,7 +50,7 @@ def read_tensors(
     Raises MalformedTensors, ShapeMismatch and CheckpointTooLarge.
     """
     float32_bytes = 4 * sum(math.prod(shape) for shape in expected_shapes.values())
-    if float32_bytes > max_tensor_bytes or len(data) > _LENGTH_BYTES + MAX_HEADER_BYTES + max_tensor_bytes:
+    if float32_bytes > max_tensor_bytes or len(data) > MAX_FRAME_BYTES + max_tensor_bytes:
         raise CheckpointTooLarge(f"The tensors take more than {max_tensor_bytes} bytes as float32.", param=PARAM)
     header, body = _split(data)
     entries = [_entry(name, fields) for name, fields in header.items()]

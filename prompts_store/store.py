@@ -9,7 +9,6 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-from prompts_store.checkpoint_reader import MAX_TENSOR_BYTES
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.keys import (
@@ -22,6 +21,7 @@ from prompts_store.keys import (
     digest_of,
     new_secret,
 )
+from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble

@@ -54,7 +54,7 @@ async def score_prompts(
 ) -> list[list[Scored]]:
     """Score the continuations behind every prompt, all at once: for each prompt, by each prefix of the target.
 
-    Raises `RateLimited` and `EngineError`.
+    Raises `RateLimited`, `QuotaTooSmall` and `EngineError`.
     """
     num_prefixes = len(target.prefixes)
     requests = label_scores.score_requests(

@@ -43,6 +43,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     api.Unauthorized: Answer(401, type="authentication_error", headers=(("WWW-Authenticate", "Bearer"),)),
     api.Forbidden: Answer(403, type="permission_error"),
     api.RateLimited: Answer(429, type="rate_limit_error", headers=_RETRY_SOON),
+    api.QuotaTooSmall: Answer(400),
     api.Overloaded: Answer(503, type=SERVER_ERROR, headers=_RETRY_SOON),
     api.DeadlineExceeded: Answer(503, type=SERVER_ERROR, headers=_NO_RETRY),
     api.UploadTooLarge: Answer(413),

@@ -6,6 +6,7 @@ ApiError
 ├── Unauthorized            no key, or one that is unknown, revoked or expired
 ├── Forbidden               the key does not allow this
 ├── RateLimited             the key has used what it may use
+├── QuotaTooSmall           the key may never use as much as the request needs
 ├── Overloaded              the answer would come too late
 ├── DeadlineExceeded        the caller's time is over
 ├── UploadTooLarge
@@ -65,6 +66,12 @@ class RateLimited(ApiError):
         super().__init__(message)
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class QuotaTooSmall(ApiError):
+    """The request needs more tokens than the API key may ever use in a minute."""
+
+    code = "tokens_per_minute_too_few"
 
 
 class Overloaded(ApiError):

@@ -51,7 +51,7 @@ async def start_generation(
 ) -> Generation:
     """Hand the form's prompts to the engine, each behind every prefix of the target.
 
-    Raises `RateLimited`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
+    Raises `RateLimited`, `QuotaTooSmall`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
     """
     requests = [
         GenerateRequest(

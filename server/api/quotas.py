@@ -23,7 +23,7 @@ from limits.errors import StorageError
 
 from prompts_store.keys import KeyLimits
 from server.api.caller import Caller
-from server.api.errors import RateLimited
+from server.api.errors import QuotaTooSmall, RateLimited
 from server.api.places import Place, Places
 
 _REQUESTS, _TOKENS = "requests", "tokens"
@@ -83,8 +83,14 @@ class Quotas:
                 del self._num_running[caller.actor]
 
     async def take_tokens(self, caller: Caller, num_tokens: int) -> None:
-        """Count tokens that are about to be computed. Raises `RateLimited`."""
-        await self._take(_TOKENS, caller, self._limits_of(caller).max_tokens_per_minute, num_tokens)
+        """Count tokens that are about to be computed. Raises `RateLimited`, or `QuotaTooSmall` for too many ever."""
+        limit = self._limits_of(caller).max_tokens_per_minute
+        if limit is not None and num_tokens > limit:
+            raise QuotaTooSmall(
+                f"the prompts have {num_tokens} tokens and the API key may use {limit} tokens per minute, so they "
+                "never fit; send shorter or fewer prompts at once, or use a key with a higher limit"
+            )
+        await self._take(_TOKENS, caller, limit, num_tokens)
 
     def charge_tokens(self, caller: Caller, num_tokens: int) -> None:
         """Count tokens that have been generated, whether or not the limit had room for them."""

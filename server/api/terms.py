@@ -100,6 +100,6 @@ async def until(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIte
 
 
 async def pay_for_prompts(services: Services, terms: Terms, num_tokens: int) -> None:
-    """Count the tokens of prompts before they are computed. Raises `RateLimited`."""
+    """Count the tokens of prompts before they are computed. Raises `RateLimited` or `QuotaTooSmall`."""
     if terms.payer is not None:
         await services.quotas.take_tokens(terms.payer, num_tokens)

@@ -11,12 +11,12 @@ tune.py            examples -> a version     tune_options.py, tune_view.py, tune
   tune_here.py       on this machine           tune_conclusion.py  judged, saved, published
   tune_there.py      in a server               http_jobs.py        its files and jobs
 evaluate.py        scores side by side       workbench.py      base model and store on this machine
+output.py          tables, JSON, progress    streams.py        the standard streams
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -33,6 +33,7 @@ from server.cli.generate import generate
 from server.cli.keys import audit, keys
 from server.cli.output import print_error
 from server.cli.serve import serve
+from server.cli.streams import prepare_streams, silence
 from server.cli.tasks import tasks
 from server.cli.tune import tune
 
@@ -67,8 +68,18 @@ def softprompt(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
 
-    This is the edge of the process: whatever goes wrong ends as one line on standard error.
+    This is the edge of the process: whatever goes wrong ends as one line on standard error; a reader who has gone ends
+    it without a word.
     """
+    prepare_streams()
+    try:
+        return _run(arguments)
+    except (BrokenPipeError, SystemExit):  # typer and rich turn the one into the other
+        silence(sys.stdout, sys.stderr)
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         code = get_command(app)(arguments, prog_name="softprompt", standalone_mode=False)
         sys.stdout.flush()
@@ -86,15 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return INTERRUPTED
     except BrokenPipeError:
-        return _reader_gone()
+        raise
     except Exception as error:
         logger.debug("unexpected", exc_info=True)
         print_error(f"{type(error).__name__}: {error}")
         return 1
     return code if isinstance(code, int) else 0
-
-
-def _reader_gone() -> int:
-    """Whoever read standard output stopped reading: end without a word, at exit too."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1

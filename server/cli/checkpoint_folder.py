@@ -1,4 +1,4 @@
-"""A version as a folder: a PEFT checkpoint's two files, and the manifest beside them."""
+"""A version as a folder, on its way to a backend and back. prompts_store.checkpoint_folder reads its files."""
 
 from __future__ import annotations
 
@@ -7,51 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prompts_store.checkpoint_folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest, read_manifest_file
 from server.cli.errors import FilesProblem
 from server.cli.views import CheckpointFiles, Publication
 
-CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
-OURS: Mapping[str, type] = {"description": str, "allow_base_mismatch": bool}
-
-
-def read_checkpoint(folder: Path) -> CheckpointFiles:
-    """Read the two files of a checkpoint, unchecked. Raises FilesProblem."""
-    if not (folder / TENSORS).exists() and (folder / "adapter_model.bin").exists():
-        raise FilesProblem(f"{folder} holds a pickle; save the adapter with safe_serialization=True")
-    return CheckpointFiles(_read(folder / CONFIG), _read(folder / TENSORS))
-
-
-def read_manifest(folder: Path, file: Path | None) -> dict[str, Any]:
-    """Read a manifest's JSON object: of `file`, else of the folder; empty where the folder has none.
-
-    Besides what a version's manifest holds, it may have `description` (text) and `allow_base_mismatch` (a boolean).
-    Raises FilesProblem.
-    """
-    if file is None and not (folder / MANIFEST).exists():
-        return {}
-    path = file or folder / MANIFEST
-    try:
-        manifest = json.loads(_read(path))
-    except ValueError as error:
-        raise FilesProblem(f"{path} is not JSON") from error
-    if not isinstance(manifest, dict):
-        raise FilesProblem(f"{path} is not a JSON object")
-    for field, kind in OURS.items():
-        if not isinstance(manifest.get(field, kind()), kind):
-            raise FilesProblem(f"{path}: {field} is of the wrong type")
-    return manifest
-
 
 def read_publication(folder: Path, manifest: Path | None = None, *, promote: bool = False) -> Publication:
-    """Read a checkpoint with its manifest as a version to be, of the task of the folder's name. Raises FilesProblem."""
-    contents = read_manifest(folder, manifest)
+    """Read a checkpoint with its manifest as a version to be, of the task of its name. Raises InvalidFolder."""
+    given = read_manifest(folder) if manifest is None else read_manifest_file(manifest)
     return Publication(
         task=folder.resolve().name,
-        description=contents.pop("description", ""),
-        files=read_checkpoint(folder),
-        allow_base_mismatch=contents.pop("allow_base_mismatch", False),
+        description=given.description,
+        files=CheckpointFiles(*read_files(folder)),
+        allow_base_mismatch=given.allow_base_mismatch,
         promote=promote,
-        manifest=contents,
+        manifest=given.fields,
     )
 
 
@@ -79,10 +49,3 @@ def _write(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> N
             (folder / name).write_bytes(content)
     except OSError as error:
         raise FilesProblem(f"cannot write {folder}: {error.strerror}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FilesProblem(f"cannot read {path}: {error.strerror}") from error

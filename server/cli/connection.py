@@ -60,6 +60,8 @@ class Connection:
             raise ServerUnreachable(f"nobody answers at {self.client.base_url}: {hint}") from error
         except httpx.TimeoutException as error:
             raise ServerUnreachable(f"{self.client.base_url} did not answer in time") from error
+        except UnicodeEncodeError as error:  # an argument of the command line that was no text
+            raise UsageProblem("what was given is not UTF-8 text") from error
         except httpx.HTTPError as error:
             raise ServerUnreachable(f"the connection to {self.client.base_url} broke") from error
 
@@ -73,6 +75,8 @@ def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None
         raise UsageProblem("--url (SOFTPROMPT_URL) is not a URL") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UsageProblem("--url (SOFTPROMPT_URL) must look like http://127.0.0.1:8000")
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise UsageProblem("--api-key (SOFTPROMPT_API_KEY) is not a key: it holds other characters than ASCII's")
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     with httpx.Client(base_url=parsed, headers=headers, timeout=timeout, transport=transport) as client:
@@ -83,10 +87,10 @@ def json_object(response: httpx.Response) -> dict[str, Any]:
     """Return a response's JSON object. Raises ServerUnreachable where something else than our server answers."""
     try:
         body = response.json()
-    except ValueError as error:
-        raise _stranger(response) from error
+    except (ValueError, RecursionError) as error:
+        raise stranger(response) from error
     if not isinstance(body, dict):
-        raise _stranger(response)
+        raise stranger(response)
     return body
 
 
@@ -101,11 +105,12 @@ def _check(response: httpx.Response) -> None:
         return
     error = json_object(response).get("error")
     if not isinstance(error, dict):
-        raise _stranger(response)
+        raise stranger(response)
     raise ServerRefused(error_text(error), status=response.status_code)
 
 
-def _stranger(response: httpx.Response) -> ServerUnreachable:
+def stranger(response: httpx.Response) -> ServerUnreachable:
+    """Return what to raise where something else than our server answers."""
     return ServerUnreachable(
         f"what answers at {response.url.copy_with(path='/', query=None)} is not a softprompt server "
         f"(status {response.status_code})"

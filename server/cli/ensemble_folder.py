@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
+from prompts_store.checkpoint_folder import CONFIG, MANIFEST, read_manifest
+from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from server.cli.backend import TaskBackend
-from server.cli.checkpoint_folder import (
-    CONFIG,
-    MANIFEST,
-    OURS,
-    read_manifest,
-    read_publication,
-    write_manifest,
-    write_version,
-)
+from server.cli.checkpoint_folder import read_publication, write_manifest, write_version
 from server.cli.errors import FilesProblem
 from server.cli.views import EnsemblePublication, PublishedView, VersionView
 
 MEMBERS = "members"
 
 
-def is_version(folder: Path) -> bool:
-    """Tell whether a folder holds a checkpoint or an ensemble."""
-    return (folder / CONFIG).is_file() or (folder / MANIFEST).is_file()
+def is_ensemble(folder: Path) -> bool:
+    """Tell whether a folder is an ensemble's: it has a manifest and no configuration."""
+    return not os.path.lexists(folder / CONFIG) and os.path.lexists(folder / MANIFEST)
 
 
 def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishedView:
-    """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name. Raises FilesProblem."""
-    if (folder / CONFIG).is_file():
-        return backend.publish(read_publication(folder, promote=promote))
-    return publish_members(backend, folder, folder.resolve().name, note=None, promote=promote)
+    """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name.
+
+    Raises FilesProblem and InvalidFolder.
+    """
+    if is_ensemble(folder):
+        return publish_members(backend, folder, folder.resolve().name, note=None, promote=promote)
+    return backend.publish(read_publication(folder, promote=promote))
 
 
 def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishedView:
-    """Publish an ensemble's members, those that the task lacks, and then the ensemble. Raises FilesProblem."""
-    contents = read_manifest(folder, None)
+    """Publish an ensemble's members, those that the task lacks, and then the ensemble.
+
+    Raises FilesProblem and InvalidFolder.
+    """
+    contents = dict(read_manifest(folder).fields)
     members = contents.pop(MEMBERS, None)
     if not isinstance(members, list) or not all(map(_is_plain_name, members)):
         raise FilesProblem(f"{folder} has neither an {CONFIG} nor a {MANIFEST} that names the folders of its members")
+    if not MIN_MEMBERS <= len(members) <= MAX_MEMBERS:
+        raise FilesProblem(f"{folder / MANIFEST} must name {MIN_MEMBERS} to {MAX_MEMBERS} members")
     publications = [replace(read_publication(folder / member), task=task) for member in members]
-    contents |= {} if note is None else {"note": note}
-    manifest = {field: value for field, value in contents.items() if field not in OURS}
+    manifest = contents | ({} if note is None else {"note": note})
     versions = tuple(backend.publish(publication).version for publication in publications)
     return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json as json_format
-import sys
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
 
-from server.cli.errors import ServerRefused
+from server.cli.errors import ServerRefused, ServerUnreachable
 from server.cli.output import print_json, printable
+from server.cli.streams import read_input
 from server.cli.target import DEFAULT_URL, ApiKey, Url
 
 DATA, DONE = "data:", "[DONE]"
 PATH = "/v1/completions"
+_BROKE_OFF = "the answer broke off before its end; what is printed is not all of it"
 
 
 def generate(
@@ -32,18 +33,22 @@ def generate(
     json: Annotated[bool, typer.Option("--json", help="Print the server's whole answer as JSON.")] = False,
 ) -> None:
     """Ask a task of a running server, for a quick look. What is not given, the task's defaults decide."""
-    from server.cli.connection import connect
+    from server.cli.connection import connect, json_object, stranger
 
     options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    body: dict[str, Any] = {"model": task, "prompt": sys.stdin.read() if text == "-" else text}
+    body: dict[str, Any] = {"model": task, "prompt": read_input() if text == "-" else text}
     body |= {name: value for name, value in options.items() if value is not None}
     with connect(url, api_key) as connection:
         if json:
-            print_json(connection.send("POST", PATH, json=body).json())
+            print_json(json_object(connection.send("POST", PATH, json=body)))
             return
         if not stream:
-            answer = connection.send("POST", PATH, json=body).json()
-            print(printable("".join(choice["text"] for choice in answer["choices"])))
+            answer = connection.send("POST", PATH, json=body)
+            try:
+                text = "".join(choice["text"] for choice in json_object(answer)["choices"])
+            except (LookupError, TypeError) as error:
+                raise stranger(answer) from error
+            print(printable(text))
             return
         for piece in texts(connection.lines(PATH, body | {"stream": True})):
             print(printable(piece), end="", flush=True)
@@ -51,12 +56,26 @@ def generate(
 
 
 def texts(lines: Iterable[str]) -> Iterator[str]:
-    """Yield the text of each event of a completion stream. Raises ServerRefused for an error amid the stream."""
+    """Yield the text of each event of a completion stream, up to its end.
+
+    Raises ServerRefused for an error amid the stream, and ServerUnreachable where it ends without its mark of the end.
+    """
     for line in lines:
         data = line.removeprefix(DATA).strip()
-        if not line.startswith(DATA) or data == DONE:
+        if not line.startswith(DATA):
             continue
+        if data == DONE:
+            return
+        yield from _texts_of(data)
+    raise ServerUnreachable(_BROKE_OFF)
+
+
+def _texts_of(data: str) -> list[str]:
+    try:
         event = json_format.loads(data)
-        if "error" in event:
-            raise ServerRefused(event["error"]["message"], status=500)
-        yield from (choice["text"] for choice in event["choices"])
+        if "error" not in event:
+            return [choice["text"] for choice in event["choices"]]
+        message = str(event["error"]["message"])
+    except (ValueError, RecursionError, LookupError, TypeError) as error:
+        raise ServerUnreachable(_BROKE_OFF) from error
+    raise ServerRefused(message, status=500)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prompts_store.checkpoint_folder import CONFIG, holds_version
 from prompts_store.errors import StoreError, StoreUnavailable
 from server.cli.backend import TaskBackend
-from server.cli.checkpoint_folder import CONFIG
-from server.cli.ensemble_folder import is_version, publish_folder
+from server.cli.ensemble_folder import publish_folder
 from server.cli.errors import FilesProblem, ServerRefused
 from server.cli.output import advancing
 from server.cli.views import PublishedView
@@ -24,7 +24,7 @@ def import_folder(
     Raises FilesProblem where there is nothing to import, and whatever would refuse every checkpoint.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if is_version(path))
+        found = sorted(path for path in folder.iterdir() if holds_version(path))
     except OSError as error:
         raise FilesProblem(f"cannot read {folder}: {error.strerror}") from error
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _Item = TypeVar("_Item")
+# Control characters but tab and line feed, halves of surrogate pairs, and what turns the direction of writing.
+_DRIVES_TERMINAL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _WIDE = 10_000  # columns: where nobody looks, nothing is cut off
 
 
 def printable(text: str) -> str:
     """Return `text` with control characters replaced: what a server or a model wrote must not drive the terminal."""
-    return "".join(
-        character if character.isprintable() or character in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for character in text
-    )
+    return _DRIVES_TERMINAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def one_line(text: str) -> str:
@@ -30,8 +30,10 @@ def one_line(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print dataclasses, or lists of them, as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    """Print dataclasses, or lists of them, as JSON. Escaped is what would drive the terminal or its encoding lacks."""
+    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_plain)
+    print(_DRIVES_TERMINAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from server.cli.errors import StartFailed
 from server.cli.serve_options import takes_settings
+from server.cli.streams import announce
 from server.cli.welcome import welcome
 from server.logging import configure_logging
 from server.settings import ServeSettings
@@ -67,7 +68,7 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
 
     def on_ready() -> None:
         watchdog.start()
-        print(welcome(settings, port, is_open=services.keys.is_open), flush=True)
+        announce(welcome(settings, port, is_open=services.keys.is_open))
 
     def gets_on() -> bool:
         """At the end the engine's thread may be over, and still must not hang."""

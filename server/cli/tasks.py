@@ -12,8 +12,8 @@ import typer
 
 from server.cli.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
 from server.cli.backend import PRODUCTION, TaskBackend
-from server.cli.checkpoint_folder import CONFIG, read_publication, write_version
-from server.cli.ensemble_folder import is_version, publish_members, write_ensemble
+from server.cli.checkpoint_folder import read_publication, write_version
+from server.cli.ensemble_folder import is_ensemble, publish_members, write_ensemble
 from server.cli.ensembles import print_published, publish_ensemble
 from server.cli.errors import FilesProblem, UsageProblem
 from server.cli.import_folder import import_folder
@@ -80,7 +80,7 @@ def publish(
     json: Json = False,
 ) -> None:
     """Publish a PEFT checkpoint, or an exported ensemble, as a new version. A task's first becomes `production`."""
-    if not (folder / CONFIG).exists() and manifest is None and is_version(folder):
+    if manifest is None and is_ensemble(folder):
         with working(f"Publishing {folder}"):
             name = task or folder.resolve().name
             published = publish_members(backend, folder, name, note=note, promote=promote)

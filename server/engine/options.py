@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, RequestRefused, TokenOutOfRange
@@ -74,8 +74,17 @@ def check_request(request: Request, options: EngineOptions) -> None:
         raise ContextExceeded(f"this server's KV cache holds {held} tokens: {numbers}")
 
 
-def check_together(prefixes: Iterable[Prefix | None], options: EngineOptions) -> None:
-    """Raise `PrefixTooLarge` where the prefixes of one answer could never be resident at once."""
+def check_together(prefixes: Sequence[Prefix | None], options: EngineOptions) -> None:
+    """Check the requests of one answer, of which these are the prefixes.
+
+    Raises `RequestRefused` where the queue could never hold them all, and `PrefixTooLarge` where the prefixes could
+    never be resident at once.
+    """
+    if len(prefixes) > options.max_open_requests:
+        raise RequestRefused(
+            f"there are {len(prefixes)} prompts (times the members of an ensemble); "
+            f"this server holds at most {options.max_open_requests} at once"
+        )
     distinct = {prefix.digest: prefix for prefix in prefixes if prefix is not None}.values()
     if sum(_num_blocks(prefix, options) for prefix in distinct) > options.max_prefix_blocks:
         num_virtual = sum(prefix.num_virtual_tokens for prefix in distinct)

@@ -2,6 +2,8 @@
 
 A step first continues every decode, then spends what is left of its token budget on prompts: chunks of running
 sequences and newly admitted ones, always of the best priority, and among equals of the task that was served least.
+Positions of prefixes that become resident are tokens of the budget, charged to the task that needs them; only a step's
+first load may exceed it, so that a long prefix is loaded too.
 A prompt that is scored token by token takes a shorter chunk where the step's rows of logits are used up.
 Within a task and a priority first come, first served. What runs is not interrupted for a better priority.
 Out of blocks, the youngest sequence of the task that holds most is preempted and later recomputed.
@@ -31,6 +33,7 @@ class StepPlan:
     chunks: dict[Sequence, int] = field(default_factory=dict)
     copies: dict[Sequence, BlockCopy] = field(default_factory=dict)
     loads: tuple[ResidentPrefix, ...] = ()
+    num_load_tokens: int = 0
 
     @property
     def num_tokens(self) -> int:
@@ -125,15 +128,19 @@ class Scheduler:
         bar: float = float("inf")
         while budget > 0 and order:
             _, served, _, task = heapq.heappop(order)
+            num_load_tokens = plan.num_load_tokens
             sequence = self._next_unfinished(unfinished.get(task), plan)
             if sequence is None and task in self._waiting and served <= bar:
                 head = self._waiting[task][0]
+                if num_load_tokens and self.residency.num_load_tokens(head.prefix) >= budget:
+                    continue  # the next step has room: its first load
                 sequence = self._admit(head, plan)
                 if sequence is None:
                     bar = min(bar, self._bar_behind(head))
+            budget -= plan.num_load_tokens - num_load_tokens
             if sequence is None:
                 continue
-            num_tokens = min(sequence.num_remaining, budget)
+            num_tokens = min(sequence.num_remaining, max(budget, 1))
             if sequence.num_unscored is not None:
                 num_tokens = min(num_tokens, sequence.num_unscored + 1 + num_rows)
                 num_rows -= max(0, num_tokens - sequence.num_unscored - 1)
@@ -204,6 +211,7 @@ class Scheduler:
     def _take_lease(self, sequence: Sequence, plan: StepPlan) -> ResidentPrefix | None:
         prefix = sequence.prefix
         assert prefix is not None
+        num_tokens = self.residency.num_load_tokens(prefix)
         while (lease := self.residency.acquire(prefix)) is None:
             if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
                 made_room = self._preempt_for_blocks(sequence, plan)
@@ -211,6 +219,9 @@ class Scheduler:
                 made_room = self._preempt_for_lease(sequence.task, plan)
             if not made_room:
                 return None
+        if num_tokens:
+            plan.num_load_tokens += num_tokens
+            self._counters.charge(sequence.task, num_tokens)
         return lease
 
     def _make_room(self, sequence: Sequence, plan: StepPlan) -> bool:

@@ -74,7 +74,7 @@ class TaskCatalog:
         self._threads = Threads("catalog", _MAX_LOOK_UPS_AT_ONCE + 1)  # one more: a refresh waits for no look-up
         self._look_up_turns = asyncio.Semaphore(_MAX_LOOK_UPS_AT_ONCE)
         self._prefixes = PrefixCache(max_cached_bytes)
-        self._loads: dict[str, asyncio.Task[Prefix]] = {}
+        self._loads: dict[tuple[str, int], asyncio.Task[Prefix]] = {}
         self._applied: int | None = None
         self._seen: int | None = None
         self._refreshed_at: float | None = None
@@ -222,7 +222,8 @@ class TaskCatalog:
     async def _prefix_of(self, record: VersionRecord, part: EnsembleMember) -> Prefix:
         if prefix := self._prefixes.get(part.prefix_digest):
             return prefix
-        return await _shared(self._loads, part.prefix_digest, lambda: self._load(record.task, part.version))
+        # Not by the digest: another task with the same tensors must not fail with this one.
+        return await _shared(self._loads, (record.task, part.version), lambda: self._load(record.task, part.version))
 
     async def _load(self, task: str, version: int) -> Prefix:
         prefix = await self._threads.run(self._read, task, version)

@@ -76,9 +76,9 @@ class PrefixResidency:
         """Blocks that a prefix takes when resident."""
         return -(-prefix.num_virtual_tokens // self._block_size)
 
-    def is_resident(self, prefix: Prefix) -> bool:
-        """Whether the prefix holds blocks already."""
-        return prefix.digest in self._resident
+    def num_load_tokens(self, prefix: Prefix | None) -> int:
+        """Positions that a step must fill before the prefix can be read; 0 where it holds blocks, or is None."""
+        return 0 if prefix is None or prefix.digest in self._resident else prefix.num_virtual_tokens
 
     def can_admit(self, prefix: Prefix) -> bool:
         """Whether `acquire` has room in the budget, evicting idle prefixes where it must."""

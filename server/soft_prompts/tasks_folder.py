@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+from prompts_store.checkpoint_folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
 from prompts_store.checkpoint_reader import read_checkpoint
 from prompts_store.errors import InvalidManifest, StoreError, StoreUnavailable
 from prompts_store.manifest import parse_manifest
+from prompts_store.names import check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
 from server.threads import Threads
 
-CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 POLL_INTERVAL_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,8 @@ class TasksFolder:
     """The tasks of `folder/<task>/`: what is there is `production`, also where older content comes back.
 
     A change is published once it has stood still from one look to the next, since files are copied one by one. A folder
-    that is refused is logged once and skipped. A task whose folder is taken away stays as it is, owned by nobody.
+    that is refused is logged once and skipped; where it or the store cannot be read now, it is tried again. A task
+    whose folder is taken away stays as it is, owned by nobody.
     """
 
     def __init__(
@@ -40,6 +41,8 @@ class TasksFolder:
         self._threads = Threads("tasks-folder", 1)
         self._seen: dict[str, _Stamp] = {}
         self._done: dict[str, _Stamp] = {}
+        self._problems: dict[str, tuple[_Stamp, str]] = {}
+        self._is_readable = True
         self.tasks: frozenset[str] = frozenset()
 
     def look(self, *, at_once: bool = False) -> None:
@@ -51,6 +54,7 @@ class TasksFolder:
                 self._publish(name, stamp)
         self._seen = stamps
         self._done = {name: stamp for name, stamp in self._done.items() if name in stamps}
+        self._problems = {name: problem for name, problem in self._problems.items() if name in stamps}
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -79,20 +83,27 @@ class TasksFolder:
         try:
             self.look()
         except OSError as error:
-            _log.warning("the folder of tasks cannot be read: %s", error.strerror)
-        except Exception:  # whatever one look meets, the next must come
-            _log.exception("the folder of tasks could not be looked through")
+            if self._is_readable:
+                _log.warning("the folder of tasks cannot be read; its tasks stay as they are: %s", error.strerror)
+            self._is_readable = False
+        else:
+            self._is_readable = True
 
     def _publish(self, name: str, stamp: _Stamp) -> None:
         try:
             published = publish_checkpoint(
                 self._store, self._base, self._folder / name, promote=True, actor="tasks-dir"
             )
-        except StoreUnavailable:
-            _log.warning("task %s cannot be published now; trying again", name)
-            return
-        except (StoreError, OSError) as error:
-            _log.error("task %s of the folder is skipped: %s", name, error)
+        except StoreError as error:
+            may_pass = isinstance(error, StoreUnavailable) or isinstance(error.__cause__, OSError)
+            if self._problems.get(name) != (stamp, str(error)):
+                what = "cannot be published now" if may_pass else "is skipped"
+                _log.error("task %r of the folder %s: %s", name, what, error)
+            self._problems[name] = stamp, str(error)
+            if may_pass:
+                return
+        except Exception:  # whatever one folder meets, the others must be published and the next look must come
+            _log.exception("task %r of the folder is skipped", name)
         else:
             if published.created or published.promoted:
                 _log.info("task %s is version %d by its folder", name, published.version.version)
@@ -102,38 +113,28 @@ class TasksFolder:
 def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: bool, actor: str) -> Published:
     """Publish a PEFT checkpoint, with the `manifest.json` beside it if there is one, as the task of the folder's name.
 
-    Raises OSError, and what the checkpoint reader and the store raise.
+    Raises what the readers and the store raise.
     """
-    fields = _read_manifest(folder / MANIFEST)
-    description = fields.pop("description", "")
-    allow_base_mismatch = fields.pop("allow_base_mismatch", False)
-    if not isinstance(description, str) or not isinstance(allow_base_mismatch, bool):
-        raise InvalidManifest("description is a text, allow_base_mismatch true or false", param="manifest")
-    manifest = parse_manifest(fields)
+    check_task_name(folder.name)
+    given = read_manifest(folder)
+    if "members" in given.fields:
+        raise InvalidManifest(
+            "An ensemble is not published from here; `softprompt task import` does that.", param="manifest.members"
+        )
+    manifest = parse_manifest(given.fields)
     checkpoint = read_checkpoint(
-        (folder / CONFIG).read_bytes(),
-        (folder / TENSORS).read_bytes(),
-        base,
-        task_index=manifest.task_index,
-        allow_base_mismatch=allow_base_mismatch,
+        *read_files(folder), base, task_index=manifest.task_index, allow_base_mismatch=given.allow_base_mismatch
     )
-    return store.publish(base, folder.name, checkpoint, manifest, promote=promote, description=description, actor=actor)
-
-
-def _read_manifest(file: Path) -> dict[str, object]:
-    try:
-        fields = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InvalidManifest("is not JSON", param="manifest") from error
-    if not isinstance(fields, dict):
-        raise InvalidManifest("is not a JSON object", param="manifest")
-    return fields
+    return store.publish(
+        base, folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor
+    )
 
 
 def _is_task(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_dir()
+    try:
+        return not path.name.startswith(".") and path.is_dir()
+    except OSError:  # reading it says why it cannot be reached
+        return True
 
 
 def _stamp(folder: Path) -> _Stamp:

@@ -28,9 +28,9 @@ def caller(**limits):
 async def limited_key(services):
     """A client whose key has these limits."""
 
-    def make(**limits):
+    def make(redis_url=None, **limits):
         created = services.store.create_key(KeyGrant("ci", frozenset({"infer"}), limits=KeyLimits(**limits)))
-        context = client_of(replace(services, keys=KeyRing(services.store), quotas=Quotas()))
+        context = client_of(replace(services, keys=KeyRing(services.store), quotas=Quotas(redis_url=redis_url)))
         return context, {"authorization": f"Bearer {created.secret}"}
 
     return make
@@ -79,6 +79,29 @@ async def test_what_the_engine_refuses_costs_no_tokens(limited_key, engine):
         engine.refuse = None
         assert (await client.post("/v1/classify", json=labels, headers=headers)).status_code == 200
         assert (await client.post("/v1/completions", json=BODY, headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("redis", [False, True])
+async def test_what_never_fits_into_a_minute_is_refused_for_good(limited_key, engine, redis, request):
+    """A 400 with both numbers: a client that is asked to retry would retry without end."""
+    context, headers = limited_key(
+        redis_url=request.getfixturevalue("redis_url") if redis else None, max_tokens_per_minute=12
+    )
+    asked = [
+        ("/v1/completions", BODY | {"prompt": "abcdefghijklm"}, 13),
+        ("/v1/completions", BODY | {"prompt": ["abcd"] * 4, "stream": True}, 16),
+        ("/v1/classify", {"model": "tiny-base", "input": ["abcdefg"] * 2, "labels": ["a", "b"]}, 14),
+    ]
+    async with context as client:
+        for path, body, num_tokens in asked:
+            response = await client.post(path, json=body, headers=headers)
+            assert (response.status_code, error_of(response)["code"]) == (400, "tokens_per_minute_too_few")
+            assert f"{num_tokens} tokens" in error_of(response)["message"]
+            assert "12 " in error_of(response)["message"]
+            assert "retry-after" not in response.headers
+        fits = BODY | {"prompt": "abcdefghijkl", "max_tokens": 100}
+        assert (await client.post("/v1/completions", json=fits, headers=headers)).status_code == 200
+    assert len(engine.requests) == 1
 
 
 async def test_requests_at_once_are_bounded_and_come_free_again(services, limited_key, engine):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from server.cli.checkpoint_folder import read_checkpoint
+from server.cli.checkpoint_folder import read_publication
 from server.cli.views import Publication
 from tests.cli.test_against_server import url
 
@@ -29,7 +29,7 @@ def publish(backend, write_checkpoint):
     """Publish a checkpoint past the command line."""
 
     def run(task, seed):
-        files = read_checkpoint(write_checkpoint(f"{task}-{seed}", seed))
+        files = read_publication(write_checkpoint(f"{task}-{seed}", seed)).files
         return backend.publish(Publication(task, "", files, {"labels": ["good", "bad"]}, False, False))
 
     return run

@@ -2,11 +2,13 @@
 
 import json
 from contextlib import contextmanager
+from functools import partial
 
 import httpx
 import pytest
 
 from prompts_store.errors import InvalidName
+from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
@@ -210,6 +212,33 @@ def test_a_stream_is_printed_as_it_comes_and_its_error_raised():
     assert "".join(texts(events)) == "positive"
     with pytest.raises(ServerRefused, match="engine failed"):
         list(texts(['data: {"error": {"message": "engine failed"}}']))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["<html>"],
+        ['data: {"choices": [{"text": "posi"}]}'],
+        ['data: {"choices": [{"text": "posi"'],
+        ["data: " + "[" * 5_000],
+        ["data: []"],
+        ['data: {"choices": [{}]}', "data: [DONE]"],
+    ],
+    ids=lambda lines: repr(lines)[:40],
+)
+def test_a_stream_without_its_end_is_no_answer(lines):
+    """What a proxy cuts off, or another server says, does not pass for the whole text."""
+    with pytest.raises(ServerUnreachable, match="broke off"):
+        list(texts(lines))
+
+
+@pytest.mark.parametrize("answer", ["<html>", "[]", "{}", '{"choices": [{}]}', "[" * 5_000])
+def test_an_answer_that_is_none_is_one_of_our_errors(softprompt, monkeypatch, answer):
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=answer))
+    monkeypatch.setattr(connection_module, "connect", partial(connect, transport=transport))
+    code, out, err = softprompt("generate", "mood", "a", "--no-stream")
+    assert (code, out, "not a softprompt server" in err) == (1, "", True)
 
 
 def test_a_refused_stream_raises_the_server_s_error(server):

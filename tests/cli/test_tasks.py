@@ -1,12 +1,18 @@
 """`softprompt task …` on a database: what each command does, prints and refuses."""
 
 import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from server.cli.checkpoint_folder import read_checkpoint
+from prompts_store.errors import InvalidFolder
+from server.cli.checkpoint_folder import read_publication
+from server.cli.import_folder import import_folder
 from server.cli.views import Publication
 from server.demo import TASKS_DIR
 
@@ -16,7 +22,7 @@ def publish(backend, write_checkpoint):
     """Publish a checkpoint, past the command line (which would read a real base model)."""
 
     def run(task, seed, *, promote=False, manifest=None):
-        files = read_checkpoint(write_checkpoint(task, seed))
+        files = read_publication(write_checkpoint(task, seed)).files
         return backend.publish(Publication(task, "", files, manifest or {}, False, promote))
 
     return run
@@ -188,3 +194,41 @@ def test_a_manifest_that_is_none_is_refused_with_its_path(softprompt, write_chec
     code, _, err = softprompt("task", "publish", folder)
     assert code == 1
     assert str(folder / "manifest.json") in err
+
+
+def test_import_goes_on_past_every_folder_that_is_refused(softprompt, backend, write_checkpoint, tmp_path):
+    """Each is named with its reason; what holds nothing of a version is no version."""
+    folder = write_checkpoint("good").parent
+    write_checkpoint("deep")
+    (folder / "deep" / "manifest.json").write_bytes(b"[" * 5_000)
+    write_checkpoint("pipe")
+    (folder / "pipe" / "adapter_config.json").unlink()
+    os.mkfifo(folder / "pipe" / "adapter_config.json")
+    write_checkpoint("half")
+    (folder / "half" / "adapter_config.json").unlink()
+    (folder / "members").mkdir()
+    (folder / "members" / "manifest.json").write_text(json.dumps({"members": ["1"] * 9}))
+    (folder / "missing").mkdir()
+    (folder / "missing" / "manifest.json").write_text(json.dumps({"members": ["1", "2"]}))
+    (folder / "Not A Name").mkdir()
+    shutil.copytree(folder / "good", folder / "Not A Name", dirs_exist_ok=True)
+    (folder / "notes").mkdir()
+    published, refused = import_folder(backend, folder, promote=False)
+    assert [one.task for one in published] == ["good"]
+    assert set(refused) == {"deep", "pipe", "half", "members", "missing", "Not A Name"}
+    assert "not valid JSON" in refused["deep"]
+    assert "2 to 8" in refused["members"]
+    assert str(folder / "missing" / "1") in refused["missing"]
+
+
+def test_a_manifest_may_come_through_a_pipe(write_checkpoint, tmp_path):
+    """As `--manifest <(jq …)` gives it; without a bound it is not read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    folder = write_checkpoint("good")
+    with ThreadPoolExecutor(1) as writer:
+        written = writer.submit(pipe.write_text, '{"note": "piped"}')
+        assert read_publication(folder, pipe).manifest == {"note": "piped"}
+        written.result()
+    with pytest.raises(InvalidFolder, match="more than"):
+        read_publication(folder, Path("/dev/zero"))

@@ -116,6 +116,7 @@ class ScriptedRunner:
     is_dead: bool = False
     violations: list[str] = field(default_factory=list)
     batches: list[tuple[int, ...]] = field(default_factory=list)
+    loads: list[tuple[int, ...]] = field(default_factory=list)
     num_copies: int = 0
     on_forward: Callable[[], None] = lambda: None
 
@@ -124,6 +125,10 @@ class ScriptedRunner:
 
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
         failing = "load" in self.fail_next
+        sizes = tuple(placement.prefix.num_virtual_tokens for placement in placements)
+        self.loads.append(sizes)
+        is_bounded = len(sizes) == 1 or sum(sizes) <= self.max_batch_tokens
+        self._require(is_bounded, f"prefixes of {sizes} tokens are loaded at once")
         for placement in placements:
             bad = failing or placement.prefix.digest in self.failing_prefixes
             self._require(len(set(placement.blocks)) == len(placement.blocks), "a prefix owns a block twice")

@@ -98,6 +98,14 @@ def test_sizes_that_could_not_work_are_refused(changes, message):
         make_options(**changes)
 
 
+def test_more_prompts_than_the_queue_ever_holds_are_refused():
+    """They are not asked to try again later."""
+    options = make_options(max_open_requests=3)
+    check_together([None] * 3, options)
+    with pytest.raises(RequestRefused, match=r"4 prompts.*at most 3"):
+        check_together([None] * 4, options)
+
+
 def test_prefixes_of_one_answer_must_fit_together():
     """Each takes whole blocks, the same one only once, and no prefix takes none."""
     four, eight, five = make_prefix(1, 4), make_prefix(2, 8), make_prefix(3, 5)

@@ -86,6 +86,52 @@ def test_several_short_prompts_share_a_step():
     assert harness.runner.batches == [(4, 4, 4, 4)]
 
 
+def test_many_cold_prefixes_are_loaded_within_the_token_budget_and_hold_no_decode_up():
+    """A prefix that becomes resident is computed like a prompt: its positions are the step's."""
+    harness = EngineHarness(make_options(max_batch_tokens=24, max_num_seqs=16, num_blocks=257))
+    running = harness.add(generate("running", max_tokens=20, ignore_eos=True))
+    harness.steps(1)
+    for number in range(12):
+        harness.add(generate(f"r{number}", text(3), task=f"t{number}", prefix=make_prefix(number, 8), max_tokens=1))
+    for step in range(1, 9):
+        num_batches, num_loads = len(harness.runner.batches), len(harness.runner.loads)
+        harness.steps(1)
+        positions = sum(map(sum, harness.runner.batches[num_batches:] + harness.runner.loads[num_loads:]))
+        assert positions <= 24
+        assert len(tokens_of(running)) == step + 1
+    assert harness.engine.stats.num_prefix_loads == 12
+    harness.drain()
+    check_all(harness)
+
+
+def test_a_prefix_that_no_step_has_room_for_is_loaded_alone():
+    """Else it would never be; what runs goes on beside it."""
+    harness = EngineHarness(make_options(max_batch_tokens=16))
+    running = harness.add(generate("running", max_tokens=9, ignore_eos=True))
+    for number in range(3):
+        prefix = make_prefix(number, 30)
+        harness.add(generate(f"r{number}", text(9), task=f"t{number}", prefix=prefix, max_tokens=1))
+    harness.steps(3)
+    assert harness.runner.loads == [(30,)] * 3
+    assert len(tokens_of(running)) == 3
+    harness.drain()
+    check_all(harness)
+
+
+def test_a_load_is_charged_to_the_task_that_needs_it_and_only_once():
+    """A task whose versions are always cold is served no more than others."""
+    harness = EngineHarness()
+    for number in range(2):
+        harness.add(generate(f"r{number}", text(5), task="cold", prefix=make_prefix(1, 8), max_tokens=4))
+    harness.add(generate("plain", text(5), task="plain", max_tokens=4))
+    harness.steps(1)
+    served = harness.scheduler._counters.served
+    assert (served("cold"), served("plain")) == (8 + 5 + 5, 5)
+    assert harness.runner.loads == [(8,)]
+    harness.drain()
+    check_all(harness)
+
+
 def test_no_more_sequences_run_than_allowed():
     harness = EngineHarness(make_options(max_num_seqs=3))
     for number in range(10):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prompts_store.config_reader import MAX_CONFIG_BYTES, read_config
+from prompts_store.config_reader import read_config
 from prompts_store.errors import (
     BaseMismatch,
     InvalidCheckpoint,
@@ -17,6 +17,7 @@ from prompts_store.errors import (
     UnsupportedPeftType,
     UnsupportedTaskType,
 )
+from prompts_store.limits import MAX_CONFIG_BYTES
 from prompts_store.records import PeftType
 from tests.prompts_store.checkpoints import BASE, config, config_bytes
 

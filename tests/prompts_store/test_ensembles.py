@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import update
 
 from prompts_store import maintenance
-from prompts_store.ensembles import MAX_MEMBERS
 from prompts_store.errors import (
     InvalidManifest,
     InvalidMembers,
@@ -20,6 +19,7 @@ from prompts_store.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from prompts_store.limits import MAX_MEMBERS
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest, PeftType, VersionRecord
 from prompts_store.sql.tables import versions

@@ -207,6 +207,33 @@ async def test_the_same_tensors_are_loaded_once(catalog, store, counted):
     assert counted.calls.count("load_content") == 1
 
 
+@pytest.mark.parametrize("failure", ["purged", "corrupt"])
+async def test_a_load_that_fails_for_one_task_answers_no_other(catalog, store, counted, failure):
+    """Also where both have the same tensors: that one is purged, or cannot be read, is its own affair."""
+    records = [publish(store, task) for task in ("first", "second")]
+    assert records[0].prefix_digest == records[1].prefix_digest
+    real, has_begun, goes_on = counted._store.load_content, threading.Event(), threading.Event()
+
+    def load_content(fingerprint, task, *others, **options):
+        if task == "first":
+            has_begun.set()
+            assert goes_on.wait(5)
+            if failure == "corrupt":
+                raise StoreCorrupt("digest mismatch")
+            store.purge_task(fingerprint, task, actor="test")
+        return real(fingerprint, task, *others, **options)
+
+    counted._store.load_content = load_content
+    first = asyncio.create_task(catalog.prefixes(records[0]))
+    await asyncio.to_thread(has_begun.wait, 5)
+    second = asyncio.create_task(catalog.prefixes(records[1]))
+    await asyncio.sleep(0)
+    goes_on.set()
+    with pytest.raises(StoreCorrupt if failure == "corrupt" else TaskNotFound):
+        await first
+    assert [prefix.digest for prefix in await second] == [records[1].prefix_digest]
+
+
 async def test_tensors_that_nothing_leads_to_any_more_are_let_go(catalog, store, counted):
     """A version that an alias left is read again when it comes back; one that is known by its number, or that another
     task has too, is still there."""

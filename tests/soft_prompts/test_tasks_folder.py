@@ -1,8 +1,12 @@
 """A folder of checkpoints owns its tasks."""
 
+import asyncio
+import errno
 import json
 import logging
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -86,7 +90,95 @@ def test_a_broken_folder_is_said_once_and_the_others_go_on(folder, root, store, 
     assert production(store, "bad") == 1
 
 
-def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypatch):
+HOSTILE_MANIFESTS = {
+    "deep": lambda file: file.write_bytes(b"[" * 5_000),
+    "pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "ensemble": lambda file: file.write_text('{"members": ["1", "2"]}'),
+    "surrogates": lambda file: file.write_text('{"note": "\\ud800"}'),
+}
+
+
+def test_hostile_manifests_are_said_and_the_folders_behind_them_go_on(folder, root, store, caplog):
+    for name, spoil in HOSTILE_MANIFESTS.items():
+        write(root, name)
+        spoil(root / name / "manifest.json")
+    write(root, "well", 1)
+    folder.look(at_once=True)
+    assert production(store, "well") == 1
+    assert sorted(record.args[0] for record in caplog.records) == sorted(HOSTILE_MANIFESTS)
+    write(root, "well", 2)
+    folder.look()
+    folder.look()
+    assert production(store, "well") == 2
+    assert len(caplog.records) == len(HOSTILE_MANIFESTS)
+
+
+def test_a_fault_of_ours_in_one_folder_leaves_the_others(folder, root, store, monkeypatch, caplog):
+    """Whatever one folder meets."""
+    write(root, "bad")
+    write(root, "good", 1)
+    publish = Store.publish
+
+    def fail(store, base, name, *others, **options):
+        if name == "bad":
+            raise RecursionError
+        return publish(store, base, name, *others, **options)
+
+    monkeypatch.setattr(Store, "publish", fail)
+    folder.look(at_once=True)
+    folder.look(at_once=True)
+    assert production(store, "good") == 1
+    assert [record.args[0] for record in caplog.records] == ["bad"]
+
+
+def test_names_that_are_no_tasks_are_said_on_one_line(folder, root, caplog):
+    """Bytes that are no text and line breaks do not reach the log as they are."""
+    for name in (os.fsdecode(b"caf\xe9"), "a\nb", "Mood"):
+        (root / name).mkdir()
+    (root / "loop").symlink_to("loop")
+    folder.look(at_once=True)
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 3
+    assert all("A task name has" in message and message.isprintable() for message in messages)
+
+
+def test_an_entry_that_cannot_be_reached_leaves_the_others(folder, root, store, monkeypatch, caplog):
+    """As a link into a folder that the server may not enter."""
+    write(root, "good", 1)
+    (root / "bad").symlink_to(".hidden")
+    is_dir = Path.is_dir
+
+    def refuse(path):
+        if path.name == "bad":
+            raise PermissionError(13, "Permission denied")
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    folder.look(at_once=True)
+    assert production(store, "good") == 1
+    assert [record.args[0] for record in caplog.records] == ["bad"]
+
+
+async def test_a_folder_of_tasks_that_is_gone_is_said_once_and_followed_when_it_is_back(
+    folder, root, store, caplog, monkeypatch
+):
+    write(root, "mood")
+    folder.look(at_once=True)
+    shutil.rmtree(root)
+    looks = []
+    look = folder.look
+    monkeypatch.setattr(folder, "look", lambda: (looks.append(None), look()))
+    async with folder.watching():
+        while len(looks) < 4:
+            await asyncio.sleep(0.01)
+        root.mkdir()
+        write(root, "mood", 1)
+        while production(store, "mood") == 1:
+            await asyncio.sleep(0.01)
+    assert len(caplog.records) == 1
+
+
+def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypatch, caplog):
     write(root, "mood")
 
     def away(*_, **__):
@@ -95,6 +187,26 @@ def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Store, "publish", away)
         folder.look(at_once=True)
+        folder.look()
+    assert len(caplog.records) == 1
+    folder.look()
+    assert production(store, "mood") == 1
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.EIO], ids=errno.errorcode.get)
+def test_what_cannot_be_read_now_is_tried_again_and_said_once(folder, root, store, monkeypatch, caplog, code):
+    """A `chmod`, a file that is closed elsewhere or a network drive that is back leaves no other trace."""
+    write(root, "mood")
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        folder.look(at_once=True)
+        folder.look()
+        folder.look()
+    assert [os.strerror(code) in record.getMessage() for record in caplog.records] == [True]
     folder.look()
     assert production(store, "mood") == 1
 

@@ -1,0 +1,15 @@
+"""How large what comes from outside may be. Plain numbers, so that reading a file needs no NumPy."""
+
+from __future__ import annotations
+
+MAX_CONFIG_BYTES = 256 * 1024
+MAX_HEADER_BYTES = 64 * 1024
+"""Of a safetensors file."""
+MAX_FRAME_BYTES = 8 + MAX_HEADER_BYTES
+"""Of a safetensors file without its tensors."""
+MAX_TENSOR_BYTES = 64 * 1024 * 1024
+"""All tensors of a checkpoint as float32."""
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+"""Of a `manifest.json`: more than any valid one has."""
+MIN_MEMBERS, MAX_MEMBERS = 2, 8
+"""Versions of an ensemble."""
