@@ -46,7 +46,8 @@ def byte_level(
 def sentencepiece(*, lacks_rows: bool = False) -> Tokenizer:
     """A BPE with spaces as pieces, byte fallback and a begin token, as of Llama 2.
 
-    With `lacks_rows` the base model has no row for its last token, the added `[PAD]`, as after Llama 2's own recipe.
+    With `lacks_rows` the base model has no row for the tokens that were added last: `[PAD]`, as after Llama 2's own
+    recipe, and a hundred ordinary ones.
     """
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     pieces += ["\u2581", *"abcdefghijklmnopqrstuvwxyz.,!", "\u2581t", "he", "\u2581the", "\u2581a", "in", "on"]
@@ -61,6 +62,7 @@ def sentencepiece(*, lacks_rows: bool = False) -> Tokenizer:
     num_rows = len(vocab) if lacks_rows else None
     if lacks_rows:
         backend.add_special_tokens(["[PAD]"])
+        backend.add_tokens([f"<new{number}>" for number in range(100)])
     return Tokenizer(
         PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", unk_token="<unk>"),
         num_rows=num_rows,
@@ -88,7 +90,7 @@ def metaspace(prepend_scheme: str) -> Tokenizer:
 
 @cache
 def wordpiece() -> Tokenizer:
-    """Whole words and their ends in lower case, as of BERT: the decoder puts a space before every word but the first."""
+    """Whole words and ends of words in lower case, as of BERT: the decoder puts a space before each but the first."""
     words = ["positive", "neg", "##ative", "yes", "no", "well", "known", "-", ".", "->", ">", "{", "}"]
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     pieces = ["[UNK]", "[CLS]", "[SEP]", *words, *letters, *(f"##{letter}" for letter in letters)]
