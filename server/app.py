@@ -170,7 +170,13 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 
 def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
+    if tokenizer.num_ids_without_row:
+        logger.warning(
+            "%d tokens of the tokenizer, from id %d on, have no row in the base model: texts that hold one are refused",
+            tokenizer.num_ids_without_row,
+            tokenizer.num_ids,
+        )
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)

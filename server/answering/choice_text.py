@@ -13,11 +13,23 @@ from server.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class TextToken:
-    """A token of the text. `offset` is where its text begins, in characters; `logprob` is None where it has none."""
+    """A token of the text. `offset` is where its text begins, in characters; `logprob` is None where it has none.
+
+    `data` are its bytes in its place, which joined with those of the others are the text, and `top` those of the most
+    likely tokens in its place; both are empty where no log-probabilities were asked for.
+    """
 
     token_id: int
     offset: int
     logprob: TokenLogprob | None
+    data: bytes = b""
+    top: tuple[bytes, ...] = ()
+
+
+def text_token(detokenizer: Detokenizer, token_id: int, offset: int, logprob: TokenLogprob | None) -> TextToken:
+    """The next token of a text, before the detokenizer is fed with it, where log-probabilities were asked for."""
+    top = () if logprob is None else tuple(detokenizer.next_bytes(other) for other, _ in logprob.top)
+    return TextToken(token_id, offset, logprob, detokenizer.next_bytes(token_id), top)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,7 @@ class TextDelta:
 class ChoiceText:
     """Collects one choice's tokens. The end token, and from a stop string on all, is withheld from the text.
 
+    `context` are the tokens that the text goes on with: none where it is a text of its own.
     Stop strings are looked for behind the first `min_tokens` tokens. A token is told with the first of its characters.
     """
 
@@ -55,7 +68,7 @@ class ChoiceText:
         self._num_tokens += 1
         text = ""
         if event.finish_reason is not FinishReason.STOP:
-            self._untold.append(TextToken(event.token_id, self._num_decoded, event.logprob))
+            self._untold.append(self._token(event))
             text = self._take(self._detokenizer.feed(event.token_id))
         if event.finish_reason is None and not self._matcher.stopped:
             return self._delta(text, (event.token_id,), None)
@@ -69,6 +82,11 @@ class ChoiceText:
     def met_stop_string(self) -> bool:
         """Whether the text ended at a stop string, while the engine may still be generating."""
         return self._matcher.stopped
+
+    def _token(self, event: TokenEvent) -> TextToken:
+        if event.logprob is None:
+            return TextToken(event.token_id, self._num_decoded, None)
+        return text_token(self._detokenizer, event.token_id, self._num_decoded, event.logprob)
 
     def _take(self, decoded: str) -> str:
         self._num_decoded += len(decoded)

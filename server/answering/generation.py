@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from server.answering.choice_text import ChoiceText, TextDelta, TextToken
+from server.answering.choice_text import ChoiceText, TextDelta, TextToken, text_token
 from server.answering.engine_failure import failure_of
 from server.engine.client import EngineClient
 from server.engine.errors import EngineError, EngineStopped
@@ -46,6 +47,7 @@ TextEvent = PromptText | TextDelta | Outvoted
 class Generation:
     """Runs generate requests with one number of choices each; their choices are numbered through.
 
+    Where `is_continued`, each text goes on with its prompt, else it is a text of its own (`template.is_continued`).
     `start` hands them to the engine, iterating yields their text as it comes, and `close`, which must follow `start`
     whatever happens, ends what is still running.
     """
@@ -56,12 +58,14 @@ class Generation:
         tokenizer: Tokenizer,
         requests: Sequence[GenerateRequest],
         *,
+        is_continued: bool,
         stop: Sequence[str] = (),
         echo: bool = False,
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._requests = tuple(requests)
+        self._is_continued = is_continued
         self._stop = tuple(stop)
         self._echo = echo
         self._queue: asyncio.Queue[TextEvent | Exception | None] = asyncio.Queue()
@@ -145,7 +149,7 @@ class Generation:
         return ChoiceText(
             prompt * request.num_choices + number,
             self._tokenizer,
-            request.prompt_token_ids,
+            request.prompt_token_ids if self._is_continued else (),
             self._stop,
             request.sampling.min_tokens,
         )
@@ -154,9 +158,9 @@ class Generation:
         """The prompt as the model saw it; run in a thread, since prompts are long."""
         token_ids = self._requests[prompt].prompt_token_ids
         detokenizer = Detokenizer(self._tokenizer)
-        logprobs = event.prompt_logprobs or (None,) * len(token_ids)
         text, tokens = "", []
-        for token_id, logprob in zip(token_ids, logprobs, strict=True):
-            tokens.append(TextToken(token_id, len(text), logprob))
+        for token_id, logprob in zip_longest(token_ids, event.prompt_logprobs):
+            if event.prompt_logprobs:
+                tokens.append(text_token(detokenizer, token_id, len(text), logprob))
             text += detokenizer.feed(token_id)
         return PromptText(prompt, event.num_cached_tokens, text + detokenizer.flush(), tuple(tokens))

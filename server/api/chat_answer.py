@@ -18,15 +18,13 @@ from server.api.wire.chat import (
     ChatDelta,
     ChatLogprobs,
 )
-from server.tokenizer.tokenizer import Tokenizer
 
 
 class ChatCompletionAnswer:
     """Writes one chat completion."""
 
-    def __init__(self, form: AnswerForm, tokenizer: Tokenizer) -> None:
+    def __init__(self, form: AnswerForm) -> None:
         self._form = form
-        self._tokenizer = tokenizer
         self._usage = form.usage_counter()
 
     async def body(self, events: AsyncIterable[TextEvent]) -> ChatCompletion:
@@ -76,7 +74,7 @@ class ChatCompletionAnswer:
         piece = ChatChunkChoice(
             index=event.choice,
             delta=ChatDelta(content=event.text) if event.text else ChatDelta(),
-            logprobs=chat_logprobs(self._tokenizer, event.tokens) if self._form.with_logprobs else None,
+            logprobs=chat_logprobs(event.tokens) if self._form.with_logprobs else None,
             finish_reason=FINISH_REASONS[event.finish_reason],
         )
         if self._form.with_token_ids:

@@ -81,7 +81,7 @@ class CompletionAnswer:
         return piece
 
     def _logprobs(self, tokens: Sequence[TextToken], offset: int) -> CompletionLogprobs | None:
-        return completion_logprobs(self._tokenizer, tokens, offset) if self._form.with_logprobs else None
+        return completion_logprobs(tokens, offset) if self._form.with_logprobs else None
 
     def _chunk(self, choices: list[CompletionChoice]) -> CompletionChunk:
         chunk = CompletionChunk(

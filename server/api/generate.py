@@ -23,6 +23,7 @@ from server.api.wire.bodies import ResponseBody
 from server.api.wire.chat import ChatCompletion
 from server.api.wire.completions import Completion
 from server.engine.request import GenerateRequest, SamplingParams
+from server.tokenizer.template import PromptForm, is_continued
 
 
 class Answer(Protocol):
@@ -47,6 +48,7 @@ async def start_generation(
     sampling: SamplingParams,
     stop: tuple[str, ...],
     *,
+    prompt_form: PromptForm,
     echo: bool = False,
 ) -> Generation:
     """Hand the form's prompts to the engine, each behind every prefix of the target.
@@ -68,7 +70,8 @@ async def start_generation(
     ]
     services.engine.check(requests)
     await pay_for_prompts(services, terms, sum(len(request.prompt_token_ids) for request in requests))
-    generation = Generation(services.engine, services.tokenizer, requests, stop=stop, echo=echo)
+    continued = is_continued(target.manifest.template, prompt_form)
+    generation = Generation(services.engine, services.tokenizer, requests, is_continued=continued, stop=stop, echo=echo)
     generation.start()
     return generation
 

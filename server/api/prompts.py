@@ -11,7 +11,7 @@ from server.api.target import Target
 from server.api.wire.chat import ChatMessageBody
 from server.api.wire.completions import Prompt
 from server.tokenizer.chat import ChatMessage, render_chat
-from server.tokenizer.template import fill_template
+from server.tokenizer.template import PromptForm, fill_template
 from server.tokenizer.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)  # of prompts and nothing else: the operator decides whether it says anything
@@ -53,6 +53,11 @@ async def encode_prompts(
         tokenizer.check_ids(token_ids)
         _log.info("prompt", extra={"task": target.task, "prompt_token_ids": token_ids})
     return (*await encode_texts(tokenizer, target, texts), *map(tuple, id_lists))
+
+
+def form_of(prompt: Prompt) -> PromptForm:
+    """What a completion's prompt is: texts, or ids already."""
+    return PromptForm.TOKEN_IDS if _split(prompt)[1] else PromptForm.TEXT
 
 
 async def encode_chat(

@@ -16,9 +16,12 @@ from server.api.tuning_records import FILE_ID
 from server.api.wire.tuning import CreateJob, Hyperparameters
 from server.jobs.defaults import TuningDefaults
 from server.jobs.request import JobRequest, request_to_json
+from server.tokenizer.errors import UnknownToken
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
 from server.tuning.gate import Gate
-from server.tuning.plan import TuningPlan, plan_from_json
+from server.tuning.plan import Initialisation, TuningPlan, plan_from_json
 
 _MAX_SEED = 2**31
 
@@ -40,6 +43,7 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
         gate=_gate(body),
         metadata=body.metadata or {},
     )
+    _check_tokens(services.tokenizer, request, _hyperparameters(body)[1])
     training_file = FILE_ID.number(body.training_file)
     validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
     if validation_file == training_file:
@@ -99,6 +103,26 @@ def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
         "note": body.note,
     }
     return parse_manifest(fields)
+
+
+def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None:
+    """Raise `InvalidRequest` for what holds a token without a row in the base model: no job could be served with it."""
+    plan, manifest = request.plan, request.manifest
+    if plan.initialisation is Initialisation.TEXT:
+        try:
+            init_text_ids(tokenizer, plan.init_text or "")
+        except PlanRefused as error:
+            raise InvalidRequest(str(error), param=f"{place}.{error.param}") from error
+    for param, texts in (("template", [manifest.template or ""]), ("labels", manifest.labels)):
+        try:
+            for text in texts:
+                tokenizer.encode(text, add_special_tokens=False)
+        except UnknownToken as error:
+            raise InvalidRequest(str(error), param=param) from error
+    try:
+        tokenizer.check_ids(manifest.defaults.get("stop_token_ids", ()))
+    except UnknownToken as error:
+        raise InvalidRequest(f"stop_token_ids: {error}", param="defaults") from error
 
 
 def _gate(body: CreateJob) -> Gate | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,7 @@ import typer
 
 from server.cli.errors import FilesProblem, TuningProblem
 from server.cli.examples_file import read_example_file
-from server.cli.output import print_json, print_table
+from server.cli.output import one_line, print_json, print_table
 from server.cli.workbench import Place, WorkbenchOptions, on_workbench, open_place
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def evaluate(
     """Score versions on examples: exact match, label accuracy, macro F1, perplexity."""
     from server.tuning.errors import TuningError
     from server.tuning.evaluation import base_alone, told_in_words
+    from server.tuning.survival import notes_on_answers
 
     if len(references) < 2:
         raise FilesProblem("name a version and a file of examples, such as: evaluate mood mood.jsonl")
@@ -54,6 +56,8 @@ def evaluate(
         if base:
             candidates.append(base_alone(manifest))
         try:
+            for note in notes_on_answers(at.bench.tokenizer, examples.examples, labels):
+                print(one_line(note), file=sys.stderr)
             scores = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
         except TuningError as error:
             raise TuningProblem(f"{file}: {error}") from error

@@ -16,9 +16,11 @@ from server.cli.workbench import Place, WorkbenchOptions, open_place
 from server.tuning.encoding import encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.run import TuningJob, TuningRun
+from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
     from server.cli.tune import Order
+    from server.tokenizer.tokenizer import Tokenizer
 
 CHECKPOINT_INTERVAL_S = 10.0
 
@@ -27,8 +29,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
     """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError."""
     with open_place(place) as at:
         job = _job(at, order)
-        for note in order.data.notes:
-            print(one_line(note), file=sys.stderr)
+        _print_notes(order, job, at.bench.tokenizer)
         kept = KeptRun(at.data_dir / "tuning" / f"{order.task}.safetensors")
         run = _begin(at, order, job, kept)
         try:
@@ -55,6 +56,7 @@ def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> N
             tokens = preview(tokenizer, one)
             rows = [(token.token_id, repr(token.text), "learnt" if token.is_learnt else "") for token in tokens]
             print_table(("ID", "TOKEN", ""), rows)
+        _print_notes(order, job, tokenizer)
 
 
 class KeptRun:
@@ -85,6 +87,12 @@ class KeptRun:
     def forget(self) -> None:
         """Remove the checkpoint, if there is one."""
         self.path.unlink(missing_ok=True)
+
+
+def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
+    examples = (*order.data.training, *order.data.validation)
+    for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
+        print(one_line(note), file=sys.stderr)
 
 
 def _job(at: Place, order: Order) -> TuningJob:

@@ -96,17 +96,15 @@ class TaskOptions:
     note: Annotated[str | None, _option(_TASK, "--note", "A line for those who come after.")] = None
 
     def manifest(self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer) -> Manifest:
-        """Return the version's manifest. Raises InvalidManifest."""
+        """Return the version's manifest. Raises InvalidManifest and ExamplesRefused."""
         from prompts_store.manifest import manifest_to_json, parse_manifest
+        from server.tuning.encoding import longest_answer
 
-        longest = max(
-            len(tokenizer.encode(example.completion, add_special_tokens=False))
-            for example in (*data.training, *data.validation)
-        )
+        longest = longest_answer(tokenizer, (*data.training, *data.validation))
         manifest = replace(
             of_base,
             labels=data.labels,
-            defaults={"temperature": 0.0, "max_tokens": self.max_tokens or longest + 1},
+            defaults={"temperature": 0.0, "max_tokens": self.max_tokens or longest},
             note=self.note or "",
             training_data_digest=data.digest,
         )

@@ -18,6 +18,7 @@ from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleLimits, ExampleSet, read_examples
 from server.tuning.run import TuningJob
 from server.tuning.split import TuningData, tuning_data
+from server.tuning.survival import notes_on_answers
 
 _MAX_PREVIEWED_TOKENS = 256
 
@@ -63,7 +64,8 @@ class Preparation:
             manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
         manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
-        return Prepared(job, (*map(_note, data.notes), self._preview(encoded[0])))
+        changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
+        return Prepared(job, (*map(_note, (*data.notes, *changed)), self._preview(encoded[0])))
 
     def _read(self, record: JobRecord) -> TuningData:
         training = self._read_file(record.training_file, "training_file")

@@ -14,6 +14,8 @@ from server.tokenizer.tokenizer import Tokenizer
 _NUM_CONTEXT_TOKENS = 6
 """Prompt tokens kept before the first new one: enough for a character of four byte tokens and the word before it."""
 
+_MAX_CHARACTER_BYTES = 4
+
 _MAX_PENDING_TOKENS = 64
 """So many tokens without one whole character are no text; passing them on bounds the work per token."""
 
@@ -24,34 +26,72 @@ class Detokenizer:
     """Turns one token after another into text that ends with a whole character. Special tokens have no text.
 
     `context` are the tokens before the first one; their text is not repeated. The pieces joined equal the decoding of
-    context and tokens together, less that of the context.
+    context and tokens together, less that of the context: without a context, that of the tokens.
     """
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._decode = tokenizer.decode
+        self._bytes_of = tokenizer.token_bytes
         self._special = tokenizer.special_token_ids
-        self._window = list(context[-_NUM_CONTEXT_TOKENS:])
+        self._window = _end_of(context, tokenizer)
         self._num_read = len(self._window)
-        self._read_text = self._decode(self._window)
+        self._read_text = self._text = self._decode(self._window)
 
     def feed(self, token_id: int) -> str:
         """The text that this token completes; empty while a character is incomplete."""
         if token_id in self._special:
             return ""
         self._window.append(token_id)
-        text = self._decode(self._window)
-        is_incomplete = text.endswith(_REPLACEMENT) or len(text) <= len(self._read_text)
+        self._text = self._decode(self._window)
+        is_incomplete = self._text.endswith(_REPLACEMENT) or len(self._text) <= len(self._read_text)
         if is_incomplete and len(self._window) - self._num_read < _MAX_PENDING_TOKENS:
             return ""
-        return self._advance(text)
+        return self._advance()
 
     def flush(self) -> str:
         """The text of what is still incomplete, once no more tokens come."""
-        return self._advance(self._decode(self._window))
+        return self._advance()
 
-    def _advance(self, text: str) -> str:
-        piece = text[len(self._read_text) :]
+    def next_bytes(self, token_id: int) -> bytes:
+        """The bytes that this token would add here, were it the next: of all tokens joined, those of the text.
+
+        A special token has the bytes of its name.
+        """
+        alone = self._bytes_of(token_id)
+        if token_id in self._special or self._text.endswith(_REPLACEMENT) or not _is_text(alone):
+            return alone
+        return self._decode([*self._window, token_id])[len(self._text) :].encode()
+
+    def _advance(self) -> str:
+        piece = self._text[len(self._read_text) :]
         self._window = self._window[self._num_read :]
         self._num_read = len(self._window)
-        self._read_text = self._decode(self._window)
+        self._read_text = self._text = self._decode(self._window)
         return piece
+
+
+def _end_of(context: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The last tokens of a context, the first of them not amid a character.
+
+    Byte fallback reads bytes in a row as one: half a character before them spoils them all.
+    """
+    for num_tokens in range(_NUM_CONTEXT_TOKENS, _NUM_CONTEXT_TOKENS + _MAX_CHARACTER_BYTES):
+        window = list(context[-num_tokens:])
+        if not tokenizer.decode(window).startswith(_REPLACEMENT):
+            return window
+    return list(context[-_NUM_CONTEXT_TOKENS:])
+
+
+def text_behind(tokenizer: Tokenizer, context: Sequence[int], token_ids: Sequence[int]) -> str:
+    """The text of tokens that go on with a context."""
+    detokenizer = Detokenizer(tokenizer, context)
+    return "".join(map(detokenizer.feed, token_ids)) + detokenizer.flush()
+
+
+def _is_text(data: bytes) -> bool:
+    """Whether the bytes are whole characters."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

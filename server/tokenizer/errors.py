@@ -2,7 +2,7 @@
 
 TextError
 ├── TokenizerUnsupported    the base model's tokenizer cannot be served
-├── UnknownToken            a token id outside the vocabulary
+├── UnknownToken            a token id outside the vocabulary, or without a row in the base model
 └── ChatRefused             these messages cannot become a prompt
 """
 
@@ -18,7 +18,7 @@ class TokenizerUnsupported(TextError):
 
 
 class UnknownToken(TextError):
-    """A token id is outside the vocabulary."""
+    """A token id is outside the vocabulary, or the base model's embeddings have no row for it."""
 
 
 class ChatRefused(TextError):

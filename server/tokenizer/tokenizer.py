@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,9 +30,12 @@ class Tokenizer:
 
     Works on the Rust tokenizer underneath: transformers' own call sets truncation and padding on it, which is not safe
     under concurrency, while encoding and decoding with both switched off once are.
+
+    `num_rows` are those of the base model's token embeddings, None where no model is at hand. A tokenizer may know
+    tokens beyond them: ids from `num_ids` on have no row, and no text becomes such an id.
     """
 
-    def __init__(self, pretrained: PreTrainedTokenizerBase) -> None:
+    def __init__(self, pretrained: PreTrainedTokenizerBase, *, num_rows: int | None = None) -> None:
         backend = getattr(pretrained, "backend_tokenizer", None)
         if not isinstance(backend, tokenizers.Tokenizer):
             raise TokenizerUnsupported("the base model has no fast tokenizer (tokenizer.json)")
@@ -42,12 +46,17 @@ class Tokenizer:
         self._token_bytes = TokenBytes(backend)
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenizer")
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
+        self._num_rows = sys.maxsize if num_rows is None else num_rows
+        most_ids = 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
+        self.num_ids = min(most_ids, self._num_rows)
+        self._has_every_row = self.num_ids == most_ids
+        self._kept_space = self._space_that_stays()
         self.special_token_ids: frozenset[int] = frozenset(
             token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special
         )
 
     @classmethod
-    def load(cls, source: str | Path, *, revision: str | None = None) -> Tokenizer:
+    def load(cls, source: str | Path, *, revision: str | None = None, num_rows: int | None = None) -> Tokenizer:
         """Load from a local folder or a hub id; code that a repository brings along is never run.
 
         Raises `TokenizerUnsupported` where there is none, or none that is fast.
@@ -58,13 +67,22 @@ class Tokenizer:
             )
         except (OSError, ValueError) as error:
             raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}") from error
-        return cls(pretrained)
+        return cls(pretrained, num_rows=num_rows)
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
-        """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them."""
+        """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them.
+
+        Raises `UnknownToken` where the base model has no row for one of them.
+        """
         # One text as a batch: `encode` holds the interpreter lock for seconds on a long text, this does not.
         (encoded,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens is not False)
-        return tuple(encoded.ids)
+        ids = tuple(encoded.ids)
+        if not self._has_every_row and (highest := max(ids, default=0)) >= self.num_ids:
+            raise UnknownToken(
+                f"the text holds token id {highest}, and the base model has rows for ids 0 to {self.num_ids - 1}: "
+                "leave that token out"
+            )
+        return ids
 
     async def encode_all(
         self, texts: Sequence[str], *, add_special_tokens: bool | None = None
@@ -81,8 +99,13 @@ class Tokenizer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of token ids, exactly as the decoder makes it (nothing is cleaned up)."""
-        return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+        """Text of token ids, exactly as the decoder makes it (nothing is cleaned up).
+
+        A space that encoding puts before every text is no part of it, whether or not the decoder drops it.
+        """
+        return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens).removeprefix(
+            self._kept_space
+        )
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for."""
@@ -93,21 +116,28 @@ class Tokenizer:
         return self.token_bytes(token_id).decode("utf-8", errors="replace")
 
     def check_ids(self, token_ids: Sequence[int]) -> None:
-        """Raise `UnknownToken` when an id is outside the vocabulary."""
+        """Raise `UnknownToken` when an id is outside the vocabulary, or the base model has no row for it."""
         for token_id in token_ids:
-            if not 0 <= token_id < self.vocab_size:
-                raise UnknownToken(f"token id {token_id} is outside the vocabulary of {self.vocab_size} tokens")
+            if not 0 <= token_id < self.num_ids:
+                raise UnknownToken(f"token id {token_id} is none: token ids are from 0 to {self.num_ids - 1}")
 
     def eos_token_ids(self, generation_config: Collection[int] = ()) -> frozenset[int]:
-        """The tokenizer's end token together with those of the model's generation configuration."""
+        """The tokenizer's end token together with those of the model's generation configuration: of both, only what
+        the model can write."""
         own = self.eos_token_id
-        return frozenset(generation_config) | (frozenset() if own is None else {own})
+        ends = frozenset(generation_config) | (frozenset() if own is None else {own})
+        return frozenset(token_id for token_id in ends if 0 <= token_id < self._num_rows)
 
     @property
     def eos_token_id(self) -> int | None:
-        """The tokenizer's own end token, if it has one."""
+        """The tokenizer's own end token, if it has one that the base model has a row for."""
         token_id = self._pretrained.eos_token_id
-        return token_id if isinstance(token_id, int) else None
+        return token_id if isinstance(token_id, int) and token_id < self.num_ids else None
+
+    @property
+    def num_ids_without_row(self) -> int:
+        """Tokens that the base model cannot see: their ids are beyond its embeddings."""
+        return sum(token_id >= self.num_ids for token_id in self.id_mapping.values())
 
     @property
     def id_mapping(self) -> Mapping[str, int]:
@@ -126,3 +156,8 @@ class Tokenizer:
         )
         assert isinstance(rendered, str)
         return rendered
+
+    def _space_that_stays(self) -> str:
+        """The space that encoding puts before a text where decoding leaves it there, else nothing."""
+        ids = self._backend.encode("a", add_special_tokens=False).ids
+        return " " if self._backend.decode(ids) == " a" else ""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prompts_store.records import Manifest
 from server.tokenizer.chat import render_chat
-from server.tokenizer.errors import ChatRefused
+from server.tokenizer.errors import ChatRefused, UnknownToken
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.errors import ExamplesRefused
+from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
 
 
@@ -40,7 +41,7 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
     """An example's input as the routes encode it for a version with this manifest.
 
     A text goes as with `/v1/completions` and `/v1/classify`, messages as with `/v1/chat/completions`.
-    Raises `ExamplesRefused` for messages that the base model cannot take.
+    Raises `ExamplesRefused` for messages that the base model cannot take, and for tokens that it has no row for.
     """
     add_special_tokens = manifest.add_special_tokens
     if isinstance(example.prompt, str):
@@ -52,12 +53,24 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
             raise ExamplesRefused(str(error), code="bad_line", line=example.line) from error
         if add_special_tokens is None and tokenizer.has_chat_template:
             add_special_tokens = False  # a chat template writes the special tokens itself
-    return tokenizer.encode(fill_template(manifest.template, text), add_special_tokens=add_special_tokens)
+    with _rows_for(example):
+        return tokenizer.encode(fill_template(manifest.template, text), add_special_tokens=add_special_tokens)
 
 
 def encode_completion(tokenizer: Tokenizer, completion: str, end_token_id: int) -> tuple[int, ...]:
-    """An answer as the model is to write it: its own tokens, then the end token."""
+    """An answer as the model is to write it: its own tokens, then the end token. Raises `UnknownToken`."""
     return (*tokenizer.encode(completion, add_special_tokens=False), end_token_id)
+
+
+def encode_answer(tokenizer: Tokenizer, example: Example, end_token_id: int) -> tuple[int, ...]:
+    """An example's answer, as `encode_completion` has it. Raises `ExamplesRefused`."""
+    with _rows_for(example):
+        return encode_completion(tokenizer, example.completion, end_token_id)
+
+
+def longest_answer(tokenizer: Tokenizer, examples: Iterable[Example]) -> int:
+    """Tokens of the longest answer, its end token included. Raises `ExamplesRefused`."""
+    return max(len(encode_answer(tokenizer, example, end_token_id=0)) for example in examples)
 
 
 def encode_examples(
@@ -70,12 +83,13 @@ def encode_examples(
 ) -> tuple[EncodedExample, ...]:
     """Encode every example. `max_tokens` is what the context leaves beside the virtual tokens.
 
-    Raises `ExamplesRefused` for the first that is longer, or whose input has no token at all.
+    Raises `ExamplesRefused` for the first that is longer, whose input has no token at all, or that the base model has
+    no row for.
     """
     encoded = []
     for example in examples:
         one = EncodedExample(
-            encode_prompt(tokenizer, manifest, example), encode_completion(tokenizer, example.completion, end_token_id)
+            encode_prompt(tokenizer, manifest, example), encode_answer(tokenizer, example, end_token_id)
         )
         if not one.prompt:
             raise ExamplesRefused("has an input without a token", code="bad_line", line=example.line)
@@ -86,7 +100,27 @@ def encode_examples(
     return tuple(encoded)
 
 
+def init_text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """The token ids to begin with a text. Raises `PlanRefused` where there are none, or one has no row."""
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=False)
+    except UnknownToken as error:
+        raise PlanRefused(f"cannot be begun with: {error}", param="init_text") from error
+    if not ids:
+        raise PlanRefused("has no tokens", param="init_text")
+    return list(ids)
+
+
 def preview(tokenizer: Tokenizer, encoded: EncodedExample) -> tuple[PreviewToken, ...]:
     """An example token by token, for a person to look at before a run."""
     learnt = (*((token, False) for token in encoded.prompt), *((token, True) for token in encoded.completion))
     return tuple(PreviewToken(token, tokenizer.token_text(token), is_learnt) for token, is_learnt in learnt)
+
+
+@contextmanager
+def _rows_for(example: Example) -> Iterator[None]:
+    """A token that the base model has no row for is its line's fault."""
+    try:
+        yield
+    except UnknownToken as error:
+        raise ExamplesRefused(str(error), code="token_out_of_range", line=example.line) from error

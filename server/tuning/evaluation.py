@@ -21,9 +21,11 @@ from server.engine.client import EngineClient
 from server.engine.errors import EngineError, EngineOverloaded, EngineStopped, NumbersOverflow, RequestRefused
 from server.engine.request import GenerateRequest, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
-from server.tokenizer.template import PLACEHOLDER
+from server.tokenizer.detokenizer import text_behind
+from server.tokenizer.errors import UnknownToken
+from server.tokenizer.template import PLACEHOLDER, PromptForm, is_continued
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.encoding import encode_completion, encode_prompt
+from server.tuning.encoding import encode_answer, encode_completion, encode_prompt, longest_answer
 from server.tuning.errors import EvaluationFailed
 from server.tuning.examples import Example
 from server.tuning.scores import Scores, accuracy, macro_f1
@@ -47,7 +49,7 @@ class Candidate:
 class _Answer:
     """What came of one example. `label` is the most likely one, None without labels."""
 
-    text: str
+    is_exact: bool
     label: str | None
     logprob: float
     num_tokens: int
@@ -102,10 +104,10 @@ async def evaluate(
 
     Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
     strings apply. `on_progress` hears how many examples are done.
-    Raises `EvaluationFailed`, `ExamplesRefused` for messages that the base model cannot take, and, of the engine's
-    errors, `EngineOverloaded` and `EngineStopped`: they say nothing of the candidate.
+    Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and, of the engine's errors,
+    `EngineOverloaded` and `EngineStopped`: they say nothing of the candidate.
     """
-    judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), _longest(tokenizer, examples))
+    judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples))
     turns = asyncio.Semaphore(max_at_once)
     num_done = 0
 
@@ -156,7 +158,10 @@ class _Judge:
         self._candidate = candidate
         self._end_token_id = end_token_id
         self._labels = labels
-        self._label_ids = tuple(encode_completion(tokenizer, label, end_token_id) for label in labels)
+        try:
+            self._label_ids = tuple(encode_completion(tokenizer, label, end_token_id) for label in labels)
+        except UnknownToken as error:
+            raise EvaluationFailed(f"the labels cannot be scored: {error}", code="request_refused") from error
         defaults = {**candidate.manifest.defaults, "temperature": 0.0, "seed": None}
         defaults["max_tokens"] = defaults.get("max_tokens", longest)
         defaults["stop_token_ids"] = frozenset(defaults.get("stop_token_ids", ()))
@@ -165,13 +170,29 @@ class _Judge:
     async def answer(self, example: Example) -> _Answer:
         candidate = self._candidate
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
-        expected = encode_completion(self._tokenizer, example.completion, self._end_token_id)
+        expected = encode_answer(self._tokenizer, example, self._end_token_id)
         continuations = (expected, *self._label_ids)
         requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations)
         scored = await score_all(self._engine, requests)
         of_expected = log_mean([member.logprobs[0] for member in scored])
         label = self._chosen([member.logprobs[1:] for member in scored])
-        return _Answer(await self._generate(prompt), label, of_expected, len(expected))
+        is_continued = self._is_continued(example)
+        text = await self._generate(prompt, is_continued=is_continued)
+        is_exact = text == example.completion or (is_continued and text == self._behind(prompt, example, expected[:-1]))
+        return _Answer(is_exact, label, of_expected, len(expected))
+
+    def _is_continued(self, example: Example) -> bool:
+        form = PromptForm.TEXT if isinstance(example.prompt, str) else PromptForm.CHAT
+        return is_continued(self._candidate.manifest.template, form)
+
+    def _behind(self, prompt: tuple[int, ...], example: Example, expected: tuple[int, ...]) -> str:
+        """The example's answer as it reads where its tokens go on with the prompt.
+
+        Such a text may begin with the space that encoding put before the answer. One that does not survive its tokens
+        is expected to the letter only.
+        """
+        survives = self._tokenizer.decode(expected) == example.completion
+        return text_behind(self._tokenizer, prompt, expected) if survives else example.completion
 
     def _chosen(self, logprobs: Sequence[Sequence[float]]) -> str | None:
         if not self._labels:
@@ -179,7 +200,7 @@ class _Judge:
         probabilities = mean_probabilities(logprobs)
         return self._labels[probabilities.index(max(probabilities))]
 
-    async def _generate(self, prompt: tuple[int, ...]) -> str:
+    async def _generate(self, prompt: tuple[int, ...], *, is_continued: bool) -> str:
         candidate = self._candidate
         room = self._engine.max_context - len(prompt)
         room -= max(0 if prefix is None else prefix.num_virtual_tokens for prefix in candidate.prefixes)
@@ -188,18 +209,15 @@ class _Judge:
             GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix)
             for prefix in candidate.prefixes
         ]
-        generation = Generation(self._engine, self._tokenizer, requests, stop=candidate.manifest.stop)
+        generation = Generation(
+            self._engine, self._tokenizer, requests, is_continued=is_continued, stop=candidate.manifest.stop
+        )
         generation.start()
         try:
             elected = voted(generation, len(requests))
             return "".join([event.text async for event in elected if isinstance(event, TextDelta)])
         finally:
             generation.close()
-
-
-def _longest(tokenizer: Tokenizer, examples: Sequence[Example]) -> int:
-    """Tokens of the longest expected answer and its end: where a version names no limit, more says nothing new."""
-    return max(len(tokenizer.encode(example.completion, add_special_tokens=False)) for example in examples) + 1
 
 
 def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], labels: Sequence[str]) -> Scores:
@@ -210,7 +228,7 @@ def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], 
     return Scores(
         name=name,
         num_examples=len(examples),
-        exact_match=accuracy(expected, [answer.text for answer in answers]),
+        exact_match=sum(answer.is_exact for answer in answers) / len(answers),
         label_accuracy=accuracy(expected, chosen) if labels else None,
         macro_f1=macro_f1(expected, chosen) if labels else None,
         perplexity=math.exp(min(700.0, -total / num_tokens)),

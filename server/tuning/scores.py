@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class Scores:
     """How a candidate did on `num_examples` examples.
 
-    `exact_match` is the share of greedy answers equal to the expected text, to the letter. `label_accuracy` and
+    `exact_match` is the share of greedy answers equal to the expected text, to the letter (where answers go on with the
+    prompt, also as the expected tokens read there). `label_accuracy` and
     `macro_f1` are of the label that is the most likely whole answer, as `/v1/classify` says; None without labels.
     `perplexity` is that of the expected answers, end token included, per token.
     """

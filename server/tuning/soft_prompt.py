@@ -24,6 +24,7 @@ from transformers import Cache, PreTrainedModel
 
 from server.model.architecture import embedding_weight
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused, TuningUnsupported
 from server.tuning.plan import Initialisation, Method, TuningPlan
 
@@ -138,14 +139,15 @@ def _initial_ids(plan: TuningPlan, tokenizer: Tokenizer, labels: Sequence[str]) 
     """`num_virtual_tokens` token ids to begin with."""
     match plan.initialisation:
         case Initialisation.SAMPLE_VOCAB:
-            allowed = [token for token in range(tokenizer.vocab_size) if token not in tokenizer.special_token_ids]
+            tokens = range(min(tokenizer.vocab_size, tokenizer.num_ids))
+            allowed = [token for token in tokens if token not in tokenizer.special_token_ids]
             return random.Random(plan.seed).choices(allowed, k=plan.num_virtual_tokens)
         case Initialisation.LABELS:
             if not labels:
                 raise PlanRefused("LABELS needs examples with labels", param="initialisation")
             ids = [token for label in labels for token in tokenizer.encode(label, add_special_tokens=False)]
+            if not ids:
+                raise PlanRefused("LABELS needs labels that have tokens", param="initialisation")
         case _:
-            ids = list(tokenizer.encode(plan.init_text or "", add_special_tokens=False))
-    if not ids:
-        raise PlanRefused("has no tokens", param="init_text")
+            ids = init_text_ids(tokenizer, plan.init_text or "")
     return (ids * -(-plan.num_virtual_tokens // len(ids)))[: plan.num_virtual_tokens]

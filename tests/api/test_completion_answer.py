@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import ClassVar
 
 from server.answering.choice_text import TextToken
 from server.answering.generation import PromptText
@@ -11,30 +12,24 @@ from server.api.completion_answer import CompletionAnswer
 from tests.fakes.tokenizers import byte_level
 
 
-class Noting:
-    """A tokenizer that notes whose text it was asked for, and where."""
+class Noted(bytes):
+    """A token's bytes that note where they were written."""
 
-    def __init__(self):
-        self.asked = []
-        self.threads = set()
+    threads: ClassVar[list[threading.Thread]] = []
 
-    def __getattr__(self, name):
-        return getattr(byte_level(), name)
-
-    def token_text(self, token_id):
-        self.asked.append(token_id)
-        self.threads.add(threading.current_thread())
-        return byte_level().token_text(token_id)
+    def decode(self, *args, **more):
+        self.threads.append(threading.current_thread())
+        return super().decode(*args, **more)
 
 
 async def test_an_echo_is_written_once_for_all_choices_and_off_the_event_loop():
-    tokenizer, prompt = Noting(), byte_level().encode("a film")
+    prompt = byte_level().encode("a film")
     form = AnswerForm("id", 0, "m", (prompt,), 3, (0,), with_logprobs=True, with_token_ids=False, with_usage=False)
 
     async def events():
-        yield PromptText(0, 0, "a film", tuple(TextToken(token_id, 0, None) for token_id in prompt))
+        yield PromptText(0, 0, "a film", tuple(TextToken(token_id, 0, None, Noted(b"a")) for token_id in prompt))
 
-    chunks = [chunk async for chunk in CompletionAnswer(form, tokenizer).chunks(events())]
+    chunks = [chunk async for chunk in CompletionAnswer(form, byte_level()).chunks(events())]
     assert [choice.index for chunk in chunks for choice in chunk.choices] == [0, 1, 2]
-    assert tokenizer.asked == list(prompt)
-    assert threading.current_thread() not in tokenizer.threads
+    assert len(Noted.threads) == len(prompt)
+    assert threading.current_thread() not in Noted.threads

@@ -604,3 +604,13 @@ async def test_a_cancelled_job_is_counted_as_such(bench):
             while not runner.stats.num_cancelled:
                 await asyncio.sleep(0.005)
     assert runner.stats.num_succeeded == 0
+
+
+async def test_answers_that_the_tokenizer_changes_are_told_and_fail_nothing(bench):
+    """Those that it gives back as another text could never match to the letter."""
+    lines = [json.dumps({"prompt": f"a {n}", "completion": "yes<end>"}) for n in range(20)]
+    job_id = bench.create(lines=lines)
+    assert (await bench.run(job_id)).status == "succeeded"
+    (told,) = [text for text in bench.messages(job_id) if "do not survive" in text]
+    assert told.startswith("20 answers do not survive this tokenizer")
+    assert "line 1 has 'yes<end>', and 'yes' is what is learnt and answered." in told

@@ -3,9 +3,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.tokenizer.detokenizer import Detokenizer
+from tests.fakes.tokenizers import FAMILIES as TOKENIZERS
 from tests.fakes.tokenizers import byte_level, sentencepiece
 
-TOKENIZERS = {"byte_level": byte_level(), "sentencepiece": sentencepiece()}
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\ufffd"), max_size=60)
 
 
@@ -77,3 +77,50 @@ def test_endless_garbage_stays_cheap():
     garbage = next(i for i in range(tokenizer.vocab_size) if tokenizer.token_bytes(i) == b"\x80")
     told = [detokenizer.feed(garbage) for _ in range(1_000)]
     assert sum(map(len, told)) >= 900
+
+
+ANSWERS = [
+    "positive", " positive", "  positive", "1976-07-04", "12", "\u4f60\u597d\u4e16\u754c", "\U0001f600\U0001f603 yes",
+    "\nno", "a\n\n b", "yes  no", "</s>yes", "<end>yes", "well-known", "a.", "\u00e9t\u00e9", "positive " * 30,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_at_every_cut_a_text_of_its_own_is_its_decoding(name, answer):
+    """However many of the tokens came, the pieces joined are what decoding those at once gives.
+
+    But for half a character at the end: byte fallback then has no text for the characters before it either.
+    """
+    tokenizer = TOKENIZERS[name]
+    token_ids = tokenizer.encode(answer, add_special_tokens=False)
+    for cut in range(len(token_ids) + 1):
+        whole = tokenizer.decode(token_ids[:cut])
+        told = "".join(pieces(tokenizer, token_ids[:cut]))
+        assert told == whole or (whole.endswith("\ufffd") and told.endswith("\ufffd"))
+
+
+@pytest.mark.parametrize("name", ["sentencepiece", "metaspace_never"])
+def test_a_context_of_byte_tokens_is_not_cut_amid_a_character(name):
+    """An emoji behind emojis, each of four byte tokens: what is kept of the prompt begins with a whole one."""
+    tokenizer = TOKENIZERS[name]
+    context = tokenizer.encode("a 😀😃😀", add_special_tokens=False)
+    token_ids = tokenizer.encode("a😃", add_special_tokens=False)[-4:]
+    assert "".join(pieces(tokenizer, token_ids, context)) == "😃"
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+@settings(max_examples=100, deadline=None)
+@given(prompt=texts, text=texts, is_continued=st.booleans())
+def test_the_bytes_of_tokens_in_their_places_join_to_the_text(name, prompt, text, is_continued):
+    """Whether the text goes on with a prompt or is one of its own."""
+    tokenizer = TOKENIZERS[name]
+    special = tokenizer.special_token_ids
+    context = tokenizer.encode(prompt, add_special_tokens=False) if is_continued else ()
+    token_ids = [i for i in tokenizer.encode(text, add_special_tokens=False) if i not in special]
+    detokenizer = Detokenizer(tokenizer, context)
+    told, said = b"", ""
+    for token_id in token_ids:
+        told += detokenizer.next_bytes(token_id)
+        said += detokenizer.feed(token_id)
+    assert told.decode(errors="replace") == said + detokenizer.flush()

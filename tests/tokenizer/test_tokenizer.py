@@ -1,6 +1,10 @@
 import concurrent.futures
+import copy
 
 import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import models
+from transformers import PreTrainedTokenizerFast
 
 from server.tokenizer.chat import ChatMessage, render_chat
 from server.tokenizer.errors import ChatRefused, TokenizerUnsupported, UnknownToken
@@ -45,6 +49,35 @@ def test_ids_outside_the_vocabulary_are_refused(token_id):
     """Checked before any of them reaches the Rust tokenizer."""
     with pytest.raises(UnknownToken):
         byte_level().check_ids([0, token_id])
+
+
+def test_ids_without_a_row_in_the_base_model_are_refused_and_end_nothing():
+    """Of texts, of ids, and of end tokens: the tokenizer's own and the model's, negative ones too."""
+    whole, narrow = sentencepiece(), sentencepiece(lacks_rows=True)
+    missing = narrow.id_mapping["[PAD]"]
+    assert (narrow.num_ids, narrow.num_ids_without_row, whole.num_ids_without_row) == (missing, 101, 0)
+    assert narrow.encode("a the") == whole.encode("a the")
+    with pytest.raises(
+        UnknownToken, match=f"token id {missing}, and the base model has rows for ids 0 to {missing - 1}"
+    ):
+        narrow.encode("a [PAD]")
+    with pytest.raises(UnknownToken, match=f"from 0 to {missing - 1}"):
+        narrow.check_ids([missing])
+    assert narrow.eos_token_ids({7, -1, missing, missing + 500}) == {2, 7}
+    pretrained = copy.deepcopy(narrow._pretrained)
+    pretrained.eos_token = "[PAD]"
+    assert Tokenizer(pretrained, num_rows=missing).eos_token_id is None
+    assert Tokenizer(pretrained).eos_token_id == missing
+
+
+def test_padding_of_the_embeddings_and_holes_among_the_ids_change_nothing():
+    """Rows that no token has are never asked for; the ids of tokens behind a hole are ids."""
+    padded = sentencepiece(), Tokenizer(sentencepiece()._pretrained, num_rows=4096)
+    assert padded[0].num_ids == padded[1].num_ids
+    backend = Backend(models.WordLevel({"a": 0, "b": 9}, unk_token="a"))
+    holed = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend), num_rows=10)
+    assert (holed.vocab_size, holed.num_ids, holed.encode("b")) == (2, 10, (9,))
+    holed.check_ids(holed.encode("b"))
 
 
 def test_threads_do_not_disturb_each_other():

@@ -9,11 +9,13 @@ import pytest
 from prompts_store.records import Manifest
 from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
 from server.engine.request import GenerateRequest, ScoreRequest
-from server.tuning.errors import EvaluationFailed
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import encode_completion
+from server.tuning.errors import EvaluationFailed, ExamplesRefused
 from server.tuning.evaluation import Candidate, base_alone, evaluate, told_in_words
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
-from tests.fakes.tokenizers import byte_level
+from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
 from tests.tuning.tiny import MANIFEST, jsonl
 
 TOKENIZER = byte_level()
@@ -114,3 +116,66 @@ async def test_an_engine_that_is_full_or_gone_says_nothing_of_the_candidate(erro
     engine.refuse = error
     with pytest.raises(type(error)):
         await scores_of(engine, base_alone(MANIFEST))
+
+
+TEXTS = ("positive", "negative", "yes")
+
+
+def engine_that_answers_as_taught(tokenizer: Tokenizer, completion: str) -> ScriptedEngine:
+    """Generates the very tokens that a run teaches."""
+    end = tokenizer.eos_token_id or 0
+    ids = encode_completion(tokenizer, completion, end)
+    return ScriptedEngine(lambda request, choice: ids, frozenset({end}))
+
+
+async def exact_match(tokenizer: Tokenizer, completion: str, manifest: Manifest, *, says: str | None = None) -> float:
+    examples = read_examples(jsonl({"prompt": "a", "completion": completion})).examples
+    engine = engine_that_answers_as_taught(tokenizer, completion if says is None else says)
+    end = tokenizer.eos_token_id or 0
+    return (await evaluate(engine, tokenizer, base_alone(manifest), examples, end_token_id=end)).exact_match
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("template", [" {input} ->\n", "{input}", None])
+@pytest.mark.parametrize("completion", TEXTS)
+async def test_the_tokens_that_are_taught_are_an_exact_match(family, template, completion):
+    """Whatever the tokenizer puts before a text, and whether or not the answer goes on with the prompt."""
+    assert await exact_match(FAMILIES[family], completion, Manifest(template=template)) == 1
+    assert await exact_match(FAMILIES[family], completion, Manifest(template=template), says="no") == 0
+
+
+@pytest.mark.parametrize("family", ["byte_level", "sentencepiece", "metaspace_never"])
+@pytest.mark.parametrize("completion", [" positive", "  yes", "1976-07-04", "你好", "😀", "\nno", "yes  no"])
+async def test_answers_of_other_shapes_match_too(family, completion):
+    """Leading spaces, digits, characters of several tokens, lines."""
+    assert await exact_match(FAMILIES[family], completion, MANIFEST) == 1
+
+
+async def test_messages_are_answered_with_a_text_of_its_own():
+    """Without a template too."""
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "positive"}]}
+    tokenizer = FAMILIES["sentencepiece"]
+    end = tokenizer.eos_token_id or 0
+    engine, examples = engine_that_answers_as_taught(tokenizer, "positive"), read_examples(jsonl(row)).examples
+    scores = await evaluate(engine, tokenizer, base_alone(Manifest()), examples, end_token_id=end)
+    assert scores.exact_match == 1
+
+
+@pytest.mark.parametrize("template", ["{input}", None])
+async def test_an_answer_that_does_not_survive_its_tokens_never_matches(template):
+    """A score must not be had for another text than the file has, though the tokens are those that were taught."""
+    assert await exact_match(FAMILIES["wordpiece"], "Positive", Manifest(template=template)) == 0
+
+
+async def test_what_has_no_row_in_the_base_model_is_refused_with_its_line():
+    """In an input, in an answer, in a label; nothing reaches the engine."""
+    tokenizer = sentencepiece(lacks_rows=True)
+    engine = engine_that_answers_as_taught(tokenizer, "a")
+    for row in ({"prompt": "[PAD]", "completion": "a"}, {"prompt": "a", "completion": "a [PAD]"}):
+        with pytest.raises(ExamplesRefused, match="line 1: the text holds token id") as caught:
+            examples = read_examples(jsonl(row)).examples
+            await evaluate(engine, tokenizer, base_alone(MANIFEST), examples, end_token_id=2)
+        assert caught.value.code == "token_out_of_range"
+    with pytest.raises(EvaluationFailed, match="the labels cannot be scored"):
+        await evaluate(engine, tokenizer, base_alone(MANIFEST), EXAMPLES, end_token_id=2, labels=("yes", "[PAD]"))
+    assert not engine.requests

@@ -11,12 +11,23 @@ import torch
 from safetensors.torch import load, save
 
 from prompts_store.checkpoint_reader import read_checkpoint
-from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, TuningDiverged
+from server.engine.async_engine import AsyncEngine
+from server.engine.engine import Engine
+from server.engine.options import EngineOptions
+from server.model.base_model import LoadedModel
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, PlanRefused, TuningDiverged
+from server.tuning.evaluation import evaluate, unpublished
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
+from server.tuning.examples import read_examples
 from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
 from server.tuning.run import TuningJob, TuningRun
-from tests.fakes.tokenizers import byte_level
-from tests.tuning.tiny import tiny_base, tiny_job, tiny_model
+from server.tuning.soft_prompt import _initial_ids
+from server.tuning.split import tuning_data
+from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
+from tests.tuning.tiny import MANIFEST, jsonl, tiny_base, tiny_job, tiny_model
 
 PLAN = TuningPlan(num_steps=6, batch_size=4, max_micro_batch_tokens=64, validate_every=2)
 
@@ -29,6 +40,12 @@ def finish(run: TuningRun) -> TuningRun:
     while not run.is_done:
         run.advance()
     return run
+
+
+def engine_of(loaded: LoadedModel) -> AsyncEngine:
+    options = EngineOptions(40, 8, 10, 4, 64, 100, 96, loaded.architecture.vocab_size, frozenset())
+    cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)
+    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
 
 
 def digest(run: TuningRun) -> str:
@@ -196,3 +213,57 @@ def test_a_checkpoint_of_another_job_or_a_damaged_one_is_refused():
     for damaged in (b"", b"nonsense", checkpoint[:-1], checkpoint[:100]):
         with pytest.raises(CheckpointUnreadable):
             run_of(tiny_job(PLAN), damaged)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_what_was_learnt_to_the_letter_is_served_to_the_letter(family):
+    """The run's own score is of token ids, the evaluation's of served texts: whatever the tokenizer, they agree."""
+    tokenizer = FAMILIES[family]
+    loaded, end = tiny_model(tokenizer.vocab_size), tokenizer.eos_token_id
+    data = tuning_data(read_examples(jsonl(*[{"prompt": f"a{n}", "completion": "yes"} for n in range(30)])))
+    job = tiny_job(TuningPlan(num_steps=20, batch_size=8, learning_rate=0.3), data=data, end_token_id=end)
+    run = finish(TuningRun(loaded, tokenizer, job))
+    result = run.result()
+    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    engine = engine_of(loaded)
+    async with engine.running():
+        candidate = unpublished("mood", "mood", checkpoint, MANIFEST, tiny_base())
+        scores = await evaluate(engine, tokenizer, candidate, data.validation, end_token_id=end)
+    assert scores.exact_match == result.metrics["validation_exact_match"] == 1
+
+
+ROWS = sentencepiece(lacks_rows=True).num_ids
+
+
+def run_without_rows(**changes) -> TuningRun:
+    """A run whose tokenizer knows more tokens than its base model has rows for."""
+    tokenizer = sentencepiece(lacks_rows=True)
+    return TuningRun(tiny_model(ROWS), tokenizer, tiny_job(**{"plan": PLAN, "end_token_id": 2, **changes}))
+
+
+def test_virtual_tokens_begin_at_rows_that_the_base_model_has():
+    """However many tokens the tokenizer knows besides."""
+    finish(run_without_rows(plan=replace(PLAN, num_virtual_tokens=64, num_steps=1)))
+
+
+def test_rows_are_sampled_as_ever_where_the_base_model_has_all():
+    """Padding behind the vocabulary is never sampled: the same seed begins with the same ids."""
+    plan, tokenizer = replace(PLAN, num_virtual_tokens=6), sentencepiece()
+    assert _initial_ids(plan, tokenizer, ()) == [249, 224, 125, 78, 152, 121]
+    padded = Tokenizer(tokenizer._pretrained, num_rows=tokenizer.vocab_size + 64)
+    assert _initial_ids(plan, padded, ()) == _initial_ids(plan, tokenizer, ())
+
+
+@pytest.mark.parametrize("row", [{"prompt": "[PAD]", "completion": "a"}, {"prompt": "a", "completion": "<new7>"}])
+def test_an_example_without_a_row_is_refused_with_its_line(row):
+    """Before anything is trained, in an input and in an answer."""
+    data = tuning_data(read_examples(jsonl(*[{"prompt": f"{n}", "completion": "b"} for n in range(20)], row)))
+    with pytest.raises(ExamplesRefused, match="line 21: the text holds token id") as caught:
+        run_without_rows(data=data)
+    assert caught.value.code == "token_out_of_range"
+
+
+def test_a_text_to_begin_with_that_has_no_row_is_refused():
+    with pytest.raises(PlanRefused, match="init_text cannot be begun with: the text holds token id") as caught:
+        run_without_rows(plan=replace(PLAN, initialisation=Initialisation.TEXT, init_text="a [PAD]"))
+    assert caught.value.param == "init_text"

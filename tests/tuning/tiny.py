@@ -32,9 +32,9 @@ def loaded_from(model: PreTrainedModel) -> LoadedModel:
 
 
 @cache
-def tiny_model() -> LoadedModel:
+def tiny_model(vocab_size: int = byte_level().vocab_size) -> LoadedModel:
     config = LlamaConfig(
-        vocab_size=byte_level().vocab_size,
+        vocab_size=vocab_size,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,

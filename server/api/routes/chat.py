@@ -25,6 +25,7 @@ from server.api.sticky_key import StickyKeyDep
 from server.api.target import Target, resolve_target
 from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
+from server.tokenizer.template import PromptForm
 
 router = APIRouter(tags=["chat"], route_class=GuardedRoute)
 
@@ -56,9 +57,8 @@ async def _start(
     services: Services, body: ChatRequest, target: Target, terms: Terms
 ) -> tuple[Generation, ChatCompletionAnswer]:
     check_votable(body, target)
-    limits, tokenizer = services.settings.limits, services.tokenizer
-    defaults = target.manifest.defaults
-    prompt = await encode_chat(tokenizer, target, body.messages, limits)
+    limits, defaults = services.settings.limits, target.manifest.defaults
+    prompt = await encode_chat(services.tokenizer, target, body.messages, limits)
     room = services.engine.max_context - target.num_virtual_tokens - len(prompt)
     max_tokens = _max_tokens(body, defaults, room)
     is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
@@ -77,10 +77,9 @@ async def _start(
         num_choices=num_choices(body, limits, len(target.prefixes)),
         with_logprobs=bool(body.logprobs),
     )
-    generation = await start_generation(
-        services, target, terms, form, sampling, stop_strings(body, target.manifest.stop, limits)
-    )
-    return generation, ChatCompletionAnswer(form, tokenizer)
+    stop = stop_strings(body, target.manifest.stop, limits)
+    generation = await start_generation(services, target, terms, form, sampling, stop, prompt_form=PromptForm.CHAT)
+    return generation, ChatCompletionAnswer(form)
 
 
 def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], room: int) -> int:

@@ -13,7 +13,7 @@ from server.api.caller import CallerDep
 from server.api.completion_answer import CompletionAnswer
 from server.api.ensembles import check_votable, votable_tokens
 from server.api.generate import respond, start_generation
-from server.api.prompts import encode_prompts
+from server.api.prompts import encode_prompts, form_of
 from server.api.route_responses import errors, event_stream
 from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
 from server.api.services import Services, ServicesDep
@@ -77,5 +77,7 @@ async def _start(
         with_logprobs=num_logprobs is not None,
     )
     stop = stop_strings(body, target.manifest.stop, limits)
-    generation = await start_generation(services, target, terms, form, sampling, stop, echo=bool(body.echo))
+    generation = await start_generation(
+        services, target, terms, form, sampling, stop, prompt_form=form_of(body.prompt), echo=bool(body.echo)
+    )
     return generation, CompletionAnswer(form, tokenizer)
