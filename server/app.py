@@ -170,6 +170,8 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
+    if (template := tokenizer.chat_template) is not None and template.problem is not None:
+        logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
