@@ -198,7 +198,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=catalog,
-        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        jobs=build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits)),
         tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         keys=keys,
@@ -212,6 +212,11 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _example_limits(limits: ApiLimits) -> ExampleLimits:
+    """What a file may hold: no longer conversation than the server would answer."""
+    return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
 
 
 def _build_quotas(settings: ServeSettings) -> Quotas:

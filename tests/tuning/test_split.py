@@ -110,7 +110,8 @@ def test_no_conversation_is_on_both_sides(shapes, seed):
     """Nor an input: where conversations begin alike, their beginning is learnt and not judged by."""
     greetings = ("", "hello hi ")
     lines = [
-        greetings[start > 0] + " ".join(f"q{start}.{n} a{n}" for n in range(num_answers)) for start, num_answers in shapes
+        greetings[start > 0] + " ".join(f"q{start}.{n} a{n}" for n in range(num_answers))
+        for start, num_answers in shapes
     ]
     try:
         data = tuning_data(conversations(*lines), seed=seed)
