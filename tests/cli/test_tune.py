@@ -271,3 +271,8 @@ def test_hyperparameters_out_of_range_are_named(softprompt, examples, data_dir):
         code, _, err = softprompt("tune", "mood", "--train", examples, "--data-dir", data_dir, option, value)
         assert code != 0
         assert err.startswith("softprompt: ")
+    code, _, err = softprompt(
+        "tune", "mood", "--train", examples, "--data-dir", data_dir, "--init-text", "a", "--init", "random"
+    )
+    assert code != 0
+    assert err.startswith("softprompt: init_text is only for")

@@ -17,6 +17,15 @@ PARTS = (  # the form of Llama Guard 3
     "{% for m in messages %}[{{ m.role }}]{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}"
     " {{ part['text'] }}{% endfor %}{{ '\n' }}{% endfor %}[assistant]"
 )
+MIXED = (  # Perception LM's: the system message is a text, all others are parts
+    "{% if messages[0].role == 'system' %}[system] {{ messages[0].content | trim }} {% set messages = messages[1:] %}"
+    "{% endif %}{% for m in messages %}[{{ m.role }}]{% for part in m.content if part.type == 'text' %}"
+    " {{ part.text }}{% endfor %} {% endfor %}"
+)
+PARTS_OF_SYSTEM = (
+    "{% for m in messages %}{% if m.role == 'system' %}{{ m.content[0].text }} {% else %}{{ m.content }}"
+    "{% endif %}{% endfor %}"
+)
 EITHER = (
     "{% for m in messages %}[{{ m.role }}] {% if m.content is string %}{{ m.content }}{% else %}"
     "{% for part in m.content %}<{{ part.text }}>{% endfor %}{% endif %}{{ '\n' }}{% endfor %}"
@@ -87,6 +96,13 @@ def test_developer_is_sent_as_system_where_the_template_raises():
 
 def test_a_template_that_wants_parts_gets_parts():
     assert render(PARTS, SYSTEM, USER) == "[system] system text\n[user] user text\n[assistant]"
+
+
+def test_a_template_may_want_parts_of_some_roles_alone():
+    """And must never get parts where it writes a text, or they would stand in the prompt as Python writes them."""
+    assert render(MIXED, SYSTEM, USER) == "[system] system text [user] user text "
+    assert render(PARTS_OF_SYSTEM, SYSTEM, USER) == "system text user text"
+    assert refused(PARTS, SYSTEM, ChatMessage("tool", "x")).param == "messages[1]"
 
 
 def test_a_template_that_takes_both_forms_gets_texts():
@@ -198,7 +214,7 @@ def test_messages_that_a_template_refuses_are_refused():
 
 
 def test_a_template_fit_for_use_has_no_problem():
-    for template in (KNOWN, GENERIC, PARTS, EITHER, ALTERNATING, MERGING, FIRST_SYSTEM, LAST_USER, REASONING):
+    for template in (KNOWN, GENERIC, PARTS, MIXED, EITHER, ALTERNATING, MERGING, FIRST_SYSTEM, LAST_USER, REASONING):
         found = byte_level(template).chat_template
         assert found is not None
         assert found.problem is None
