@@ -177,6 +177,8 @@ def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokeni
             tokenizer.num_ids_without_row,
             tokenizer.num_ids,
         )
+    if (template := tokenizer.chat_template) is not None and template.problem is not None:
+        logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
@@ -203,7 +205,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=catalog,
-        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        jobs=build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits)),
         tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         keys=keys,
@@ -217,6 +219,11 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _example_limits(limits: ApiLimits) -> ExampleLimits:
+    """What a file may hold: no longer conversation than the server would answer."""
+    return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
 
 
 def _build_quotas(settings: ServeSettings) -> Quotas:

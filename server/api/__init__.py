@@ -6,6 +6,7 @@ routes/             one file a resource                wire/               bodie
 
 authentication.py   who may call what                  request_id.py       one id a request
 body_limit.py       no body too large or too slow      upload.py           a checkpoint as it arrives
+undeclared.py       what no route knows is refused
 errors.py           what this layer refuses            error_table.py      exceptions -> HTTP, the one table
 error_responses.py  exceptions -> the one error body   engine_failure.py   a failed request -> an exception
 

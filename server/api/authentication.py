@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from fastapi import Depends, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from server.api.browsers import check_page
 from server.api.caller import ANYBODY
 from server.api.services import ServicesDep, services_of
+from server.api.undeclared import Declared
 
 
 class Scope(StrEnum):
@@ -78,7 +79,9 @@ class _KeyNeeded(_Declaration):
 
 
 class GuardedRoute(APIRoute):
-    """A route that asks its doorkeepers first, and of these its declaration."""
+    """A route that asks its doorkeepers first, and of these its declaration; then it refuses what it does not know."""
+
+    takes_anything: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request, once it is let in."""
@@ -86,13 +89,22 @@ class GuardedRoute(APIRoute):
         calls: list[object] = [dependency.call for dependency in self.dependant.dependencies]
         keepers = [call for call in calls if isinstance(call, Doorkeeper)]
         keepers.sort(key=lambda keeper: not isinstance(keeper, _Declaration))
+        declared = None if self.takes_anything else Declared.of(self.dependant)
 
         async def guarded(request: Request) -> Response:
             for keeper in keepers:
                 await keeper.admit(request)
+            if declared is not None:
+                declared.check(request)
             return await handle(request)
 
         return guarded
+
+
+class ProbedRoute(GuardedRoute):
+    """A route that takes no parameter, for monitors and browsers: these append some to get past caches."""
+
+    takes_anything = True
 
 
 def requires(scope: Scope) -> Any:

@@ -18,6 +18,7 @@ from starlette.types import Scope
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest
 from server.api.error_table import ERROR_TABLE, INTERNAL_ERROR, INVALID_REQUEST, SERVER_ERROR, Answer, answer_to
 from server.api.request_id import HEADER
+from server.api.undeclared import PLAIN_NAME
 from server.api.wire.errors import ErrorBody, ErrorDetail
 
 UNSUPPORTED_PARAMETERS = frozenset(
@@ -54,7 +55,6 @@ CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
 
 _log = logging.getLogger(__name__)
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
 _UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
 _HTTP_REFUSALS = {
     400: ("malformed_body", "the body could not be read"),
@@ -158,7 +158,7 @@ def _param(loc: Sequence[str | int]) -> str:
     """The name of a parameter as its client wrote it, unless it is no plain name."""
     path = [part for part in loc[1:] if isinstance(part, int) or not _UNION_BRANCH.fullmatch(part)]
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
-    return name if _PLAIN_NAME.fullmatch(name) else str(loc[0])
+    return name if PLAIN_NAME.fullmatch(name) else str(loc[0])
 
 
 def _body_of(answer: Answer, error: BaseException) -> ErrorBody:

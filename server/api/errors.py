@@ -2,6 +2,7 @@
 
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
+│   └── UnknownParameter    a parameter or header that the route does not know
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or one that is unknown, revoked or expired
 ├── Forbidden               the key does not allow this
@@ -35,6 +36,12 @@ class InvalidRequest(ApiError):
     """A parameter has a value that cannot be served."""
 
     code = "invalid_value"
+
+
+class UnknownParameter(InvalidRequest):
+    """A query parameter, or a header of ours, that the route does not know."""
+
+    code = "unknown_parameter"
 
 
 class ModelNotFound(ApiError):

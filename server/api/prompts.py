@@ -70,10 +70,11 @@ async def encode_chat(
     if len(messages) > limits.max_messages:
         raise InvalidRequest(f"there are at most {limits.max_messages} messages", param="messages")
     refuse_empty([message.text() for message in messages if message.role == "user"], "messages")
-    text = render_chat(tokenizer, [ChatMessage(message.role, message.text()) for message in messages])
+    turns = [ChatMessage(message.role, message.text()) for message in messages]
+    text = await tokenizer.run(render_chat, tokenizer, turns)  # a template may take its time over a long conversation
     # A chat template writes the special tokens itself: without the version's word none are added to them.
     add_special_tokens = target.manifest.add_special_tokens
-    if add_special_tokens is None and tokenizer.has_chat_template:
+    if add_special_tokens is None and tokenizer.chat_template is not None:
         add_special_tokens = False
     (encoded,) = await encode_texts(tokenizer, target, [text], add_special_tokens=add_special_tokens)
     return encoded

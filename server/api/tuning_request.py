@@ -21,7 +21,7 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
 from server.tuning.gate import Gate
-from server.tuning.plan import Initialisation, TuningPlan, plan_from_json
+from server.tuning.plan import Initialisation, TuningPlan, check_nothing_unused, plan_from_json
 
 _MAX_SEED = 2**31
 
@@ -73,7 +73,9 @@ def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
     if "n_epochs" in fields:
         fields["num_epochs"] = float(fields.pop("n_epochs"))
     try:
-        return plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
+        plan = plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
+        check_nothing_unused(plan)
+        return plan
     except PlanRefused as error:
         name = "n_epochs" if error.param == "num_epochs" else error.param
         raise InvalidRequest(str(error), param=f"{place}.{name}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from server.tuning.survival import notes_on_answers
 if TYPE_CHECKING:
     from server.cli.tune import Order
     from server.tokenizer.tokenizer import Tokenizer
+    from server.tuning.examples import Example
 
 CHECKPOINT_INTERVAL_S = 10.0
 
@@ -52,11 +54,19 @@ def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> N
         shown = job.data.training[:num_examples]
         encoded = encode_examples(tokenizer, job.manifest, shown, end_token_id=job.end_token_id, max_tokens=room)
         for example, one in zip(shown, encoded, strict=True):
-            print(f"line {example.line}: {job.plan.num_virtual_tokens} virtual tokens, then {one.num_tokens} tokens")
+            where = _place_of(example, job.data.training)
+            print(f"{where}: {job.plan.num_virtual_tokens} virtual tokens, then {one.num_tokens} tokens")
             tokens = preview(tokenizer, one)
             rows = [(token.token_id, repr(token.text), "learnt" if token.is_learnt else "") for token in tokens]
             print_table(("ID", "TOKEN", ""), rows)
         _print_notes(order, job, tokenizer)
+
+
+def _place_of(example: Example, examples: Sequence[Example]) -> str:
+    """The line, and of a conversation of several answers which one."""
+    of_line = [one for one in examples if one.line == example.line]
+    answer = "" if len(of_line) == 1 else f", answer {of_line.index(example) + 1} of {len(of_line)}"
+    return f"line {example.line}{answer}"
 
 
 class KeptRun:

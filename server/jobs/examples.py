@@ -15,12 +15,15 @@ from server.jobs.request import request_from_json
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleLimits, ExampleSet, read_examples
+from server.tuning.examples import Example, ExampleLimits, ExampleSet, Reading, read_examples
 from server.tuning.run import TuningJob
 from server.tuning.split import TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
 
 _MAX_PREVIEWED_TOKENS = 256
+_MAX_PREVIEWED_ANSWERS = 4
+_FACTS = ("held out", "answers to learn")
+"""What notes say that is nothing to worry about."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +51,7 @@ class Preparation:
         Raises `FileRefused`, `ExamplesRefused`, `PlanRefused`, `InvalidManifest`, and what the store raises.
         """
         request = request_from_json(record.request)
-        data = self._read(record)
+        data = self._read(record, request.reading)
         labels = request.manifest.labels or data.labels
         _check_labels(labels, request.manifest.labels, data)
         manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
@@ -65,29 +68,37 @@ class Preparation:
         manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
         changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
-        return Prepared(job, (*map(_note, (*data.notes, *changed)), self._preview(encoded[0])))
+        notes = map(_note, (*data.notes, *changed))
+        return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
-    def _read(self, record: JobRecord) -> TuningData:
-        training = self._read_file(record.training_file, "training_file")
+    def _read(self, record: JobRecord, reading: Reading) -> TuningData:
+        training = self._read_file(record.training_file, "training_file", reading)
         if record.validation_file is None:
             return tuning_data(training, None, record.seed)
-        validation = self._read_file(record.validation_file, "validation_file")
+        validation = self._read_file(record.validation_file, "validation_file", reading)
         try:
             return tuning_data(training, validation, record.seed)
         except ExamplesRefused as error:
             raise FileRefused(error, "validation_file") from error
 
-    def _read_file(self, file_id: int, param: str) -> ExampleSet:
+    def _read_file(self, file_id: int, param: str, reading: Reading) -> ExampleSet:
         content = self.store.load_file(file_id)
         try:
-            return read_examples(content, self.limits)
+            return read_examples(content, self.limits, reading)
         except ExamplesRefused as error:
             raise FileRefused(error, param) from error
 
-    def _preview(self, encoded: EncodedExample) -> NewEvent:
-        tokens = preview(self.tokenizer, encoded)[:_MAX_PREVIEWED_TOKENS]
-        told = [{"id": one.token_id, "text": one.text, "learnt": one.is_learnt} for one in tokens]
-        return NewEvent("The first example, as the model sees it behind the virtual tokens.", data={"tokens": told})
+    def _previews(self, training: Sequence[Example], encoded: Sequence[EncodedExample]) -> list[NewEvent]:
+        """The first line's examples, of which a conversation may have many, token by token."""
+        num_answers = sum(example.line == training[0].line for example in training)
+        events = []
+        for number, one in enumerate(encoded[: min(num_answers, _MAX_PREVIEWED_ANSWERS)], start=1):
+            of = "" if num_answers == 1 else f", its answer {number} of {num_answers}"
+            tokens = preview(self.tokenizer, one)[:_MAX_PREVIEWED_TOKENS]
+            told = [{"id": token.token_id, "text": token.text, "learnt": token.is_learnt} for token in tokens]
+            said = f"The first example{of}, as the model sees it behind the virtual tokens."
+            events.append(NewEvent(said, data={"tokens": told}))
+        return events
 
 
 def _judged_by(record: JobRecord) -> str:
@@ -105,4 +116,4 @@ def _check_labels(labels: Sequence[str], wanted: Sequence[str], data: TuningData
 
 
 def _note(text: str) -> NewEvent:
-    return NewEvent(f"{text[0].upper()}{text[1:]}.", level="info" if "held out" in text else "warn")
+    return NewEvent(f"{text[0].upper()}{text[1:]}.", level="info" if any(fact in text for fact in _FACTS) else "warn")

@@ -8,6 +8,7 @@ from typing import Any
 
 from prompts_store.manifest import manifest_from_json, manifest_to_json
 from prompts_store.records import Manifest
+from server.tuning.examples import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
 
@@ -18,6 +19,7 @@ class JobRequest:
 
     `manifest` is what the version is to carry; labels and `defaults` that it leaves open come from the examples.
     `promote` makes the version `production`, if `gate` opens where there is one. `metadata` is the client's own.
+    `reading` is how the files are read: a job goes on as the release did that made it.
     """
 
     plan: TuningPlan
@@ -25,6 +27,7 @@ class JobRequest:
     promote: bool = False
     gate: Gate | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    reading: Reading = Reading.WHOLE
 
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def request_to_json(request: JobRequest) -> dict[str, Any]:
         "promote": request.promote,
         "gate": None if request.gate is None else asdict(request.gate),
         "metadata": dict(request.metadata),
+        "reading": request.reading.value,
     }
 
 
@@ -47,4 +51,5 @@ def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
         promote=fields["promote"],
         gate=None if gate is None else Gate(**gate),
         metadata=fields["metadata"],
+        reading=Reading(fields.get("reading", Reading.LAST_ANSWER)),
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from jinja2 import TemplateError
 
 from server.tokenizer.errors import ChatRefused
 
@@ -25,20 +23,13 @@ class ChatMessage:
 def render_chat(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:
     """The text of a conversation.
 
-    With a chat template of the tokenizer, that renders it (special tokens included as text). Without one the last
-    user message is the text, and any other role is refused. Only the tokenizer's own template is ever rendered.
+    With a chat template of the tokenizer, that renders it (special tokens included as text). Without one a single
+    user message is the text, and anything else is refused. Only the tokenizer's own template is ever rendered.
 
-    Raises `ChatRefused`.
+    Raises `ChatRefused` for what would not be in the text.
     """
-    if not tokenizer.has_chat_template:
-        return _last_user_message(messages)
-    try:
-        return tokenizer.render_chat_template([asdict(message) for message in messages])
-    except TemplateError as error:
-        raise ChatRefused("the base model's chat template does not accept these messages") from error
-
-
-def _last_user_message(messages: Sequence[ChatMessage]) -> str:
-    if any(message.role != "user" for message in messages):
-        raise ChatRefused("the base model has no chat template: every message must have the role 'user'")
-    return messages[-1].content
+    if tokenizer.chat_template is not None:
+        return tokenizer.chat_template.render(messages)
+    if [message.role for message in messages] != ["user"]:
+        raise ChatRefused("the base model has no chat template: send one message, of the role 'user'")
+    return messages[0].content

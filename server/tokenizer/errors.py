@@ -22,4 +22,8 @@ class UnknownToken(TextError):
 
 
 class ChatRefused(TextError):
-    """The chat template, or its absence, does not allow these messages."""
+    """The chat template, or its absence, does not allow these messages. `param` names the one at fault, if one is."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param

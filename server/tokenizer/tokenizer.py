@@ -6,13 +6,14 @@ import asyncio
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
 from server.tokenizer.token_bytes import TokenBytes
 
@@ -144,18 +145,10 @@ class Tokenizer:
         """Every token and its id, added tokens included: what a fingerprint of the tokenizer is taken of."""
         return self._backend.get_vocab(with_added_tokens=True)
 
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether the tokenizer brings a chat template."""
-        return self._pretrained.chat_template is not None
-
-    def render_chat_template(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """The messages as the tokenizer's own template writes them, ready for the model's turn."""
-        rendered = self._pretrained.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-        )
-        assert isinstance(rendered, str)
-        return rendered
+    @cached_property
+    def chat_template(self) -> ChatTemplate | None:
+        """The chat template that the tokenizer brings, if it brings one."""
+        return ChatTemplate(self._pretrained) if self._pretrained.chat_template else None
 
     def _space_that_stays(self) -> str:
         """The space that encoding puts before a text where decoding leaves it there, else nothing."""

@@ -1,6 +1,7 @@
 """From a file of examples to a soft prompt, on the frozen weights that the server serves.
 
 examples.py     what a file says            encoding.py    what the model will see of it
+conversations.py  which answers of messages are learnt
 plan.py         how to tune                 soft_prompt.py the trainable prompt, built and saved by PEFT
 run.py          a run, piece by piece       events.py      what it tells
 history.py      what it remembers of that   watch.py       warnings in plain words

@@ -51,7 +51,7 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
             text = render_chat(tokenizer, example.prompt)
         except ChatRefused as error:
             raise ExamplesRefused(str(error), code="bad_line", line=example.line) from error
-        if add_special_tokens is None and tokenizer.has_chat_template:
+        if add_special_tokens is None and tokenizer.chat_template is not None:
             add_special_tokens = False  # a chat template writes the special tokens itself
     with _rows_for(example):
         return tokenizer.encode(fill_template(manifest.template, text), add_special_tokens=add_special_tokens)

@@ -1,7 +1,8 @@
 """A file of examples, read line by line: JSON objects in one of three forms.
 
 - `{"prompt": …, "completion": …}`
-- `{"messages": [{"role": "user", "content": …}, …, {"role": "assistant", "content": …}]}`, as of OpenAI's chat files
+- `{"messages": [{"role": "user", "content": …}, …, {"role": "assistant", "content": …}]}`, as of OpenAI's chat files:
+  an example for each answer of the assistant (`conversations.py`)
 - `{"text": …, "label": …}`
 
 A prompt is a task's *input*: the template goes around it later, as it does in serving.
@@ -10,6 +11,7 @@ A prompt is a task's *input*: the template goes around it later, as it does in s
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +19,9 @@ from enum import StrEnum
 from typing import Any
 
 from server.tokenizer.chat import ChatMessage
+from server.tuning.conversations import every_answer, last_answer
 from server.tuning.errors import ExamplesRefused
+from server.tuning.line_fields import bad_line, text_field
 
 
 class ExampleForm(StrEnum):
@@ -28,13 +32,27 @@ class ExampleForm(StrEnum):
     LABEL = "label"
 
 
+class Reading(StrEnum):
+    """What is made of a line that says more than an input and an answer."""
+
+    WHOLE = "whole"
+    """All of it is honoured, or the line is refused."""
+    LAST_ANSWER = "last_answer"
+    """Of messages the last one is the answer, and what else they say is passed over: of jobs made by older releases."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExampleLimits:
-    """`max_bytes` a file, `max_examples` lines, `max_line_bytes` a line."""
+    """Of a file `max_bytes` and `max_examples`, of a line `max_line_bytes`, of a conversation `max_messages`.
+
+    Conversations of several answers may come to `max_repeats` times the file, each written once per answer.
+    """
 
     max_bytes: int = 64 << 20
     max_examples: int = 1_000_000
     max_line_bytes: int = 1 << 20
+    max_messages: int = 1024
+    max_repeats: int = 4
 
 
 ExampleInput = str | tuple[ChatMessage, ...]
@@ -43,7 +61,7 @@ ExampleInput = str | tuple[ChatMessage, ...]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One line: an input and its answer. `line` counts from 1."""
+    """An input and its answer. `line` counts from 1; a line of messages holds an example per answer."""
 
     prompt: ExampleInput
     completion: str
@@ -65,12 +83,15 @@ class ExampleSet:
     notes: tuple[str, ...] = ()
 
 
-def read_examples(chunks: bytes | Iterable[bytes], limits: ExampleLimits = ExampleLimits()) -> ExampleSet:
+def read_examples(
+    chunks: bytes | Iterable[bytes], limits: ExampleLimits = ExampleLimits(), reading: Reading = Reading.WHOLE
+) -> ExampleSet:
     """Read a file from its bytes, or from any pieces of them. Raises `ExamplesRefused` at the first bad line.
 
-    Blank lines are skipped. Duplicates are told in `notes`, contradictions (one input, two answers) too.
+    Blank lines are skipped. `notes` say how many answers conversations have, and name duplicates and contradictions
+    (one input, two answers).
     """
-    reader = _Reader(limits)
+    reader = _Reader(limits, reading)
     digest = hashlib.sha256()
     for number, line in enumerate(_lines([chunks] if isinstance(chunks, bytes) else chunks, digest, limits), start=1):
         reader.take(line, number)
@@ -90,7 +111,7 @@ def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Itera
         yield from (bytes(line) for line in whole)
         number += len(whole)
         if len(last) > limits.max_line_bytes:
-            raise _bad_line(f"has more than {limits.max_line_bytes} bytes", number + 1)
+            raise bad_line(f"has more than {limits.max_line_bytes} bytes", number + 1)
         rest = bytearray(last)
     if rest:
         yield bytes(rest)
@@ -99,8 +120,11 @@ def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Itera
 class _Reader:
     """Collects examples and what is to be said of them as a whole."""
 
-    def __init__(self, limits: ExampleLimits) -> None:
+    def __init__(self, limits: ExampleLimits, reading: Reading) -> None:
         self._limits = limits
+        self._reading = reading
+        self._num_lines = 0
+        self._repeated_length = 0
         self._form: ExampleForm | None = None
         self._examples: list[Example] = []
         self._first_lines: dict[ExampleInput, Example] = {}
@@ -113,19 +137,39 @@ class _Reader:
         if not line.strip():
             return
         if len(line) > self._limits.max_line_bytes:
-            raise _bad_line(f"has more than {self._limits.max_line_bytes} bytes", number)
-        if len(self._examples) >= self._limits.max_examples:
+            raise bad_line(f"has more than {self._limits.max_line_bytes} bytes", number)
+        form, examples = _parse(line, number, self._reading)
+        if len(self._examples) + len(examples) > self._limits.max_examples:
             message = f"the file has more than {self._limits.max_examples} examples"
             raise ExamplesRefused(message, code="too_many_examples", line=number)
-        form, example = _parse(line, number)
         if self._form not in (None, form):
             message = f"is in the {form} form, but the lines before it are in the {self._form} form"
             raise ExamplesRefused(message, code="mixed_forms", line=number)
         self._form = form
-        self._examples.append(example)
+        if len(examples) > 1:
+            self._check_repeats(examples)
+        self._num_lines += 1
+        self._examples += examples
+        for example in examples:
+            self._compare(example)
+
+    def _check_repeats(self, examples: Sequence[Example]) -> None:
+        """Bound what is kept of a conversation whose beginning is the input of several answers."""
+        longest, line = examples[-1].prompt, examples[-1].line
+        assert not isinstance(longest, str)
+        if len(longest) >= self._limits.max_messages:
+            raise bad_line(f"has more than {self._limits.max_messages} messages", line)
+        lengths = list(itertools.accumulate(map(_written_length, longest), initial=0))
+        self._repeated_length += sum(lengths[len(example.prompt)] for example in examples)
+        if self._repeated_length > self._limits.max_repeats * self._limits.max_bytes:
+            message = "the conversations, each written once per answer, are too long: split the file, or learn fewer"
+            raise ExamplesRefused(f"{message} answers of long ones (weight 0)", code="file_too_large", line=line)
+
+    def _compare(self, example: Example) -> None:
         first = self._first_lines.setdefault(example.prompt, example)
         if first is not example:
-            (self._duplicates if first.completion == example.completion else self._contradictions).append(number)
+            same = first.completion == example.completion
+            (self._duplicates if same else self._contradictions).append(example.line)
 
     def finish(self, digest: str) -> ExampleSet:
         if self._form is None:
@@ -138,69 +182,67 @@ class _Reader:
                     "every example has the same label: nothing is to be told apart", code="single_class"
                 )
         notes = [
+            self._of_answers(),
             _note(self._duplicates, "repeat an earlier example"),
             _note(self._contradictions, "give an earlier input another answer"),
         ]
         return ExampleSet(self._form, tuple(self._examples), labels, digest, tuple(note for note in notes if note))
 
+    def _of_answers(self) -> str:
+        if len(self._examples) == self._num_lines:
+            return ""
+        return f"{self._num_lines} conversations have {len(self._examples)} answers to learn, each of them an example"
 
-def _parse(line: bytes, number: int) -> tuple[ExampleForm, Example]:
+
+class _KeyTwice(Exception):
+    """Of a key that stands twice in one object, JSON takes the last value alone."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _KeyTwice
+    return fields
+
+
+def _written_length(message: ChatMessage) -> int:
+    """Characters of a message, and about what a chat template writes around it."""
+    return len(message.content) + 8
+
+
+def _parse(line: bytes, number: int, reading: Reading) -> tuple[ExampleForm, tuple[Example, ...]]:
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ExamplesRefused("is not UTF-8", code="not_utf8", line=number) from error
     try:
-        fields = json.loads(text)
+        fields = json.loads(text, object_pairs_hook=_each_once if reading is Reading.WHOLE else None)
+    except _KeyTwice as error:
+        raise bad_line("has a key twice in one object", number) from error
     except (ValueError, RecursionError) as error:
-        raise _bad_line("is not JSON", number) from error
+        raise bad_line("is not JSON", number) from error
     if not isinstance(fields, dict):
-        raise _bad_line("is not a JSON object", number)
+        raise bad_line("is not a JSON object", number)
     match sorted(fields):
         case ["completion", "prompt"]:
-            prompt, completion = (_text(fields, name, number) for name in ("prompt", "completion"))
-            return ExampleForm.COMPLETION, Example(prompt, completion, number)
+            prompt, completion = (text_field(fields, name, number) for name in ("prompt", "completion"))
+            return ExampleForm.COMPLETION, (Example(prompt, completion, number),)
         case ["label", "text"]:
-            return ExampleForm.LABEL, Example(_text(fields, "text", number), _text(fields, "label", number), number)
+            text, label = (text_field(fields, name, number) for name in ("text", "label"))
+            return ExampleForm.LABEL, (Example(text, label, number),)
         case ["messages"]:
-            messages = _messages(fields["messages"], number)
-            return ExampleForm.CHAT, Example(messages[:-1], messages[-1].content, number)
+            turns = (every_answer if reading is Reading.WHOLE else last_answer)(fields["messages"], number)
+            return ExampleForm.CHAT, tuple(Example(prompt, answer, number) for prompt, answer in turns)
         case ["text"]:
-            raise _bad_line("has a text but no label", number)
+            raise bad_line("has a text but no label", number)
         case ["prompt"]:
-            raise _bad_line("has a prompt but no completion", number)
+            raise bad_line("has a prompt but no completion", number)
         case _:
-            raise _bad_line("has other keys than prompt and completion, or text and label, or messages", number)
+            raise bad_line("has other keys than prompt and completion, or text and label, or messages", number)
 
 
-def _text(fields: dict[str, Any], name: str, number: int) -> str:
-    value = fields[name]
-    if not isinstance(value, str):
-        raise _bad_line(f"has a {name} that is not a text", number)
-    if not value.strip():
-        raise _bad_line(f"has an empty {name}", number)
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise _bad_line(f"has half of a surrogate pair in its {name}", number)
-    return value
-
-
-def _messages(value: object, number: int) -> tuple[ChatMessage, ...]:
-    if not isinstance(value, list) or len(value) < 2:
-        raise _bad_line("has messages that are not a list of two or more", number)
-    messages = []
-    for item in value:
-        if not isinstance(item, dict) or not {"role", "content"} <= item.keys():
-            raise _bad_line("has a message without role or content", number)
-        messages.append(ChatMessage(_text(item, "role", number), _text(item, "content", number)))
-    if messages[-1].role != "assistant":
-        raise _bad_line("has no answer: the last message is to have the role assistant", number)
-    return tuple(messages)
-
-
-def _bad_line(problem: str, number: int) -> ExamplesRefused:
-    return ExamplesRefused(problem, code="bad_line", line=number)
-
-
-def _note(lines: Sequence[int], what: str) -> str:
+def _note(of: Iterable[int], what: str) -> str:
+    lines = list(dict.fromkeys(of))
     if not lines:
         return ""
     shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")

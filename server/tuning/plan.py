@@ -113,6 +113,17 @@ class TuningPlan:
             object.__setattr__(self, "initialisation", Initialisation.RANDOM)
 
 
+def check_nothing_unused(plan: TuningPlan) -> None:
+    """Raise `PlanRefused` for a hyperparameter that this plan would not look at.
+
+    For plans as they are asked for; those of jobs made by older releases go on.
+    """
+    if plan.init_text is not None and plan.initialisation is not Initialisation.TEXT:
+        raise PlanRefused("is only for the initialisation TEXT", param="init_text")
+    if plan.encoder_hidden_size is not None and plan.method is not Method.P_TUNING:
+        raise PlanRefused("is only for the method P_TUNING", param="encoder_hidden_size")
+
+
 def _check_counts(plan: TuningPlan) -> None:
     for param, low, high in _RANGES:
         value = getattr(plan, param)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleInput, ExampleSet
+from server.tuning.examples import Example, ExampleSet
 
 MAX_HELD_OUT = 200
 """A split of our own holds out a tenth of the examples, but no more than these."""
@@ -36,8 +36,7 @@ def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed
     """
     if validation is None:
         return _held_out(training, seed)
-    trained_on = {example.prompt for example in training.examples}
-    kept = tuple(example for example in validation.examples if example.prompt not in trained_on)
+    kept = _without(validation.examples, training.examples)
     num_leaked = len(validation.examples) - len(kept)
     if not kept:
         raise ExamplesRefused("every validation input is in the training file too", code="leakage")
@@ -53,26 +52,33 @@ def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed
 
 
 def _held_out(training: ExampleSet, seed: int) -> TuningData:
-    """Hold out by input, so that duplicates never straddle the two."""
-    inputs = list(dict.fromkeys(example.prompt for example in training.examples))
+    """Hold out by the whole input of a line, so that neither duplicates nor conversations straddle the two."""
+    whole = {example.line: example.prompt for example in training.examples}  # of a conversation, the last answer's
+    inputs = list(dict.fromkeys(whole.values()))
     if len(inputs) < 2:
         raise ExamplesRefused(
             "there are fewer than two different inputs: none can be held out", code="too_few_examples"
         )
     num_held_out = min(MAX_HELD_OUT, max(1, len(inputs) // 10))
     held_out = set(random.Random(seed).sample(inputs, num_held_out))
-    kept, aside = _partition(training.examples, held_out)
-    notes = (*training.notes, f"{len(aside)} of {len(training.examples)} examples are held out for validation")
-    return TuningData(kept, aside, training.labels, training.digest, notes)
+    kept = tuple(example for example in training.examples if whole[example.line] not in held_out)
+    aside = tuple(example for example in training.examples if whole[example.line] in held_out)
+    unseen = _without(aside, kept)
+    if not unseen:
+        raise ExamplesRefused(
+            "every input that is held out is trained on in another conversation too: give a validation file",
+            code="leakage",
+        )
+    notes = [*training.notes, f"{len(unseen)} of {len(training.examples)} examples are held out for validation"]
+    if num_seen := len(aside) - len(unseen):
+        notes.append(f"{num_seen} more are left out: conversations that are trained on begin as theirs do")
+    return TuningData(kept, unseen, training.labels, training.digest, tuple(notes))
 
 
-def _partition(
-    examples: Sequence[Example], held_out: set[ExampleInput]
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    return (
-        tuple(example for example in examples if example.prompt not in held_out),
-        tuple(example for example in examples if example.prompt in held_out),
-    )
+def _without(examples: Sequence[Example], trained: Sequence[Example]) -> tuple[Example, ...]:
+    """The examples whose input is none that is trained on."""
+    inputs = {example.prompt for example in trained}
+    return tuple(example for example in examples if example.prompt not in inputs)
 
 
 def _named(name: str, examples: ExampleSet) -> list[str]:

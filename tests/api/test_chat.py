@@ -17,7 +17,7 @@ async def templated(services):
         yield http
 
 
-async def test_without_a_chat_template_the_last_user_message_is_the_tasks_input(client, engine):
+async def test_without_a_chat_template_a_user_message_is_the_tasks_input(client, engine):
     """It goes into the task's template like a prompt."""
     await publish(client)
     response = await client.post("/v1/chat/completions", json=BASE | {"model": "sentiment"})
@@ -47,9 +47,33 @@ async def test_a_chat_template_renders_the_messages_for_the_tasks_template(templ
     assert TOKENIZER.eos_token_id in request.prompt_token_ids
 
 
-async def test_other_roles_need_a_chat_template(client):
-    """A server that would silently drop them is worse than one that refuses."""
-    body = BASE | {"messages": [{"role": "system", "content": "x"}, *BASE["messages"]]}
+async def test_what_a_chat_template_leaves_out_is_refused_by_its_message(services, engine):
+    """A server that would silently drop it is worse than one that refuses."""
+    last_only = "{{ messages[-1].content }}"
+    messages = [{"role": "system", "content": "be brief"}, *BASE["messages"]]
+    async with client_of(replace(services, tokenizer=byte_level(last_only))) as http:
+        response = await http.post("/v1/chat/completions", json=BASE | {"messages": messages})
+        assert (response.status_code, error_of(response)["code"]) == (400, "chat_refused")
+        assert error_of(response)["param"] == "messages[0]"
+        assert not engine.requests
+        assert (await http.post("/v1/chat/completions", json=BASE)).status_code == 200
+
+
+async def test_whatever_a_chat_template_raises_is_a_bad_request(services, engine):
+    """Python's own exceptions included."""
+    async with client_of(replace(services, tokenizer=byte_level("{{ messages[0].content + 1 }}"))) as http:
+        response = await http.post("/v1/chat/completions", json=BASE)
+    assert (response.status_code, error_of(response)["code"], error_of(response)["param"]) == (
+        400,
+        "chat_refused",
+        "messages",
+    )
+
+
+@pytest.mark.parametrize("roles", [("system", "user"), ("user", "user"), ("user", "assistant", "user")])
+async def test_more_than_one_user_message_needs_a_chat_template(client, roles):
+    """A server that would silently drop the others is worse than one that refuses."""
+    body = BASE | {"messages": [{"role": role, "content": "x"} for role in roles]}
     response = await client.post("/v1/chat/completions", json=body)
     assert (response.status_code, error_of(response)["code"]) == (400, "chat_refused")
 

@@ -165,6 +165,8 @@ async def file_id(client):
             )
         ),
         ({"hyperparameters": {"initialisation": "TEXT"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        ({"hyperparameters": {"init_text": "a"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        ({"hyperparameters": {"encoder_hidden_size": 8}}, 400, "invalid_value", "hyperparameters.encoder_hidden_size"),
         ({"method": {"type": "dpo"}}, 400, "invalid_value", "method.type"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {}}}}, 400, "invalid_value", None),
         ({"integrations": [{"type": "wandb"}]}, 400, "invalid_value", "integrations"),

@@ -39,6 +39,8 @@ async def test_an_alias_names_several_versions(client, task):
         ("/v1/completions", {"prompt": "a"}),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 4}),
         ("/v1/classify", {"input": "a"}),
+        ("/tokenize", {"prompt": "a"}),
+        ("/detokenize", {"tokens": [1]}),
     ],
 )
 async def test_a_sticky_key_is_always_answered_by_the_same_version(client, task, path, body):

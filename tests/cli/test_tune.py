@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,57 @@ def test_the_preview_shows_every_token_and_what_is_learnt(softprompt, examples, 
     assert tokenizer.decode([int(token) for token in learnt]).endswith("<end>")
 
 
+@pytest.fixture
+def chat_base(tmp_path):
+    """Make a folder of the demo base model with a chat template."""
+
+    def make(template):
+        folder = tmp_path / "base"
+        shutil.copytree(BASE_DIR, folder)
+        (folder / "chat_template.jinja").write_text(template)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def conversations(tmp_path):
+    """Examples of two answers each."""
+    said = [("user", "hi"), ("assistant", "one"), ("user", "more"), ("assistant", "two")]
+    path = tmp_path / "conversations.jsonl"
+    with path.open("w") as file:
+        for number in range(8):
+            messages = [{"role": role, "content": f"{content} {number}"} for role, content in said]
+            file.write(json.dumps({"messages": messages}) + "\n")
+    return path
+
+
+def test_the_preview_shows_each_answer_of_a_conversation(softprompt, conversations, chat_base, data_dir):
+    """Each with what was said before it; only the answer itself is marked."""
+    base = chat_base("{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}[assistant]")
+    arguments = ("tune", "mood", "--train", conversations, "--data-dir", data_dir, "--base-model", base, "--preview", 2)
+    code, out, err = softprompt(*arguments)
+    assert code == 0, err
+    heads = [line.partition(":")[0] for line in out.splitlines() if line.startswith("line ")]
+    assert [head.partition(", ")[2] for head in heads] == ["answer 1 of 2", "answer 2 of 2"]
+    tokenizer = AutoTokenizer.from_pretrained(BASE_DIR)
+    second = out[out.index("answer 2 of 2") :].splitlines()[2:]
+    learnt = tokenizer.decode([int(line.split()[0]) for line in second if line.endswith("learnt")])
+    assert learnt.startswith("two ")
+    assert learnt.endswith("<end>")
+
+
+def test_a_chat_template_of_no_use_is_said_at_start(softprompt, conversations, chat_base, data_dir, caplog):
+    """What needs it is refused with the reason; what does not need it goes on."""
+    base = chat_base("{% for m in messages %}")
+    tune = ("tune", "mood", "--data-dir", data_dir, "--base-model", base, "--preview", 1)
+    code, _, err = softprompt(*tune, "--train", conversations)
+    assert code == 1
+    assert "no valid Jinja (line 1): chats are refused" in caplog.text
+    assert "no valid Jinja" in err.splitlines()[-1]
+    assert "line " in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -219,3 +271,8 @@ def test_hyperparameters_out_of_range_are_named(softprompt, examples, data_dir):
         code, _, err = softprompt("tune", "mood", "--train", examples, "--data-dir", data_dir, option, value)
         assert code != 0
         assert err.startswith("softprompt: ")
+    code, _, err = softprompt(
+        "tune", "mood", "--train", examples, "--data-dir", data_dir, "--init-text", "a", "--init", "random"
+    )
+    assert code != 0
+    assert err.startswith("softprompt: init_text is only for")

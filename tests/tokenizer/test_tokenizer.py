@@ -6,16 +6,10 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models
 from transformers import PreTrainedTokenizerFast
 
-from server.tokenizer.chat import ChatMessage, render_chat
-from server.tokenizer.errors import ChatRefused, TokenizerUnsupported, UnknownToken
+from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
 from tests.fakes.tokenizers import END, byte_level, sentencepiece
-
-TEMPLATE = (
-    "{% for m in messages %}{% if m.role == 'developer' %}{{ raise_exception('no') }}{% endif %}"
-    "[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
-)
 
 
 @pytest.mark.parametrize("make", [byte_level, sentencepiece])
@@ -109,25 +103,6 @@ def test_a_template_replaces_nothing_but_its_placeholder():
     assert fill_template(" {input} ->", "a {input} {0} %s") == " a {input} {0} %s ->"
     assert fill_template("{x} {{ {input} }}", "y") == "{x} {{ y }}"
     assert fill_template(None, "{input}") == "{input}"
-
-
-def test_a_chat_template_renders_the_messages():
-    """The tokenizer's own template writes the conversation, up to the model's turn."""
-    messages = [ChatMessage("system", "be brief"), ChatMessage("user", "{{ 7*7 }}")]
-    assert render_chat(byte_level(TEMPLATE), messages) == "[system] be brief\n[user] {{ 7*7 }}\n[assistant]"
-
-
-def test_a_chat_template_that_refuses_is_answered_with_ours():
-    """What the template says is not quoted."""
-    with pytest.raises(ChatRefused, match="does not accept"):
-        render_chat(byte_level(TEMPLATE), [ChatMessage("developer", "x")])
-
-
-def test_without_a_chat_template_the_last_user_message_is_the_input():
-    """Earlier user messages are passed over; any other role is refused."""
-    assert render_chat(byte_level(), [ChatMessage("user", "a"), ChatMessage("user", "b")]) == "b"
-    with pytest.raises(ChatRefused, match="no chat template"):
-        render_chat(byte_level(), [ChatMessage("system", "a"), ChatMessage("user", "b")])
 
 
 @pytest.mark.parametrize("make", [byte_level, sentencepiece])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.tokenizer.chat import ChatMessage
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, read_examples
 from tests.tuning.tiny import jsonl
@@ -48,18 +47,6 @@ def test_a_text_and_its_label():
     """Labels come in order of first appearance."""
     found = read_examples(jsonl(*({"text": str(n), "label": label} for n, label in enumerate("zaza"))))
     assert (found.form, found.labels) == (ExampleForm.LABEL, ("z", "a"))
-
-
-def test_messages_and_the_answer_to_them():
-    """The last message is the answer; other keys of a message, as OpenAI's files have them, are passed over."""
-    messages = [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Hi", "name": "ann"},
-        {"role": "assistant", "content": "Yes."},
-    ]
-    found = read_examples(jsonl({"messages": messages}))
-    asked = (ChatMessage("system", "Be brief."), ChatMessage("user", "Hi"))
-    assert (found.form, found.examples) == (ExampleForm.CHAT, (Example(asked, "Yes.", 1),))
 
 
 @settings(max_examples=30)
@@ -120,6 +107,7 @@ def test_the_first_bad_line_is_named_wherever_it_is(num_good, bad):
         (b'{"messages": [{"role": "user", "content": "a"}]}', "bad_line", "has messages that are not a list of two"),
         (b'{"messages": ["a", "b"]}', "bad_line", "has a message without role or content"),
         (jsonl({"messages": [{"role": "user", "content": "a"}] * 2}), "bad_line", "has no answer"),
+        (b'{"prompt": "a", "prompt": "b", "completion": "c"}', "bad_line", "has a key twice"),
     ],
 )
 def test_each_kind_of_bad_line_is_told(line, code, said):

@@ -90,3 +90,44 @@ def test_a_label_that_is_never_trained_on_is_refused():
 def test_remarks_name_the_file_they_are_about():
     data = tuning_data(completions([1, 1]), completions([2, 2]))
     assert [note.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
+
+
+def conversations(*lines):
+    """Each line is what was said, in turns of a user and an assistant."""
+    roles = ("user", "assistant")
+    return read_examples(
+        jsonl(
+            *(
+                {"messages": [{"role": roles[i % 2], "content": text} for i, text in enumerate(line.split())]}
+                for line in lines
+            )
+        )
+    )
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 3)), min_size=4), st.integers(0, 2**31 - 1))
+def test_no_conversation_is_on_both_sides(shapes, seed):
+    """Nor an input: where conversations begin alike, their beginning is learnt and not judged by."""
+    greetings = ("", "hello hi ")
+    lines = [
+        greetings[start > 0] + " ".join(f"q{start}.{n} a{n}" for n in range(num_answers))
+        for start, num_answers in shapes
+    ]
+    try:
+        data = tuning_data(conversations(*lines), seed=seed)
+    except ExamplesRefused as error:
+        assert error.code in ("too_few_examples", "leakage")
+        return
+    assert not {one.line for one in data.training} & {one.line for one in data.validation}
+    assert not {one.prompt for one in data.training} & {one.prompt for one in data.validation}
+
+
+def test_conversations_that_begin_alike_are_held_out_by_what_comes_after():
+    """The shared beginning is told to be left out."""
+    data = tuning_data(conversations(*(f"hello hi q{n} a{n}" for n in range(20))))
+    assert [one.completion[0] for one in data.validation] == ["a", "a"]
+    assert len(data.training) == 36
+    assert data.notes[-2:] == (
+        "2 of 40 examples are held out for validation",
+        "2 more are left out: conversations that are trained on begin as theirs do",
+    )

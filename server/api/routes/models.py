@@ -12,6 +12,7 @@ from server.api.caller import CallerDep
 from server.api.json_response import json_response
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import Services, ServicesDep
+from server.api.sticky_key import StickyKeyDep
 from server.api.target import resolve_target
 from server.api.wire.models import Model, ModelList
 
@@ -45,9 +46,9 @@ async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
     responses=answered_by_task() | errors(404),
     dependencies=[requires(Scope.INFER)],
 )
-async def get_model(model_id: str, services: ServicesDep, caller: CallerDep) -> Response:
+async def get_model(model_id: str, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep) -> Response:
     """One model by its id: a base name, slashes included, or a task reference."""
-    target = await resolve_target(services, caller, model_id)
+    target = await resolve_target(services, caller, model_id, sticky_key)
     if target.record is None:
         return json_response(_base_model(services))
     created = int(target.record.created_at.timestamp())

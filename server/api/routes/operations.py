@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import HTMLResponse
 
 from server import __version__
-from server.api.authentication import GuardedRoute, Scope, requires
+from server.api.authentication import ProbedRoute, Scope, requires
 from server.api.caller import CallerDep
 from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady, ServerDraining
@@ -20,7 +20,7 @@ from server.api.services import ServicesDep
 from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion
 from server.telemetry.metrics import CONTENT_TYPE
 
-router = APIRouter(tags=["operations"], route_class=GuardedRoute)
+router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 
 
 @router.get("/health", name="health", response_model=Health, responses=errors(), dependencies=[requires(Scope.PUBLIC)])

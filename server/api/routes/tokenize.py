@@ -10,6 +10,7 @@ from server.api.json_response import json_response
 from server.api.prompts import encode_texts
 from server.api.route_responses import answered_by_task, errors
 from server.api.services import ServicesDep
+from server.api.sticky_key import StickyKeyDep
 from server.api.target import resolve_target
 from server.api.wire.tokenize import DetokenizeRequest, DetokenizeResult, TokenizeRequest, TokenizeResult
 
@@ -23,9 +24,11 @@ router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],
 )
-async def tokenize(body: TokenizeRequest, services: ServicesDep, caller: CallerDep) -> Response:
+async def tokenize(
+    body: TokenizeRequest, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
+) -> Response:
     """The token ids of a prompt, exactly as a completion would use them."""
-    target = await resolve_target(services, caller, body.model)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     (token_ids,) = await encode_texts(
         services.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
     )
@@ -45,9 +48,11 @@ async def tokenize(body: TokenizeRequest, services: ServicesDep, caller: CallerD
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],
 )
-async def detokenize(body: DetokenizeRequest, services: ServicesDep, caller: CallerDep) -> Response:
+async def detokenize(
+    body: DetokenizeRequest, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
+) -> Response:
     """The text of token ids."""
-    target = await resolve_target(services, caller, body.model)
+    target = await resolve_target(services, caller, body.model, sticky_key)
     services.tokenizer.check_ids(body.tokens)
     text = await services.tokenizer.run(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
     result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)

@@ -33,7 +33,7 @@ class ChatRequest(GenerationParameters):
     """Answer a conversation."""
 
     messages: Annotated[list[ChatMessageBody], Field(fail_fast=True, min_length=1)]
-    """With a chat template of the base model it renders these; without one the last user message is the input."""
+    """With a chat template of the base model it renders these, and must show each one; else it is one user message."""
     max_completion_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
     """The newer name of `max_tokens`."""
     logprobs: bool | None = None

@@ -1,0 +1,76 @@
+"""What a request says beside its body, and its route does not know, is refused by name rather than ignored."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+
+from server.api.errors import InvalidRequest, UnknownParameter
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
+"""A name that an error may repeat."""
+
+_OUR_PREFIX = "x-softprompt-"
+_OF_EVERY_REQUEST = frozenset({"x-softprompt-sticky-key"})
+"""Headers of ours that clients set once for all requests; where they mean nothing they are let pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The query parameters and headers that a route knows, those of its dependencies included."""
+
+    query: tuple[str, ...]
+    headers: frozenset[str]
+
+    @classmethod
+    def of(cls, dependant: Dependant) -> Declared:
+        """Collect them from what FastAPI has read of the route."""
+        parts = list(_all_of(dependant))
+        query = [field.alias for part in parts for field in part.query_params]
+        headers = [field.alias.lower() for part in parts for field in part.header_params]
+        return cls(tuple(dict.fromkeys(query)), frozenset(headers))
+
+    def check(self, request: Request) -> None:
+        """Raise `UnknownParameter` for what the route does not know, `InvalidRequest` for what it is given twice.
+
+        Of headers, those are looked at that only we give a meaning to, and the condition that a change may hang on.
+        """
+        names = [name for name, _ in request.query_params.multi_items()]
+        for name in names:
+            if name not in self.query:
+                raise _unknown("query parameter", name, self.query)
+        _check_once(names)
+        ours = [name for name in request.headers.keys() if name in self.headers or _is_ours(name)]  # noqa: SIM118
+        for name in ours:
+            if name not in self.headers | _OF_EVERY_REQUEST:
+                raise _unknown("header", name, sorted(filter(_is_ours, self.headers)))
+        _check_once(ours)
+
+
+def _all_of(dependant: Dependant) -> Iterator[Dependant]:
+    yield dependant
+    for part in dependant.dependencies:
+        yield from _all_of(part)
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(_OUR_PREFIX) or name == "if-match"
+
+
+def _check_once(names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InvalidRequest(f"'{name}' is given more than once", param=name)
+        seen.add(name)
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> UnknownParameter:
+    takes = f"this route takes {', '.join(known) or 'none'}"
+    if not PLAIN_NAME.fullmatch(name):
+        return UnknownParameter(f"unknown {kind}; {takes}")
+    return UnknownParameter(f"unknown {kind}: '{name}'; {takes}", param=name)
