@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -220,7 +221,7 @@ class ServeSettings(BaseSettings):
 
 def sqlite_url(data_dir: Path) -> str:
     """The URL of the SQLite database in a data folder."""
-    return f"sqlite:///{data_dir.expanduser().absolute() / DATABASE_FILE}"
+    return f"sqlite:///{quote(str(data_dir.expanduser().absolute() / DATABASE_FILE))}"
 
 
 def is_loopback(host: str) -> bool:

@@ -3,6 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
+from prompts_store.store import Store
 from server.settings import ServeSettings, is_loopback
 
 
@@ -82,6 +83,16 @@ def test_the_database_is_in_the_data_folder_unless_named(tmp_path):
     """`--data-dir` alone decides where everything lies."""
     assert ServeSettings(data_dir=tmp_path).store_url == f"sqlite:///{tmp_path}/softprompt.db"
     assert ServeSettings(data_dir=tmp_path, database_url="sqlite:///x.db").store_url == "sqlite:///x.db"
+
+
+@pytest.mark.parametrize("name", ["a?b=c", "a%20b", "a#b", "a@b:c", "ä ö", "file:x"])
+def test_a_data_folder_may_have_any_name(name, tmp_path):
+    """The database lies in it, and nothing beside it."""
+    folder = tmp_path / name
+    folder.mkdir()
+    Store.open(ServeSettings(data_dir=folder).store_url).close()
+    assert [file.name for file in folder.iterdir()] == ["softprompt.db"]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
 
 
 def test_the_admin_key_may_stand_in_a_file(tmp_path):
