@@ -8,6 +8,7 @@ spaces and byte fallback come out as the tokenizer itself writes them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -71,15 +72,17 @@ class Detokenizer:
 
 
 def _end_of(context: Sequence[int], tokenizer: Tokenizer) -> list[int]:
-    """The last tokens of a context, the first of them not amid a character.
+    """The last tokens of a context that have a text, the first of them not amid a character.
 
     Byte fallback reads bytes in a row as one: half a character before them spoils them all.
     """
-    for num_tokens in range(_NUM_CONTEXT_TOKENS, _NUM_CONTEXT_TOKENS + _MAX_CHARACTER_BYTES):
-        window = list(context[-num_tokens:])
+    with_text = (token_id for token_id in reversed(context) if token_id not in tokenizer.special_token_ids)
+    end = [*islice(with_text, _NUM_CONTEXT_TOKENS + _MAX_CHARACTER_BYTES)][::-1]
+    for num_tokens in range(_NUM_CONTEXT_TOKENS, len(end)):
+        window = end[-num_tokens:]
         if not tokenizer.decode(window).startswith(_REPLACEMENT):
             return window
-    return list(context[-_NUM_CONTEXT_TOKENS:])
+    return end[-_NUM_CONTEXT_TOKENS:]
 
 
 def text_behind(tokenizer: Tokenizer, context: Sequence[int], token_ids: Sequence[int]) -> str:

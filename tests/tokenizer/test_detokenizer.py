@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from server.tokenizer.detokenizer import Detokenizer
@@ -45,6 +45,7 @@ def test_no_piece_holds_half_a_character(name, text):
 @pytest.mark.parametrize("name", TOKENIZERS)
 @settings(max_examples=100, deadline=None)
 @given(prompt=texts, text=texts)
+@example(prompt="0:::,,|", text="0")  # tokens without a text between the last word and the answer
 def test_a_context_goes_before_the_text(name, prompt, text):
     """Behind a prompt, the pieces are what decoding prompt and answer together adds to the prompt."""
     tokenizer = TOKENIZERS[name]
