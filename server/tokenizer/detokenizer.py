@@ -78,7 +78,7 @@ def _end_of(context: Sequence[int], tokenizer: Tokenizer) -> list[int]:
     """
     with_text = (token_id for token_id in reversed(context) if token_id not in tokenizer.special_token_ids)
     end = [*islice(with_text, _NUM_CONTEXT_TOKENS + _MAX_CHARACTER_BYTES)][::-1]
-    for num_tokens in range(_NUM_CONTEXT_TOKENS, len(end)):
+    for num_tokens in range(_NUM_CONTEXT_TOKENS, len(end) + 1):
         window = end[-num_tokens:]
         if not tokenizer.decode(window).startswith(_REPLACEMENT):
             return window
