@@ -37,7 +37,7 @@ async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) 
     """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
     if services.jobs is None:
         raise NotReady("the base model has no end token, so nothing can be tuned")
-    job = new_job(services, body)
+    job = await services.tokenizer.run(new_job, services, body)  # which encodes texts of up to 32,768 characters
     max_unfinished = services.settings.limits.max_unfinished_jobs
     record = await services.threads.writes.run(
         services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor
