@@ -169,9 +169,9 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 
 def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,38 @@ from typing import Any
 from transformers.configuration_utils import get_configuration_file
 from transformers.utils.hub import cached_file
 
-CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
+from server.model.errors import BaseModelUnavailable
+
+_CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _INDEX_SUFFIX = ".index.json"
 # The first that exists is loaded, whatever an earlier save left beside it.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+_DISTRIBUTED_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
+
+
+def check_files(source: str, revision: str | None) -> None:
+    """Refuse what transformers would load in place of the weights, or into them. Raises `BaseModelUnavailable`."""
+    if _exists(source, revision, _ADAPTER_CONFIG):
+        if not _exists(source, revision, _CONFIG):
+            raise BaseModelUnavailable(
+                f"{source!r} is an adapter that PEFT saved, not a base model: name its base model"
+            )
+        raise BaseModelUnavailable(
+            f"{source!r} holds an adapter ({_ADAPTER_CONFIG}) beside the base model: move the adapter to a folder of "
+            "its own, or merge it into the weights"
+        )
+    if os.path.isdir(source) and any(_DISTRIBUTED_SHARD.fullmatch(name) for name in os.listdir(source)):
+        raise BaseModelUnavailable(
+            f"{source!r} holds shards of a distributed checkpoint: load it with transformers and save it in one piece"
+        )
+
+
+def _exists(source: str, revision: str | None, name: str) -> bool:
+    try:
+        find_file(source, revision, name)
+    except OSError:
+        return False
+    return True
 
 
 def find_file(source: str, revision: str | None, name: str) -> Path:
@@ -29,7 +59,7 @@ def read_config(source: str, revision: str | None) -> Mapping[str, Any]:
 
     Raises OSError and ValueError.
     """
-    config = _read_object(find_file(source, revision, CONFIG))
+    config = _read_object(find_file(source, revision, _CONFIG))
     if named := config.get("configuration_files"):
         config = _read_object(find_file(source, revision, get_configuration_file(named)))
     return config
