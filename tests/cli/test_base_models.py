@@ -33,7 +33,9 @@ def examples(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("model_type", "command"), zip(CONFIGS, ("serve", "tune", "evaluate"), strict=True))
+@pytest.mark.parametrize(
+    ("model_type", "command"), [("gpt_neo", "serve"), ("mpt", "tune"), ("gemma4_text", "evaluate")]
+)
 def test_what_cannot_be_served_is_one_line(softprompt, model_type, command, examples, data_dir, tmp_path):
     """With the reason, and without the name of an exception of a library."""
     AutoModelForCausalLM.from_config(CONFIGS[model_type]()).save_pretrained(tmp_path / "base")
