@@ -62,6 +62,7 @@ from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
+from server.tuning.kept_runs import KeptRuns
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
@@ -204,12 +205,18 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
+        kept_runs=_kept_runs(settings, base),
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s, settings.max_num_seqs),
         settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,
     )
+
+
+def _kept_runs(settings: ServeSettings, base: BaseModel) -> KeptRuns | None:
+    """The interrupted runs that belong to the tasks of this database: those beside it."""
+    return None if settings.database_url else KeptRuns(settings.data_dir.expanduser(), base.fingerprint)
 
 
 def _build_quotas(settings: ServeSettings) -> Quotas:
