@@ -21,6 +21,7 @@ class PurgeReport:
     `num_shared_tensors` of the task's tensors stay, as other tasks have the same bytes. Files go with the tuning jobs
     that named them, unless other tasks' jobs did too. `log_is_clear` says that no
     copy is left in the database's own log file either; False where that is up to a server, or a reader still needed it.
+    `num_interrupted_runs` of the command line lay in the data folder, of which the store itself knows nothing.
     """
 
     task: str
@@ -32,6 +33,7 @@ class PurgeReport:
     num_jobs: int
     num_files: int
     log_is_clear: bool
+    num_interrupted_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

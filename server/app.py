@@ -62,6 +62,7 @@ from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
+from server.tuning.kept_runs import KeptRuns
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
 
@@ -170,6 +171,8 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 
 def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
+    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
+    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
     if tokenizer.num_ids_without_row:
         logger.warning(
@@ -179,8 +182,6 @@ def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokeni
         )
     if (template := tokenizer.chat_template) is not None and template.problem is not None:
         logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
-    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
 
 
@@ -213,6 +214,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
         tasks_folder=_publish_tasks(settings, store, base),
+        kept_runs=_kept_runs(settings, base),
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s, settings.max_num_seqs),
         settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
@@ -224,6 +226,11 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
 def _example_limits(limits: ApiLimits) -> ExampleLimits:
     """What a file may hold: no longer conversation than the server would answer."""
     return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
+
+
+def _kept_runs(settings: ServeSettings, base: BaseModel) -> KeptRuns | None:
+    """The interrupted runs that belong to the tasks of this database: those beside it."""
+    return None if settings.database_url else KeptRuns(settings.data_dir.expanduser(), base.fingerprint)
 
 
 def _build_quotas(settings: ServeSettings) -> Quotas:

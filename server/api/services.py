@@ -27,6 +27,7 @@ from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing
 from server.threads import Threads
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.kept_runs import KeptRuns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +60,7 @@ class Services:
     base_id: str
     eos_token_ids: frozenset[int]
     tasks_folder: TasksFolder | None = None
+    kept_runs: KeptRuns | None = None
     jobs: JobRunner | None = None
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)

@@ -113,7 +113,7 @@ class HttpTaskBackend:
 
     def purge(self, task: str) -> PurgedView:
         body = json_object(self.connection.send("DELETE", _path(task), params={"purge": "true"}))
-        return PurgedView(**{field.name: body[field.name] for field in fields(PurgedView)})
+        return PurgedView(**{field.name: body[field.name] for field in fields(PurgedView) if field.name in body})
 
     def read_files(self, task: str, version: int) -> CheckpointFiles:
         config, tensors = (

@@ -31,6 +31,8 @@ from server.cli.views import (
     VersionView,
 )
 from server.settings import sqlite_url
+from server.tuning.errors import RunNotKept
+from server.tuning.kept_runs import KeptRuns, purge_task
 
 PAGE = 100
 ACTOR = "cli"
@@ -41,11 +43,13 @@ class StoreTaskBackend:
     """A backend over an open store.
 
     `fingerprint` says whose tasks are meant; `read_base` reads the base model's identity, which only publishing needs.
+    `data_dir` is the folder that the database lies in, where it is one's own.
     """
 
     store: Store
     fingerprint: str
     read_base: Callable[[], BaseModel]
+    data_dir: Path | None = None
 
     def list_tasks(self) -> Sequence[TaskView]:
         found: list[TaskRecord] = []
@@ -135,7 +139,11 @@ class StoreTaskBackend:
         self.store.delete_task(self.fingerprint, task, actor=ACTOR)
 
     def purge(self, task: str) -> PurgedView:
-        return PurgedView(**asdict(self.store.purge_task(self.fingerprint, task, actor=ACTOR)))
+        kept_runs = None if self.data_dir is None else KeptRuns(self.data_dir, self.fingerprint)
+        try:
+            return PurgedView(**asdict(purge_task(self.store, kept_runs, self.fingerprint, task, actor=ACTOR)))
+        except RunNotKept as error:
+            raise FilesProblem(str(error)) from error
 
     def read_files(self, task: str, version: int) -> CheckpointFiles:
         content = self.store.load_content(self.fingerprint, task, version)
@@ -148,9 +156,10 @@ def open_store_backend(target: Target) -> Iterator[StoreTaskBackend]:
     if target.data_dir is not None and not target.data_dir.expanduser().is_dir():
         raise FilesProblem(f"{target.data_dir} is not a folder")
     store = Store.open(target.database_url or sqlite_url(target.data_dir or Path()))
+    data_dir = None if target.database_url or target.data_dir is None else target.data_dir.expanduser()
     try:
         read_base = cache(partial(_read_base, target))
-        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), target, read_base), read_base)
+        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), target, read_base), read_base, data_dir)
     finally:
         store.close()
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Order:
     """What is asked for, wherever it is done: checked, as far as that needs no base model.
 
-    `files` are for training and, if there is one, for validation; `data` is what they hold. `options` were given,
-    `plan` is what they make.
+    `files` are for training and, if there is one, for validation; `data` is what they hold, `validation_digest` the
+    digest of the second one's bytes. `options` were given, `plan` is what they make.
     """
 
     task: str
@@ -40,6 +40,7 @@ class Order:
     publish: bool
     resume: bool | None
     checkpoint_s: float | None
+    validation_digest: str | None
 
 
 @takes_options
@@ -102,7 +103,8 @@ def tune(
         judged_by = None if validation is None else read_example_file(validation)
         data = tuning_data(training, judged_by, its_plan.seed)
         files = (train, validation)
-        order = Order(task, files, data, plan, its_plan, about, its_gate, save, publish, resume, checkpoint_s)
+        digest = None if judged_by is None else judged_by.digest
+        order = Order(task, files, data, plan, its_plan, about, its_gate, save, publish, resume, checkpoint_s, digest)
         if preview is not None:
             from server.cli.tune_here import print_preview
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli.errors import FilesProblem
+from server.cli.interruption import Interruption
 from server.cli.output import one_line, print_table
 from server.cli.tune_conclusion import conclude
 from server.cli.tune_outcome import Outcome
 from server.cli.tune_view import TuneView
 from server.cli.workbench import Place, WorkbenchOptions, open_place
 from server.tuning.encoding import encode_examples, preview
-from server.tuning.errors import CheckpointUnreadable
+from server.tuning.errors import CheckpointUnreadable, RunNotKept
+from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
 from server.tuning.run import TuningJob, TuningRun
 from server.tuning.survival import notes_on_answers
 
@@ -32,18 +33,21 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
     with open_place(place) as at:
         job = _job(at, order)
         _print_notes(order, job, at.bench.tokenizer)
-        kept = KeptRun(at.data_dir / "tuning" / f"{order.task}.safetensors")
-        run = _begin(at, order, job, kept)
-        try:
-            _drive(run, order, kept)
-            outcome = conclude(at, order, job, run.result())
-        except KeyboardInterrupt:
-            kept.write(run.checkpoint())
-            done = f"stopped after step {run.step} of {run.num_steps}"
-            print(f"softprompt: {done}; the same command goes on", file=sys.stderr)
-            raise
-        kept.forget()
-        return outcome
+        kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
+        kept = kept_runs.of(order.task, run_key(at.bench.base, job, order.validation_digest))
+        with kept.held():
+            run = _begin(at, order, job, kept_runs, kept)
+            interruption = Interruption()
+            try:
+                _drive(run, order, kept, interruption)
+                outcome = conclude(at, order, job, run.result())
+            except KeyboardInterrupt:
+                done = f"stopped after step {run.step} of {run.num_steps}; the same command goes on"
+                at_once = "stopped at once; the same command goes on from the state that was kept last"
+                print(f"softprompt: {at_once if interruption.is_at_once else done}", file=sys.stderr)
+                raise
+            kept.forget()
+            return outcome
 
 
 def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> None:
@@ -69,36 +73,6 @@ def _place_of(example: Example, examples: Sequence[Example]) -> str:
     return f"line {example.line}{answer}"
 
 
-class KeptRun:
-    """Where an unfinished run is kept."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> bytes | None:
-        """Return the checkpoint, if there is one. Raises FilesProblem."""
-        try:
-            return self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise FilesProblem(f"cannot read {self.path}: {error.strerror}") from error
-
-    def write(self, checkpoint: bytes) -> None:
-        """Replace the checkpoint, wholly or not at all. Raises FilesProblem."""
-        beside = self.path.with_suffix(".new")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(checkpoint)
-            beside.replace(self.path)
-        except OSError as error:
-            raise FilesProblem(f"the run cannot be kept in {self.path}: {error.strerror}") from error
-
-    def forget(self) -> None:
-        """Remove the checkpoint, if there is one."""
-        self.path.unlink(missing_ok=True)
-
-
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
     for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
@@ -111,35 +85,80 @@ def _job(at: Place, order: Order) -> TuningJob:
     return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
 
 
-def _begin(at: Place, order: Order, job: TuningJob, kept: KeptRun) -> TuningRun:
-    """The interrupted run of this very job, or a new one.
-
-    With --resume there must be one: raises FilesProblem, and CheckpointUnreadable for that of another job.
-    """
-    saved = None if order.resume is False else kept.read()
-    if saved is not None:
-        try:
-            run = TuningRun(at.bench.loaded, at.bench.tokenizer, job, saved)
-        except CheckpointUnreadable as error:
-            if order.resume:
-                raise
-            print(f"the run begins anew: {error}", file=sys.stderr)
-        else:
-            print(f"going on after step {run.step} of {run.num_steps}", file=sys.stderr)
-            return run
-    elif order.resume:
-        raise FilesProblem(f"there is no interrupted run to go on with: {kept.path} is not there")
+def _begin(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:
+    """The interrupted run of this very job, or a new one. Raises as `_interrupted` does."""
+    run = _interrupted(at, order, job, kept_runs, kept)
+    if run is not None:
+        print(f"going on after step {run.step} of {run.num_steps}", file=sys.stderr)
+        return run
+    if num_others := kept_runs.num_others(order.task, kept):
+        print(f"unfinished runs of {order.task} with {_others(num_others, kept)}", file=sys.stderr)
+    if kept_runs.of_earlier_release(order.task).exists():
+        print(
+            "an earlier release kept a run of this task without its base model: if it is this one's, --resume goes on",
+            file=sys.stderr,
+        )
     return TuningRun(at.bench.loaded, at.bench.tokenizer, job)
 
 
-def _drive(run: TuningRun, order: Order, kept: KeptRun) -> None:
-    """Do a run's work to its end, kept every few seconds and at the end, so that not even a kill loses more."""
+def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun | None:
+    """The interrupted run of this very job, if it may be gone on with.
+
+    With --resume there must be one, and that of an earlier release will do: raises FilesProblem, and
+    CheckpointUnreadable for that of another job.
+    """
+    if order.resume is False:
+        return None
+    old = KeptRun(kept_runs.of_earlier_release(order.task))
+    source = old if order.resume and not kept.path.exists() else kept
+    saved = source.read()
+    if saved is None:
+        if order.resume:
+            num_others = kept_runs.num_others(order.task, kept)
+            others = f"; there are some with {_others(num_others, kept)}" if num_others else ""
+            raise FilesProblem(f"there is no interrupted run of this command to go on with{others}")
+        return None
+    try:
+        run = TuningRun(at.bench.loaded, at.bench.tokenizer, job, saved)
+    except CheckpointUnreadable as error:
+        if order.resume:
+            raise
+        print(f"the run begins anew: {error}", file=sys.stderr)
+        return None
+    if source is old:
+        kept.adopt(old.path)
+    return run
+
+
+def _others(num_others: int, kept: KeptRun) -> str:
+    return (
+        f"other examples, settings or base models are kept near {kept.path.parent}: {num_others}; the command that "
+        "began one goes on with it"
+    )
+
+
+def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interruption) -> None:
+    """Do a run's work to its end, kept every few seconds and at the end, so that not even a kill loses more.
+
+    A signal ends it between two pieces, so that what is kept is never half an optimiser step; raises KeyboardInterrupt.
+    """
     interval_s = CHECKPOINT_INTERVAL_S if order.checkpoint_s is None else order.checkpoint_s
     kept_at = time.monotonic()
-    with TuneView(run, order.task) as view:
-        while not run.is_done:
+    with interruption, TuneView(run, order.task) as view:
+        while not (run.is_done or interruption.is_wanted):
             view.show(run.advance())
             if time.monotonic() - kept_at > interval_s:
-                kept.write(run.checkpoint())
+                _keep(run, kept)
                 kept_at = time.monotonic()
-    kept.write(run.checkpoint())
+        if interruption.is_wanted:
+            kept.write(run.checkpoint())
+            raise KeyboardInterrupt
+        _keep(run, kept)
+
+
+def _keep(run: TuningRun, kept: KeptRun) -> None:
+    """Keep the run; a full disk is no reason to stop, since a later state may find room and the result needs none."""
+    try:
+        kept.write(run.checkpoint())
+    except RunNotKept as error:
+        print(f"softprompt: {one_line(str(error))}; it goes on", file=sys.stderr)

@@ -89,6 +89,7 @@ class PurgedView:
     num_jobs: int
     num_files: int
     log_is_clear: bool
+    num_interrupted_runs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from server.model.attention import AttentionCall
 from server.model.errors import UnsupportedArchitecture
+from server.model.foreign import foreign_errors
 from server.model.kv_cache import LayerShape
 
 # Their attention never receives the step's context (measured on transformers 5.23).
@@ -51,13 +52,14 @@ def read_architecture(model: PreTrainedModel, max_context: int | None = None) ->
     """
     config = model.config.get_text_config()
     check_model_type(config)
-    embeddings = embedding_weight(model)
-    return Architecture(
-        hidden_size=int(embeddings.shape[1]),
-        vocab_size=int(config.vocab_size),
-        max_context=_max_context(config, max_context),
-        layers=_probe_layers(model, config),
-    )
+    with foreign_errors(UnsupportedArchitecture, f"{config.model_type} models cannot be served"):
+        layers = _probe_layers(model, config)
+        return Architecture(
+            hidden_size=int(embedding_weight(model).shape[1]),
+            vocab_size=int(config.vocab_size),
+            max_context=_max_context(config, max_context),
+            layers=layers,
+        )
 
 
 def check_model_type(config: PreTrainedConfig) -> None:
@@ -102,7 +104,7 @@ def _probe_layers(model: PreTrainedModel, config: PreTrainedConfig) -> tuple[Lay
     recorder = _ShapeRecorder()
     device = embedding_weight(model).device
     try:
-        with torch.no_grad():
+        with foreign_errors(UnsupportedArchitecture, "a flat batch fails"), torch.no_grad():
             model(
                 input_ids=torch.zeros(1, 2, dtype=torch.long, device=device),
                 position_ids=torch.arange(2, device=device)[None],
@@ -111,8 +113,6 @@ def _probe_layers(model: PreTrainedModel, config: PreTrainedConfig) -> tuple[Lay
             )
     except UnsupportedArchitecture as error:
         raise UnsupportedArchitecture(f"{config.model_type} models cannot be served: {error}") from error
-    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
-        raise UnsupportedArchitecture(f"{config.model_type} models cannot be served: a flat batch fails") from error
     if recorder.repeated or sorted(recorder.layers) != list(range(int(config.num_hidden_layers))):
         raise UnsupportedArchitecture(
             f"{config.model_type} models cannot be served: not every layer is one attention layer with its own keys "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable
@@ -9,19 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from server.model.architecture import Architecture, check_model_type, read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
-from server.model.errors import BaseModelUnavailable
+from server.model.errors import BaseModelUnavailable, UnsupportedArchitecture
+from server.model.foreign import foreign_errors
 from server.model.fused_layer import fuse_layers
+from server.model.model_files import check_files
 from server.model.packing import pack_linears
 
 logger = logging.getLogger(__name__)
 
-# What transformers raises over files that are missing, cut off or not what they say.
-_FOREIGN = (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError)
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -55,15 +61,14 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
 
     Raises `BaseModelUnavailable` where there is no such model and `UnsupportedArchitecture` where it cannot be served.
     """
-    register_attention()
     config = load_config(options)
-    check_model_type(config.get_text_config())
+    _build_on_meta(copy.deepcopy(config))  # what cannot be built is said before its weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
     load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
     model: PreTrainedModel
     report: dict[str, Any]
-    try:
+    with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
         model, report = load(
             options.source,
             revision=options.revision,
@@ -72,16 +77,13 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (*_FOREIGN, SafetensorError) as error:
-        raise BaseModelUnavailable(
-            f"the weights of {options.source!r} cannot be loaded: {_first_line(error)}"
-        ) from error
-    _check_report(options, report)
-    model.requires_grad_(False).train(False)
-    torch.nn.Module.to(model, device)
-    _pack(model)
-    architecture = read_architecture(model, options.max_context)
-    return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
+        _check_report(options, report)
+        model.requires_grad_(False).train(False)
+        torch.nn.Module.to(model, device)
+    with foreign_errors(UnsupportedArchitecture, f"{config.model_type} models cannot be served"):
+        _pack(model)
+        architecture = read_architecture(model, options.max_context)
+        return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
 
 
 def _pack(model: PreTrainedModel) -> None:
@@ -108,15 +110,25 @@ def _check_report(options: BaseModelOptions, report: dict[str, Any]) -> None:
 
 def load_skeleton(options: BaseModelOptions) -> Architecture:
     """Read the architecture without weights, on the meta device. Raises as `load_base_model` does."""
-    register_attention()
     config = load_config(options)
-    check_model_type(config.get_text_config())
     _forget_dynamic_rope(config.get_text_config())
+    return read_architecture(_build_on_meta(config), options.max_context)
+
+
+def _build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model without weights. Raises `UnsupportedArchitecture` where transformers cannot build it for us."""
+    register_attention()
+    refused = f"{config.model_type} models cannot be served"
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise UnsupportedArchitecture(f"{refused}: they are no causal language models")
     build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
-    with torch.device("meta"):
+    broken = f"{refused}: transformers cannot build one around another attention function"
+    with foreign_errors(UnsupportedArchitecture, broken), torch.device("meta"):
+        # Routing to experts on the meta device works in one of their implementations only; shapes depend on none.
+        config._experts_implementation = "batched_mm"
         model = build(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
     model.train(False)
-    return read_architecture(model, options.max_context)
+    return model
 
 
 def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
@@ -128,19 +140,18 @@ def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
 
 
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
-    """Read the model's configuration; raises `BaseModelUnavailable`."""
-    if options.source.startswith(("/", ".", "~")) and not os.path.isdir(options.source):  # no hub id begins so
-        raise BaseModelUnavailable(f"there is no folder {options.source!r}")
-    try:
+    """Read the model's configuration; raises `BaseModelUnavailable`, and `UnsupportedArchitecture` for known types."""
+    source = options.source
+    if source.startswith(("/", ".", "~")) and not os.path.isdir(source):  # no hub id begins so
+        raise BaseModelUnavailable(f"there is no folder {source!r}")
+    where = "folder" if os.path.isdir(source) else "hub id or folder"
+    with foreign_errors(BaseModelUnavailable, f"the {where} {source!r} holds no usable model"):
+        check_files(source, options.revision)
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            options.source, revision=options.revision, trust_remote_code=False
+            source, revision=options.revision, trust_remote_code=False
         )
-        return config
-    except _FOREIGN as error:
-        where = "folder" if os.path.isdir(options.source) else "hub id or folder"
-        raise BaseModelUnavailable(
-            f"the {where} {options.source!r} holds no usable model: {_first_line(error)}"
-        ) from error
+        check_model_type(config.get_text_config())
+    return config
 
 
 def choose_device(name: str) -> torch.device:
@@ -175,7 +186,3 @@ def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
     if configured is None:
         return frozenset()
     return frozenset([configured] if isinstance(configured, int) else configured)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file
 from transformers.utils.logging import tqdm
 
 from server.model.errors import BaseModelUnavailable
+from server.model.model_files import read_config, weight_files
 
 _DOMAIN = b"softprompt base model 1\n"
 # Keys of config.json that no logit depends on.
@@ -57,9 +57,8 @@ def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int]
     """
     digest = hashlib.sha256(_DOMAIN)
     try:
-        files = _weight_files(source, revision)
-        digest.update(_cached_weights_digest(files, cache_dir).encode())
-        config = json.loads(_resolve(source, revision, "config.json").read_text(encoding="utf-8"))
+        config = read_config(source, revision)
+        digest.update(_cached_weights_digest(weight_files(source, revision, config), cache_dir).encode())
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(f"the files of {source!r} cannot be read") from error
     digest.update(_canonical(_without_neutral(config)))
@@ -75,29 +74,6 @@ def _without_neutral(value: Any) -> Any:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
-
-
-def _resolve(source: str, revision: str | None, name: str) -> Path:
-    """The local path of one file, from a folder or the hub's cache (fetched where it is missing)."""
-    path = cached_file(source, name, revision=revision)
-    if path is None:
-        raise FileNotFoundError(name)
-    return Path(path)
-
-
-def _weight_files(source: str, revision: str | None) -> list[Path]:
-    for index in ("model.safetensors.index.json", "pytorch_model.bin.index.json"):
-        try:
-            shards = json.loads(_resolve(source, revision, index).read_text(encoding="utf-8"))["weight_map"]
-        except OSError:
-            continue
-        return [_resolve(source, revision, name) for name in sorted(set(shards.values()))]
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        try:
-            return [_resolve(source, revision, name)]
-        except OSError:
-            continue
-    raise FileNotFoundError("no weights")
 
 
 def _cached_weights_digest(files: list[Path], cache_dir: Path) -> str:
@@ -151,13 +127,20 @@ def _tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]
     """
     with file.open("rb") as stream:
         header_size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(header_size))
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = entry["data_offsets"]
-        data = _digest_range(file, 8 + header_size + begin, end - begin, progress)
-        yield name, f"{entry['dtype']} {entry['shape']} {data}"
+        if header_size > file.stat().st_size:
+            raise ValueError("the file is shorter than its header says")
+        header = stream.read(header_size)
+    try:
+        ranges = [
+            (name, f"{entry['dtype']} {entry['shape']}", begin, end - begin)
+            for name, entry in json.loads(header).items()
+            if name != "__metadata__"
+            for begin, end in (entry["data_offsets"],)
+        ]
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError("the header is no safetensors header") from error
+    for name, kind, begin, length in ranges:
+        yield name, f"{kind} {_digest_range(file, 8 + header_size + begin, length, progress)}"
 
 
 def _digest_range(file: Path, offset: int, length: int, progress: Progress) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from server.model.errors import OutOfDeviceMemory
 from server.model.transfer import to_index
 
 
@@ -80,6 +81,7 @@ class KVCache:
 
     Per layer `[num_blocks, block_size, num_kv_heads, dim]`. Slot s of block b is row `b * block_size + s` when flat.
     Block 0 pads ragged block tables: it is never handed out and always zero, so that padding never brings NaN in.
+    Raises `OutOfDeviceMemory`.
     """
 
     def __init__(
@@ -91,8 +93,15 @@ class KVCache:
         def pages(num_heads: int, dim: int) -> torch.Tensor:
             return _zeros((num_blocks, block_size, num_heads, dim), dtype, device)
 
-        self.keys = [pages(shape.num_kv_heads, shape.key_dim) for shape in layers]
-        self.values = [pages(shape.num_kv_heads, shape.value_dim) for shape in layers]
+        try:
+            self.keys = [pages(shape.num_kv_heads, shape.key_dim) for shape in layers]
+            self.values = [pages(shape.num_kv_heads, shape.value_dim) for shape in layers]
+        except (OSError, OverflowError, MemoryError, RuntimeError) as error:
+            gib = num_blocks * self.bytes_per_block(layers, block_size, dtype) / 2**30
+            raise OutOfDeviceMemory(
+                f"{device} has no room for a KV cache of {gib:.4g} GiB: name a smaller one with --num-kv-blocks or "
+                "--kv-cache-gib"
+            ) from error
         # On a CPU the same memory as NumPy sees it: zeroing a few blocks costs a fraction of PyTorch's indexing.
         self._bytes = [
             pages.flatten(1).view(torch.uint8).numpy() for pages in (*self.keys, *self.values) if device.type == "cpu"

@@ -12,9 +12,10 @@ import torch
 
 from server.model.architecture import embedding_weight
 from server.model.attention_backend import AttentionBackend
-from server.model.base_model import LoadedModel
+from server.model.base_model import LoadedModel, dtype_name
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk
+from server.model.foreign import foreign_errors
 from server.model.kv_cache import KVCache
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import ModelRunner, PrefixPlacement
@@ -36,19 +37,33 @@ def prove(loaded: LoadedModel, attention: AttentionBackend | None = None, seed: 
     """Return the largest disagreement, in units of the logits' standard deviation.
 
     `attention` is what will serve, by default the device's fastest.
-    Raises `SelfProofFailed` over the tolerance of the serving dtype.
+    Raises `SelfProofFailed` over the tolerance of the serving dtype, and where either path cannot be run.
     """
-    cases = _cases(loaded, torch.Generator().manual_seed(seed))
-    expected = _stock_logits(loaded, cases)
-    actual = _paged_logits(loaded, cases, attention)
+    refused = f"{loaded.model.config.get_text_config().model_type} models cannot be served"
+    with foreign_errors(SelfProofFailed, f"{refused}: the self-proof cannot be run"):
+        cases = _cases(loaded, torch.Generator().manual_seed(seed))
+        expected = _stock_logits(loaded, cases)
+        _check_stock(loaded, torch.cat(expected))
+        actual = _paged_logits(loaded, cases, attention)
     spread = torch.cat(expected).std()
     worst = max(float((ours - theirs).abs().max() / spread) for ours, theirs in zip(actual, expected, strict=True))
     if not worst <= _TOLERANCE[loaded.dtype]:  # NaN fails too
         raise SelfProofFailed(
-            f"{loaded.model.config.get_text_config().model_type} models cannot be served: the paged path and the stock "
-            f"model disagree by {worst:.2g} standard deviations of the logits (allowed: {_TOLERANCE[loaded.dtype]:.2g})"
+            f"{refused}: the paged path and the stock model disagree by {worst:.2g} standard deviations of the logits "
+            f"(allowed: {_TOLERANCE[loaded.dtype]:.2g})"
         )
     return worst
+
+
+def _check_stock(loaded: LoadedModel, logits: torch.Tensor) -> None:
+    """Nothing can be compared with logits that are not numbers, or of which none is larger than another."""
+    if not bool(torch.isfinite(logits).all()):
+        raise SelfProofFailed(
+            f"these weights cannot be served in {dtype_name(loaded.dtype)}: transformers' own forward pass makes NaN "
+            "or infinity of them; if the files are whole, try another --dtype"
+        )
+    if not float(logits.std()) > 0:
+        raise SelfProofFailed("these weights cannot be served: their logits are all the same, whatever the text")
 
 
 def _cases(loaded: LoadedModel, generator: torch.Generator) -> list[_Case]:

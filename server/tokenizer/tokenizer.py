@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from server.model.foreign import reason
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
 from server.tokenizer.token_bytes import TokenBytes
@@ -66,9 +67,11 @@ class Tokenizer:
             pretrained = AutoTokenizer.from_pretrained(
                 str(source), revision=revision or "main", trust_remote_code=False, use_fast=True
             )
-        except (OSError, ValueError) as error:
-            raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}") from error
-        return cls(pretrained, num_rows=num_rows)
+            return cls(pretrained, num_rows=num_rows)
+        except TokenizerUnsupported:
+            raise
+        except Exception as error:  # what a tokenizer's files hold may raise anything, the Rust library bare exceptions
+            raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}: {reason(error)}") from error
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
         """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them.

@@ -6,6 +6,7 @@ plan.py         how to tune                 soft_prompt.py the trainable prompt,
 run.py          a run, piece by piece       events.py      what it tells
 history.py      what it remembers of that   watch.py       warnings in plain words
 rates.py        which learning rate         run_state.py   a run as bytes, to go on from
+kept_runs.py    unfinished runs of the command line, in the data folder
 evaluation.py   how good a version is       scores.py      as numbers
 gate.py         whether it may become `production`
 judgement.py    all of these, of the result of a run

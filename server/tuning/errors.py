@@ -5,6 +5,7 @@ TuningError
 ├── PlanRefused            a hyperparameter is out of range or fits nothing; `param` names it
 ├── TuningUnsupported      this base model cannot be tuned in this way
 ├── CheckpointUnreadable   a saved state is damaged, or is another run's
+├── RunNotKept             the file system refuses a run's state, or another process holds it
 ├── EvaluationFailed       the engine could not answer the held-out examples; `code` says why
 ├── TuningDiverged         the numbers overflowed before anything was learnt
 └── PlotsUnavailable       the library that draws is not installed
@@ -45,6 +46,10 @@ class TuningUnsupported(TuningError):
 
 class CheckpointUnreadable(TuningError):
     """The saved state of a run is damaged, of another version of this program, or of another run."""
+
+
+class RunNotKept(TuningError):
+    """The state of a run cannot be written, read or removed, or another process is at this run."""
 
 
 class TuningDiverged(TuningError):

@@ -17,6 +17,7 @@ from server.api.route_responses import errors, purged
 from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.store_access import read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
+from server.tuning.kept_runs import purge_task
 
 router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 
@@ -88,7 +89,9 @@ async def delete_task(
 ) -> Response:
     """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
     if purge:
-        report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=caller.actor)
+        report = await write(
+            services, purge_task, services.kept_runs, services.base.fingerprint, task, actor=caller.actor
+        )
         return json_response(purged_body(report))
     await write(services, Store.delete_task, services.base.fingerprint, task, actor=caller.actor)
     return Response(status_code=204)

@@ -57,6 +57,8 @@ class Purged(ResponseBody):
     """Files that only these jobs named."""
     log_is_clear: bool
     """Whether no copy is left in the database's own log either; false where that is up to a database server."""
+    num_interrupted_runs: int
+    """States of interrupted `softprompt tune` runs, in the server's data folder if the database lies there."""
 
 
 class VersionManifest(ResponseBody):

@@ -1,0 +1,200 @@
+"""Unfinished runs of the command line, kept in the data folder: a file per run, held by one process at a time.
+
+    tuning/<base model>/<task>/<run>.safetensors
+
+<base model> is the beginning of its fingerprint, so a run never goes on over other weights. <run> is the beginning of
+the digest of all else that decides it, so two runs of one task never overwrite each other. Earlier releases kept one
+run of a task, as `tuning/<task>.safetensors`, and did not note its base model.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from prompts_store.errors import TaskNotFound
+from prompts_store.manifest import content_fields
+from prompts_store.records import BaseModel
+from prompts_store.reports import PurgeReport
+from prompts_store.store import Store
+from server.tuning.errors import RunNotKept
+from server.tuning.plan import plan_to_json
+
+if TYPE_CHECKING:
+    from server.tuning.run import TuningJob  # which takes PyTorch along
+
+_NUM_DIGITS = 16
+_STATE, _LOCK, _NEW = ".safetensors", ".lock", ".new"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRuns:
+    """The runs kept in a data folder for the base model with this fingerprint."""
+
+    data_dir: Path
+    fingerprint: str
+
+    def of(self, task: str, key: str) -> KeptRun:
+        """Where the run with this `run_key` is kept."""
+        return KeptRun(self._folder(task) / f"{key[:_NUM_DIGITS]}{_STATE}")
+
+    def num_others(self, task: str, run: KeptRun) -> int:
+        """How many other runs of the task are kept, over this base model or another one."""
+        return sum(path != run.path for path in self._root.glob(f"*/{task}/*{_STATE}"))
+
+    def of_earlier_release(self, task: str) -> Path:
+        """Where earlier releases kept their one run of the task."""
+        return self._root / f"{task}{_STATE}"
+
+    def purge(self, task: str) -> int:
+        """Remove every kept run of the task; returns their number. Raises `RunNotKept`.
+
+        What an earlier release kept goes too, as it may be of this base model.
+        """
+        folder, old = self._folder(task), self.of_earlier_release(task)
+        states = [*folder.glob(f"*{_STATE}"), *(path for path in (old,) if path.exists())]
+        try:
+            for path in (*states, *folder.glob(f"*{_NEW}"), old.with_suffix(_NEW)):
+                path.unlink(missing_ok=True)
+            for lock in folder.glob(f"*{_LOCK}"):
+                with suppress(BlockingIOError), _holding(lock):  # a run that is in progress keeps its own
+                    pass
+            with suppress(OSError):
+                folder.rmdir()
+        except OSError as error:
+            raise RunNotKept(f"the kept runs in {folder} cannot be removed: {error.strerror}") from error
+        return len(states)
+
+    @property
+    def _root(self) -> Path:
+        return self.data_dir / "tuning"
+
+    def _folder(self, task: str) -> Path:
+        return self._root / self.fingerprint[:_NUM_DIGITS] / task
+
+
+class KeptRun:
+    """The state of one run on disk. All methods raise `RunNotKept` for what the file system refuses."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from the run while the block runs.
+
+        Where the state cannot be kept at all, this is said here, before any work is done.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            holding = _holding(self.path.with_suffix(_LOCK))
+            holding.__enter__()
+        except BlockingIOError as error:
+            raise RunNotKept("this very run is in progress in another process: wait for its end, or stop it") from error
+        except OSError as error:
+            raise RunNotKept(f"{self._refusal(error)}; name another folder with --data-dir") from error
+        try:
+            yield
+        finally:
+            holding.__exit__(None, None, None)
+
+    def read(self) -> bytes | None:
+        """The checkpoint, if there is one."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RunNotKept(f"cannot read {self.path}: {error.strerror}") from error
+
+    def write(self, checkpoint: bytes) -> None:
+        """Replace the checkpoint, wholly or not at all."""
+        beside = self.path.with_suffix(_NEW)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with beside.open("wb") as file:
+                    file.write(checkpoint)
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(self.path)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunNotKept(self._refusal(error)) from error
+
+    def adopt(self, state: Path) -> None:
+        """Take over the state in another file."""
+        try:
+            state.replace(self.path)
+        except OSError as error:
+            raise RunNotKept(self._refusal(error)) from error
+
+    def forget(self) -> None:
+        """Remove the checkpoint, if there is one."""
+        self.path.unlink(missing_ok=True)
+
+    def _refusal(self, error: OSError) -> str:
+        return f"the run cannot be kept in {self.path.parent}: {error.strerror}"
+
+
+def run_key(base: BaseModel, job: TuningJob, validation_digest: str | None) -> str:
+    """Which run of a task this is, beside its base model: sha256 of examples, plan, content of the version and dtype.
+
+    `validation_digest` is that of the validation file's bytes, if there is one.
+    """
+    decided = {
+        "training": job.data.digest,
+        "validation": validation_digest,
+        "plan": plan_to_json(job.plan),
+        "manifest": content_fields(job.manifest),
+        "dtype": base.serving_dtype,
+    }
+    return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
+
+
+def purge_task(store: Store, kept: KeptRuns | None, fingerprint: str, task: str, *, actor: str) -> PurgeReport:
+    """Purge a task from the store, and its kept runs from the data folder; a task may have only these.
+
+    Raises StoreError and `RunNotKept`.
+    """
+    try:
+        report = store.purge_task(fingerprint, task, actor=actor)
+    except TaskNotFound:
+        if kept is None or not (num_runs := kept.purge(task)):
+            raise
+        return PurgeReport(task, 0, 0, 0, 0, 0, 0, 0, log_is_clear=True, num_interrupted_runs=num_runs)
+    return report if kept is None else replace(report, num_interrupted_runs=kept.purge(task))
+
+
+@contextmanager
+def _holding(lock: Path) -> Iterator[None]:
+    """Hold a lock file and remove it at the end. Raises BlockingIOError where another process holds it, and OSError."""
+    file = _lock(lock)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        file.close()
+
+
+def _lock(lock: Path) -> BinaryIO:
+    while True:
+        file = lock.open("ab")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                return file
+        except FileNotFoundError:  # whoever held it has removed it since it was opened here
+            pass
+        except OSError:
+            file.close()
+            raise
+        file.close()
