@@ -10,6 +10,7 @@ from prompts_store.manifest import manifest_from_json, manifest_to_json
 from prompts_store.records import Manifest
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
+from server.tuning.split import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class JobRequest:
 
     `manifest` is what the version is to carry; labels and `defaults` that it leaves open come from the examples.
     `promote` makes the version `production`, if `gate` opens where there is one. `metadata` is the client's own.
+    `split` holds out examples where there is no validation file; a job of an earlier release names none.
     """
 
     plan: TuningPlan
@@ -25,6 +27,7 @@ class JobRequest:
     promote: bool = False
     gate: Gate | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    split: Split = Split.EVERY_LABEL_TRAINED
 
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def request_to_json(request: JobRequest) -> dict[str, Any]:
         "promote": request.promote,
         "gate": None if request.gate is None else asdict(request.gate),
         "metadata": dict(request.metadata),
+        "split": request.split,
     }
 
 
@@ -47,4 +51,5 @@ def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
         promote=fields["promote"],
         gate=None if gate is None else Gate(**gate),
         metadata=fields["metadata"],
+        split=Split(fields.get("split", Split.RANDOM)),
     )

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleInput, ExampleSet
 
 MAX_HELD_OUT = 200
 """A split of our own holds out a tenth of the examples, but no more than these."""
+
+
+class Split(StrEnum):
+    """How a share of one file is held out: any inputs, or inputs whose answers all stay in training too.
+
+    A job keeps the split that it was created with.
+    """
+
+    RANDOM = "random"
+    EVERY_LABEL_TRAINED = "every_label_trained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +39,21 @@ class TuningData:
     notes: tuple[str, ...]
 
 
-def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed: int = 0) -> TuningData:
-    """Join two files, or hold out a share of the one by `seed`.
+def tuning_data(
+    training: ExampleSet,
+    validation: ExampleSet | None = None,
+    seed: int = 0,
+    split: Split = Split.EVERY_LABEL_TRAINED,
+    labels: Sequence[str] = (),
+) -> TuningData:
+    """Join two files, or hold out a share of the one by `seed` and `split`. `labels` are named by who tunes, if any.
 
     Validation examples whose input is trained on are left out and told in the notes. Raises `ExamplesRefused` where
-    none remains (the two files are the same), where a label of the validation is never trained on, and for fewer than
-    two different inputs.
+    none remains (the two files are the same), where a label of the validation is never trained on, for fewer than two
+    different inputs, and where every label has a single input.
     """
     if validation is None:
-        return _held_out(training, seed)
+        return _held_out(training, seed, split, labels or training.labels)
     trained_on = {example.prompt for example in training.examples}
     kept = tuple(example for example in validation.examples if example.prompt not in trained_on)
     num_leaked = len(validation.examples) - len(kept)
@@ -49,10 +67,11 @@ def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed
             f"{len(unknown)} labels of the validation file never occur in training, {sorted(unknown)[0]!r} among them"
         )
         raise ExamplesRefused(message, code="unknown_label")
+    notes += _of_labels(labels or training.labels, kept)
     return TuningData(training.examples, kept, training.labels, training.digest, tuple(notes))
 
 
-def _held_out(training: ExampleSet, seed: int) -> TuningData:
+def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[str]) -> TuningData:
     """Hold out by input, so that duplicates never straddle the two."""
     inputs = list(dict.fromkeys(example.prompt for example in training.examples))
     if len(inputs) < 2:
@@ -61,9 +80,58 @@ def _held_out(training: ExampleSet, seed: int) -> TuningData:
         )
     num_held_out = min(MAX_HELD_OUT, max(1, len(inputs) // 10))
     held_out = set(random.Random(seed).sample(inputs, num_held_out))
+    if split is Split.EVERY_LABEL_TRAINED and (answers := _labels_by_input(training, labels)):
+        held_out = _but_last_ones(held_out, inputs, answers, seed)
+    if not held_out:
+        raise ExamplesRefused(
+            "every label has a single input, which is to be learnt: give a validation file, or more examples",
+            code="too_few_examples",
+        )
     kept, aside = _partition(training.examples, held_out)
-    notes = (*training.notes, f"{len(aside)} of {len(training.examples)} examples are held out for validation")
-    return TuningData(kept, aside, training.labels, training.digest, notes)
+    notes = [*training.notes, f"{len(aside)} of {len(training.examples)} examples are held out for validation"]
+    if split is Split.EVERY_LABEL_TRAINED:
+        notes += _of_labels(labels, aside)
+    return TuningData(kept, aside, training.labels, training.digest, tuple(notes))
+
+
+def _labels_by_input(training: ExampleSet, labels: Sequence[str]) -> Mapping[ExampleInput, set[str]]:
+    """Each input's answers where they are labels: named, or so few that each comes twice in the mean. Else none."""
+    answers: defaultdict[ExampleInput, set[str]] = defaultdict(set)
+    for example in training.examples:
+        answers[example.prompt].add(example.completion)
+    num_answers = len({example.completion for example in training.examples})
+    return answers if labels or 2 * num_answers <= len(answers) else {}
+
+
+def _but_last_ones(
+    drawn: set[ExampleInput], inputs: Sequence[ExampleInput], answers: Mapping[ExampleInput, set[str]], seed: int
+) -> set[ExampleInput]:
+    """As many inputs as were drawn, where there are: the drawn ones first, but for a label's last one, then others."""
+    num_left = Counter(label for labels in answers.values() for label in labels)
+    held_out: set[ExampleInput] = set()
+
+    def take(candidates: Sequence[ExampleInput]) -> None:
+        for one in candidates:
+            if len(held_out) < len(drawn) and all(num_left[label] > 1 for label in answers[one]):
+                held_out.add(one)
+                num_left.subtract(answers[one])
+
+    take([one for one in inputs if one in drawn])
+    if len(held_out) < len(drawn):
+        others = [one for one in inputs if one not in drawn]
+        take(random.Random(seed).sample(others, len(others)))
+    return held_out
+
+
+def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[str]:
+    """What a person should know of the labels: some are never judged, some look alike."""
+    notes = []
+    if unjudged := [label for label in labels if label not in {example.completion for example in judged_by}]:
+        notes.append(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them")
+    alike = Counter(" ".join(label.split()).casefold() for label in labels)
+    if twins := [label for label in labels if alike[" ".join(label.split()).casefold()] > 1]:
+        notes.append(f"{len(twins)} labels differ by case or spaces alone, {twins[0]!r} and {twins[1]!r} among them")
+    return notes
 
 
 def _partition(
