@@ -82,6 +82,12 @@ def latest_state(connection: Connection, job_id: int) -> bytes | None:
     return state
 
 
+def has_state(connection: Connection, job_id: int) -> bool:
+    """Tell whether a job has a state to go on from."""
+    query = select(job_checkpoints.c.id).where(job_checkpoints.c.job_id == job_id, job_checkpoints.c.state.is_not(None))
+    return connection.scalar(query.limit(1)) is not None
+
+
 def drop_states(connection: Connection, job_id: int) -> None:
     """Forget the bytes of a job's checkpoints."""
     kept = (job_checkpoints.c.job_id == job_id) & job_checkpoints.c.state.is_not(None)

@@ -82,7 +82,7 @@ job_events = Table(
 )
 Index("ix_tuning_events_job", job_events.c.job_id, job_events.c.id)
 
-# `state` is what the job goes on from, kept for the latest checkpoint of a job that has not ended.
+# `state` is what the job goes on from, kept for the latest checkpoint of a job that has not ended, or that failed.
 job_checkpoints = Table(
     "tuning_checkpoints",
     metadata,

@@ -58,14 +58,14 @@ def _wrong_jobs(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
-    """A job that has not ended has one state at most, which agrees with its digest; one that has ended has none."""
+    """A job has one state at most, which agrees with its digest; a succeeded or cancelled one has none."""
     query = select(job_checkpoints, jobs.c.status).join(jobs, jobs.c.id == job_checkpoints.c.job_id)
     query = query.where(job_checkpoints.c.state.is_not(None)).order_by(job_checkpoints.c.id)
     seen: set[int] = set()
     for row in connection.execute(query.execution_options(yield_per=1)):
         if hashlib.sha256(_bytes(row.state)).hexdigest() != row.sha256:
             yield f"A checkpoint of tuning job {row.job_id} does not agree with its digest."
-        if row.job_id in seen or row.status not in UNFINISHED:
+        if row.job_id in seen or row.status not in (*UNFINISHED, JobStatus.FAILED):
             yield f"Tuning job {row.job_id} keeps a checkpoint that it does not need."
         seen.add(row.job_id)
 

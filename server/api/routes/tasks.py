@@ -86,7 +86,8 @@ async def delete_task(
     caller: CallerDep,
     purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
 ) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
+    """Delete a task with its versions and aliases. Running requests of it finish, its tuning jobs fail and can be
+    resumed by hand. A purge also removes these, and says what it removed."""
     if purge:
         report = await write(services, Store.purge_task, services.base.fingerprint, task, actor=caller.actor)
         return json_response(purged_body(report))
