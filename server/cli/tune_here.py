@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli.errors import FilesProblem
+from prompts_store.errors import StoreError
+from server.cli.errors import CliError, FilesProblem
 from server.cli.output import one_line, print_table
 from server.cli.tune_conclusion import conclude
 from server.cli.tune_outcome import Outcome
 from server.cli.tune_view import TuneView
 from server.cli.workbench import Place, WorkbenchOptions, open_place
+from server.engine.errors import EngineError
 from server.tuning.encoding import encode_examples, preview
-from server.tuning.errors import CheckpointUnreadable
+from server.tuning.errors import CheckpointUnreadable, TuningError
 from server.tuning.run import TuningJob, TuningRun
 
 if TYPE_CHECKING:
@@ -24,8 +26,12 @@ CHECKPOINT_INTERVAL_S = 10.0
 
 
 def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
-    """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError."""
+    """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError.
+
+    Whatever fails once the run has ended, the run is kept: the same command judges and publishes it.
+    """
     with open_place(place) as at:
+        begun_at = at.bench.store.revision()
         job = _job(at, order)
         for note in order.data.notes:
             print(one_line(note), file=sys.stderr)
@@ -33,11 +39,15 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         run = _begin(at, order, job, kept)
         try:
             _drive(run, order, kept)
-            outcome = conclude(at, order, job, run.result())
+            outcome = conclude(at, order, job, run.result(), begun_at)
         except KeyboardInterrupt:
             kept.write(run.checkpoint())
             done = f"stopped after step {run.step} of {run.num_steps}"
             print(f"softprompt: {done}; the same command goes on", file=sys.stderr)
+            raise
+        except (CliError, StoreError, TuningError, EngineError):
+            if run.is_done and kept.path.exists():
+                print("softprompt: the run is kept; the same command goes on from its end", file=sys.stderr)
             raise
         kept.forget()
         return outcome
