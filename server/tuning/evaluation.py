@@ -123,7 +123,7 @@ async def evaluate(
 
     Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
     strings apply. An example that the engine fails on, or has no room for, is asked again as `patience` says.
-    `on_progress` hears how many examples are done.
+    `on_progress` hears how many examples are done, also whenever one has to be asked again; what it raises is raised.
     Raises `EvaluationFailed`, `ExamplesRefused` for messages that the base model cannot take, and `EngineStopped`.
     """
     judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), _longest(tokenizer, examples))
@@ -133,7 +133,7 @@ async def evaluate(
     async def take(example: Example) -> _Answer:
         nonlocal num_done
         async with turns:
-            answer = await _patiently(partial(judge.answer, example), patience)
+            answer = await _patiently(partial(judge.answer, example), patience, lambda: on_progress(num_done))
         num_done += 1
         on_progress(num_done)
         return answer
@@ -151,7 +151,9 @@ async def evaluate(
         await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
 
 
-async def _patiently(answer: Callable[[], Awaitable[_Answer]], patience: Patience) -> _Answer:
+async def _patiently(
+    answer: Callable[[], Awaitable[_Answer]], patience: Patience, on_retry: Callable[[], object]
+) -> _Answer:
     """The answer at last; what the engine raises of the prompt itself, or once too often, is raised."""
     num_failures = num_refusals = 0
     while True:
@@ -165,6 +167,7 @@ async def _patiently(answer: Callable[[], Awaitable[_Answer]], patience: Patienc
             num_refusals += 1
             if num_refusals == patience.max_refusals:
                 raise
+        on_retry()
         await asyncio.sleep(patience.pause_s)
 
 

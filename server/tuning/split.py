@@ -80,8 +80,8 @@ def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[st
         )
     num_held_out = min(MAX_HELD_OUT, max(1, len(inputs) // 10))
     held_out = set(random.Random(seed).sample(inputs, num_held_out))
-    if split is Split.EVERY_LABEL_TRAINED and (answers := _labels_by_input(training, labels)):
-        held_out = _but_last_ones(held_out, inputs, answers, seed)
+    if split is Split.EVERY_LABEL_TRAINED:
+        held_out = _but_last_ones(held_out, inputs, training.examples, are_labels=bool(labels), seed=seed)
     if not held_out:
         raise ExamplesRefused(
             "every label has a single input, which is to be learnt: give a validation file, or more examples",
@@ -94,25 +94,27 @@ def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[st
     return TuningData(kept, aside, training.labels, training.digest, tuple(notes))
 
 
-def _labels_by_input(training: ExampleSet, labels: Sequence[str]) -> Mapping[ExampleInput, set[str]]:
-    """Each input's answers where they are labels: named, or so few that each comes twice in the mean. Else none."""
-    answers: defaultdict[ExampleInput, set[str]] = defaultdict(set)
-    for example in training.examples:
-        answers[example.prompt].add(example.completion)
-    num_answers = len({example.completion for example in training.examples})
-    return answers if labels or 2 * num_answers <= len(answers) else {}
-
-
 def _but_last_ones(
-    drawn: set[ExampleInput], inputs: Sequence[ExampleInput], answers: Mapping[ExampleInput, set[str]], seed: int
+    drawn: set[ExampleInput],
+    inputs: Sequence[ExampleInput],
+    examples: Sequence[Example],
+    *,
+    are_labels: bool,
+    seed: int,
 ) -> set[ExampleInput]:
-    """As many inputs as were drawn, where there are: the drawn ones first, but for a label's last one, then others."""
-    num_left = Counter(label for labels in answers.values() for label in labels)
+    """As many inputs as were drawn, where there are: the drawn ones but for a label's last one, then others.
+
+    Answers are labels where they are called so, or are so few that each comes twice in the mean; else nothing changes.
+    """
+    num_left = Counter(answer for _, answer in {(example.prompt, example.completion) for example in examples})
+    if not are_labels and 2 * len(num_left) > len(inputs):
+        return drawn
     held_out: set[ExampleInput] = set()
 
     def take(candidates: Sequence[ExampleInput]) -> None:
+        answers = _answers_to(set(candidates), examples)
         for one in candidates:
-            if len(held_out) < len(drawn) and all(num_left[label] > 1 for label in answers[one]):
+            if len(held_out) < len(drawn) and all(num_left[answer] > 1 for answer in answers[one]):
                 held_out.add(one)
                 num_left.subtract(answers[one])
 
@@ -123,14 +125,26 @@ def _but_last_ones(
     return held_out
 
 
+def _answers_to(inputs: set[ExampleInput], examples: Sequence[Example]) -> Mapping[ExampleInput, set[str]]:
+    answers: defaultdict[ExampleInput, set[str]] = defaultdict(set)
+    for example in examples:
+        if example.prompt in inputs:
+            answers[example.prompt].add(example.completion)
+    return answers
+
+
 def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[str]:
     """What a person should know of the labels: some are never judged, some look alike."""
     notes = []
-    if unjudged := [label for label in labels if label not in {example.completion for example in judged_by}]:
+    judged = {example.completion for example in judged_by}
+    if unjudged := [label for label in labels if label not in judged]:
         notes.append(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them")
-    alike = Counter(" ".join(label.split()).casefold() for label in labels)
-    if twins := [label for label in labels if alike[" ".join(label.split()).casefold()] > 1]:
-        notes.append(f"{len(twins)} labels differ by case or spaces alone, {twins[0]!r} and {twins[1]!r} among them")
+    first: dict[str, str] = {}
+    for label in labels:
+        twin = first.setdefault(" ".join(label.split()).casefold(), label)
+        if twin != label:
+            notes.append(f"the labels {twin!r} and {label!r} differ by case or spaces alone")
+            break
     return notes
 
 

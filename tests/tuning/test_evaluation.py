@@ -140,6 +140,18 @@ async def test_an_example_is_asked_again_where_the_failure_may_not_be_its_own():
     assert len(shaky.requests) == len(steady.requests) + 3
 
 
+async def test_who_waits_for_an_engine_that_is_full_can_be_called_off():
+    """A job that is cancelled meanwhile does not wait to the end."""
+    engine = engine_that_says("yes")
+    engine.refuse = EngineOverloaded("full")
+
+    def call_off(num_done: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await scores_of(engine, base_alone(MANIFEST), on_progress=call_off)
+
+
 async def test_an_engine_that_stays_full_is_not_asked_for_ever():
     """The evaluation fails, in words that do not blame the candidate."""
     engine = engine_that_says("yes")

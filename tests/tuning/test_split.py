@@ -112,7 +112,7 @@ def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
         jsonl(*({"text": f"in {n}", "label": label} for n, label in enumerate(["Yes", "yes", "no"] * 4)))
     )
     notes = tuning_data(examples).notes
-    assert "2 labels differ by case or spaces alone, 'Yes' and 'yes' among them" in notes
+    assert "the labels 'Yes' and 'yes' differ by case or spaces alone" in notes
     assert any(note.startswith("2 labels have no validation example, ") for note in notes)
     judged_by = read_examples(jsonl({"text": "x", "label": "no"}, {"text": "y", "label": "yes"}))
     assert "1 labels have no validation example, 'Yes' among them" in tuning_data(examples, judged_by).notes
