@@ -12,6 +12,7 @@ StoreError
 │   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
+│   ├── TaskDeleted            the task was deleted while it was tuned
 │   ├── KeyExists              a key has or had this name
 │   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
@@ -127,6 +128,12 @@ class TaskExists(Conflict):
     """A live task has this name."""
 
     code = "task_exists"
+
+
+class TaskDeleted(Conflict):
+    """The task was deleted while it was tuned, so nothing is published to its name."""
+
+    code = "task_deleted"
 
 
 class KeyExists(Conflict):

@@ -24,6 +24,8 @@ from prompts_store.store import ERASE_TIMEOUT_S, Store
 
 GC_GRACE_S = 3600.0
 """Requests that resolved a version before it was retired may still have to load it."""
+KEEP_STATES_S = 7 * 86400.0
+"""How long a failed job can be resumed at least."""
 
 
 def require_existing(url: str) -> None:
@@ -65,15 +67,22 @@ def verify(store: Store) -> VerifyReport:
         return verification.verify(connection)
 
 
-def gc(store: Store, *, grace_s: float = GC_GRACE_S, keep: Collection[VersionKey] = ()) -> GcReport:
+def gc(
+    store: Store,
+    *,
+    grace_s: float = GC_GRACE_S,
+    keep_states_s: float = KEEP_STATES_S,
+    keep: Collection[VersionKey] = (),
+) -> GcReport:
     """Free the tensors that are named only by versions retired at least `grace_s` ago.
 
     `keep` are versions that another version depends on, retired or not. A freed version stays as a tombstone without
-    content. Raises StoreUnavailable.
+    content. Jobs that failed at least `keep_states_s` ago can no longer be resumed. Raises StoreUnavailable.
     """
-    retired_before = datetime.now(UTC) - timedelta(seconds=grace_s)
+    now = datetime.now(UTC)
+    retired_before, failed_before = now - timedelta(seconds=grace_s), now - timedelta(seconds=keep_states_s)
     with store.database.write() as connection:
-        report = purge.collect_garbage(connection, retired_before, keep)
+        report = purge.collect_garbage(connection, retired_before, failed_before, keep)
     with suppress(StoreUnavailable):  # what is freed stays freed
         store.database.erase_log(ERASE_TIMEOUT_S)
     return report

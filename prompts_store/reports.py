@@ -38,11 +38,12 @@ class PurgeReport:
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What a garbage collection freed. The versions stay as tombstones."""
+    """What a garbage collection freed. The versions stay as tombstones, and so do failed jobs without their states."""
 
     num_versions: int
     num_tensors: int
     num_tensor_bytes: int
+    num_states: int = 0
 
 
 @dataclass(frozen=True, slots=True)

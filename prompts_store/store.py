@@ -40,7 +40,7 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import alias_history, aliases, changes, keys, purge, tasks, tensors, versions
+from prompts_store.sql import alias_history, aliases, changes, jobs, keys, purge, tasks, tensors, versions
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.database import Database
 from prompts_store.sql.resolve import resolve
@@ -141,12 +141,13 @@ class Store:
     def delete_task(self, fingerprint: str, name: str, *, actor: str = "") -> None:
         """Delete a task: its aliases go, its versions are retired; a task of this name continues their numbers.
 
-        Raises TaskNotFound.
+        Its tuning jobs that have not ended fail, and keep what they have learnt. Raises TaskNotFound.
         """
         with self._database.write() as connection:
             found = tasks.task_id(connection, fingerprint, name)
             aliases.remove_all(connection, found, Author(actor))
             versions.retire_all(connection, found, actor)
+            jobs.fail_of_task(connection, fingerprint, name)
             tasks.bury(connection, found, fingerprint, name, actor)
 
     def purge_task(self, fingerprint: str, name: str, *, actor: str = "") -> PurgeReport:

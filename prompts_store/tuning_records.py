@@ -25,7 +25,7 @@ class FileRecord:
 
 
 class JobStatus(StrEnum):
-    """Where a job is. The last three are its ends."""
+    """Where a job is. The last three are its ends; a failed job that kept its state can be resumed."""
 
     VALIDATING_FILES = "validating_files"
     QUEUED = "queued"
@@ -138,7 +138,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobCheckpoint:
-    """A moment that a job can go on from, or once could: the latest one's state is kept until the job ends."""
+    """A moment that a job can go on from, or once could: the latest one's state is kept until the job ends well."""
 
     id: int
     created_at: datetime

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from prompts_store.errors import TaskDeleted
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
 from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
-from prompts_store.sql import aliases, files, job_claims, job_log, jobs, plots, tasks
+from prompts_store.sql import aliases, changes, files, job_claims, job_log, jobs, plots, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
@@ -30,7 +31,7 @@ from prompts_store.tuning_records import (
     Promotion,
 )
 
-_CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED)
+_CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.FAILED)
 
 
 class TuningStore:
@@ -101,10 +102,14 @@ class TuningStore:
         with self._database.write() as connection:
             return jobs.pause(connection, fingerprint, job_id)
 
-    def resume_job(self, fingerprint: str, job_id: int) -> JobRecord:
-        """Put a paused job into the queue again. Raises JobNotFound and JobStatusConflict."""
+    def resume_job(self, fingerprint: str, job_id: int, *, max_unfinished: int | None = None) -> JobRecord:
+        """Put a job into the queue again that is paused, or that failed and has kept a state and its files.
+
+        Raises JobNotFound, JobStatusConflict for any other job, and QueueFull for a failed one where `max_unfinished`
+        jobs have not ended.
+        """
         with self._database.write() as connection:
-            return jobs.resume(connection, fingerprint, job_id)
+            return jobs.resume(connection, fingerprint, job_id, max_unfinished)
 
     def list_events(
         self, fingerprint: str, job_id: int, *, before: int | None = None, limit: int = 100
@@ -162,15 +167,17 @@ class TuningStore:
         with self._database.write() as connection:
             job_claims.release(connection, claim, events)
 
-    def fail_job(self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = ()) -> None:
-        """End a job with its cause."""
+    def fail_job(
+        self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = (), *, keep_state: bool = True
+    ) -> None:
+        """End a job with its cause. With its state, `resume_job` lets it go on; `keep_state` False drops it."""
         with self._database.write() as connection:
-            job_claims.fail(connection, claim, error, events)
+            job_claims.fail(connection, claim, error, events, keep_state=keep_state)
 
     def save_checkpoint(
         self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes, events: Sequence[NewEvent] = ()
     ) -> None:
-        """Keep what the job goes on from, and what happened up to there; of a job paused meanwhile as well."""
+        """Keep what the job goes on from, and what happened up to there; also of one paused or failed meanwhile."""
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
@@ -198,17 +205,21 @@ class TuningStore:
         manifest: Manifest,
         promotion: Promotion,
         *,
+        begun_at: int,
         plot: bytes | None = None,
         actor: str = "",
     ) -> Published:
         """Publish what was tuned outside of any job, and promote it where that is wanted and still right.
 
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        `begun_at` is the store's revision when tuning began. Raises TaskDeleted if the task was deleted since then,
+        NameReserved, InvalidManifest and InvalidCheckpoint.
         """
         check_task_name(task)
         check_not_reserved(task, base.names)
         draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
+            if changes.was_deleted(connection, base.fingerprint, task, begun_at):
+                raise TaskDeleted(f'The task "{task}" was deleted while it was tuned, so nothing is published to it.')
             published = _publish(connection, base.fingerprint, task, draft, promotion)
             if plot is not None:
                 plots.put(connection, base.fingerprint, task, published.version.version, plot)

@@ -197,7 +197,8 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
     catalog = TaskCatalog(store, base)
-    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
+    folder = _publish_tasks(settings, store, base)
+    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog, folder)
     limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
@@ -213,7 +214,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
-        tasks_folder=_publish_tasks(settings, store, base),
+        tasks_folder=folder,
         kept_runs=_kept_runs(settings, base),
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s, settings.max_num_seqs),

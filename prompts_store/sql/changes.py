@@ -54,6 +54,13 @@ def since(connection: Connection, revision: int, limit: int) -> tuple[Change, ..
     return tuple(map(_change, rows))
 
 
+def was_deleted(connection: Connection, fingerprint: str, task: str, revision: int) -> bool:
+    """Tell whether a task was deleted after `revision`, also if there is one of its name again."""
+    of_task = (changes.c.base_fingerprint == fingerprint) & (changes.c.task == task)
+    query = select(changes.c.id).where(of_task, changes.c.kind == ChangeKind.TASK_DELETED, changes.c.id > revision)
+    return connection.scalar(query.limit(1)) is not None
+
+
 def before(connection: Connection, revision: int | None, limit: int) -> tuple[Change, ...]:
     """Return the last `limit` changes, those before `revision` where it is given, newest first."""
     query = select(changes).order_by(changes.c.id.desc()).limit(limit)

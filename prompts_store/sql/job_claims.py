@@ -86,11 +86,12 @@ def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], pr
     job_log.append(connection, found.id, events)
 
 
-def fail(connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent]) -> None:
+def fail(
+    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, keep_state: bool
+) -> None:
     """End a job with its cause. Raises ClaimLost."""
     found = held(connection, claim, _HELD)
-    jobs.finish(connection, found.id, {"status": JobStatus.FAILED, "error": jobs.error_json(error)})
-    job_log.append(connection, found.id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
+    jobs.fail(connection, found.id, error, events, keep_state=keep_state)
 
 
 def succeed(
@@ -105,6 +106,7 @@ def succeed(
         "metrics": canonical(metrics),
     }
     jobs.finish(connection, found.id, values)
+    job_log.drop_states(connection, found.id)
 
 
 def held(connection: Connection, claim: JobClaim, statuses: Sequence[JobStatus]) -> Row[Any]:

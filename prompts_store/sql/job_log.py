@@ -93,6 +93,13 @@ def latest_state(connection: Connection, job_id: int) -> bytes | None:
     return state.getvalue()
 
 
+def has_state(connection: Connection, job_id: int) -> bool:
+    """Tell whether a job has a state to go on from."""
+    of_job = select(job_checkpoints.c.id).where(job_checkpoints.c.job_id == job_id)
+    chunks = select(checkpoint_chunks.c.checkpoint_id).where(checkpoint_chunks.c.checkpoint_id.in_(of_job))
+    return connection.scalar(chunks.limit(1)) is not None
+
+
 def drop_states(connection: Connection, job_ids: Collection[int]) -> None:
     """Forget the bytes of these jobs' checkpoints."""
     of_jobs = select(job_checkpoints.c.id).where(job_checkpoints.c.job_id.in_(job_ids))

@@ -20,6 +20,7 @@ from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
 from prompts_store.sql.tables import versions as version_rows
 from prompts_store.sql.tuning_tables import job_checkpoints, job_events, jobs, version_plots
+from prompts_store.tuning_records import JobStatus
 
 _BATCH = 500
 _Item = TypeVar("_Item")
@@ -31,10 +32,13 @@ class _Freed:
     num_bytes: int
 
 
-def collect_garbage(connection: Connection, retired_before: datetime, keep: Collection[VersionKey]) -> GcReport:
+def collect_garbage(
+    connection: Connection, retired_before: datetime, failed_before: datetime, keep: Collection[VersionKey]
+) -> GcReport:
     """Free the tensors that are named only by versions retired before a time, except those of `keep`.
 
-    What a live ensemble lists is kept too. The versions stay, marked as freed.
+    What a live ensemble lists is kept too. The versions stay, marked as freed. Jobs that failed before a time lose the
+    state that they could be resumed from.
     """
     kept = tuple_(task_rows.c.base_fingerprint, task_rows.c.name, version_rows.c.number).in_(
         [(key.base_fingerprint, key.task, key.version) for key in keep]
@@ -51,18 +55,28 @@ def collect_garbage(connection: Connection, retired_before: datetime, keep: Coll
         marked = update(version_rows).where(version_rows.c.id.in_(some))
         connection.execute(marked.values(freed_at=datetime.now(UTC)))
     freed = _free_orphans(connection)
-    return GcReport(len(dead), freed.num_tensors, freed.num_bytes)
+    return GcReport(len(dead), freed.num_tensors, freed.num_bytes, _free_states(connection, failed_before))
+
+
+def _free_states(connection: Connection, failed_before: datetime) -> int:
+    """Drop what jobs that failed before a time could be resumed from; return how many jobs had something."""
+    query = select(jobs.c.id).where(jobs.c.status == JobStatus.FAILED, jobs.c.finished_at <= failed_before)
+    kept = [job_id for job_id in connection.scalars(query).all() if job_log.has_state(connection, job_id)]
+    for job_id in kept:
+        job_log.drop_states(connection, job_id)
+    return len(kept)
 
 
 def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> PurgeReport:
     """Remove all that a task holds or ever held; its row stays for the sake of its numbers, without a text.
 
-    A task deleted before is purged as well. Raises TaskNotFound if there never was one, and InvalidName.
+    A task deleted before is purged as well, and one that only tuning jobs name. Raises TaskNotFound if there never was
+    one, and InvalidName.
     """
     check_task_name(task)
     found = connection.execute(select(task_rows).where(tasks.named(fingerprint, task))).one_or_none()
     if found is None:
-        raise TaskNotFound(f'There is no task "{task}".')
+        return _purge_jobs(connection, fingerprint, task, actor)
     if found.deleted_at is None:
         aliases.remove_all(connection, found.id, Author(actor))
         tasks.bury(connection, found.id, fingerprint, task, actor)
@@ -90,6 +104,15 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
         num_files=num_files,
         log_is_clear=False,
     )
+
+
+def _purge_jobs(connection: Connection, fingerprint: str, task: str, actor: str) -> PurgeReport:
+    """Remove the jobs of a task that none of them has made. Raises TaskNotFound where there are none."""
+    num_jobs, num_files = _remove_jobs(connection, fingerprint, task)
+    if num_jobs == 0:
+        raise TaskNotFound(f'There is no task "{task}".')
+    changes.record(connection, ChangeKind.TASK_PURGED, fingerprint, task, actor=actor)
+    return PurgeReport(task, 0, 0, 0, 0, 0, num_jobs, num_files, log_is_clear=False)
 
 
 def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[int, int]:

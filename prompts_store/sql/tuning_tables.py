@@ -85,7 +85,7 @@ job_events = Table(
 Index("ix_tuning_events_job", job_events.c.job_id, job_events.c.id)
 
 # The state of a checkpoint, which the job goes on from, is in chunks: a database bounds the bytes of one value. Only
-# the latest checkpoint of a job that has not ended has chunks.
+# the latest checkpoint of a job that has not ended, or that failed, has chunks.
 job_checkpoints = Table(
     "tuning_checkpoints",
     metadata,

@@ -51,7 +51,7 @@ def _wrong_jobs(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
-    """A job that has not ended has one state at most, which agrees with its digest; one that has ended has none."""
+    """A job has one state at most, which agrees with its digest; a succeeded or cancelled one has none."""
     kept = select(checkpoint_chunks.c.checkpoint_id).distinct()
     query = select(job_checkpoints, jobs.c.status).join(jobs, jobs.c.id == job_checkpoints.c.job_id)
     seen: set[int] = set()
@@ -59,7 +59,7 @@ def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
         sha256, _ = _digest(connection, checkpoint_chunks, checkpoint_chunks.c.checkpoint_id == row.id)
         if sha256 != row.sha256:
             yield f"A checkpoint of tuning job {row.job_id} does not agree with its digest."
-        if row.job_id in seen or row.status not in UNFINISHED:
+        if row.job_id in seen or row.status not in (*UNFINISHED, JobStatus.FAILED):
             yield f"Tuning job {row.job_id} keeps a checkpoint that it does not need."
         seen.add(row.job_id)
 

@@ -84,20 +84,28 @@ def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: 
 def collect_garbage(
     *,
     grace_s: Annotated[
-        float, typer.Option("--grace-s", min=0, help="Keep what was retired less than so many seconds ago.")
+        float, typer.Option("--grace-s", min=0, help="Keep what was retired less than this many seconds ago.")
     ] = 3600,
+    keep_states_s: Annotated[
+        float,
+        typer.Option("--keep-states-s", min=0, help="Keep what a job can be resumed from that failed less long ago."),
+    ] = 604_800,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Free the tensors that only retired versions name. The versions stay as tombstones."""
+    """Free the tensors that only retired versions name, and the states of jobs that failed long ago.
+
+    The versions and the jobs stay as tombstones.
+    """
     from prompts_store import maintenance
 
     with open_database(database_url, data_dir) as store, working("Collecting"):
-        report = maintenance.gc(store, grace_s=grace_s)
+        report = maintenance.gc(store, grace_s=grace_s, keep_states_s=keep_states_s)
     _print(
         report,
-        f"freed {report.num_tensors} tensors ({report.num_tensor_bytes} bytes) of {report.num_versions} versions",
+        f"freed {report.num_tensors} tensors ({report.num_tensor_bytes} bytes) of {report.num_versions} versions, "
+        f"and the states of {report.num_states} failed jobs",
         json,
     )
 

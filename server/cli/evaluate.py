@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from server.app import Workbench
     from server.tuning.evaluation import Candidate
     from server.tuning.examples import Example
-    from server.tuning.scores import Scores
+    from server.tuning.scores import Scores, Unscored
 
 
 @on_workbench
@@ -41,6 +41,7 @@ def evaluate(
     """Score versions on examples: exact match, label accuracy, macro F1, perplexity."""
     from server.tuning.errors import TuningError
     from server.tuning.evaluation import base_alone, told_in_words
+    from server.tuning.scores import Scores, Unscored
     from server.tuning.survival import notes_on_answers
 
     if len(references) < 2:
@@ -58,24 +59,29 @@ def evaluate(
         try:
             for note in notes_on_answers(at.bench.tokenizer, examples.examples, labels):
                 print(one_line(note), file=sys.stderr)
-            scores = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
+            found = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
         except TuningError as error:
             raise TuningProblem(f"{file}: {error}") from error
+    scores = [one for one in found if isinstance(one, Scores)]
     if json:
         print_json(scores)
     else:
         print_scores(scores)
+    if unscored := [one.reason for one in found if isinstance(one, Unscored)]:
+        raise TuningProblem("; ".join(unscored))
     if min_score is not None and scores[0].exact_match < min_score:
         raise TuningProblem(f"exact match {scores[0].exact_match:.3f} is below {min_score:.3f}")
 
 
 async def _score_all(
     bench: Workbench, candidates: Sequence[Candidate], examples: Sequence[Example], labels: Sequence[str]
-) -> list[Scores]:
+) -> list[Scores | Unscored]:
+    """Scores of each candidate, or why there are none."""
     from server.cli.scoring import scoring
+    from server.tuning.judgement import scores_of
 
     async with scoring(bench, examples, labels) as score:
-        return [await score(candidate) for candidate in candidates]
+        return [await scores_of(score, candidate) for candidate in candidates]
 
 
 def print_scores(scores: Sequence[Scores]) -> None:

@@ -75,7 +75,7 @@ class HttpJobs:
         self.connection.send("POST", f"{_JOBS}/{job_id}/cancel")
 
     def resume(self, job_id: str) -> None:
-        """Put a paused job into the queue again."""
+        """Put a paused job into the queue again, or a failed one that can go on."""
         self.connection.send("POST", f"{_JOBS}/{job_id}/resume")
 
     def newest(self, task: str) -> JobView | None:

@@ -190,7 +190,10 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete a task with all its versions and aliases. Deleted numbers and tensors stay known; purged ones are gone."""
+    """Delete a task with all its versions and aliases. Deleted numbers and tensors stay known; purged ones are gone.
+
+    Its tuning jobs that have not ended fail; a purge removes them.
+    """
     if not yes:
         if not sys.stdin.isatty():
             raise UsageProblem("deleting a task takes all its versions: say --yes where nobody can be asked")

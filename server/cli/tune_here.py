@@ -7,15 +7,17 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from server.cli.errors import FilesProblem
+from prompts_store.errors import StoreError
+from server.cli.errors import CliError, FilesProblem
 from server.cli.interruption import Interruption
 from server.cli.output import one_line, print_table
 from server.cli.tune_conclusion import conclude
 from server.cli.tune_outcome import Outcome
 from server.cli.tune_view import TuneView
 from server.cli.workbench import Place, WorkbenchOptions, open_place
+from server.engine.errors import EngineError
 from server.tuning.encoding import encode_examples, preview
-from server.tuning.errors import CheckpointUnreadable, RunNotKept
+from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
 from server.tuning.run import TuningJob, TuningRun
 from server.tuning.survival import notes_on_answers
@@ -29,8 +31,12 @@ CHECKPOINT_INTERVAL_S = 10.0
 
 
 def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
-    """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError."""
+    """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError.
+
+    Whatever fails once the run has ended, the run is kept: the same command judges and publishes it.
+    """
     with open_place(place) as at:
+        begun_at = at.bench.store.revision()
         job = _job(at, order)
         _print_notes(order, job, at.bench.tokenizer)
         kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
@@ -40,11 +46,15 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
             interruption = Interruption()
             try:
                 _drive(run, order, kept, interruption)
-                outcome = conclude(at, order, job, run.result())
+                outcome = conclude(at, order, job, run.result(), begun_at)
             except KeyboardInterrupt:
                 done = f"stopped after step {run.step} of {run.num_steps}; the same command goes on"
                 at_once = "stopped at once; the same command goes on from the state that was kept last"
                 print(f"softprompt: {at_once if interruption.is_at_once else done}", file=sys.stderr)
+                raise
+            except (CliError, StoreError, TuningError, EngineError):
+                if run.is_done and kept.path.exists():
+                    print("softprompt: the run is kept; the same command goes on from its end", file=sys.stderr)
                 raise
             kept.forget()
             return outcome

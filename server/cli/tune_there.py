@@ -28,6 +28,7 @@ POLL_INTERVAL_S = 0.5
 PATIENCE_S = 60.0
 """How long a server may be away while it is watched: a job outlives its restart."""
 _AWAY = (429, 503)
+_CONFLICT = 409
 
 _Answer = TypeVar("_Answer")
 
@@ -132,12 +133,16 @@ def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
 
 
 def _newest(jobs: HttpJobs, task: str) -> JobView:
-    """The task's job that was left; it may have ended meanwhile. A paused one is woken."""
+    """The task's job that was left; it may have ended meanwhile. One that is paused, or failed and can go on, does."""
     job = jobs.newest(task)
     if job is None:
         raise JobEnded(f"{task} has no job to go on with")
-    if job.status == "paused":
-        jobs.resume(job.id)
+    if job.status in ("paused", "failed"):
+        try:
+            jobs.resume(job.id)
+        except ServerRefused as error:
+            if error.status != _CONFLICT or job.status == "paused":
+                raise
     return job
 
 
@@ -167,12 +172,13 @@ def _outcome(connection: Connection, watched: WatchedJob, save: Path | None) -> 
         news.append(f"saved in {save}")
     news.append(version_news(job.task, job.version, created=told["created"], promoted=told["promoted"]))
     scored: dict[str, Any] = {field.name: metrics.get(field.name) for field in fields(Scores) if field.name != "name"}
+    has_scores = "not_evaluated" not in metrics  # its event has said why
     return Outcome(
         task=job.task,
         version=job.version,
         digest=told["digest"],
         promoted=told["promoted"],
-        scores=(Scores(f"{job.task} (new)", **scored),),
+        scores=(Scores(f"{job.task} (new)", **scored),) if has_scores else (),
         metrics=metrics,
         num_steps=watched.step,
         folder=None if save is None else str(save),

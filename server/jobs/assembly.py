@@ -17,6 +17,7 @@ from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Run
 from server.model.base_model import LoadedModel
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.tasks_folder import TasksFolder
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.plot import draw_plot
@@ -25,7 +26,10 @@ from server.tuning.run import TuningJob, TuningRun
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TunedBase:
-    """The base model that jobs tune for, and what serves it. `base_id` is its public name."""
+    """The base model that jobs tune for, and what serves it. `base_id` is its public name.
+
+    `folder` publishes tasks of its own, which jobs leave alone.
+    """
 
     base: BaseModel
     base_id: str
@@ -34,6 +38,11 @@ class TunedBase:
     eos_token_ids: Collection[int]
     engine: AsyncEngine
     catalog: TaskCatalog
+    folder: TasksFolder | None
+
+    def owned_tasks(self) -> Collection[str]:
+        """The tasks that the folder publishes now."""
+        return () if self.folder is None else self.folder.tasks
 
 
 def build_job_runner(tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits) -> JobRunner | None:
@@ -45,7 +54,9 @@ def build_job_runner(tuned: TunedBase, store: Store, options: RunnerOptions, lim
     return JobRunner(
         tuning,
         Preparation(tuning, tuned.base, tuned.base_id, tuned.tokenizer, end, limits),
-        Conclusion(store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot),
+        Conclusion(
+            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot, tuned.owned_tasks
+        ),
         pieces=tuned.engine,
         build=partial(_build_run, tuned.loaded, tuned.tokenizer),
         options=options,

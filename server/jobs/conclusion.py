@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from prompts_store.errors import StoreUnavailable
+from prompts_store.errors import StoreError, StoreUnavailable
 from prompts_store.records import BaseModel, Checkpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.client import EngineClient
-from server.engine.errors import EngineOverloaded
+from server.jobs.failures import TaskOwned
 from server.jobs.request import request_from_json
 from server.jobs.training import Heart
 from server.soft_prompts.catalog import TaskCatalog
@@ -23,12 +24,15 @@ from server.tuning.evaluation import Candidate, evaluate
 from server.tuning.events import TuningEvent
 from server.tuning.judgement import Aim, Judgement, judge_result, metrics_of
 from server.tuning.run import TuningJob, TuningResult
-from server.tuning.scores import Scores
+from server.tuning.scores import Scores, Unscored
 
 DrawPlot = Callable[[Sequence[TuningEvent]], bytes]
 Evaluate = Callable[..., Awaitable[Scores]]
+OwnedTasks = Callable[[], Collection[str]]
+"""The tasks that a folder publishes now."""
 
 _RETRY_S = 2.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,14 +57,17 @@ class Conclusion:
     tokenizer: Tokenizer
     catalog: TaskCatalog
     draw_plot: DrawPlot
+    owned_tasks: OwnedTasks
     evaluate: Evaluate = evaluate
 
     async def conclude(self, finished: Finished, heart: Heart) -> Published:
         """Judge, publish and promote; once it returns, this server answers by the version.
 
-        Raises ClaimLost, and what judgement and publication raise.
+        Raises ClaimLost, TaskOwned, and what judgement and publication raise.
         """
         record, job, result = finished.record, finished.job, finished.result
+        if record.task in self.owned_tasks():
+            raise TaskOwned(record.task)
         request = request_from_json(record.request)
         aim = Aim(record.task, request.promote, request.gate)
         score = partial(self._scores, job=job, heart=heart)
@@ -73,20 +80,16 @@ class Conclusion:
         return published
 
     async def _scores(self, candidate: Candidate, *, job: TuningJob, heart: Heart) -> Scores:
-        """Score a candidate; where too many requests wait, later."""
-        while True:
-            heart.check()
-            try:
-                return await self.evaluate(
-                    self.engine,
-                    self.tokenizer,
-                    candidate,
-                    job.data.validation,
-                    end_token_id=job.end_token_id,
-                    labels=candidate.manifest.labels,
-                )
-            except EngineOverloaded:
-                await asyncio.sleep(_RETRY_S)
+        heart.check()
+        return await self.evaluate(
+            self.engine,
+            self.tokenizer,
+            candidate,
+            job.data.validation,
+            end_token_id=job.end_token_id,
+            labels=candidate.manifest.labels,
+            on_progress=lambda _: heart.check(),
+        )
 
     async def _plot(self, result: TuningResult, heart: Heart) -> bytes | None:
         try:
@@ -117,12 +120,18 @@ class Conclusion:
     async def _refresh(self) -> None:
         try:
             await self.catalog.refresh()
-        except StoreUnavailable:
-            return  # the follower takes it over later
+        except StoreError:  # the follower takes it over later
+            _log.warning("the catalog of tasks cannot be read again now", exc_info=True)
 
 
 def _events_of(judged: Judgement) -> list[NewEvent]:
-    events = [NewEvent("The held-out examples were answered.", kind="metrics", data=metrics_of(judged.scores))]
+    if isinstance(judged.scores, Unscored):
+        why = f"There are no scores: {judged.scores.reason}. The version is published, and not promoted."
+        events = [NewEvent(why, level="warn", data=metrics_of(judged.scores))]
+    else:
+        events = [NewEvent("The held-out examples were answered.", kind="metrics", data=metrics_of(judged.scores))]
+    if isinstance(judged.production, Unscored):
+        events.append(NewEvent(f"{judged.production.name} has no scores: {judged.production.reason}.", level="warn"))
     if (verdict := judged.verdict) is not None:
         opened = "opened" if verdict.passed else "stayed shut"
         data = {"gate_passed": verdict.passed, "gate_reason": verdict.reason}

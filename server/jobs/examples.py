@@ -11,7 +11,7 @@ from prompts_store.records import BaseModel
 from prompts_store.tuning_records import JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.jobs.failures import FileRefused
-from server.jobs.request import request_from_json
+from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
@@ -51,7 +51,7 @@ class Preparation:
         Raises `FileRefused`, `ExamplesRefused`, `PlanRefused`, `InvalidManifest`, and what the store raises.
         """
         request = request_from_json(record.request)
-        data = self._read(record, request.reading)
+        data = self._read(record, request)
         labels = request.manifest.labels or data.labels
         _check_labels(labels, request.manifest.labels, data)
         manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
@@ -71,13 +71,14 @@ class Preparation:
         notes = map(_note, (*data.notes, *changed))
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
-    def _read(self, record: JobRecord, reading: Reading) -> TuningData:
-        training = self._read_file(record.training_file, "training_file", reading)
+    def _read(self, record: JobRecord, request: JobRequest) -> TuningData:
+        training = self._read_file(record.training_file, "training_file", request.reading)
+        join = partial(tuning_data, training, seed=record.seed, split=request.split, labels=request.manifest.labels)
         if record.validation_file is None:
-            return tuning_data(training, None, record.seed)
-        validation = self._read_file(record.validation_file, "validation_file", reading)
+            return join()
+        validation = self._read_file(record.validation_file, "validation_file", request.reading)
         try:
-            return tuning_data(training, validation, record.seed)
+            return join(validation)
         except ExamplesRefused as error:
             raise FileRefused(error, "validation_file") from error
 

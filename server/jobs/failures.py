@@ -20,6 +20,13 @@ class FileRefused(Exception):
         self.param = param
 
 
+class TaskOwned(Exception):
+    """A folder on the server's side publishes the task by now."""
+
+    def __init__(self, task: str) -> None:
+        super().__init__(f'The task "{task}" is published from a folder on the server\'s side, and from nowhere else.')
+
+
 def job_error(job_id: int, error: Exception) -> JobError:
     """An exception as the job's error."""
     match error:
@@ -39,6 +46,8 @@ def job_error(job_id: int, error: Exception) -> JobError:
             return JobError(error.code, f"{error.param}: {error}", error.param)
         case StoreError():
             return JobError(error.code, str(error))
+        case TaskOwned():
+            return JobError("task_read_only", str(error))
         case MemoryError():
             return JobError("out_of_memory", "there was not enough memory for the run")
     _log.error("tuning job %d failed", job_id, exc_info=error)

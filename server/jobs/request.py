@@ -11,6 +11,7 @@ from prompts_store.records import Manifest
 from server.tuning.examples import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
+from server.tuning.split import Split
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class JobRequest:
     `manifest` is what the version is to carry; labels and `defaults` that it leaves open come from the examples.
     `promote` makes the version `production`, if `gate` opens where there is one. `metadata` is the client's own.
     `reading` is how the files are read: a job goes on as the release did that made it.
+    `split` holds out examples where there is no validation file; a job of an earlier release names none.
     """
 
     plan: TuningPlan
@@ -28,6 +30,7 @@ class JobRequest:
     gate: Gate | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     reading: Reading = Reading.WHOLE
+    split: Split = Split.EVERY_LABEL_TRAINED
 
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
@@ -39,6 +42,7 @@ def request_to_json(request: JobRequest) -> dict[str, Any]:
         "gate": None if request.gate is None else asdict(request.gate),
         "metadata": dict(request.metadata),
         "reading": request.reading.value,
+        "split": request.split,
     }
 
 
@@ -52,4 +56,5 @@ def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
         gate=None if gate is None else Gate(**gate),
         metadata=fields["metadata"],
         reading=Reading(fields.get("reading", Reading.LAST_ANSWER)),
+        split=Split(fields.get("split", Split.RANDOM)),
     )

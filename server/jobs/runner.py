@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from prompts_store.errors import ClaimLost, StoreUnavailable
-from prompts_store.tuning_records import Heartbeat, JobClaim, JobError, JobRecord, JobStatus
+from prompts_store.tuning_records import Heartbeat, JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.background import PieceRunner
 from server.engine.errors import EngineStopped
@@ -30,6 +30,7 @@ from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
 from server.telemetry.state_metrics import TuningStats
 from server.threads import Threads
+from server.tuning.errors import TuningDiverged
 
 _LEAVE_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class JobRunner:
                 async with self._ends_well(claim, heart):
                     await self._run(claim, record, training, heart)
             except ClaimLost as lost:
-                if lost.status in (JobStatus.PAUSED, JobStatus.QUEUED):
+                if lost.status in (JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.FAILED):  # its task was deleted
                     with suppress(ClaimLost):
                         await training.save()
             except asyncio.CancelledError:
@@ -242,23 +243,24 @@ class JobRunner:
             yield
         except ClaimLost as lost:
             _log.info("tuning job %d is left: %s", claim.job_id, lost)
-            if lost.status is JobStatus.CANCELLED:
-                self._tally.ended[JobStatus.CANCELLED] += 1
+            if lost.status is not None and lost.status.is_end:
+                self._tally.ended[lost.status] += 1
             raise
         except (StoreUnavailable, EngineStopped):
             await self._release(claim, heart)
             await asyncio.sleep(self._options.poll_interval_s)
         except Exception as error:  # the edge of a job: a failure is the job's, never the server's
-            failure = job_error(claim.job_id, error)
-            await self._fail(claim, failure, heart)
+            await self._fail(claim, error, heart)
             self._tally.ended[JobStatus.FAILED] += 1
 
-    async def _fail(self, claim: JobClaim, failure: JobError, heart: Heart) -> None:
-        num_unwritable = 0
+    async def _fail(self, claim: JobClaim, cause: Exception, heart: Heart) -> None:
+        """End a job with its cause. What it has saved is kept, unless going on from there would end alike."""
+        failure, num_unwritable = job_error(claim.job_id, cause), 0
+        fail_job = partial(self._tuning.fail_job, keep_state=not isinstance(cause, TuningDiverged))
         while True:
             try:
                 async with heart.telling() as events:
-                    return await self._threads.run(self._tuning.fail_job, claim, failure, events)
+                    return await self._threads.run(fail_job, claim, failure, events)
             except ClaimLost:
                 raise
             except StoreUnavailable:

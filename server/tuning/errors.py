@@ -8,7 +8,7 @@ TuningError
 ├── RunNotKept             the file system refuses a run's state, or another process holds it
 ├── EvaluationFailed       the engine could not answer the held-out examples; `code` says why
 ├── TuningDiverged         the numbers overflowed before anything was learnt
-└── PlotsUnavailable       the library that draws is not installed
+└── PlotsUnavailable       the library that draws is not installed, or failed
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class TuningDiverged(TuningError):
 class EvaluationFailed(TuningError):
     """The engine could not answer the held-out examples.
 
-    `code` is stable: `numbers_overflow`, `request_refused` or `engine_failed`. The cause is chained.
+    `code` is stable: `numbers_overflow`, `request_refused`, `engine_overloaded` or `engine_failed`. The cause is
+    chained.
     """
 
     def __init__(self, message: str, *, code: str) -> None:
@@ -68,4 +69,4 @@ class EvaluationFailed(TuningError):
 
 
 class PlotsUnavailable(TuningError):
-    """matplotlib, which draws the plot, is not installed."""
+    """matplotlib, which draws the plot, is not installed, or could not draw it."""

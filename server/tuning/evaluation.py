@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -18,7 +19,14 @@ from server.answering.generation import Generation
 from server.answering.label_scores import score_all, score_requests
 from server.answering.votes import log_mean, mean_probabilities, voted
 from server.engine.client import EngineClient
-from server.engine.errors import EngineError, EngineOverloaded, EngineStopped, NumbersOverflow, RequestRefused
+from server.engine.errors import (
+    EngineError,
+    EngineOverloaded,
+    EngineStopped,
+    NumbersOverflow,
+    RequestRefused,
+    StepFailed,
+)
 from server.engine.request import GenerateRequest, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
 from server.tokenizer.detokenizer import text_behind
@@ -43,6 +51,18 @@ class Candidate:
     task: str
     prefixes: tuple[Prefix | None, ...]
     manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How often an example is asked again, and after how many seconds, until the candidate cannot be scored.
+
+    A failed step may be another request's fault, and a full queue says nothing of the candidate at all.
+    """
+
+    max_failures: int = 3
+    max_refusals: int = 60
+    pause_s: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +118,15 @@ async def evaluate(
     end_token_id: int,
     labels: Sequence[str] = (),
     max_at_once: int = 16,
+    patience: Patience = Patience(),
     on_progress: Callable[[int], object] = lambda num_done: None,
 ) -> Scores:
     """Score a candidate on one example or more, `max_at_once` at a time.
 
     Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
-    strings apply. `on_progress` hears how many examples are done.
-    Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and, of the engine's errors,
-    `EngineOverloaded` and `EngineStopped`: they say nothing of the candidate.
+    strings apply. An example that the engine fails on, or has no room for, is asked again as `patience` says.
+    `on_progress` hears how many examples are done, also whenever one has to be asked again; what it raises is raised.
+    Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and `EngineStopped`.
     """
     judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples))
     turns = asyncio.Semaphore(max_at_once)
@@ -114,7 +135,7 @@ async def evaluate(
     async def take(example: Example) -> _Answer:
         nonlocal num_done
         async with turns:
-            answer = await judge.answer(example)
+            answer = await _patiently(partial(judge.answer, example), patience, lambda: on_progress(num_done))
         num_done += 1
         on_progress(num_done)
         return answer
@@ -122,7 +143,7 @@ async def evaluate(
     running = [asyncio.create_task(take(example)) for example in examples]
     try:
         return _scores(candidate.name, examples, await asyncio.gather(*running), labels)
-    except (EngineOverloaded, EngineStopped):
+    except EngineStopped:
         raise
     except EngineError as error:
         raise _failure(candidate.name, error) from error
@@ -132,8 +153,30 @@ async def evaluate(
         await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
 
 
+async def _patiently(
+    answer: Callable[[], Awaitable[_Answer]], patience: Patience, on_retry: Callable[[], object]
+) -> _Answer:
+    """The answer at last; what the engine raises of the prompt itself, or once too often, is raised."""
+    num_failures = num_refusals = 0
+    while True:
+        try:
+            return await answer()
+        except StepFailed:
+            num_failures += 1
+            if num_failures == patience.max_failures:
+                raise
+        except EngineOverloaded:
+            num_refusals += 1
+            if num_refusals == patience.max_refusals:
+                raise
+        on_retry()
+        await asyncio.sleep(patience.pause_s)
+
+
 def _failure(name: str, error: EngineError) -> EvaluationFailed:
     match error:
+        case EngineOverloaded():
+            return EvaluationFailed(f"the server was too busy to evaluate {name}", code="engine_overloaded")
         case NumbersOverflow():
             return EvaluationFailed(f"{name}: {error}", code="numbers_overflow")
         case RequestRefused():

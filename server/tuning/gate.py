@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from server.tuning.errors import PlanRefused
-from server.tuning.scores import Scores
+from server.tuning.scores import Scores, Unscored
 
 METRICS = ("exact_match", "label_accuracy", "macro_f1")
 
@@ -34,19 +34,32 @@ class Verdict:
     reason: str
 
 
-def judge(gate: Gate, candidate: Scores, production: Scores | None) -> Verdict:
-    """Apply a gate. `production` None: there is no version in production, or none has to be beaten."""
+def judge(gate: Gate, candidate: Scores | Unscored, production: Scores | Unscored | None) -> Verdict:
+    """Apply a gate, which stays shut where it cannot be judged.
+
+    `production` None: there is no version in production, or none has to be beaten.
+    """
+    if isinstance(candidate, Unscored):
+        return Verdict(False, f"there is no score: {candidate.reason}")
     score = _of(candidate, gate.metric)
     if score is None:
         return Verdict(False, f"there is no {gate.metric}: the task has no labels")
     if gate.min_score is not None and score < gate.min_score:
         return Verdict(False, f"{gate.metric} {score:.3f} is below the required {gate.min_score:.3f}")
-    rival = None if production is None else _of(production, gate.metric)
-    if gate.not_worse_than_production and production is not None and rival is not None:
-        if score < rival:
-            return Verdict(False, f"{gate.metric} {score:.3f} is below {rival:.3f} of {production.name}")
-        return Verdict(True, f"{gate.metric} {score:.3f}, not below {rival:.3f} of {production.name}")
+    if gate.not_worse_than_production and production is not None:
+        return _held_against(production, score, gate.metric)
     return Verdict(True, f"{gate.metric} {score:.3f}")
+
+
+def _held_against(production: Scores | Unscored, score: float, metric: str) -> Verdict:
+    if isinstance(production, Unscored):
+        return Verdict(False, f"there is no score of {production.name} to compare with: {production.reason}")
+    rival = _of(production, metric)
+    if rival is None:
+        return Verdict(False, f"there is no {metric} of {production.name} to compare with")
+    if score < rival:
+        return Verdict(False, f"{metric} {score:.3f} is below {rival:.3f} of {production.name}")
+    return Verdict(True, f"{metric} {score:.3f}, not below {rival:.3f} of {production.name}")
 
 
 def _of(scores: Scores, metric: str) -> float | None:

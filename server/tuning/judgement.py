@@ -12,15 +12,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.errors import NotFound
+from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import PRODUCTION
 from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import Promotion
+from server.tuning.errors import EvaluationFailed
 from server.tuning.evaluation import Candidate, published, unpublished
 from server.tuning.gate import Gate, Verdict, judge
 from server.tuning.run import TuningJob, TuningResult
-from server.tuning.scores import Scores
+from server.tuning.scores import Scores, Unscored
 
 Score = Callable[[Candidate], Awaitable[Scores]]
 """Scores a candidate on the held-out examples."""
@@ -42,12 +43,13 @@ class Aim:
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
     """A result that can be published. `manifest` has its metrics and provenance; `production` are the scores of the
-    version that it was compared with, None where it was with none; `verdict` is None without a gate."""
+    version that it was compared with, None where it was with none; `verdict` is None without a gate. A result without
+    scores is refused promotion, by whatever gate or none."""
 
     checkpoint: Checkpoint
     manifest: Manifest
-    scores: Scores
-    production: Scores | None
+    scores: Scores | Unscored
+    production: Scores | Unscored | None
     verdict: Verdict | None
     promotion: Promotion
 
@@ -57,18 +59,18 @@ async def judge_result(
 ) -> Judgement:
     """Judge a result, held against the version in production as it is now: its `parent_version`.
 
-    What becomes of that version while the result is scored changes nothing.
-    Raises `InvalidCheckpoint`, and what the store and `score` raise.
+    What becomes of that version while the result is scored changes nothing. What cannot be scored is `Unscored`.
+    Raises `InvalidCheckpoint`, and what the store and `score` raise but `EvaluationFailed`.
     """
     is_compared = aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)
     rival = await asyncio.to_thread(_production, store, base, aim.task, is_compared=is_compared)
     checkpoint = await asyncio.to_thread(_read, result, base)
-    scores = await score(unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
-    theirs = None if rival is None or rival.candidate is None else await score(rival.candidate)
+    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
         is_wanted=aim.promote,
-        is_refused=verdict is not None and not verdict.passed,
+        is_refused=isinstance(scores, Unscored) or (verdict is not None and not verdict.passed),
         etag=None if rival is None else rival.alias.etag,
         reason="tuned" if verdict is None else f"tuned; gate: {verdict.reason}",
     )
@@ -80,29 +82,47 @@ async def judge_result(
     return Judgement(checkpoint, manifest, scores, theirs, verdict, promotion)
 
 
-def metrics_of(scores: Scores) -> Mapping[str, Any]:
-    """The scores that there are, as JSON values for a manifest."""
+async def scores_of(score: Score, candidate: Candidate | Unscored) -> Scores | Unscored:
+    """A candidate's scores, or why there are none. Raises what `score` raises but `EvaluationFailed`."""
+    if isinstance(candidate, Unscored):
+        return candidate
+    try:
+        return await score(candidate)
+    except EvaluationFailed as error:
+        return Unscored(candidate.name, str(error))
+
+
+def metrics_of(scores: Scores | Unscored) -> Mapping[str, Any]:
+    """The scores that there are, or why there are none, as JSON values for a manifest."""
+    if isinstance(scores, Unscored):
+        return {"not_evaluated": scores.reason}
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rival:
-    """What is in production; `candidate` is None where nothing is compared with it."""
+    """What is in production. `candidate` is None where nothing is compared with it, `Unscored` where it cannot be."""
 
     alias: AliasRecord
-    candidate: Candidate | None
+    candidate: Candidate | Unscored | None
 
 
 def _production(store: Store, base: BaseModel, task: str, *, is_compared: bool) -> _Rival | None:
     try:
         alias = store.get_alias(base.fingerprint, task, PRODUCTION)
-        return _Rival(alias, _candidate(store, base, alias) if is_compared else None)
     except NotFound:
         return None
+    return _Rival(alias, _candidate(store, base, alias) if is_compared else None)
 
 
-def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate:
-    return published(store, store.get_version(base.fingerprint, alias.task, alias.version, include_retired=True))
+def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate | Unscored:
+    """The version in production, with all that scoring it needs. Raises StoreUnavailable."""
+    try:
+        return published(store, store.get_version(base.fingerprint, alias.task, alias.version, include_retired=True))
+    except StoreUnavailable:
+        raise
+    except StoreError as error:
+        return Unscored(f"{alias.task}@{alias.version}", str(error))
 
 
 def _read(result: TuningResult, base: BaseModel) -> Checkpoint:

@@ -12,12 +12,19 @@ from server.tuning.events import StepDone, TuningEvent, Validated
 def draw_plot(history: Sequence[TuningEvent], title: str = "") -> bytes:
     """A PNG of loss, validation score, gradient norm, update ratio and distance by step.
 
-    Raises `PlotsUnavailable` where matplotlib is not installed.
+    Raises `PlotsUnavailable` where matplotlib is not installed, or fails.
     """
     try:
-        from matplotlib.figure import Figure  # no pyplot: nothing global, no window
+        return _draw(history, title)
     except ImportError as error:
         raise PlotsUnavailable("plots need matplotlib: install softprompt-server[plots]") from error
+    except Exception as error:  # the boundary to matplotlib, which documents none of its exceptions
+        raise PlotsUnavailable("matplotlib could not draw it") from error
+
+
+def _draw(history: Sequence[TuningEvent], title: str) -> bytes:
+    from matplotlib.figure import Figure  # no pyplot: nothing global, no window
+
     steps = [event for event in history if isinstance(event, StepDone)]
     validations = [event for event in history if isinstance(event, Validated)]
     figure = Figure(figsize=(11, 3.4), layout="constrained")

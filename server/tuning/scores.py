@@ -24,6 +24,14 @@ class Scores:
     perplexity: float
 
 
+@dataclass(frozen=True, slots=True)
+class Unscored:
+    """A candidate of which no scores could be had, and why, in words for a person."""
+
+    name: str
+    reason: str
+
+
 def accuracy(expected: Sequence[str], found: Sequence[str]) -> float:
     """The share of answers that are equal to the expected ones."""
     return sum(one == other for one, other in zip(expected, found, strict=True)) / len(expected)

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleSet
+from server.tuning.examples import Example, ExampleInput, ExampleSet
 
 MAX_HELD_OUT = 200
 """A split of our own holds out a tenth of the examples, but no more than these."""
+
+
+class Split(StrEnum):
+    """How a share of one file is held out: any inputs, or inputs whose answers all stay in training too.
+
+    A job keeps the split that it was created with.
+    """
+
+    RANDOM = "random"
+    EVERY_LABEL_TRAINED = "every_label_trained"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +39,21 @@ class TuningData:
     notes: tuple[str, ...]
 
 
-def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed: int = 0) -> TuningData:
-    """Join two files, or hold out a share of the one by `seed`.
+def tuning_data(
+    training: ExampleSet,
+    validation: ExampleSet | None = None,
+    seed: int = 0,
+    split: Split = Split.EVERY_LABEL_TRAINED,
+    labels: Sequence[str] = (),
+) -> TuningData:
+    """Join two files, or hold out a share of the one by `seed` and `split`. `labels` are named by who tunes, if any.
 
     Validation examples whose input is trained on are left out and told in the notes. Raises `ExamplesRefused` where
-    none remains (the two files are the same), where a label of the validation is never trained on, and for fewer than
-    two different inputs.
+    none remains (the two files are the same), where a label of the validation is never trained on, for fewer than two
+    different inputs, and where every label has a single input.
     """
     if validation is None:
-        return _held_out(training, seed)
+        return _held_out(training, seed, split, labels or training.labels)
     kept = _without(validation.examples, training.examples)
     num_leaked = len(validation.examples) - len(kept)
     if not kept:
@@ -48,10 +66,11 @@ def tuning_data(training: ExampleSet, validation: ExampleSet | None = None, seed
             f"{len(unknown)} labels of the validation file never occur in training, {sorted(unknown)[0]!r} among them"
         )
         raise ExamplesRefused(message, code="unknown_label")
+    notes += _of_labels(labels or training.labels, kept)
     return TuningData(training.examples, kept, training.labels, training.digest, tuple(notes))
 
 
-def _held_out(training: ExampleSet, seed: int) -> TuningData:
+def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[str]) -> TuningData:
     """Hold out by the whole input of a line, so that neither duplicates nor conversations straddle the two."""
     whole = {example.line: example.prompt for example in training.examples}  # of a conversation, the last answer's
     inputs = list(dict.fromkeys(whole.values()))
@@ -61,6 +80,14 @@ def _held_out(training: ExampleSet, seed: int) -> TuningData:
         )
     num_held_out = min(MAX_HELD_OUT, max(1, len(inputs) // 10))
     held_out = set(random.Random(seed).sample(inputs, num_held_out))
+    if split is Split.EVERY_LABEL_TRAINED:
+        pairs = [(whole[example.line], example.completion) for example in training.examples]
+        held_out = _but_last_ones(held_out, inputs, pairs, are_labels=bool(labels), seed=seed)
+    if not held_out:
+        raise ExamplesRefused(
+            "every label has a single input, which is to be learnt: give a validation file, or more examples",
+            code="too_few_examples",
+        )
     kept = tuple(example for example in training.examples if whole[example.line] not in held_out)
     aside = tuple(example for example in training.examples if whole[example.line] in held_out)
     unseen = _without(aside, kept)
@@ -72,7 +99,66 @@ def _held_out(training: ExampleSet, seed: int) -> TuningData:
     notes = [*training.notes, f"{len(unseen)} of {len(training.examples)} examples are held out for validation"]
     if num_seen := len(aside) - len(unseen):
         notes.append(f"{num_seen} more are left out: conversations that are trained on begin as theirs do")
+    if split is Split.EVERY_LABEL_TRAINED:
+        notes += _of_labels(labels, unseen)
     return TuningData(kept, unseen, training.labels, training.digest, tuple(notes))
+
+
+def _but_last_ones(
+    drawn: set[ExampleInput],
+    inputs: Sequence[ExampleInput],
+    pairs: Sequence[tuple[ExampleInput, str]],
+    *,
+    are_labels: bool,
+    seed: int,
+) -> set[ExampleInput]:
+    """As many inputs as were drawn, where there are: the drawn ones but for a label's last one, then others.
+
+    `pairs` are every input with its answer. Answers are labels where they are called so, or are so few that each comes
+    twice in the mean; else nothing changes.
+    """
+    num_left = Counter(answer for _, answer in set(pairs))
+    if not are_labels and 2 * len(num_left) > len(inputs):
+        return drawn
+    held_out: set[ExampleInput] = set()
+
+    def take(candidates: Sequence[ExampleInput]) -> None:
+        answers = _answers_to(set(candidates), pairs)
+        for one in candidates:
+            if len(held_out) < len(drawn) and all(num_left[answer] > 1 for answer in answers[one]):
+                held_out.add(one)
+                num_left.subtract(answers[one])
+
+    take([one for one in inputs if one in drawn])
+    if len(held_out) < len(drawn):
+        others = [one for one in inputs if one not in drawn]
+        take(random.Random(seed).sample(others, len(others)))
+    return held_out
+
+
+def _answers_to(
+    inputs: set[ExampleInput], pairs: Sequence[tuple[ExampleInput, str]]
+) -> Mapping[ExampleInput, set[str]]:
+    answers: defaultdict[ExampleInput, set[str]] = defaultdict(set)
+    for one, answer in pairs:
+        if one in inputs:
+            answers[one].add(answer)
+    return answers
+
+
+def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[str]:
+    """What a person should know of the labels: some are never judged, some look alike."""
+    notes = []
+    judged = {example.completion for example in judged_by}
+    if unjudged := [label for label in labels if label not in judged]:
+        notes.append(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them")
+    first: dict[str, str] = {}
+    for label in labels:
+        twin = first.setdefault(" ".join(label.split()).casefold(), label)
+        if twin != label:
+            notes.append(f"the labels {twin!r} and {label!r} differ by case or spaces alone")
+            break
+    return notes
 
 
 def _without(examples: Sequence[Example], trained: Sequence[Example]) -> tuple[Example, ...]:

@@ -14,11 +14,13 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from server.cli import tune_here
+from server.cli import main, tune_here
 from server.cli.tune_conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
+from server.tuning.errors import EvaluationFailed
 from server.tuning.run import TuningRun
+from server.tuning.scores import Scores
 
 ROWS = [
     {"text": text, "label": label}
@@ -105,10 +107,12 @@ def raising(error):
 
 
 def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
-    softprompt, examples, data_dir, monkeypatch
+    softprompt, examples, data_dir, monkeypatch, tmp_path
 ):
-    """What was learnt is not lost: the same command judges and publishes it without training again."""
-    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
+    """What was learnt is not lost: it is in the folder, and the same command judges and publishes it without training
+    again."""
+    folder = tmp_path / "saved"
+    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, "--save", folder, *QUICK)
     with monkeypatch.context() as patch:
 
         def conclude_on_a_broken_engine(*arguments):
@@ -118,11 +122,76 @@ def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
         patch.setattr(tune_here, "conclude", conclude_on_a_broken_engine)
         code, out, err = softprompt(*cut)
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1] == "softprompt: the engine failed while cut (new) was evaluated"
+    assert err.splitlines()[-3:] == [
+        f"saved in {folder}",
+        "softprompt: the run is kept; the same command goes on from its end",
+        "softprompt: the engine failed while cut (new) was evaluated",
+    ]
+    assert (folder / "adapter_model.safetensors").exists()
+    saved = json.loads((folder / "manifest.json").read_text())["metrics"]
+    assert saved["not_evaluated"] == "the engine failed while cut (new) was evaluated"
     code, out, err = softprompt(*cut)
     assert code == 0, err
     assert "going on after step 3 of 3" in err
     assert "cut@1" in out
+
+
+def test_a_task_deleted_while_it_is_tuned_does_not_come_back_by_itself(softprompt, examples, data_dir, monkeypatch):
+    """The result is kept; who runs the same command after that wants the task."""
+    cut = ("tune", "cut", "--train", examples, "--data-dir", data_dir, *QUICK)
+    assert softprompt(*cut, "--seed", 1)[0] == 0
+    with monkeypatch.context() as patch:
+
+        def conclude_after_a_deletion(*arguments):
+            assert main(["task", "delete", "cut", "--data-dir", str(data_dir), "--yes"]) == 0
+            return conclude(*arguments)
+
+        patch.setattr(tune_here, "conclude", conclude_after_a_deletion)
+        code, _, err = softprompt(*cut)
+    assert code == 1
+    assert err.splitlines()[-2:] == [
+        "softprompt: the run is kept; the same command goes on from its end",
+        'softprompt: The task "cut" was deleted while it was tuned, so nothing is published to it.',
+    ]
+    assert softprompt("task", "show", "cut", "--data-dir", data_dir)[0] == 1
+    code, out, err = softprompt(*cut)
+    assert code == 0, err
+    assert "going on after step 3 of 3" in err
+    assert "cut@2, in production" in out
+
+
+def test_a_version_in_production_that_cannot_be_scored_keeps_the_gate_shut(softprompt, examples, data_dir, monkeypatch):
+    """The result is published beside it, with its own scores; the base model's are left out where they fail too."""
+    tune = ("tune", "mood", "--train", examples, "--data-dir", data_dir, *QUICK)
+    assert softprompt(*tune)[0] == 0
+    monkeypatch.setattr("server.cli.scoring.evaluate", failing_for("mood@1", "base"))
+    code, out, err = softprompt(*tune, "--seed", 5, "--not-worse", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert (told["version"], told["promoted"]) == (2, False)
+    assert [one["name"] for one in told["scores"]] == ["mood (new)"]
+    assert told["news"][0] == (
+        "the gate stays shut: there is no score of mood@1 to compare with: the engine failed on mood@1"
+    )
+
+
+def test_evaluate_shows_the_scores_that_there_are(softprompt, examples, data_dir, monkeypatch):
+    monkeypatch.setattr("server.cli.scoring.evaluate", failing_for("triage@1"))
+    code, out, err = softprompt("evaluate", "sentiment", "triage", examples, "--data-dir", data_dir)
+    assert code == 1
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ["sentiment@1", "base"]
+    assert err.splitlines()[-1] == "softprompt: the engine failed on triage@1"
+
+
+def failing_for(*names):
+    """An evaluation that fails for these candidates, and scores any other."""
+
+    async def evaluate(engine, tokenizer, candidate, examples, **_):
+        if candidate.name in names:
+            raise EvaluationFailed(f"the engine failed on {candidate.name}", code="engine_failed")
+        return Scores(candidate.name, len(examples), 1.0, 1.0, 1.0, 1.5)
+
+    return evaluate
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from server.api.key_ring import KeyRing
 from server.api.services import Services
 from server.cli import tune_there
 from server.soft_prompts.catalog import TaskCatalog
-from server.tuning.errors import TuningDiverged
+from server.tuning.errors import EvaluationFailed, TuningDiverged
 from tests.api.live_server import live_server
 from tests.fakes.checkpoints import BASE
 from tests.fakes.scripted_engine import ScriptedEngine
@@ -152,6 +152,49 @@ def test_a_paused_job_is_woken_by_resume(tune, url, runs, monkeypatch):
     code, out, err = tune("--resume")
     assert code == 0, err
     assert "mood@1" in out
+
+
+def test_a_failed_job_that_can_go_on_does_so_by_resume(tune, url, runs, backend):
+    """One that cannot is told of once more."""
+    evaluate_on = runs.on_evaluate
+
+    def delete(name: str) -> None:
+        backend.store.create_task(BASE.fingerprint, "mood")
+        backend.store.delete_task(BASE.fingerprint, "mood")
+
+    runs.on_evaluate = delete
+    code, _, err = tune()
+    assert (code, err.splitlines()[-1]) == (
+        1, 'softprompt: The task "mood" was deleted, so nothing is published to it.',
+    )  # fmt: skip
+    runs.on_evaluate = evaluate_on
+    code, out, err = tune("--resume")
+    assert code == 0, err
+    assert "mood@1, in production" in out
+
+
+def test_a_failed_job_that_cannot_go_on_is_told_again_by_resume(tune, runs):
+    runs.on_step = raising(TuningDiverged("the loss is NaN"))
+    code, _, err = tune()
+    assert (code, err.splitlines()[-1]) == (1, "softprompt: learning_rate: the loss is NaN")
+    assert tune("--resume")[2].splitlines()[-1] == err.splitlines()[-1]
+
+
+def test_a_result_that_could_not_be_scored_is_told_without_scores(tune, runs):
+    """The reason is on standard error, and the version is not in production."""
+    runs.on_evaluate = raising(EvaluationFailed("the engine failed while mood (new) was evaluated", code="x"))
+    code, out, err = tune()
+    assert code == 0, err
+    assert "mood@1\n" in out
+    assert "There are no scores: the engine failed while mood (new) was evaluated." in err
+    assert json.loads(tune("--resume", "--json")[1])["scores"] == []
+
+
+def raising(error):
+    def call(*_):
+        raise error
+
+    return call
 
 
 def test_ctrl_c_can_end_the_job(tune, url, runs, monkeypatch):

@@ -72,13 +72,14 @@ class RunControl:
     began_at: list[int] = field(default_factory=list)
     score: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
-    on_evaluate: Callable[[], None] = lambda: None
+    on_evaluate: Callable[[str], object] = lambda name: None
+    owned_tasks: tuple[str, ...] = ()
 
     def build(self, job: TuningJob, state: bytes | None) -> FakeRun:
         return FakeRun(job, state, self)
 
     async def evaluate(self, engine: object, tokenizer: object, candidate: Candidate, *args: Any, **_: Any) -> Scores:
-        self.on_evaluate()
+        self.on_evaluate(candidate.name)
         examples: Sequence[Example] = args[0]
         score = self.scores.get(candidate.name, self.score)
         return Scores(candidate.name, len(examples), score, None, None, 1.5)
@@ -102,7 +103,17 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
     return JobRunner(
         tuning,
         Preparation(tuning, base, base.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits()),
-        Conclusion(store, tuning, base, None, tokenizer, catalog, lambda _: PNG, control.evaluate),  # type: ignore[arg-type]
+        Conclusion(
+            store,
+            tuning,
+            base,
+            None,
+            tokenizer,
+            catalog,
+            lambda _: PNG,
+            lambda: control.owned_tasks,
+            control.evaluate,  # type: ignore[arg-type]
+        ),
         pieces=ThreadPieces(),
         build=control.build,
         options=RunnerOptions(pace, **{"poll_interval_s": 0.02, **options}),

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import shutil
 import threading
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -16,94 +14,17 @@ from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest
-from prompts_store.store import Store
-from prompts_store.tuning_records import JobStatus, NewJob
+from prompts_store.tuning_records import JobStatus
 from prompts_store.tuning_store import TuningStore
-from server.engine.errors import EngineOverloaded, EngineStopped
+from server.engine.errors import EngineStopped
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
-from server.tuning.errors import EvaluationFailed, TuningDiverged
+from server.tuning.errors import TuningDiverged
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
-from tests.fakes.tuning_run import PNG, RunControl, fake_runner
-
-F = BASE.fingerprint
-LINES = [json.dumps({"prompt": f"input {n}", "completion": "yes" if n % 2 else "no"}) for n in range(20)]
-REQUEST = JobRequest(TuningPlan(num_steps=5, num_virtual_tokens=4, seed=3), Manifest(template="{input} ->"))
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory):
-    path = tmp_path_factory.mktemp("store") / "empty.db"
-    Store.open(str(path)).close()
-    return path
-
-
-@pytest.fixture
-def store(empty_database, tmp_path):
-    with Store.open(str(shutil.copy(empty_database, tmp_path / "prompts.db"))) as store:
-        yield store
-
-
-class Bench:
-    """A store with jobs, and servers that work on them."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-        self.tuning = TuningStore(store)
-        self.control = RunControl()
-
-    def create(self, request: JobRequest = REQUEST, task: str = "mood", lines=LINES, validation=None) -> int:
-        content = "\n".join(lines).encode() if isinstance(lines, list) else lines
-        files = [self.tuning.add_file("f.jsonl", "fine-tune", [one]).id for one in (content, validation) if one]
-        job = NewJob(F, task, files[0], files[1] if validation else None, 3, request_to_json(request))
-        return self.tuning.create_job(job, max_unfinished=50, actor="ann").id
-
-    def job(self, job_id: int):
-        return self.tuning.get_job(F, job_id)
-
-    def messages(self, job_id: int) -> list[str]:
-        return [event.message for event in self.tuning.list_events(F, job_id, limit=1000)][::-1]
-
-    @asynccontextmanager
-    async def server(self, **options):
-        self.catalog = TaskCatalog(self.store, BASE, poll_interval_s=0.02)
-        runner = fake_runner(self.store, BASE, self.catalog, self.control, **options)
-        async with runner.running():
-            yield runner
-
-    async def until(self, job_id: int, *statuses: str):
-        async with asyncio.timeout(30):
-            while self.job(job_id).status not in statuses:
-                await asyncio.sleep(0.005)
-        return self.job(job_id)
-
-    async def run(self, job_id: int, **options):
-        async with self.server(**options):
-            return await self.until(job_id, "succeeded", "failed", "cancelled")
-
-
-@pytest.fixture
-def bench(store):
-    return Bench(store)
-
-
-class Gateway:
-    """Holds runs back before a step until it is opened."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.reached = threading.Event()
-        self.open = threading.Event()
-
-    def __call__(self, step: int) -> None:
-        if step == self.step:
-            self.reached.set()
-            assert self.open.wait(30)
-
-    async def until_reached(self) -> None:
-        assert await asyncio.to_thread(self.reached.wait, 30)
+from tests.fakes.tuning_run import PNG, fake_runner
+from tests.jobs.bench import LINES, REQUEST, F, Gateway, pause_at
 
 
 def digest(bench, task="mood", version=1) -> str:
@@ -223,17 +144,6 @@ async def test_a_cancelled_job_stops_between_two_pieces(bench):
     assert bench.job(job_id).status == "cancelled"
     assert [task.name for task in bench.store.list_tasks(F)] == ["other"]
     assert maintenance.verify(bench.store).problems == ()
-
-
-async def pause_at(gate: Gateway, bench: Bench, runner, job_id: int) -> None:
-    """Pause a job before a step, and wait until it has been saved."""
-    await gate.until_reached()
-    bench.tuning.pause_job(F, job_id)
-    runner.nudge()
-    gate.open.set()
-    async with asyncio.timeout(30):
-        while not bench.tuning.list_checkpoints(F, job_id):
-            await asyncio.sleep(0.005)
 
 
 async def test_a_paused_job_goes_on_where_it_was(bench):
@@ -460,102 +370,6 @@ async def test_an_engine_that_stops_gives_the_job_back(bench):
     done = await bench.run(bench.create())
     assert done.status == "succeeded"
     assert len(bench.control.began_at) == 2
-
-
-async def test_an_evaluation_that_finds_the_queue_full_comes_back(bench, monkeypatch):
-    monkeypatch.setattr("server.jobs.conclusion._RETRY_S", 0.01)
-    tries = []
-
-    def overloaded() -> None:
-        tries.append(1)
-        if len(tries) < 3:
-            raise EngineOverloaded("full")
-
-    bench.control.on_evaluate = overloaded
-    assert (await bench.run(bench.create())).status == "succeeded"
-
-
-async def test_an_evaluation_that_fails_fails_its_job_and_holds_up_no_other(bench):
-    def fail() -> None:
-        raise EvaluationFailed("the engine failed while mood (new) was evaluated", code="engine_failed")
-
-    bench.control.on_evaluate = fail
-    first = bench.create()
-    async with bench.server():
-        failed = await bench.until(first, "failed", "succeeded")
-        bench.control.on_evaluate = lambda: None
-        done = await bench.until(bench.create(task="other"), "failed", "succeeded")
-    assert (failed.status, failed.error.code, failed.claimed_by) == ("failed", "engine_failed", None)
-    assert bench.messages(first)[-1] == "The job failed: the engine failed while mood (new) was evaluated"
-    assert done.status == "succeeded"
-    assert [task.name for task in bench.store.list_tasks(F)] == ["other"]
-
-
-# --- gate and promotion -----------------------------------------------------------------------------------------------
-
-
-def gated(**gate) -> JobRequest:
-    return replace(REQUEST, promote=True, gate=Gate(**gate))
-
-
-async def test_a_first_version_below_the_gate_is_published_but_not_live(bench):
-    bench.control.score = 0.4
-    job_id = bench.create(gated(min_score=0.9))
-    done = await bench.run(job_id)
-    assert (done.status, done.version) == ("succeeded", 1)
-    assert bench.store.get_task(F, "mood").production_version is None
-    assert any("stayed shut: exact_match 0.400 is below the required 0.900" in text for text in bench.messages(job_id))
-
-
-async def test_a_gate_compares_with_production(bench):
-    await bench.run(bench.create())
-    bench.control.scores = {"mood@1": 0.8}
-    for seed, score, production in ((11, 0.7, 1), (12, 0.85, 3)):
-        bench.control.score = score
-        plan = replace(REQUEST.plan, seed=seed)
-        done = await bench.run(bench.create(replace(gated(not_worse_than_production=True), plan=plan)))
-        assert bench.store.get_version(F, "mood", done.version).manifest.parent_version == 1
-        assert bench.store.get_task(F, "mood").production_version == production
-    assert bench.store.alias_history(F, "mood", "production")[0].reason.startswith("tuned; gate: exact_match 0.850")
-
-
-async def test_an_alias_that_moves_during_the_evaluation_stays_where_it_was_moved(bench):
-    await bench.run(bench.create())
-    await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))
-    moved = []
-
-    def move() -> None:
-        moved.append(bench.store.put_alias(F, "mood", "production", 2, if_match=None, must_not_exist=False))
-
-    bench.control.on_evaluate = move
-    job_id = bench.create(replace(gated(min_score=0.5), plan=replace(REQUEST.plan, seed=21)))
-    done = await bench.run(job_id)
-    assert (done.status, done.version, len(moved)) == ("succeeded", 3, 1)
-    assert bench.store.get_task(F, "mood").production_version == 2
-    assert "production has been moved meanwhile" in bench.messages(job_id)[-1]
-
-
-def retire_production(store: Store) -> None:
-    store.put_alias(F, "mood", "production", 2, if_match=None, must_not_exist=False)
-    store.retire_version(F, "mood", 1)
-
-
-def delete_task(store: Store) -> None:
-    store.delete_task(F, "mood")
-
-
-@pytest.mark.parametrize("end", [retire_production, delete_task])
-async def test_a_job_is_held_against_what_was_in_production_though_that_is_retired_meanwhile(bench, end):
-    """Everything of it is in memory before the result is scored."""
-    await bench.run(bench.create())
-    await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))
-    todo = [end]
-    bench.control.on_evaluate = lambda: todo and todo.pop()(bench.store)
-    bench.control.scores = {"mood@1": 0.8}
-    plan = replace(REQUEST.plan, seed=21)
-    job_id = bench.create(replace(gated(not_worse_than_production=True), plan=plan))
-    assert (await bench.run(job_id)).status == "succeeded"
-    assert any("not below 0.800 of mood@1" in text for text in bench.messages(job_id))
 
 
 def test_a_request_is_read_back_as_it_was():

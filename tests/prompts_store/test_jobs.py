@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from prompts_store.errors import (
     PlotNotFound,
     QueueFull,
     StoreCorrupt,
+    TaskDeleted,
 )
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest
@@ -178,10 +180,133 @@ def test_a_job_that_fails_says_why(store: Store, tuning: TuningStore, create: Ca
     tuning.fail_job(claim, error)
     failed = tuning.get_job(F, claim.job_id)
     assert (failed.status, failed.error) == ("failed", error)
-    assert tuning.load_checkpoint(claim) is None, "nobody goes on from here"
     assert [found.step for found in tuning.list_checkpoints(F, claim.job_id)] == [1]
-    assert messages(tuning, claim.job_id)[-1] == "The job failed: line 3: no completion"
+    assert messages(tuning, claim.job_id)[-2:] == [
+        "The job failed: line 3: no completion",
+        "What it has learnt is kept: resumed, it goes on from there.",
+    ]
     assert maintenance.verify(store).problems == ()
+
+
+def test_a_failed_job_keeps_its_state_and_can_be_resumed(
+    store: Store, tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    claim = running(tuning, create)
+    tuning.save_checkpoint(claim, 5, {}, b"state at 5")
+    tuning.fail_job(claim, JobError("engine_failed", "the engine failed"))
+    assert maintenance.verify(store).problems == ()
+    resumed = tuning.resume_job(F, claim.job_id)
+    assert (resumed.status, resumed.error, resumed.finished_at) == ("queued", None, None)
+    assert tuning.load_checkpoint(run(tuning, "b")) == b"state at 5"
+    assert maintenance.verify(store).problems == ()
+
+
+def test_a_failed_job_without_a_state_cannot_be_resumed(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    """It saved none, or it was of no use."""
+    for keep_state in (True, False):
+        claim = running(tuning, create)
+        if not keep_state:
+            tuning.save_checkpoint(claim, 5, {}, b"state at 5")
+        tuning.fail_job(claim, JobError("diverged", "the loss is NaN"), keep_state=keep_state)
+        with pytest.raises(JobStatusConflict, match="no saved state to go on from: create a new job"):
+            tuning.resume_job(F, claim.job_id)
+
+
+def test_a_failed_job_whose_file_is_gone_cannot_be_resumed(
+    tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    claim = running(tuning, create)
+    tuning.save_checkpoint(claim, 5, {}, b"state at 5")
+    tuning.fail_job(claim, JobError("engine_failed", "the engine failed"))
+    tuning.delete_file(tuning.get_job(F, claim.job_id).training_file)
+    with pytest.raises(JobStatusConflict, match="files have been deleted since: upload them for a new job"):
+        tuning.resume_job(F, claim.job_id)
+
+
+def test_a_failed_job_is_resumed_only_where_there_is_room(
+    tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    """One that is paused has its place already."""
+    claim = running(tuning, create)
+    tuning.save_checkpoint(claim, 5, {}, b"state at 5")
+    tuning.fail_job(claim, JobError("engine_failed", "the engine failed"))
+    paused = create()
+    validate(tuning)
+    tuning.pause_job(F, paused.id)
+    with pytest.raises(QueueFull):
+        tuning.resume_job(F, claim.job_id, max_unfinished=1)
+    assert tuning.resume_job(F, paused.id, max_unfinished=1).status == "queued"
+    assert tuning.resume_job(F, claim.job_id, max_unfinished=2).status == "queued"
+
+
+# --- deleted tasks ----------------------------------------------------------------------------------------------------
+
+
+def test_a_deleted_task_ends_its_jobs_wherever_they_are(
+    store: Store, tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    """Those of other tasks, and of other base models, go on."""
+    create("done")
+    validate(tuning)
+    complete(tuning, run(tuning))
+    paused, claim = running(tuning, create), running(tuning, create)
+    tuning.pause_job(F, paused.job_id)
+    queued = create().id
+    validate(tuning)
+    unread, other = create().id, create("other").id
+    store.create_task(F, "mood")
+    store.delete_task(F, "mood")
+    for job_id in (paused.job_id, claim.job_id, queued, unread):
+        failed = tuning.get_job(F, job_id)
+        assert failed.error is not None
+        assert (failed.status, failed.error.code, failed.claimed_by) == ("failed", "task_deleted", None)
+        assert failed.error.message == 'The task "mood" was deleted, so nothing is published to it.'
+        assert messages(tuning, job_id)[-1] == f"The job failed: {failed.error.message}"
+    assert [tuning.get_job(F, job_id).status for job_id in (1, other)] == ["succeeded", "validating_files"]
+    assert maintenance.verify(store).problems == ()
+
+
+def test_who_tunes_for_a_deleted_task_publishes_nothing_and_keeps_what_was_learnt(
+    store: Store, tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    """Also where somebody has made a task of this name meanwhile. Until a purge, the job can be resumed by hand."""
+    complete(tuning, running(tuning, create))
+    claim = running(tuning, create)
+    store.delete_task(F, "mood")
+    store.publish(BASE, "mood", checkpoint(seed=5), Manifest(note="another"))
+    for write in (lambda: tuning.beat(claim), lambda: complete(tuning, claim, seed=2)):
+        with pytest.raises(ClaimLost, match="failed"):
+            write()
+    assert [version.manifest.note for version in store.list_versions(F, "mood")] == ["another"]
+    tuning.save_checkpoint(claim, 9, {}, b"state at 9")
+    tuning.resume_job(F, claim.job_id)
+    again = run(tuning)
+    assert tuning.load_checkpoint(again) == b"state at 9"
+    complete(tuning, again, seed=2)
+    assert store.get_task(F, "mood").latest_version == 3
+
+
+def test_a_job_made_after_the_deletion_makes_the_task_anew(
+    store: Store, tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    store.create_task(F, "mood")
+    store.delete_task(F, "mood")
+    assert complete(tuning, running(tuning, create))
+
+
+def test_what_was_tuned_outside_of_a_job_is_not_published_to_a_task_deleted_meanwhile(
+    store: Store, tuning: TuningStore
+) -> None:
+    """A task that was deleted before, or never there, is made."""
+    publish = partial(tuning.publish, BASE, "mood", checkpoint(), Manifest(), UNASKED)
+    publish(begun_at=store.revision())
+    begun_at = store.revision()
+    store.delete_task(F, "mood")
+    store.create_task(F, "mood")
+    with pytest.raises(TaskDeleted, match='"mood" was deleted while it was tuned'):
+        publish(begun_at=begun_at)
+    assert store.list_versions(F, "mood") == ()
+    assert publish(begun_at=store.revision()).version.version == 2
 
 
 def test_only_the_latest_state_is_kept(store: Store, tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
@@ -391,7 +516,7 @@ def test_processes_share_the_jobs_and_what_a_killed_one_held_is_taken_over(
         ("UPDATE tuning_jobs SET finished_at = NULL", "succeeded but has not finished"),
         ("UPDATE tuning_jobs SET version = 9 WHERE status = 'succeeded'", "names a version"),
         ("UPDATE tuning_checkpoint_chunks SET data = 'x'", "does not agree with its digest"),
-        ("UPDATE tuning_jobs SET status = 'failed' WHERE status = 'running'", "does not need"),
+        ("UPDATE tuning_jobs SET status = 'cancelled' WHERE status = 'running'", "does not need"),
     ],
 )
 def test_verify_tells_what_is_wrong(

@@ -11,12 +11,22 @@ import numpy as np
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import AliasNotFound, InvalidName, TaskNotFound, VersionNotFound
+from prompts_store.errors import (
+    AliasNotFound,
+    InvalidName,
+    JobNotFound,
+    JobStatusConflict,
+    TaskNotFound,
+    VersionNotFound,
+)
 from prompts_store.names import TaskReference
 from prompts_store.records import ChangeKind, Checkpoint, Manifest
 from prompts_store.reports import GcReport, VersionKey
 from prompts_store.store import Store
+from prompts_store.tuning_records import JobError, JobStatus, NewJob
+from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.golden_store import claimed
 
 F = BASE.fingerprint
 NUM_BYTES = 3 * 8 * 4
@@ -35,6 +45,19 @@ def marked() -> Checkpoint:
     return replace(plain, tensors=(tensor,), config={**plain.config, "revision": MARK})
 
 
+def failed_job(store: Store, task: str = "t") -> int:
+    """A job that failed with a state to go on from."""
+    tuning = TuningStore(store)
+    file = tuning.add_file("f.jsonl", "fine-tune", [b"{}"])
+    tuning.create_job(NewJob(F, task, file.id, None, 1, {}), max_unfinished=9)
+    claim, _ = claimed(tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a"))
+    tuning.mark_valid(claim)
+    claim, _ = claimed(tuning.claim_job(F, JobStatus.QUEUED, "a"))
+    tuning.save_checkpoint(claim, 3, {}, b"state")
+    tuning.fail_job(claim, JobError("engine_failed", "the engine failed"))
+    return claim.job_id
+
+
 # --- purge ------------------------------------------------------------------------------------------------------------
 
 
@@ -46,6 +69,18 @@ def test_a_purge_says_what_it_removed(store: Store) -> None:
     assert (report.task, report.num_versions, report.num_alias_moves) == ("t", 3, 4)
     assert (report.num_tensors, report.num_tensor_bytes, report.num_shared_tensors) == (2, 2 * NUM_BYTES, 1)
     assert store.load_content(F, "u", 1).record.version == 1, "the other task keeps the tensor that it shares"
+    assert maintenance.verify(store).problems == ()
+
+
+def test_a_task_that_only_jobs_name_is_purged_too(store: Store) -> None:
+    """What a failed job has kept of it, and its file."""
+    job_id = failed_job(store)
+    report = store.purge_task(F, "t", actor="eve")
+    assert (report.num_versions, report.num_jobs, report.num_files) == (0, 1, 1)
+    with pytest.raises(JobNotFound):
+        TuningStore(store).get_job(F, job_id)
+    with pytest.raises(TaskNotFound):
+        store.purge_task(F, "t")
     assert maintenance.verify(store).problems == ()
 
 
@@ -163,3 +198,13 @@ def test_freed_content_comes_back_by_publishing_it_again(store: Store) -> None:
     maintenance.gc(store, grace_s=0.0)
     publish(store, 1)
     assert store.load_content(F, "t", 2).record.version == 2
+
+
+def test_gc_drops_what_a_job_could_be_resumed_from_that_failed_long_ago(store: Store) -> None:
+    job_id = failed_job(store)
+    assert maintenance.gc(store, grace_s=0.0).num_states == 0
+    assert maintenance.gc(store, keep_states_s=0.0) == GcReport(0, 0, 0, num_states=1)
+    assert maintenance.gc(store, keep_states_s=0.0).num_states == 0
+    with pytest.raises(JobStatusConflict):
+        TuningStore(store).resume_job(F, job_id)
+    assert maintenance.verify(store).problems == ()

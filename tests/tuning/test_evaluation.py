@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import pytest
 
@@ -12,7 +13,7 @@ from server.engine.request import GenerateRequest, ScoreRequest
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_completion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, base_alone, evaluate, told_in_words
+from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, told_in_words
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
@@ -103,18 +104,17 @@ async def test_a_failure_of_the_engine_is_told_in_our_words_and_nothing_runs_on(
     engine = engine_that_says("yes")
     engine.fail_after, engine.cause = 0, error
     with pytest.raises(EvaluationFailed) as caught:
-        await scores_of(engine, base_alone(MANIFEST))
+        await scores_of(engine, base_alone(MANIFEST), patience=Patience(pause_s=0.0))
     assert (caught.value.code, str(caught.value)) == (code, said)
     assert caught.value.__cause__ is error
     assert not engine.unfinished
 
 
-@pytest.mark.parametrize("error", [EngineOverloaded("full"), EngineStopped("gone")])
-async def test_an_engine_that_is_full_or_gone_says_nothing_of_the_candidate(error):
-    """These pass through: whoever evaluates may try again."""
+async def test_an_engine_that_is_gone_says_nothing_of_the_candidate():
+    """It passes through: another server may evaluate."""
     engine = engine_that_says("yes")
-    engine.refuse = error
-    with pytest.raises(type(error)):
+    engine.refuse = EngineStopped("gone")
+    with pytest.raises(EngineStopped):
         await scores_of(engine, base_alone(MANIFEST))
 
 
@@ -179,3 +179,48 @@ async def test_what_has_no_row_in_the_base_model_is_refused_with_its_line():
     with pytest.raises(EvaluationFailed, match="the labels cannot be scored"):
         await evaluate(engine, tokenizer, base_alone(MANIFEST), EXAMPLES, end_token_id=2, labels=("yes", "[PAD]"))
     assert not engine.requests
+
+
+class FailsSometimes(ScriptedEngine):
+    """The first requests fail by turns for a batch mate and for want of room."""
+
+    troubles: ClassVar = [StepFailed("another one's fault"), EngineOverloaded("full")] * 3
+
+    def stream(self, request):
+        trouble = self.troubles.pop() if self.troubles else None
+        self.cause = trouble
+        self.fail_after = 0 if isinstance(trouble, StepFailed) else None
+        self.refuse = trouble if isinstance(trouble, EngineOverloaded) else None
+        return super().stream(request)
+
+
+async def test_an_example_is_asked_again_where_the_failure_may_not_be_its_own():
+    """What has been answered is not asked for again."""
+    steady = engine_that_says("yes")
+    shaky = FailsSometimes(steady.script, steady.eos_token_ids)
+    patience = Patience(max_failures=9, max_refusals=9, pause_s=0.0)
+    expected = await scores_of(steady, base_alone(MANIFEST))
+    assert await scores_of(shaky, base_alone(MANIFEST), patience=patience, max_at_once=1) == expected
+    assert not shaky.troubles
+    assert len(shaky.requests) == len(steady.requests) + 3
+
+
+async def test_who_waits_for_an_engine_that_is_full_can_be_called_off():
+    """A job that is cancelled meanwhile does not wait to the end."""
+    engine = engine_that_says("yes")
+    engine.refuse = EngineOverloaded("full")
+
+    def call_off(num_done: int) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await scores_of(engine, base_alone(MANIFEST), on_progress=call_off)
+
+
+async def test_an_engine_that_stays_full_is_not_asked_for_ever():
+    """The evaluation fails, in words that do not blame the candidate."""
+    engine = engine_that_says("yes")
+    engine.refuse = EngineOverloaded("full")
+    with pytest.raises(EvaluationFailed, match="the server was too busy to evaluate base") as caught:
+        await scores_of(engine, base_alone(MANIFEST), patience=Patience(max_refusals=3, pause_s=0.0))
+    assert caught.value.code == "engine_overloaded"

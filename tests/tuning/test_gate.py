@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import PlanRefused
 from server.tuning.gate import METRICS, Gate, judge
-from server.tuning.scores import Scores
+from server.tuning.scores import Scores, Unscored
 
 SHARES = st.floats(0, 1)
 
@@ -48,6 +48,24 @@ def test_the_reason_is_told_with_the_numbers(gate, mine, theirs, reason):
     """It goes into the alias's history."""
     production = None if theirs is None else scores(theirs, "mood@1")
     assert judge(gate, scores(mine), production).reason == reason
+
+
+@pytest.mark.parametrize("gate", [Gate(), Gate(min_score=0.0), Gate(not_worse_than_production=True)])
+def test_a_gate_that_cannot_be_judged_stays_shut(gate):
+    verdict = judge(gate, Unscored("mood (new)", "the engine failed"), scores(0.1, "mood@1"))
+    assert (verdict.passed, verdict.reason) == (False, "there is no score: the engine failed")
+
+
+def test_a_rival_without_scores_is_not_beaten():
+    """Nor one without the gate's metric. A gate that does not compare opens all the same."""
+    unscored = Unscored("mood@1", "its tensors are damaged")
+    without_labels = Scores("mood@1", 10, 0.1, None, None, 1.0)
+    verdict = judge(Gate(not_worse_than_production=True), scores(1.0), unscored)
+    assert (verdict.passed, verdict.reason) == (
+        False, "there is no score of mood@1 to compare with: its tensors are damaged",
+    )  # fmt: skip
+    assert not judge(Gate("macro_f1", not_worse_than_production=True), scores(1.0), without_labels).passed
+    assert judge(Gate(min_score=0.5), scores(1.0), unscored).passed
 
 
 @pytest.mark.parametrize(

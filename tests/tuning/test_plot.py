@@ -41,3 +41,14 @@ def test_without_matplotlib_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotsUnavailable, match=r"install softprompt-server\[plots\]"):
         draw_plot([])
+
+
+def test_whatever_matplotlib_fails_with_there_is_only_no_plot(monkeypatch):
+    """Its exceptions are its own; what was learnt does not hang on a picture."""
+
+    def fail(*_, **__):
+        raise KeyError("a font")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    with pytest.raises(PlotsUnavailable, match="matplotlib could not draw it"):
+        draw_plot([])

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import read_examples
-from server.tuning.split import MAX_HELD_OUT, tuning_data
+from server.tuning.split import MAX_HELD_OUT, Split, tuning_data
 from tests.tuning.tiny import jsonl
 
 INPUTS = st.lists(st.integers(0, 60), min_size=2).filter(lambda numbers: len(set(numbers)) > 1)
@@ -55,6 +55,67 @@ def test_what_a_file_says_of_itself_is_kept():
     data = tuning_data(examples)
     assert (data.labels, data.digest) == (("a", "b"), examples.digest)
     assert tuning_data(completions([1, 1, 2])).notes[0].startswith("1 lines give an earlier input another answer")
+
+
+LABELS = st.lists(st.sampled_from("abcdef"), min_size=4, max_size=60).filter(lambda labels: len(set(labels)) > 1)
+
+
+@given(LABELS, st.integers(0, 2**31 - 1))
+def test_every_label_is_learnt_however_rare_it_is(labels, seed):
+    """A split takes a tenth all the same, unless that were the last input of a label."""
+    examples = labelled(labels)
+    if len(set(labels)) == len(labels):
+        with pytest.raises(ExamplesRefused, match="every label has a single input"):
+            tuning_data(examples, seed=seed)
+        return
+    data = tuning_data(examples, seed=seed)
+    assert {one.completion for one in data.training} == set(labels)
+    num_free = len(labels) - len(set(labels))
+    assert len(data.validation) == min(num_free, max(1, len(labels) // 10))
+    assert tuning_data(examples, seed=seed) == data
+
+
+def test_answers_of_few_words_are_labels_whatever_the_form():
+    """Completions of which each comes twice in the mean; free texts are held out as they come."""
+    rows = [{"prompt": f"in {n}", "completion": "rare" if n < 2 else "often"} for n in range(30)]
+    for seed in range(300):
+        data = tuning_data(read_examples(jsonl(*rows)), seed=seed)
+        assert {one.completion for one in data.training} == {"rare", "often"}
+    assert len(tuning_data(completions(range(40))).validation) == 4
+
+
+def test_contradictions_are_learnt_by_all_their_answers():
+    """An input of two labels is held out only if both stay."""
+    rows = [{"text": "both", "label": "a"}, {"text": "both", "label": "b"}]
+    rows += [{"text": f"in {n}", "label": "a"} for n in range(9)]
+    for seed in range(50):
+        data = tuning_data(read_examples(jsonl(*rows)), seed=seed)
+        assert {one.completion for one in data.training} == {"a", "b"}
+
+
+def test_a_split_without_rare_labels_is_the_one_of_before():
+    """So the same file and seed give the same soft prompt as in earlier releases."""
+    examples = labelled("ab" * 50)
+    for seed in range(20):
+        assert tuning_data(examples, seed=seed) == tuning_data(examples, seed=seed, split=Split.RANDOM)
+
+
+def test_a_job_of_before_keeps_its_split():
+    """By this seed all of the rare label is held out, as it was."""
+    examples = labelled("ab" * 9 + "cc")
+    splits = [tuning_data(examples, seed=seed, split=Split.RANDOM) for seed in range(2000)]
+    assert any("c" not in {one.completion for one in data.training} for data in splits)
+
+
+def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
+    examples = read_examples(
+        jsonl(*({"text": f"in {n}", "label": label} for n, label in enumerate(["Yes", "yes", "no"] * 4)))
+    )
+    notes = tuning_data(examples).notes
+    assert "the labels 'Yes' and 'yes' differ by case or spaces alone" in notes
+    assert any(note.startswith("2 labels have no validation example, ") for note in notes)
+    judged_by = read_examples(jsonl({"text": "x", "label": "no"}, {"text": "y", "label": "yes"}))
+    assert "1 labels have no validation example, 'Yes' among them" in tuning_data(examples, judged_by).notes
 
 
 @pytest.mark.parametrize("numbers", [[1], [1, 1, 1]])

@@ -87,7 +87,8 @@ async def delete_task(
     caller: CallerDep,
     purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
 ) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish. A purge says what it removed."""
+    """Delete a task with its versions and aliases. Running requests of it finish, its tuning jobs fail and can be
+    resumed by hand. A purge also removes these, and says what it removed."""
     if purge:
         report = await write(
             services, purge_task, services.kept_runs, services.base.fingerprint, task, actor=caller.actor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -93,12 +94,13 @@ async def pause_job(job_id: str, services: ServicesDep) -> Response:
     "/v1/fine_tuning/jobs/{job_id}/resume",
     name="resume",
     response_model=Job,
-    responses=errors(404, 409),
+    responses=errors(404, 409, 429),
     dependencies=_TUNE,
 )
 async def resume_job(job_id: str, services: ServicesDep) -> Response:
-    """Put a paused job into the queue again."""
-    return await _act(services, services.tuning.resume_job, job_id)
+    """Put a paused job into the queue again, or a failed one that has kept what it has learnt, and its files."""
+    max_unfinished = services.settings.limits.max_unfinished_jobs
+    return await _act(services, partial(services.tuning.resume_job, max_unfinished=max_unfinished), job_id)
 
 
 @router.get(

@@ -76,7 +76,7 @@ class CreateJob(RequestBody):
     """The base model's id."""
     training_file: str
     validation_file: str | None = None
-    """Without one, a tenth of the training examples is held out, 200 at most."""
+    """Without one, a tenth of the training examples is held out, 200 at most, and no label's last one."""
     suffix: str | None = Field(None, max_length=64)
     """The task that the version is published to; it is made where it is missing. Required."""
     hyperparameters: Hyperparameters | None = None
@@ -178,7 +178,7 @@ class Job(ResponseBody):
     promote: bool
     gate: GateBody | None
     metrics: dict[str, Any]
-    """Held-out scores, once the job has succeeded; the version has them too."""
+    """Held-out scores once the job has succeeded, or `not_evaluated` with the reason; the version has them too."""
 
 
 class JobList(ResponseBody):

@@ -1,0 +1,80 @@
+"""A store of release 4b55c5e with jobs that had not ended: all of it is whole, answers, and goes on to its end."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from prompts_store import maintenance
+from prompts_store.store import Store
+from server.settings import sqlite_url
+from tests.system import golden_jobs
+from tests.system.golden_jobs import asked, has_ended, outcome, serving, wait
+
+EXPECTED = json.loads(golden_jobs.EXPECTED.read_text())
+JOBS = "/v1/fine_tuning/jobs"
+
+
+@pytest.fixture
+def data_dir(tmp_path):
+    golden_jobs.load(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def test_every_digest_of_the_store_is_right_after_its_upgrade(data_dir):
+    """Versions of all types, an ensemble and retired ones have the digests that the release gave them."""
+    with Store.open(sqlite_url(data_dir)) as store:
+        (fingerprint,) = store.bases()
+        for task, versions in EXPECTED["versions"].items():
+            found = store.list_versions(fingerprint, task, include_retired=True)
+            assert {str(version.version): version.digest for version in found} == versions
+        canary, shadow, production = store.list_aliases(fingerprint, "sentiment")
+        assert [(target.version, target.weight) for target in canary.targets] == [(1, 90), (2, 10)]
+        assert (shadow.shadow_of, production.version) == ("production", 1)
+        moves = store.alias_history(fingerprint, "prompt", "production")
+        assert [(move.from_version, move.to_version, move.reason) for move in moves] == [
+            (1, 2, "worse"), (2, 1, ""), (1, 2, ""), (None, 1, ""),
+        ]  # fmt: skip
+        assert [(key.name, key.revoked_at is None) for key in store.list_keys()] == [("old", False), ("shop", True)]
+        assert maintenance.verify(store).problems == ()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_the_store_holds_answers_and_every_job_that_had_not_ended_ends(data_dir, tmp_path):
+    """A job goes on from its checkpoint, by the rules that it was created with: it takes the same examples in the same
+    steps as when nobody interrupted it. On a CPU that counts as the release's did, its result is the very same."""
+    with serving(data_dir, golden_jobs.make_base(tmp_path / "base"), tmp_path / "log") as (_, client):
+        for task in golden_jobs.KINDS:
+            answer = client.post("/v1/completions", json={"model": task, "prompt": "fine", "max_tokens": 2})
+            assert answer.is_success, answer.text
+            assert answer.headers["x-softprompt-digest"] == EXPECTED["versions"][task]["2"]
+        body = {"model": "sentiment", "prompt": "The food was cold and the waiter was rude"}
+        assert asked(client.post("/v1/completions", json=body))["choices"][0]["text"] == "negative"
+        assert asked(client.post("/v1/classify", json={"model": "prompt@3", "input": "fine"}))["data"]
+        left = EXPECTED["jobs"]
+        for job in left.values():
+            if job["status"] == "paused":
+                asked(client.post(f"{JOBS}/{job['id']}/resume"))
+        ended = {task: wait(client, job["id"], has_ended) for task, job in left.items()}
+        found = {task: outcome(client, job) for task, job in ended.items()}
+        for task, job in left.items():
+            assert _went_on_from(client, job["id"]) == job["step"] or task == "done"
+    # What never ran before the upgrade shows whether this CPU counts as the one that wrote the store.
+    is_same_cpu = all(found[task]["digest"] == EXPECTED["outcomes"][task]["digest"] for task in ("waiting", "unread"))
+    for task, expected in EXPECTED["outcomes"].items():
+        if not is_same_cpu:
+            assert found[task].pop("exact_match") == pytest.approx(expected.pop("exact_match"), abs=0.4)
+            del found[task]["digest"], expected["digest"]
+        assert found[task] == expected, task
+    with Store.open(sqlite_url(data_dir)) as store:
+        assert maintenance.verify(store).problems == ()
+
+
+def _went_on_from(client, job_id: str) -> int:
+    """The step of the last checkpoint that a job went on from, 0 where there was none."""
+    events = asked(client.get(f"{JOBS}/{job_id}/events", params={"limit": 100}))["data"]
+    told = [re.match(r"The job goes on from its checkpoint at step (\d+)", event["message"]) for event in events]
+    return max((int(found[1]) for found in told if found), default=0)
