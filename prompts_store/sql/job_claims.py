@@ -106,7 +106,7 @@ def succeed(
         "metrics": canonical(metrics),
     }
     jobs.finish(connection, found.id, values)
-    job_log.drop_states(connection, found.id)
+    job_log.drop_states(connection, [found.id])
 
 
 def held(connection: Connection, claim: JobClaim, statuses: Sequence[JobStatus]) -> Row[Any]:

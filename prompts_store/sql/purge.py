@@ -62,8 +62,8 @@ def _free_states(connection: Connection, failed_before: datetime) -> int:
     """Drop what jobs that failed before a time could be resumed from; return how many jobs had something."""
     query = select(jobs.c.id).where(jobs.c.status == JobStatus.FAILED, jobs.c.finished_at <= failed_before)
     kept = [job_id for job_id in connection.scalars(query).all() if job_log.has_state(connection, job_id)]
-    for job_id in kept:
-        job_log.drop_states(connection, job_id)
+    for some in _batches(kept):
+        job_log.drop_states(connection, some)
     return len(kept)
 
 
