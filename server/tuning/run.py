@@ -13,13 +13,13 @@ import torch
 from prompts_store.records import Manifest
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.batches import ExampleOrder
 from server.tuning.encoding import EncodedExample, encode_examples
 from server.tuning.errors import TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
 from server.tuning.optimizer import rate_at
+from server.tuning.order import ExampleOrder
 from server.tuning.plan import AUTO, TuningPlan
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
 from server.tuning.run_state import Best, Progress, job_digest, pack, unpack
@@ -86,7 +86,6 @@ class TuningRun:
         room = loaded.architecture.max_context - plan.num_virtual_tokens
         self._training = _encode(tokenizer, job, job.data.training, room)
         self._validation = _sample(_encode(tokenizer, job, job.data.validation, room), plan.seed)
-        self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed)
         model = TuningModel(loaded, tokenizer, plan, job.data.labels)
         self._prompt = model.prompt
         self._device = model.device
@@ -98,6 +97,7 @@ class TuningRun:
         self.num_steps = _num_steps(plan, len(self._training))
         if checkpoint is not None:
             self._restore(checkpoint)
+        self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed, first_step=self.step)
         self._pieces = self._work()
 
     def advance(self) -> Events:
