@@ -81,7 +81,7 @@ def pause(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
 
 def resume(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
     """Put a paused job into the queue again. Raises JobNotFound, and JobStatusConflict unless it is paused."""
-    values = {"status": JobStatus.QUEUED}
+    values = {"status": JobStatus.QUEUED, "fruitless_claims": 0}
     return _move(connection, fingerprint, job_id, _RESUMABLE, values, "The job was put into the queue again.")
 
 

@@ -41,6 +41,7 @@ file_chunks = Table(
 
 # Files are named by number, not by reference: a job that has ended outlives them. `claim` grows with every claim and is
 # what a claimant's writes are conditional on; `num_beats` grows while `claimed_by` lives.
+# `fruitless_claims` counts the claims since the latest progress that were not given back in order.
 jobs = Table(
     "tuning_jobs",
     metadata,
@@ -64,6 +65,7 @@ jobs = Table(
     Column("claim", Integer, nullable=False),
     Column("num_beats", Integer, nullable=False),
     Column("claimed_by", Text),
+    Column("fruitless_claims", Integer, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 Index("ix_tuning_jobs_status", jobs.c.base_fingerprint, jobs.c.status)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest, StoreError
-from prompts_store.tuning_records import JobError
+from prompts_store.tuning_records import JobError, JobStatus
 from server.tuning.errors import EvaluationFailed, ExamplesRefused, PlanRefused, TuningDiverged, TuningError
 
 _log = logging.getLogger(__name__)
@@ -18,6 +18,23 @@ class FileRefused(Exception):
         super().__init__(str(refused))
         self.code = refused.code
         self.param = param
+
+
+def stops_servers(status: JobStatus) -> JobError:
+    """The error of a job over which servers stop one after another, by where it is."""
+    if status is JobStatus.VALIDATING_FILES:
+        message = (
+            "one server after another stopped while it read the job's files: there may be too little memory for them. "
+            "Use smaller files, or give the server more memory, and create the job again"
+        )
+        return JobError("server_stopped", message, "training_file")
+    message = (
+        "one server after another stopped while it worked on this job, and none came to a new checkpoint: one piece "
+        "outlasts --engine-timeout-s, or needs more memory than there is (the server's log says which). Make the "
+        "longest examples shorter or lower num_virtual_tokens, or raise --engine-timeout-s or the memory, and create "
+        "the job again"
+    )
+    return JobError("server_stopped", message)
 
 
 def job_error(job_id: int, error: Exception) -> JobError:

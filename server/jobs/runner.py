@@ -25,7 +25,7 @@ from server.engine.background import PieceRunner
 from server.engine.errors import EngineStopped
 from server.jobs.conclusion import Conclusion, Finished
 from server.jobs.examples import Preparation
-from server.jobs.failures import job_error
+from server.jobs.failures import job_error, stops_servers
 from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
 from server.telemetry.state_metrics import TuningStats
@@ -182,11 +182,19 @@ class JobRunner:
         others = [beat for beat in beats if beat.claim not in self._hearts]
         silent_since = {beat: silent_since.get(beat, now) for beat in others}
         for beat, since in silent_since.items():
-            if now - since > self._options.takeover_s and await asyncio.to_thread(self._tuning.take_over, beat):
-                _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
-                self.nudge()
+            if now - since > self._options.takeover_s:
+                await self._take_one_over(beat)
         self._silent_since = silent_since
         return False
+
+    async def _take_one_over(self, beat: Heartbeat) -> None:
+        status = await asyncio.to_thread(self._tuning.take_over, beat, stops_servers(beat.status))
+        if status is JobStatus.FAILED:
+            _log.error("tuning job %d stopped one server after another; it has failed", beat.claim.job_id)
+            self._tally.ended[JobStatus.FAILED] += 1
+        elif status is not None:
+            _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
+            self.nudge()
 
     # --- one job ------------------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from prompts_store.errors import StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest
 from prompts_store.store import Store
-from prompts_store.tuning_records import JobStatus, NewJob
+from prompts_store.tuning_records import JobError, JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineOverloaded, EngineStopped
 from server.jobs.request import JobRequest, request_from_json, request_to_json
@@ -342,6 +342,29 @@ async def test_what_a_dead_server_left_behind_is_taken_over(bench):
     done = await bench.run(job_id, takeover_s=0.1)
     assert done.status == "succeeded"
     assert any("(dead) has stopped" in text for text in bench.messages(job_id))
+
+
+@pytest.mark.parametrize("status", [JobStatus.VALIDATING_FILES, JobStatus.QUEUED])
+async def test_a_job_that_stops_one_server_after_another_fails_and_says_what_to_change(bench, status):
+    """Whatever ends them: a watchdog, a lack of memory, a person. The server that sees it goes on with other jobs."""
+    job_id = bench.create()
+    if status is JobStatus.QUEUED:
+        claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a")
+        bench.tuning.mark_valid(claim)
+    for _ in range(2):
+        bench.tuning.claim_job(F, status, "dead")
+        (silent,) = bench.tuning.heartbeats(F)
+        bench.tuning.take_over(silent, JobError("unused", ""))
+    bench.tuning.claim_job(F, status, "dead")
+    other = bench.create(task="other")
+    async with bench.server(takeover_s=0.1) as runner:
+        failed = await bench.until(job_id, "failed", "succeeded")
+        assert (await bench.until(other, "failed", "succeeded")).status == "succeeded"
+        assert runner.stats.num_failed == 1
+    assert failed.error.code == "server_stopped"
+    assert failed.error.message.startswith("one server after another stopped while it ")
+    assert bench.control.began_at == [0]
+    assert "The server that worked on it (dead) has stopped." in bench.messages(job_id)
 
 
 @pytest.mark.parametrize("name", ["heartbeats", "take_over"])
