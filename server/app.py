@@ -29,7 +29,7 @@ from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
 from server.engine.options import MAX_SCORED_ROWS, EngineOptions
-from server.jobs.assembly import TunedBase, build_job_runner
+from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
@@ -187,7 +187,8 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
     engine = _build_engine(settings, loaded, eos_token_ids)
     catalog = TaskCatalog(store, base)
-    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog)
+    tasks_folder = _publish_tasks(settings, store, base)
+    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog, tasks_folder)
     limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
@@ -196,14 +197,20 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=catalog,
-        jobs=build_job_runner(tuned, store, _runner_options(settings), ExampleLimits(max_bytes=limits.max_file_bytes)),
+        jobs=build_job_runner(
+            tuned,
+            store,
+            _runner_options(settings),
+            ExampleLimits(max_bytes=limits.max_file_bytes),
+            RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes),
+        ),
         tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         keys=keys,
         base=base,
         base_id=origin.base_id,
         eos_token_ids=eos_token_ids,
-        tasks_folder=_publish_tasks(settings, store, base),
+        tasks_folder=tasks_folder,
         quotas=_build_quotas(settings),
         admission=Admission(settings.max_wait_s, settings.max_num_seqs),
         settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),

@@ -33,9 +33,12 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
         raise ModelNotFound("only the base model can be tuned: model is its id")
     task = _task(services, body.suffix)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
+    plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
+    if services.jobs is not None:
+        services.jobs.host.check_defaults(plan, manifest)
     request = JobRequest(
-        plan=_plan(body, seed, services.tuning_defaults),
-        manifest=_manifest(body, services.tuning_defaults),
+        plan=plan,
+        manifest=manifest,
         promote=body.promote,
         gate=_gate(body),
         metadata=body.metadata or {},
@@ -60,7 +63,7 @@ def _task(services: Services, suffix: str | None) -> str:
     return suffix
 
 
-def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
+def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
     for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
@@ -68,8 +71,12 @@ def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
             del fields[name]
     if "n_epochs" in fields:
         fields["num_epochs"] = float(fields.pop("n_epochs"))
+    fields |= {"seed": seed, "max_micro_batch_tokens": services.tuning_defaults.max_micro_batch_tokens}
     try:
-        return plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
+        plan = plan_from_json(fields)
+        if services.jobs is not None:
+            services.jobs.host.check_plan(plan)
+        return plan
     except PlanRefused as error:
         name = "n_epochs" if error.param == "num_epochs" else error.param
         raise InvalidRequest(str(error), param=f"{place}.{name}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from server.cli.tune_conclusion import conclude
 from server.cli.tune_outcome import Outcome
 from server.cli.tune_view import TuneView
 from server.cli.workbench import Place, WorkbenchOptions, open_place
-from server.tuning.encoding import encode_examples, preview
+from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable
+from server.tuning.fit import host_of
 from server.tuning.run import TuningJob, TuningRun
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         job = _job(at, order)
         for note in order.data.notes:
             print(one_line(note), file=sys.stderr)
+        _check(at, job)
         kept = KeptRun(at.data_dir / "tuning" / f"{order.task}.safetensors")
         run = _begin(at, order, job, kept)
         try:
@@ -91,6 +94,21 @@ def _job(at: Place, order: Order) -> TuningJob:
     bench = at.bench
     manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer)
     return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
+
+
+def _check(at: Place, job: TuningJob) -> None:
+    """Raise TuningError for what could never be judged and served here, before anything is trained."""
+    bench, plan, data = at.bench, job.plan, job.data
+    host = host_of(bench.engine, bench.base, bench.loaded)
+    host.check_plan(plan)
+    host.check_defaults(plan, job.manifest)
+    room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
+    encode = partial(encode_examples, bench.tokenizer, job.manifest, end_token_id=job.end_token_id, max_tokens=room)
+    judged = encode(data.validation)
+    labels = [encode_completion(bench.tokenizer, label, job.end_token_id) for label in data.labels]
+    host.check_judged(plan, data.validation, judged, labels)
+    for examples, encoded in ((data.training, encode(data.training)), (data.validation, judged)):
+        host.check_memory(plan, examples, encoded)
 
 
 def _begin(at: Place, order: Order, job: TuningJob, kept: KeptRun) -> TuningRun:

@@ -20,6 +20,10 @@ class FileRefused(Exception):
         self.param = param
 
 
+class TaskTaken(Exception):
+    """The job's task belongs to something else since the job was created."""
+
+
 def stops_servers(status: JobStatus) -> JobError:
     """The error of a job over which servers stop one after another, by where it is."""
     if status is JobStatus.VALIDATING_FILES:
@@ -42,6 +46,8 @@ def job_error(job_id: int, error: Exception) -> JobError:
     match error:
         case FileRefused():
             return JobError(error.code, str(error), error.param)
+        case TaskTaken():
+            return JobError("task_taken", str(error), "suffix")
         case ExamplesRefused():
             return JobError(error.code, str(error), "training_file")
         case PlanRefused():
@@ -56,9 +62,16 @@ def job_error(job_id: int, error: Exception) -> JobError:
             return JobError(error.code, f"{error.param}: {error}", error.param)
         case StoreError():
             return JobError(error.code, str(error))
-        case MemoryError():
-            return JobError("out_of_memory", "there was not enough memory for the run")
-    _log.error("tuning job %d failed", job_id, exc_info=error)
-    if type(error).__name__ == "OutOfMemoryError":  # PyTorch's, by name: this layer knows no tensors
+    if _is_lack_of_memory(error):
         return JobError("out_of_memory", "there was not enough memory for the run")
+    _log.error("tuning job %d failed", job_id, exc_info=error)
     return JobError("internal_error", "the server failed to run this job; its log says why")
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """PyTorch's errors go by their name and, on a CPU, by what they begin with: this layer knows no tensors."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error))
+    )

@@ -29,6 +29,7 @@ from server.jobs.failures import job_error, stops_servers
 from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
 from server.telemetry.state_metrics import TuningStats
+from server.tuning.fit import Host
 
 _LEAVE_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class JobRunner:
         self._pieces = pieces
         self._build = build
         self._options = options
-        self._fingerprint = preparation.base.fingerprint
+        self._fingerprint = preparation.host.base.fingerprint
         self._hearts: dict[JobClaim, Heart] = {}
         self._working: Counter[JobStatus] = Counter()
         self._training: Training | None = None
@@ -103,6 +104,11 @@ class JobRunner:
             num_failed=ended[JobStatus.FAILED],
             num_cancelled=ended[JobStatus.CANCELLED],
         )
+
+    @property
+    def host(self) -> Host:
+        """What a job must fit into."""
+        return self._preparation.host
 
     def nudge(self) -> None:
         """Look at once: a job was made, or something was done to one."""

@@ -20,6 +20,7 @@ from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
 from server.tuning.optimizer import rate_at
 from server.tuning.order import ExampleOrder
+from server.tuning.piece_time import check_longest
 from server.tuning.plan import AUTO, TuningPlan
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
 from server.tuning.run_state import Best, Progress, job_digest, pack, unpack
@@ -72,14 +73,21 @@ class TuningRun:
     """One run. All methods belong to one thread (in the server: the engine's); nothing here waits.
 
     Building one encodes the examples and makes the twin and the soft prompt: seconds for many examples, no training.
-    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken.
+    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken. `max_piece_s` is how long a piece
+    may take at most: the first pieces then find out whether one would take longer.
 
     Raises `ExamplesRefused` (too long, no tokens), `PlanRefused` (an initialisation without tokens),
     `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or was taken of another job.
     """
 
     def __init__(
-        self, loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob, checkpoint: bytes | None = None
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        job: TuningJob,
+        checkpoint: bytes | None = None,
+        *,
+        max_piece_s: float | None = None,
     ) -> None:
         self._job = job
         self._plan = plan = job.plan
@@ -98,13 +106,15 @@ class TuningRun:
         if checkpoint is not None:
             self._restore(checkpoint)
         self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed, first_step=self.step)
+        self._max_piece_s = max_piece_s
         self._pieces = self._work()
 
     def advance(self) -> Events:
         """Do the next bounded piece: forward and backward of one micro-batch, the optimiser step with the last one, or
         one validation micro-batch. Answers what is to be told, mostly nothing.
 
-        Raises `TuningDiverged`. Must not be called once `is_done`.
+        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` where a piece would take too long. Must not be
+        called once `is_done`.
         """
         return next(self._pieces)
 
@@ -154,6 +164,9 @@ class TuningRun:
 
     def _work(self) -> Iterator[Events]:
         progress = self._progress
+        if self._max_piece_s is not None and progress.finished is None:
+            examples, encoded = self._job.data.training, self._training
+            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, self._max_piece_s))
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:

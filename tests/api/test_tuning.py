@@ -153,6 +153,14 @@ async def file_id(client):
         ({"unknown": 1}, 400, "unknown_parameter", "unknown"),
         ({"hyperparameters": {"unknown": 1}}, 400, "unknown_parameter", "hyperparameters.unknown"),
         ({"hyperparameters": {"num_virtual_tokens": 0}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
+        ({"hyperparameters": {"num_virtual_tokens": 255}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
+        (
+            {"hyperparameters": {"method": "P_TUNING", "encoder_hidden_size": 65_536}},
+            400,
+            "invalid_value",
+            "hyperparameters.encoder_hidden_size",
+        ),
+        ({"defaults": {"max_tokens": 252}}, 400, "invalid_manifest", "manifest.defaults.max_tokens"),
         ({"hyperparameters": {"n_epochs": -1}}, 400, "invalid_value", "hyperparameters.n_epochs"),
         ({"hyperparameters": {"learning_rate": 1e9}}, 400, "invalid_value", "hyperparameters.learning_rate"),
         *(

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
+import torch
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
@@ -22,11 +23,14 @@ from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineOverloaded, EngineStopped
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.tasks_folder import TasksFolder
 from server.tuning.errors import EvaluationFailed, TuningDiverged
+from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
-from tests.fakes.tuning_run import PNG, RunControl, fake_runner
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tuning_run import COSTS, PNG, RunControl, fake_runner
 
 F = BASE.fingerprint
 LINES = [json.dumps({"prompt": f"input {n}", "completion": "yes" if n % 2 else "no"}) for n in range(20)]
@@ -181,6 +185,76 @@ async def test_answers_outside_the_labels_are_refused(bench):
     request = replace(REQUEST, manifest=Manifest(template="{input}", labels=("yes", "maybe")))
     failed = await bench.run(bench.create(request))
     assert (failed.error.code, failed.error.param) == ("unknown_label", "training_file")
+
+
+def small_host(**changes) -> Host:
+    """A server with a cache of 60 tokens and a prefix budget of 3 virtual tokens."""
+    engine = ScriptedEngine(lambda *_: (), frozenset(), **{"max_context": 60, **changes})
+    return Host(engine, BASE, COSTS, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "param"),
+    [
+        (small_host(max_prefix_tokens=3), "invalid_value", "num_virtual_tokens"),
+        (small_host(max_context=12), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=10_000), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=1_000), "invalid_value", "num_virtual_tokens"),
+    ],
+)
+async def test_what_could_never_be_served_or_computed_here_fails_before_it_is_learnt(bench, host, code, param):
+    """Whichever server reads its files; also one that was started with less room since the job was created."""
+    job_id = bench.create()
+    failed = await bench.run(job_id, host=host)
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", code, param), failed.error
+    assert bench.control.began_at == []
+    queued = bench.create()
+    claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a")
+    bench.tuning.mark_valid(claim)
+    assert (await bench.run(queued, host=host)).error == failed.error
+    assert bench.control.began_at == []
+
+
+async def test_training_examples_that_nobody_can_ask_are_told(bench):
+    lines = [*LINES, json.dumps({"prompt": "long " * 20, "completion": "x"})]
+    validation = json.dumps({"prompt": "input 99", "completion": "yes"}).encode()
+    job_id = bench.create(lines=lines, validation=validation)
+    assert (await bench.run(job_id, host=small_host())).status == "succeeded"
+    assert any(text.startswith("1 examples are learnt from, but longer than") for text in bench.messages(job_id))
+
+
+@pytest.mark.parametrize("by", ["name", "folder"])
+async def test_a_task_that_is_taken_meanwhile_fails_the_job_before_it_is_learnt(bench, tmp_path, by):
+    """The server was restarted with another --base-names or --tasks-dir."""
+    if by == "name":
+        changes = {"host": Host(small_host().engine, replace(BASE, names=("mood",)))}
+    else:
+        (tmp_path / "tasks" / "mood").mkdir(parents=True)
+        (tmp_path / "tasks" / "mood" / "adapter_config.json").write_text("{}")
+        folder = TasksFolder(tmp_path / "tasks", bench.store, BASE)
+        folder.look(at_once=True)
+        changes = {"tasks_folder": folder}
+    failed = await bench.run(bench.create(), **changes)
+    assert (failed.error.code, failed.error.param) == ("task_taken", "suffix")
+    assert bench.control.began_at == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: not enough memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+async def test_a_lack_of_memory_is_said(bench, error):
+    def fail(step: int) -> None:
+        raise error
+
+    bench.control.on_step = fail
+    failed = await bench.run(bench.create())
+    assert failed.error.code == "out_of_memory"
 
 
 async def test_a_piece_that_fails_fails_its_job_with_the_cause(bench):
