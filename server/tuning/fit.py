@@ -69,7 +69,9 @@ class Host:
             try:
                 self.engine.check_servable(GenerateRequest("", "", (0,), sampling, prefix))
             except RequestRefused as error:
-                raise InvalidManifest(f"cannot be served: {error}.", param=f"manifest.defaults.{name}") from error
+                raise InvalidManifest(
+                    f"{name} cannot be served: {error}.", param=f"manifest.defaults.{name}"
+                ) from error
 
     def check_judged(
         self,
