@@ -18,7 +18,7 @@ from server.jobs.defaults import TuningDefaults
 from server.jobs.request import JobRequest, request_to_json
 from server.tuning.errors import PlanRefused
 from server.tuning.gate import Gate
-from server.tuning.plan import TuningPlan, plan_from_json
+from server.tuning.plan import TuningPlan, check_all_used, plan_from_json
 
 _MAX_SEED = 2**31
 
@@ -34,6 +34,8 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
     task = _task(services, body.suffix)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
     plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
+    if len(manifest.labels) > (max_labels := services.settings.limits.max_labels):
+        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
     if services.jobs is not None:
         services.jobs.host.check_defaults(plan, manifest)
     request = JobRequest(
@@ -74,6 +76,7 @@ def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
     fields |= {"seed": seed, "max_micro_batch_tokens": services.tuning_defaults.max_micro_batch_tokens}
     try:
         plan = plan_from_json(fields)
+        check_all_used(plan)
         if services.jobs is not None:
             services.jobs.host.check_plan(plan)
         return plan

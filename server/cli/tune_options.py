@@ -64,9 +64,11 @@ class PlanOptions:
 
     def plan(self) -> TuningPlan:
         """Return the plan. Raises PlanRefused and UsageProblem."""
-        from server.tuning.plan import plan_from_json
+        from server.tuning.plan import check_all_used, plan_from_json
 
-        return plan_from_json(self.given())
+        plan = plan_from_json(self.given())
+        check_all_used(plan)
+        return plan
 
     def given(self) -> dict[str, Any]:
         """Return what was given, by the names and with the values of a plan. Raises UsageProblem."""

@@ -32,6 +32,7 @@ from server.telemetry.state_metrics import TuningStats
 from server.tuning.fit import Host
 
 _LEAVE_TIMEOUT_S = 10.0
+_RELEASE_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -283,11 +284,18 @@ class JobRunner:
             await asyncio.to_thread(self._tuning.release_job, claim, events)
 
     async def _leave(self, claim: JobClaim, training: Training | None, heart: Heart) -> None:
-        """The server ends: save what there is, and let another one, or this one's next life, go on."""
+        """The server ends: save what there is, and let another one, or this one's next life, go on.
+
+        A piece that does not end in time is left behind, and the job given back as of its last checkpoint: a server
+        that stops in order must not count as one that the job has ended.
+        """
         try:
-            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
-                if training is not None:
-                    await training.save()
-                await self._release(claim, heart)
+            try:
+                async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                    if training is not None:
+                        await training.save()
+            finally:
+                async with asyncio.timeout(_RELEASE_TIMEOUT_S):
+                    await self._release(claim, heart)
         except Exception:  # the job is still in the store, as of its last checkpoint, and is taken over
             _log.warning("tuning job %d could not be saved at the end", claim.job_id, exc_info=True)

@@ -51,10 +51,16 @@ def costs_of(loaded: LoadedModel) -> Costs:
         hidden_size=hidden_size,
         intermediate_size=_intermediate_size(config) or 4 * hidden_size,
         num_layers=loaded.architecture.num_layers,
-        num_heads=int(config.num_attention_heads),
+        num_heads=num_heads(config),
         num_bytes=loaded.dtype.itemsize,
         is_fused=bool(getattr(loaded.model, "_supports_sdpa", False)),
     )
+
+
+def num_heads(config: Any) -> int:
+    """Attention heads of a layer that has most, by a configuration; 1 where it names none."""
+    named = getattr(config, "num_attention_heads", None) or 1
+    return max(named) if isinstance(named, list | tuple) else int(named)
 
 
 def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:

@@ -23,6 +23,7 @@ from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.batches import MicroBatch
+from server.tuning.cost import num_heads
 from server.tuning.errors import TuningUnsupported
 from server.tuning.plan import TuningPlan
 from server.tuning.soft_prompt import SoftPrompt
@@ -138,7 +139,7 @@ class _Attention:
 
     def __init__(self, twin: PreTrainedModel, device: torch.device) -> None:
         self._twin = twin
-        self._num_heads = int(twin.config.get_text_config().num_attention_heads)
+        self._num_heads = num_heads(twin.config.get_text_config())
         self._can_fuse = self._gives_the_same(device)
 
     def choose(self, num_examples: int, num_queries: int, num_keys: int) -> None:

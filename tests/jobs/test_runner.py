@@ -21,6 +21,7 @@ from prompts_store.store import Store
 from prompts_store.tuning_records import JobError, JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineOverloaded, EngineStopped
+from server.jobs import runner as runner_module
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
@@ -370,6 +371,21 @@ async def test_a_server_that_ends_leaves_a_checkpoint_and_the_next_one_goes_on(b
     assert bench.control.began_at == [0, 4]
     assert (done.status, done.trained_tokens) == ("succeeded", 50)
     assert "The job goes on from its checkpoint at step 4." in bench.messages(job_id)
+
+
+async def test_a_server_that_ends_in_the_middle_of_a_long_piece_gives_its_job_back(bench, monkeypatch):
+    """Rolling restarts, however many, are not servers that the job has ended."""
+    monkeypatch.setattr(runner_module, "_LEAVE_TIMEOUT_S", 0.05)
+    job_id = bench.create()
+    for _ in range(4):
+        bench.control.on_step = gate = Gateway(0)
+        async with bench.server(checkpoint_interval_s=1000.0):
+            await gate.until_reached()
+        left = bench.job(job_id)
+        gate.open.set()
+        assert (left.status, left.claimed_by) == ("queued", None)
+    bench.control.on_step = lambda step: None
+    assert (await bench.run(job_id)).status == "succeeded"
 
 
 async def test_a_claim_that_the_end_of_the_server_interrupts_is_given_back(bench, monkeypatch):

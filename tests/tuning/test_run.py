@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from prompts_store.checkpoint_reader import read_checkpoint
+from server.tuning import forward
 from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
 from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
@@ -62,6 +63,18 @@ def test_the_same_job_ends_the_same_wherever_it_is_cut(method, optimizer):
         resumed = finish(run_of(job, checkpoint))
         assert digest(resumed) == digest(whole)
         assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize("method", Method)
+def test_fused_attention_ends_the_same_wherever_it_is_cut_too(method, monkeypatch):
+    """What long examples are computed with repeats itself bit for bit."""
+    monkeypatch.setattr(forward, "_MAX_SCORES", 0)
+    job = tiny_job(replace(PLAN, method=method))
+    run = run_of(job)
+    while run.step < 3:
+        run.advance()
+    checkpoint = run.checkpoint()
+    assert digest(finish(run)) == digest(finish(run_of(job, checkpoint))) == digest(finish(run_of(job)))
 
 
 def test_the_process_keeps_its_random_state():
