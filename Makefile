@@ -64,6 +64,7 @@ security-test: install ## the long forms: Schemathesis, uploads, the reader (ext
 
 tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)
 	$(BIN)/python -m tests.system.tuning $(ARGS)
+	$(BIN)/python -m tests.system.crash_loops
 
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)

@@ -104,6 +104,7 @@ class Heartbeat:
 
     claim: JobClaim
     num_beats: int
+    status: JobStatus
 
 
 @dataclass(frozen=True, slots=True)

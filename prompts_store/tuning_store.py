@@ -147,10 +147,13 @@ class TuningStore:
         with self._database.read() as connection:
             return job_claims.heartbeats(connection, fingerprint)
 
-    def take_over(self, stale: Heartbeat) -> bool:
-        """Let a job go that has not beaten since; return False where it has."""
+    def take_over(self, stale: Heartbeat, hopeless: JobError) -> JobStatus | None:
+        """Let a job go that has not beaten since, and return where it is then; None where it has beaten.
+
+        It fails with `hopeless` where `MAX_FRUITLESS_CLAIMS` servers in a row have stopped over it.
+        """
         with self._database.write() as connection:
-            return job_claims.take_over(connection, stale)
+            return job_claims.take_over(connection, stale, hopeless)
 
     def beat(self, claim: JobClaim, events: Sequence[NewEvent] = (), progress: JobProgress | None = None) -> None:
         """Say that the holder lives, what happened since, and how far the job is."""
@@ -180,6 +183,7 @@ class TuningStore:
         """Keep what the job goes on from, and what happened up to there; also of one paused or failed meanwhile."""
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
+            job_claims.note_progress(connection, found.id, step)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
             if found.status == JobStatus.RUNNING:  # a large state takes long, in which no beat comes through
                 job_claims.beat(connection, claim, events, None)

@@ -29,7 +29,7 @@ from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
 from server.engine.options import MAX_SCORED_ROWS, EngineOptions
-from server.jobs.assembly import TunedBase, build_job_runner
+from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
@@ -207,7 +207,13 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine=ObservedEngine(engine, observers),
         tokenizer=tokenizer,
         catalog=catalog,
-        jobs=build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits)),
+        jobs=build_job_runner(
+            tuned,
+            store,
+            _runner_options(settings),
+            _example_limits(limits),
+            RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes),
+        ),
         tuning_defaults=_tuning_defaults(settings, origin),
         store=store,
         keys=keys,

@@ -101,6 +101,12 @@ class ServeSettings(BaseSettings):
     tuning_micro_batch_tokens: int = Field(
         512, ge=16, description="Most positions that a tuning job computes at once, virtual tokens included."
     )
+    tuning_memory_gib: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Memory of a tuning job, in GiB; by default what is left.",
+    )
     tuning_checkpoint_s: float = Field(
         30.0, gt=0, allow_inf_nan=False, description="Seconds between the checkpoints of a tuning job."
     )
@@ -212,6 +218,11 @@ class ServeSettings(BaseSettings):
         if self.admin_key_file is not None:
             return _read_key_file(self.admin_key_file)
         return None if self.admin_key is None else self.admin_key.get_secret_value()
+
+    @property
+    def tuning_memory_bytes(self) -> int | None:
+        """Memory that a tuning job may take; None is what is left."""
+        return None if self.tuning_memory_gib is None else int(self.tuning_memory_gib * 1024**3)
 
     @property
     def store_url(self) -> str:

@@ -26,6 +26,9 @@ from prompts_store.tuning_records import (
     NewEvent,
 )
 
+MAX_FRUITLESS_CLAIMS = 3
+"""Servers that may stop over a job one after another, without progress in between, before it counts as their fault."""
+
 _HELD = (JobStatus.VALIDATING_FILES, JobStatus.RUNNING)
 
 
@@ -45,34 +48,56 @@ def has_waiting(connection: Connection, fingerprint: str, status: JobStatus) -> 
 
 def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...]:
     """Return the jobs that are being worked on."""
-    query = select(rows.c.id, rows.c.claim, rows.c.num_beats)
+    query = select(rows.c.id, rows.c.claim, rows.c.num_beats, rows.c.status)
     query = query.where(rows.c.base_fingerprint == fingerprint, rows.c.claimed_by.is_not(None))
-    return tuple(Heartbeat(JobClaim(row.id, row.claim), row.num_beats) for row in connection.execute(query))
+    return tuple(
+        Heartbeat(JobClaim(row.id, row.claim), row.num_beats, JobStatus(row.status))
+        for row in connection.execute(query)
+    )
 
 
-def take_over(connection: Connection, stale: Heartbeat) -> bool:
-    """Let a job go whose holder has stopped, if it has not beaten since; whoever is first may claim it then."""
+def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> JobStatus | None:
+    """Let a job go whose holder has stopped, if it has not beaten since: the first server that asks may claim it then.
+
+    The last of `MAX_FRUITLESS_CLAIMS` ends the job with `hopeless`. Return where the job is then, None where it has
+    beaten.
+    """
     silent = (rows.c.id == stale.claim.job_id) & (rows.c.claim == stale.claim.number)
     silent &= (rows.c.num_beats == stale.num_beats) & rows.c.claimed_by.is_not(None)
     found = connection.execute(select(rows).where(silent)).one_or_none()
     if found is None:
-        return False
+        return None
+    stopped = f"The server that worked on it ({found.claimed_by}) has stopped"
+    if found.fruitless_claims >= MAX_FRUITLESS_CLAIMS:
+        _fail(connection, found.id, hopeless, [NewEvent(f"{stopped}.", level="warn")])
+        return JobStatus.FAILED
     _let_go(connection, found)
-    told = f"The server that worked on it ({found.claimed_by}) has stopped; another one goes on."
-    job_log.append(connection, found.id, [NewEvent(told, level="warn")])
-    return True
+    job_log.append(connection, found.id, [NewEvent(f"{stopped}; another one goes on.", level="warn")])
+    return JobStatus.QUEUED if found.status == JobStatus.RUNNING else JobStatus(found.status)
+
+
+def note_progress(connection: Connection, job_id: int, step: int) -> None:
+    """Count fruitless claims anew, this one excluded, where a checkpoint of this step is ahead of the latest one.
+
+    The same step saved again is none: a job whose evaluation stops its servers would go on for ever.
+    """
+    latest = job_log.checkpoints(connection, job_id, before=None, limit=1)
+    if step > (latest[0].step if latest else 0):
+        _set(connection, job_id, {"fruitless_claims": 0})
 
 
 def release(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
-    """Give a job back that is to go on, here or elsewhere. Raises ClaimLost."""
-    _let_go(connection, held(connection, claim, _HELD))
+    """Give a job back that is to go on, here or elsewhere: such a claim is not fruitless. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    _let_go(connection, found)
+    _set(connection, found.id, {"fruitless_claims": max(0, found.fruitless_claims - 1)})
     job_log.append(connection, claim.job_id, events)
 
 
 def validated(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
     """Put a job whose files are good into the queue. Raises ClaimLost."""
     found = held(connection, claim, (JobStatus.VALIDATING_FILES,))
-    _set(connection, found.id, {"status": JobStatus.QUEUED, "claimed_by": None})
+    _set(connection, found.id, {"status": JobStatus.QUEUED, "claimed_by": None, "fruitless_claims": 0})
     job_log.append(connection, found.id, [*events, NewEvent("The files are valid; the job is queued.")])
 
 
@@ -126,13 +151,23 @@ def _waiting(fingerprint: str, status: JobStatus) -> ColumnElement[bool]:
 
 
 def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClaim, JobRecord]:
-    values: dict[str, Any] = {"claimed_by": owner, "claim": found.claim + 1, "num_beats": 0}
+    values: dict[str, Any] = {
+        "claimed_by": owner,
+        "claim": found.claim + 1,
+        "num_beats": 0,
+        "fruitless_claims": found.fruitless_claims + 1,
+    }
     if found.status == JobStatus.QUEUED:
         values["status"] = JobStatus.RUNNING
         if found.started_at is None:
             values["started_at"] = datetime.now(UTC)
     _set(connection, found.id, values)
     return JobClaim(found.id, found.claim + 1), jobs.get(connection, found.base_fingerprint, found.id)
+
+
+def _fail(connection: Connection, job_id: int, error: JobError, events: Sequence[NewEvent]) -> None:
+    jobs.finish(connection, job_id, {"status": JobStatus.FAILED, "error": jobs.error_json(error)})
+    job_log.append(connection, job_id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
 
 
 def _let_go(connection: Connection, found: Row[Any]) -> None:

@@ -97,7 +97,7 @@ def resume(connection: Connection, fingerprint: str, job_id: int, max_unfinished
         _check_can_go_on(connection, found)
         if max_unfinished is not None:
             _check_room(connection, fingerprint, max_unfinished)
-    values = {"status": JobStatus.QUEUED, "finished_at": None, "error": None}
+    values = {"status": JobStatus.QUEUED, "finished_at": None, "error": None, "fruitless_claims": 0}
     return _move(connection, fingerprint, job_id, _RESUMABLE, values, "The job was put into the queue again.")
 
 

@@ -41,7 +41,7 @@ file_chunks = Table(
 
 # Files are named by number, not by reference: a job that has ended outlives them. `claim` grows with every claim and is
 # what a claimant's writes are conditional on; `num_beats` grows while `claimed_by` lives.
-# `fruitless_claims` counts the claims of a running job since its last checkpoint.
+# `fruitless_claims` counts the claims since the latest progress that were not given back in order.
 jobs = Table(
     "tuning_jobs",
     metadata,

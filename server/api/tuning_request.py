@@ -21,7 +21,7 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
 from server.tuning.gate import Gate
-from server.tuning.plan import Initialisation, TuningPlan, check_nothing_unused, plan_from_json
+from server.tuning.plan import Initialisation, TuningPlan, check_all_used, plan_from_json
 
 _MAX_SEED = 2**31
 
@@ -36,9 +36,14 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
         raise ModelNotFound("only the base model can be tuned: model is its id")
     task = _task(services, body.suffix)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
+    plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
+    if len(manifest.labels) > (max_labels := services.settings.limits.max_labels):
+        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
+    if services.jobs is not None:
+        services.jobs.host.check_defaults(plan, manifest)
     request = JobRequest(
-        plan=_plan(body, seed, services.tuning_defaults),
-        manifest=_manifest(body, services.tuning_defaults),
+        plan=plan,
+        manifest=manifest,
         promote=body.promote,
         gate=_gate(body),
         metadata=body.metadata or {},
@@ -64,7 +69,7 @@ def _task(services: Services, suffix: str | None) -> str:
     return suffix
 
 
-def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
+def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
     for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
@@ -72,9 +77,12 @@ def _plan(body: CreateJob, seed: int, defaults: TuningDefaults) -> TuningPlan:
             del fields[name]
     if "n_epochs" in fields:
         fields["num_epochs"] = float(fields.pop("n_epochs"))
+    fields |= {"seed": seed, "max_micro_batch_tokens": services.tuning_defaults.max_micro_batch_tokens}
     try:
-        plan = plan_from_json({**fields, "seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens})
-        check_nothing_unused(plan)
+        plan = plan_from_json(fields)
+        check_all_used(plan)
+        if services.jobs is not None:
+            services.jobs.host.check_plan(plan)
         return plan
     except PlanRefused as error:
         name = "n_epochs" if error.param == "num_epochs" else error.param

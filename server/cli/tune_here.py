@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prompts_store.errors import StoreError
@@ -16,8 +17,9 @@ from server.cli.tune_outcome import Outcome
 from server.cli.tune_view import TuneView
 from server.cli.workbench import Place, WorkbenchOptions, open_place
 from server.engine.errors import EngineError
-from server.tuning.encoding import encode_examples, preview
+from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
+from server.tuning.fit import host_of
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
 from server.tuning.run import TuningJob, TuningRun
 from server.tuning.survival import notes_on_answers
@@ -39,6 +41,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         begun_at = at.bench.store.revision()
         job = _job(at, order)
         _print_notes(order, job, at.bench.tokenizer)
+        _check(at, job)
         kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
         kept = kept_runs.of(order.task, run_key(at.bench.base, job, order.validation_digest))
         with kept.held():
@@ -93,6 +96,21 @@ def _job(at: Place, order: Order) -> TuningJob:
     bench = at.bench
     manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer)
     return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
+
+
+def _check(at: Place, job: TuningJob) -> None:
+    """Raise TuningError for what could never be judged and served here, before anything is trained."""
+    bench, plan, data = at.bench, job.plan, job.data
+    host = host_of(bench.engine, bench.base, bench.loaded)
+    host.check_plan(plan)
+    host.check_defaults(plan, job.manifest)
+    room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
+    encode = partial(encode_examples, bench.tokenizer, job.manifest, end_token_id=job.end_token_id, max_tokens=room)
+    judged = encode(data.validation)
+    labels = [encode_completion(bench.tokenizer, label, job.end_token_id) for label in data.labels]
+    host.check_judged(plan, data.validation, judged, labels)
+    for examples, encoded in ((data.training, encode(data.training)), (data.validation, judged)):
+        host.check_memory(plan, examples, encoded)
 
 
 def _begin(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:

@@ -64,10 +64,10 @@ class PlanOptions:
 
     def plan(self) -> TuningPlan:
         """Return the plan. Raises PlanRefused and UsageProblem."""
-        from server.tuning.plan import check_nothing_unused, plan_from_json
+        from server.tuning.plan import check_all_used, plan_from_json
 
         plan = plan_from_json(self.given())
-        check_nothing_unused(plan)
+        check_all_used(plan)
         return plan
 
     def given(self) -> dict[str, Any]:

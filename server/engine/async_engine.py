@@ -167,10 +167,14 @@ class AsyncEngine:
         if not self._is_accepting or not self._thread.is_alive():
             raise EngineStopped("the engine is not running")
         for request in requests:
-            check_request(request, self._options)
+            self.check_servable(request)
         check_together([request.prefix for request in requests], self._options)
         if len(self._open) + len(requests) > self._options.max_open_requests:
             raise EngineOverloaded("the queue is full")
+
+    def check_servable(self, request: Request) -> None:
+        """See `EngineClient`."""
+        check_request(request, self._options)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""

@@ -48,6 +48,9 @@ class EngineClient(Protocol):
         """Raise what `stream` would of any of these, and `PrefixTooLarge` for soft prompts that could never be resident
         at once."""
 
+    def check_servable(self, request: Request) -> None:
+        """Raise `RequestRefused` for what could never be served, however little there is to do."""
+
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.
 

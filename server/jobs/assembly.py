@@ -20,8 +20,18 @@ from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
+from server.tuning.fit import host_of
 from server.tuning.plot import draw_plot
 from server.tuning.run import TuningJob, TuningRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunBounds:
+    """What one piece of a run may take at most before the server ends itself, in seconds, and what a run may take of
+    memory, in bytes; None is what there is."""
+
+    max_piece_s: float
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,23 +55,28 @@ class TunedBase:
         return () if self.folder is None else self.folder.tasks
 
 
-def build_job_runner(tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits) -> JobRunner | None:
+def build_job_runner(
+    tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits, bounds: RunBounds
+) -> JobRunner | None:
     """A runner, or None for a base model without an end token: nothing could learn where to stop."""
     end = end_token_id(tuned.tokenizer, tuned.eos_token_ids)
     if end is None:
         return None
     tuning = TuningStore(store)
+    host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes)
     return JobRunner(
         tuning,
-        Preparation(tuning, tuned.base, tuned.base_id, tuned.tokenizer, end, limits),
+        Preparation(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
         Conclusion(
             store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot, tuned.owned_tasks
         ),
         pieces=tuned.engine,
-        build=partial(_build_run, tuned.loaded, tuned.tokenizer),
+        build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),
         options=options,
     )
 
 
-def _build_run(loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob, state: bytes | None) -> Run:
-    return TuningRun(loaded, tokenizer, job, state)
+def _build_run(
+    loaded: LoadedModel, tokenizer: Tokenizer, max_piece_s: float, job: TuningJob, state: bytes | None
+) -> Run:
+    return TuningRun(loaded, tokenizer, job, state, max_piece_s=max_piece_s)

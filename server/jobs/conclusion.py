@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +14,7 @@ from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.engine.client import EngineClient
-from server.jobs.failures import TaskOwned
+from server.jobs.failures import OwnedTasks, task_owned
 from server.jobs.request import request_from_json
 from server.jobs.training import Heart
 from server.soft_prompts.catalog import TaskCatalog
@@ -28,8 +28,6 @@ from server.tuning.scores import Scores, Unscored
 
 DrawPlot = Callable[[Sequence[TuningEvent]], bytes]
 Evaluate = Callable[..., Awaitable[Scores]]
-OwnedTasks = Callable[[], Collection[str]]
-"""The tasks that a folder publishes now."""
 
 _RETRY_S = 2.0
 _log = logging.getLogger(__name__)
@@ -63,11 +61,11 @@ class Conclusion:
     async def conclude(self, finished: Finished, heart: Heart) -> Published:
         """Judge, publish and promote; once it returns, this server answers by the version.
 
-        Raises ClaimLost, TaskOwned, and what judgement and publication raise.
+        Raises ClaimLost, TaskTaken, and what judgement and publication raise.
         """
         record, job, result = finished.record, finished.job, finished.result
         if record.task in self.owned_tasks():
-            raise TaskOwned(record.task)
+            raise task_owned()
         request = request_from_json(record.request)
         aim = Aim(record.task, request.promote, request.gate)
         score = partial(self._scores, job=job, heart=heart)

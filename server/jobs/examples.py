@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from prompts_store.manifest import manifest_to_json, parse_manifest
-from prompts_store.records import BaseModel
 from prompts_store.tuning_records import JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
-from server.jobs.failures import FileRefused
+from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.encoding import EncodedExample, encode_examples, preview
+from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleLimits, ExampleSet, Reading, read_examples
+from server.tuning.fit import Host
 from server.tuning.run import TuningJob
 from server.tuning.split import TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
@@ -39,37 +39,56 @@ class Preparation:
     """What turns a job of the store into one that can run."""
 
     store: TuningStore
-    base: BaseModel
     base_name: str
     tokenizer: Tokenizer
     end_token_id: int
     limits: ExampleLimits
+    host: Host
+    owned_tasks: OwnedTasks
 
     def prepare(self, record: JobRecord) -> Prepared:
-        """Read a job's files and check them against its request.
+        """Read a job's files and check them against its request, and both against this server.
 
-        Raises `FileRefused`, `ExamplesRefused`, `PlanRefused`, `InvalidManifest`, and what the store raises.
+        Raises `FileRefused`, `TaskTaken`, `ExamplesRefused`, `PlanRefused`, `InvalidManifest`, and what the store
+        raises.
         """
+        self._check_task(record.task)
         request = request_from_json(record.request)
+        self.host.check_plan(request.plan)
         data = self._read(record, request)
         labels = request.manifest.labels or data.labels
         _check_labels(labels, request.manifest.labels, data)
         manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
-        room = self.base.max_context - request.plan.num_virtual_tokens
+        room = self.host.base.max_context - request.plan.num_virtual_tokens
         encode = partial(encode_examples, self.tokenizer, manifest, end_token_id=self.end_token_id, max_tokens=room)
         encoded = [*encode(data.training)]
+        self.host.check_memory(request.plan, data.training, encoded)
+        num_unasked = self.host.num_longer_than_served(request.plan, encoded)
         try:
-            encoded += encode(data.validation)
+            judged = encode(data.validation)
+            self.host.check_judged(request.plan, data.validation, judged, self._label_ids(labels))
+            self.host.check_memory(request.plan, data.validation, judged)
         except ExamplesRefused as error:
             raise FileRefused(error, _judged_by(record)) from error
+        encoded += judged
         if not manifest.defaults:
             longest = max(len(one.completion) for one in encoded)
             manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
         manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
         changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
-        notes = map(_note, (*data.notes, *changed))
+        notes = (*map(_note, (*data.notes, *changed)), *_unasked(num_unasked))
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
+
+    def _check_task(self, task: str) -> None:
+        """What was free when the job was created may be taken since."""
+        if task in self.host.base.names:
+            raise TaskTaken("the task's name is one of the base model's by now: create the job with another suffix")
+        if task in self.owned_tasks():
+            raise task_owned()
+
+    def _label_ids(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
+        return [encode_completion(self.tokenizer, label, self.end_token_id) for label in labels]
 
     def _read(self, record: JobRecord, request: JobRequest) -> TuningData:
         training = self._read_file(record.training_file, "training_file", request.reading)
@@ -114,6 +133,13 @@ def _check_labels(labels: Sequence[str], wanted: Sequence[str], data: TuningData
     for example in examples:
         if example.completion not in labels:
             raise ExamplesRefused("the answer is none of the job's labels", code="unknown_label", line=example.line)
+
+
+def _unasked(num_examples: int) -> list[NewEvent]:
+    if not num_examples:
+        return []
+    text = f"{num_examples} examples are learnt from, but longer than what this server's KV cache can ever answer."
+    return [NewEvent(text, level="warn")]
 
 
 def _note(text: str) -> NewEvent:

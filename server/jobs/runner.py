@@ -25,14 +25,16 @@ from server.engine.background import PieceRunner
 from server.engine.errors import EngineStopped
 from server.jobs.conclusion import Conclusion, Finished
 from server.jobs.examples import Preparation
-from server.jobs.failures import job_error
+from server.jobs.failures import job_error, stops_servers
 from server.jobs.tally import Tally
 from server.jobs.training import BuildRun, Heart, Pace, Training
 from server.telemetry.state_metrics import TuningStats
 from server.threads import Threads
 from server.tuning.errors import TuningDiverged
+from server.tuning.fit import Host
 
 _LEAVE_TIMEOUT_S = 10.0
+_RELEASE_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +70,7 @@ class JobRunner:
         self._pieces = pieces
         self._build = build
         self._options = options
-        self._fingerprint = preparation.base.fingerprint
+        self._fingerprint = preparation.host.base.fingerprint
         self._threads = Threads("tuning-jobs", 4)
         self._hearts: dict[JobClaim, Heart] = {}
         self._working: Counter[JobStatus] = Counter()
@@ -107,6 +109,11 @@ class JobRunner:
             num_failed=ended[JobStatus.FAILED],
             num_cancelled=ended[JobStatus.CANCELLED],
         )
+
+    @property
+    def host(self) -> Host:
+        """What a job must fit into."""
+        return self._preparation.host
 
     def nudge(self) -> None:
         """Look at once: a job was made, or something was done to one."""
@@ -187,11 +194,19 @@ class JobRunner:
         others = [beat for beat in beats if beat.claim not in self._hearts]
         silent_since = {beat: silent_since.get(beat, now) for beat in others}
         for beat, since in silent_since.items():
-            if now - since > self._options.takeover_s and await self._threads.run(self._tuning.take_over, beat):
-                _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
-                self.nudge()
+            if now - since > self._options.takeover_s:
+                await self._take_one_over(beat)
         self._silent_since = silent_since
         return False
+
+    async def _take_one_over(self, beat: Heartbeat) -> None:
+        status = await self._threads.run(self._tuning.take_over, beat, stops_servers(beat.status))
+        if status is JobStatus.FAILED:
+            _log.error("tuning job %d stopped one server after another; it has failed", beat.claim.job_id)
+            self._tally.ended[JobStatus.FAILED] += 1
+        elif status is not None:
+            _log.warning("tuning job %d was left behind; it goes on", beat.claim.job_id)
+            self.nudge()
 
     # --- one job ------------------------------------------------------------------------------------------------------
 
@@ -275,11 +290,18 @@ class JobRunner:
             await self._threads.run(self._tuning.release_job, claim, events)
 
     async def _leave(self, claim: JobClaim, training: Training | None, heart: Heart) -> None:
-        """The server ends: save what there is, and let another one, or this one's next life, go on."""
+        """The server ends: save what there is, and let another one, or this one's next life, go on.
+
+        A piece that does not end in time is left behind, and the job given back as of its last checkpoint: a server
+        that stops in order must not count as one that the job has ended.
+        """
         try:
-            async with asyncio.timeout(_LEAVE_TIMEOUT_S):
-                if training is not None:
-                    await training.save()
-                await self._release(claim, heart)
+            try:
+                async with asyncio.timeout(_LEAVE_TIMEOUT_S):
+                    if training is not None:
+                        await training.save()
+            finally:
+                async with asyncio.timeout(_RELEASE_TIMEOUT_S):
+                    await self._release(claim, heart)
         except Exception:  # the job is still in the store, as of its last checkpoint, and is taken over
             _log.warning("tuning job %d could not be saved at the end", claim.job_id, exc_info=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -47,9 +49,27 @@ def choose_num_blocks(loaded: LoadedModel, size: CacheSize, activation_bytes: in
     return num_blocks + 1
 
 
+def available_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Main memory that this process may still take: what the machine has left, or its container.
+
+    Memory that only caches files counts as left. `group` is a control group of version 2; without one, or on a system
+    that has neither, the free pages count.
+    """
+    left = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with suppress(OSError, KeyError):
+        left = _numbers(meminfo)["MemAvailable:"] * 1024
+    with suppress(OSError, KeyError, ValueError):
+        used = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["inactive_file"]
+        left = min(left, max(0, int((group / "memory.max").read_text()) - used))  # "max" is no number: no limit
+    return left
+
+
+def _numbers(file: Path) -> dict[str, int]:
+    return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}
+
+
 def _free_bytes(device: torch.device, activation_bytes: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return max(0, int((free - activation_bytes) * _CUDA_SHARE))
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return min(int(available * _CPU_SHARE), _CPU_MOST_BYTES)
+    return min(int(available_bytes() * _CPU_SHARE), _CPU_MOST_BYTES)

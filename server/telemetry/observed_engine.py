@@ -52,6 +52,10 @@ class ObservedEngine:
         """See `EngineClient`."""
         self._engine.check(requests)
 
+    def check_servable(self, request: Request) -> None:
+        """See `EngineClient`."""
+        self._engine.check_servable(request)
+
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
         if choice is None and (watch := self._watches.get(request_id)):

@@ -4,6 +4,7 @@ examples.py     what a file says            encoding.py    what the model will s
 conversations.py  which answers of messages are learnt
 plan.py         how to tune                 soft_prompt.py the trainable prompt, built and saved by PEFT
 run.py          a run, piece by piece       events.py      what it tells
+order.py        whose turn each step is     batches.py     how they go through the model
 history.py      what it remembers of that   watch.py       warnings in plain words
 rates.py        which learning rate         run_state.py   a run as bytes, to go on from
 kept_runs.py    unfinished runs of the command line, in the data folder

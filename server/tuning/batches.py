@@ -1,8 +1,7 @@
-"""Which examples make a step, and how they go through the model: right-padded micro-batches of similar lengths."""
+"""How a step's examples go through the model: right-padded micro-batches of similar lengths."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,27 +28,6 @@ class MicroBatch:
     def num_examples(self) -> int:
         """Examples in it."""
         return int(self.token_ids.shape[0])
-
-
-class ExampleOrder:
-    """Which examples each step takes: seeded permutations one after another. A step is a function of its number."""
-
-    def __init__(self, num_examples: int, batch_size: int, seed: int) -> None:
-        self._num_examples = num_examples
-        self._batch_size = batch_size
-        self._seed = seed
-
-    def of_step(self, step: int) -> list[int]:
-        """The indices of the step of this number, from 0; a batch may go on into the next permutation."""
-        first = step * self._batch_size
-        places = [divmod(place, self._num_examples) for place in range(first, first + self._batch_size)]
-        permutations = {epoch: self._permutation(epoch) for epoch in {epoch for epoch, _ in places}}
-        return [permutations[epoch][index] for epoch, index in places]
-
-    def _permutation(self, epoch: int) -> list[int]:
-        order = list(range(self._num_examples))
-        random.Random(f"{self._seed} {epoch}").shuffle(order)
-        return order
 
 
 def micro_batches(

@@ -1,7 +1,7 @@
 """Forward and backward passes of a soft prompt through the twin, with little memory beside the weights.
 
-Three things keep it small: every decoder layer's activations are recomputed in the backward pass, logits are made of
-completion positions only, and these go through the head a few at a time.
+Four things keep it small: every decoder layer's activations are recomputed in the backward pass, long examples attend
+without a matrix of scores, logits are made of completion positions only, and these go through the head a few at a time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,16 @@ from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.batches import MicroBatch
+from server.tuning.cost import num_heads
 from server.tuning.errors import TuningUnsupported
 from server.tuning.plan import TuningPlan
 from server.tuning.soft_prompt import SoftPrompt
 
 _MAX_LOGITS = 1 << 21
 """Logits made at once: with their gradient and float32 copies some 32 MiB."""
+
+_MAX_SCORES = 1 << 24
+"""Attention scores of one layer that are made at once: with their softmax and its gradient some 200 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +52,8 @@ class TuningModel:
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: tuple[str, ...]) -> None:
         give_large_blocks_back()
         twin = make_twin(loaded.model)
+        self._attention = _Attention(twin, loaded.device)
+        self._attention.choose(1, plan.num_virtual_tokens, plan.num_virtual_tokens)  # of an initialisation by text
         self.prompt = SoftPrompt(twin, tokenizer, plan, labels)
         self.device = loaded.device
         self._embed = twin.get_input_embeddings()
@@ -90,13 +96,15 @@ class TuningModel:
         prompt = self.prompt
         embeds = self._embed(batch.token_ids).detach()
         first = prompt.num_virtual_tokens
+        num_keys = first + embeds.shape[1]
+        self._attention.choose(batch.num_examples, embeds.shape[1] if prompt.is_key_values else num_keys, num_keys)
         cache = None
         if prompt.is_key_values:
             cache = prompt.key_values(batch.num_examples)
-            positions = torch.arange(first, first + embeds.shape[1], device=self.device)
+            positions = torch.arange(first, num_keys, device=self.device)
         else:
             embeds = torch.cat([prompt.embeddings(batch.num_examples).to(embeds.dtype), embeds], dim=1)
-            positions = torch.arange(embeds.shape[1], device=self.device)
+            positions = torch.arange(num_keys, device=self.device)
         hidden = self._decoder(
             inputs_embeds=embeds,
             position_ids=positions.expand(batch.num_examples, -1),
@@ -120,6 +128,37 @@ class TuningModel:
         parts = self._logits(self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0])
         if whole.shape != parts.shape or not torch.allclose(whole, parts, rtol=1e-3, atol=1e-3 * float(whole.std())):
             raise TuningUnsupported("the head of this architecture cannot be computed apart from its decoder")
+
+
+class _Attention:
+    """How a twin attends: transformers' own way (eager), or fused where a layer's scores would take much memory.
+
+    Only shapes decide, so a run can be repeated bit for bit, and short examples are computed as they ever were. An
+    architecture whose numbers a fused kernel does not give stays eager.
+    """
+
+    def __init__(self, twin: PreTrainedModel, device: torch.device) -> None:
+        self._twin = twin
+        self._num_heads = num_heads(twin.config.get_text_config())
+        self._can_fuse = self._gives_the_same(device)
+
+    def choose(self, num_examples: int, num_queries: int, num_keys: int) -> None:
+        """Choose for the next forward pass, and for the layers that its backward pass recomputes."""
+        is_large = num_examples * self._num_heads * num_queries * num_keys > _MAX_SCORES
+        self._twin.set_attn_implementation("sdpa" if is_large and self._can_fuse else "eager")
+
+    @torch.no_grad()
+    def _gives_the_same(self, device: torch.device) -> bool:
+        decoder: Any = self._twin.base_model
+        ids = torch.arange(3, device=device)[None]
+        expected = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
+        try:
+            self._twin.set_attn_implementation("sdpa")
+            fused = decoder(input_ids=ids, use_cache=False).last_hidden_state.float()
+        except (ValueError, ImportError):  # transformers knows that this architecture has none
+            return False
+        few_digits = 0.05  # of half precision
+        return torch.allclose(fused, expected, rtol=few_digits, atol=few_digits * float(expected.std()))
 
 
 class _Given(torch.nn.Module):

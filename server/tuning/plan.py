@@ -113,15 +113,17 @@ class TuningPlan:
             object.__setattr__(self, "initialisation", Initialisation.RANDOM)
 
 
-def check_nothing_unused(plan: TuningPlan) -> None:
-    """Raise `PlanRefused` for a hyperparameter that this plan would not look at.
+def check_all_used(plan: TuningPlan) -> None:
+    """Raise `PlanRefused` for what is given and goes with nothing else in the plan.
 
-    For plans as they are asked for; those of jobs made by older releases go on.
+    It is asked of new plans only: those of an earlier release go on.
     """
-    if plan.init_text is not None and plan.initialisation is not Initialisation.TEXT:
-        raise PlanRefused("is only for the initialisation TEXT", param="init_text")
     if plan.encoder_hidden_size is not None and plan.method is not Method.P_TUNING:
-        raise PlanRefused("is only for the method P_TUNING", param="encoder_hidden_size")
+        raise PlanRefused(f"is of P_TUNING's encoder, and {plan.method} has none", param="encoder_hidden_size")
+    if plan.init_text is not None and plan.initialisation is not Initialisation.TEXT:
+        raise PlanRefused("goes with the initialisation TEXT only", param="init_text")
+    if plan.method is Method.P_TUNING and plan.initialisation in (Initialisation.TEXT, Initialisation.LABELS):
+        raise PlanRefused(f"is {plan.initialisation}, and P_TUNING always begins at random", param="initialisation")
 
 
 def _check_counts(plan: TuningPlan) -> None:

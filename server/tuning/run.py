@@ -13,13 +13,14 @@ import torch
 from prompts_store.records import Manifest
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.batches import ExampleOrder
 from server.tuning.encoding import EncodedExample, encode_examples
 from server.tuning.errors import TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
 from server.tuning.optimizer import rate_at
+from server.tuning.order import ExampleOrder
+from server.tuning.piece_time import check_longest
 from server.tuning.plan import AUTO, TuningPlan
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
 from server.tuning.run_state import Best, Progress, Saved, job_digest, pack, unpack
@@ -73,21 +74,27 @@ class TuningRun:
     """One run. All methods belong to one thread (in the server: the engine's); nothing here waits.
 
     Building one encodes the examples and makes the twin and the soft prompt: seconds for many examples, no training.
-    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken.
+    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken. `max_piece_s` is how long a piece
+    may take at most: the first pieces then find out whether one would take longer.
 
     Raises `ExamplesRefused` (too long, no tokens), `PlanRefused` (an initialisation without tokens),
     `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or was taken of another job.
     """
 
     def __init__(
-        self, loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob, checkpoint: bytes | None = None
+        self,
+        loaded: LoadedModel,
+        tokenizer: Tokenizer,
+        job: TuningJob,
+        checkpoint: bytes | None = None,
+        *,
+        max_piece_s: float | None = None,
     ) -> None:
         self._job = job
         self._plan = plan = job.plan
         room = loaded.architecture.max_context - plan.num_virtual_tokens
         self._training = _encode(tokenizer, job, job.data.training, room)
         self._validation = _sample(_encode(tokenizer, job, job.data.validation, room), plan.seed)
-        self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed)
         model = TuningModel(loaded, tokenizer, plan, job.data.labels)
         self._prompt = model.prompt
         self._device = model.device
@@ -100,13 +107,16 @@ class TuningRun:
         if checkpoint is not None:
             self._restore(checkpoint)
         self._initial = self._trainer.values() if self._progress.learning_rate is None else []
+        self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed, first_step=self.step)
+        self._max_piece_s = max_piece_s
         self._pieces = self._work()
 
     def advance(self) -> Events:
         """Do the next bounded piece: forward and backward of one micro-batch, the optimiser step with the last one, or
         one validation micro-batch. Answers what is to be told, mostly nothing.
 
-        Raises `TuningDiverged`. Must not be called once `is_done`.
+        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` where a piece would take too long. Must not be
+        called once `is_done`.
         """
         return next(self._pieces)
 
@@ -151,6 +161,9 @@ class TuningRun:
 
     def _work(self) -> Iterator[Events]:
         progress = self._progress
+        if self._max_piece_s is not None and progress.finished is None:
+            examples, encoded = self._job.data.training, self._training
+            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, self._max_piece_s))
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:

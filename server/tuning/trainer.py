@@ -50,6 +50,10 @@ class Trainer:
             total += self._model.backward(batch, 1 / num_targets)
         return total / num_targets
 
+    def forget_gradient(self) -> None:
+        """Drop what was added up."""
+        self._optimizer.zero_grad()
+
     def update(self, rate: float) -> float:
         """One optimiser step, unless the gradient overflowed; answers its norm before clipping."""
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._plan.max_grad_norm))

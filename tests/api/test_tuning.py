@@ -153,6 +153,27 @@ async def file_id(client):
         ({"unknown": 1}, 400, "unknown_parameter", "unknown"),
         ({"hyperparameters": {"unknown": 1}}, 400, "unknown_parameter", "hyperparameters.unknown"),
         ({"hyperparameters": {"num_virtual_tokens": 0}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
+        ({"hyperparameters": {"num_virtual_tokens": 255}}, 400, "invalid_value", "hyperparameters.num_virtual_tokens"),
+        (
+            {"hyperparameters": {"method": "P_TUNING", "encoder_hidden_size": 65_536}},
+            400,
+            "invalid_value",
+            "hyperparameters.encoder_hidden_size",
+        ),
+        (
+            {"hyperparameters": {"encoder_hidden_size": 8}},
+            400,
+            "invalid_value",
+            "hyperparameters.encoder_hidden_size",
+        ),
+        ({"hyperparameters": {"init_text": "once"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        (
+            {"hyperparameters": {"method": "P_TUNING", "initialisation": "LABELS"}},
+            400,
+            "invalid_value",
+            "hyperparameters.initialisation",
+        ),
+        ({"defaults": {"max_tokens": 252}}, 400, "invalid_manifest", "manifest.defaults.max_tokens"),
         ({"hyperparameters": {"n_epochs": -1}}, 400, "invalid_value", "hyperparameters.n_epochs"),
         ({"hyperparameters": {"learning_rate": 1e9}}, 400, "invalid_value", "hyperparameters.learning_rate"),
         *(
@@ -185,6 +206,14 @@ async def test_a_job_that_makes_no_sense_is_refused_and_none_is_made(client, fil
     if param is not None:
         assert error["param"] == param
     assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
+async def test_labels_that_classification_would_refuse_are_refused(limited, store):
+    async with limited(max_labels=2) as client:
+        response = await client.post("/v1/files", files={"file": ("a", JSONL)}, data={"purpose": "fine-tune"})
+        body = {**JOB, "training_file": response.json()["id"], "labels": ["yes", "no", "maybe"]}
+        response = await client.post("/v1/fine_tuning/jobs", json=body)
+        assert (response.status_code, error_of(response)["param"]) == (400, "labels")
 
 
 async def test_a_full_queue_takes_no_more(limited, runs):

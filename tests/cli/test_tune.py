@@ -332,3 +332,39 @@ def test_hyperparameters_out_of_range_are_named(softprompt, examples, data_dir):
     )
     assert code != 0
     assert err.startswith("softprompt: init_text is only for")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--virtual-tokens", 200), "this server keeps room for 160"),
+        (("--method", "P_TUNING", "--virtual-tokens", 161), "this server keeps room for 160"),
+        (("--max-tokens", 100_000), "max_tokens cannot be served"),
+    ],
+)
+def test_what_could_never_be_served_is_said_before_it_is_learnt(
+    softprompt, examples, data_dir, monkeypatch, options, said
+):
+    """The very bounds of `serve` with the same environment; no run is begun."""
+    monkeypatch.setenv("SOFTPROMPT_NUM_KV_BLOCKS", "20")
+    monkeypatch.setattr(TuningRun, "advance", raising(AssertionError("it learns")))
+    code, out, err = softprompt("tune", "mood", "--train", examples, "--data-dir", data_dir, *QUICK, *options)
+    assert (code, out) == (1, "")
+    assert said in err.splitlines()[-1]
+    assert not (data_dir / "tuning").exists()
+
+
+def test_a_held_out_example_that_the_cache_never_holds_is_said_before_anything_is_learnt(
+    softprompt, examples, data_dir, tmp_path, monkeypatch
+):
+    """With its line."""
+    monkeypatch.setenv("SOFTPROMPT_NUM_KV_BLOCKS", "6")
+    monkeypatch.setattr(TuningRun, "advance", raising(AssertionError("it learns")))
+    judged = tmp_path / "judged.jsonl"
+    rows = [{"text": "fine", "label": "yes"}, {"text": "a day " * 60, "label": "no"}]
+    judged.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = softprompt(
+        "tune", "mood", "--train", examples, "--validation", judged, "--data-dir", data_dir, *QUICK
+    )
+    assert code == 1
+    assert "line 2: could never be answered here: this server's KV cache holds 96 tokens" in err.splitlines()[-1]

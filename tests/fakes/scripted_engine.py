@@ -64,8 +64,10 @@ class ScriptedEngine:
         return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
 
     def check(self, requests: Sequence[Request]) -> None:
+        if self.refuse is not None:
+            raise self.refuse
         for request in requests:
-            self._check(request)
+            self.check_servable(request)
         num_virtual = sum(request.prefix.num_virtual_tokens for request in requests if request.prefix is not None)
         if num_virtual > self.max_prefix_tokens:
             raise PrefixTooLarge(f"the soft prompts have {num_virtual} virtual tokens together")
@@ -79,9 +81,7 @@ class ScriptedEngine:
         self.unfinished.add(request.request_id)
         return self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
 
-    def _check(self, request: Request) -> None:
-        if self.refuse is not None:
-            raise self.refuse
+    def check_servable(self, request: Request) -> None:
         if not request.prompt_token_ids:
             raise PromptEmpty("the prompt is empty")
         virtual = request.prefix.num_virtual_tokens if request.prefix else 0
@@ -89,6 +89,8 @@ class ScriptedEngine:
         total = virtual + len(request.prompt_token_ids) + wanted
         if total > self.max_context:
             raise ContextExceeded(f"{total} positions are needed, and the context has {self.max_context}")
+        if virtual > self.max_prefix_tokens:
+            raise PrefixTooLarge(f"the soft prompt has {virtual} virtual tokens")
 
     async def _score(self, request: ScoreRequest) -> AsyncIterator[EngineEvent]:
         try:

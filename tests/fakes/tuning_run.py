@@ -17,16 +17,21 @@ from server.jobs.examples import Preparation
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Pace
 from server.soft_prompts.catalog import TaskCatalog
+from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example, ExampleLimits
+from server.tuning.fit import Host
 from server.tuning.run import TuningJob, TuningResult
 from server.tuning.scores import Scores
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
 
 T = TypeVar("T")
 PNG = b"\x89PNG fake"
+COSTS = Costs(8, 32, 2, 2, num_bytes=4, is_fused=False)
+"""Of a base model as small as that of the fake checkpoints; a run may take 4 GiB."""
 
 
 class FakeRun:
@@ -100,9 +105,18 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
     tuning, tokenizer = TuningStore(store), byte_level()
     pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
     assert tokenizer.eos_token_id is not None
+    host = options.pop("host", None) or Host(ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30)
     return JobRunner(
         tuning,
-        Preparation(tuning, base, base.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits()),
+        Preparation(
+            tuning,
+            base.names[0],
+            tokenizer,
+            tokenizer.eos_token_id,
+            ExampleLimits(),
+            host,
+            lambda: control.owned_tasks,
+        ),
         Conclusion(
             store,
             tuning,

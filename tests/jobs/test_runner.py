@@ -9,21 +9,25 @@ import threading
 from dataclasses import replace
 
 import pytest
+import torch
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import Manifest
-from prompts_store.tuning_records import JobStatus
+from prompts_store.tuning_records import JobError, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineStopped
+from server.jobs import runner as runner_module
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.errors import TuningDiverged
+from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
-from tests.fakes.tuning_run import PNG, fake_runner
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tuning_run import COSTS, PNG, fake_runner
 from tests.jobs.bench import LINES, REQUEST, F, Gateway, pause_at
 
 
@@ -102,6 +106,74 @@ async def test_answers_outside_the_labels_are_refused(bench):
     request = replace(REQUEST, manifest=Manifest(template="{input}", labels=("yes", "maybe")))
     failed = await bench.run(bench.create(request))
     assert (failed.error.code, failed.error.param) == ("unknown_label", "training_file")
+
+
+def small_host(**changes) -> Host:
+    """A server with a cache of 60 tokens and a prefix budget of 3 virtual tokens."""
+    engine = ScriptedEngine(lambda *_: (), frozenset(), **{"max_context": 60, **changes})
+    return Host(engine, BASE, COSTS, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "param"),
+    [
+        (small_host(max_prefix_tokens=3), "invalid_value", "num_virtual_tokens"),
+        (small_host(max_context=12), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=10_000), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=1_000), "invalid_value", "num_virtual_tokens"),
+    ],
+)
+async def test_what_could_never_be_served_or_computed_here_fails_before_it_is_learnt(bench, host, code, param):
+    """Whichever server reads its files; also one that was started with less room since the job was created."""
+    job_id = bench.create()
+    failed = await bench.run(job_id, host=host)
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", code, param), failed.error
+    assert bench.control.began_at == []
+    queued = bench.create()
+    claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a")
+    bench.tuning.mark_valid(claim)
+    assert (await bench.run(queued, host=host)).error == failed.error
+    assert bench.control.began_at == []
+
+
+async def test_training_examples_that_nobody_can_ask_are_told(bench):
+    lines = [*LINES, json.dumps({"prompt": "long " * 20, "completion": "x"})]
+    validation = json.dumps({"prompt": "input 99", "completion": "yes"}).encode()
+    job_id = bench.create(lines=lines, validation=validation)
+    assert (await bench.run(job_id, host=small_host())).status == "succeeded"
+    assert any(text.startswith("1 examples are learnt from, but longer than") for text in bench.messages(job_id))
+
+
+@pytest.mark.parametrize("by", ["name", "folder"])
+async def test_a_task_that_is_taken_meanwhile_fails_the_job_before_it_is_learnt(bench, by):
+    """The server was restarted with another --base-names or --tasks-dir."""
+    host = None
+    if by == "name":
+        host = Host(small_host().engine, replace(BASE, names=("mood",)))
+    else:
+        bench.control.owned_tasks = ("mood",)
+    failed = await bench.run(bench.create(), host=host)
+    expected = {"name": "task_taken", "folder": "task_read_only"}
+    assert (failed.error.code, failed.error.param) == (expected[by], "suffix")
+    assert bench.control.began_at == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] . DefaultCPUAllocator: not enough memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+    ],
+)
+async def test_a_lack_of_memory_is_said(bench, error):
+    def fail(step: int) -> None:
+        raise error
+
+    bench.control.on_step = fail
+    failed = await bench.run(bench.create())
+    assert failed.error.code == "out_of_memory"
 
 
 async def test_a_piece_that_fails_fails_its_job_with_the_cause(bench):
@@ -208,6 +280,21 @@ async def test_a_server_that_ends_leaves_a_checkpoint_and_the_next_one_goes_on(b
     assert "The job goes on from its checkpoint at step 4." in bench.messages(job_id)
 
 
+async def test_a_server_that_ends_in_the_middle_of_a_long_piece_gives_its_job_back(bench, monkeypatch):
+    """Rolling restarts, however many, are not servers that the job has ended."""
+    monkeypatch.setattr(runner_module, "_LEAVE_TIMEOUT_S", 0.05)
+    job_id = bench.create()
+    for _ in range(4):
+        bench.control.on_step = gate = Gateway(0)
+        async with bench.server(checkpoint_interval_s=1000.0):
+            await gate.until_reached()
+        left = bench.job(job_id)
+        gate.open.set()
+        assert (left.status, left.claimed_by) == ("queued", None)
+    bench.control.on_step = lambda step: None
+    assert (await bench.run(job_id)).status == "succeeded"
+
+
 async def test_a_claim_that_the_end_of_the_server_interrupts_is_given_back(bench, monkeypatch):
     """Nobody else would know of it."""
     claim_job, claimed, go_on = TuningStore.claim_job, threading.Event(), threading.Event()
@@ -252,6 +339,29 @@ async def test_what_a_dead_server_left_behind_is_taken_over(bench):
     done = await bench.run(job_id, takeover_s=0.1)
     assert done.status == "succeeded"
     assert any("(dead) has stopped" in text for text in bench.messages(job_id))
+
+
+@pytest.mark.parametrize("status", [JobStatus.VALIDATING_FILES, JobStatus.QUEUED])
+async def test_a_job_that_stops_one_server_after_another_fails_and_says_what_to_change(bench, status):
+    """Whatever ends them: a watchdog, a lack of memory, a person. The server that sees it goes on with other jobs."""
+    job_id = bench.create()
+    if status is JobStatus.QUEUED:
+        claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a")
+        bench.tuning.mark_valid(claim)
+    for _ in range(2):
+        bench.tuning.claim_job(F, status, "dead")
+        (silent,) = bench.tuning.heartbeats(F)
+        bench.tuning.take_over(silent, JobError("unused", ""))
+    bench.tuning.claim_job(F, status, "dead")
+    other = bench.create(task="other")
+    async with bench.server(takeover_s=0.1) as runner:
+        failed = await bench.until(job_id, "failed", "succeeded")
+        assert (await bench.until(other, "failed", "succeeded")).status == "succeeded"
+        assert runner.stats.num_failed == 1
+    assert failed.error.code == "server_stopped"
+    assert failed.error.message.startswith("one server after another stopped while it ")
+    assert bench.control.began_at == [0]
+    assert "The server that worked on it (dead) has stopped." in bench.messages(job_id)
 
 
 @pytest.mark.parametrize("name", ["heartbeats", "take_over"])

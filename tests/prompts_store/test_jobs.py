@@ -45,6 +45,7 @@ from tests.prompts_store.test_maintenance import damage
 
 F = BASE.fingerprint
 UNASKED = Promotion()
+HOPELESS = JobError("server_stopped", "one server after another stopped")
 ROOT = Path(__file__).parents[2]
 
 
@@ -443,15 +444,92 @@ def test_a_server_that_stopped_loses_its_job_and_one_that_beats_does_not(
     claim = running(tuning, create)
     (seen,) = tuning.heartbeats(F)
     tuning.beat(claim)
-    assert not tuning.take_over(seen), "it has beaten since"
+    assert tuning.take_over(seen, HOPELESS) is None, "it has beaten since"
     (silent,) = tuning.heartbeats(F)
-    assert tuning.take_over(silent)
-    assert not tuning.take_over(silent), "somebody was faster"
+    assert tuning.take_over(silent, HOPELESS) == "queued"
+    assert tuning.take_over(silent, HOPELESS) is None, "somebody was faster"
     assert "has stopped" in messages(tuning, claim.job_id)[-1]
     second = run(tuning, "b")
     assert second.number > claim.number
     with pytest.raises(ClaimLost):
         tuning.beat(claim)
+
+
+def stop_over(
+    tuning: TuningStore, status: JobStatus = JobStatus.QUEUED, *, reach: int | None = None
+) -> JobStatus | None:
+    """A server claims the job, comes to the checkpoint of a step, and stops without a word."""
+    claim, _ = claimed(tuning.claim_job(F, status, "a"))
+    if reach is not None:
+        tuning.save_checkpoint(claim, reach, {}, b"state")
+    (silent,) = tuning.heartbeats(F)
+    return tuning.take_over(silent, HOPELESS)
+
+
+def test_the_third_server_that_stops_over_a_job_ends_it(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    job = create()
+    validate(tuning)
+    assert [stop_over(tuning) for _ in range(3)] == ["queued", "queued", "failed"]
+    failed = tuning.get_job(F, job.id)
+    assert (failed.status, failed.error, failed.claimed_by) == ("failed", HOPELESS, None)
+    assert failed.finished_at is not None
+    assert messages(tuning, job.id)[-1] == "The job failed: one server after another stopped"
+    assert tuning.claim_job(F, JobStatus.QUEUED, "b") is None
+    assert tuning.heartbeats(F) == ()
+
+
+def test_reading_its_files_is_given_up_as_well(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    """What has been read counts as progress."""
+    job = create()
+    statuses = [stop_over(tuning, JobStatus.VALIDATING_FILES) for _ in range(2)]
+    assert statuses == ["validating_files", "validating_files"]
+    validate(tuning)
+    assert [stop_over(tuning) for _ in range(3)] == ["queued", "queued", "failed"]
+    other = create()
+    for _ in range(3):
+        stop_over(tuning, JobStatus.VALIDATING_FILES)
+    assert [tuning.get_job(F, one.id).status for one in (job, other)] == ["failed", "failed"]
+
+
+def test_a_job_that_comes_further_may_outlive_any_number_of_servers(
+    tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    """A checkpoint of a later step begins the count anew; the same step saved again, as in an evaluation, does not."""
+    create()
+    validate(tuning)
+    for step in range(1, 6):
+        assert [stop_over(tuning), stop_over(tuning), stop_over(tuning, reach=step)] == ["queued"] * 3
+    assert [stop_over(tuning, reach=5) for _ in range(3)] == ["queued", "queued", "failed"]
+
+
+def test_a_checkpoint_of_no_step_is_no_progress(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    """The state before the first step, saved while learning rates are tried."""
+    create()
+    validate(tuning)
+    assert [stop_over(tuning, reach=0) for _ in range(3)] == ["queued", "queued", "failed"]
+
+
+def test_a_server_that_gives_its_job_back_does_not_count(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
+    """A rolling restart stops one server after another."""
+    create()
+    validate(tuning)
+    for _ in range(10):
+        tuning.release_job(run(tuning))
+    assert [stop_over(tuning) for _ in range(2)] == ["queued", "queued"]
+    tuning.release_job(run(tuning))
+    assert stop_over(tuning) == "failed"
+
+
+def test_a_job_that_is_resumed_gets_its_three_servers_anew(
+    tuning: TuningStore, create: Callable[..., JobRecord]
+) -> None:
+    """A person has looked at it."""
+    job = create()
+    validate(tuning)
+    assert [stop_over(tuning) for _ in range(2)] == ["queued", "queued"]
+    tuning.pause_job(F, job.id)
+    tuning.resume_job(F, job.id)
+    assert [stop_over(tuning) for _ in range(3)] == ["queued", "queued", "failed"]
 
 
 def test_a_purged_task_takes_its_running_job_along(
@@ -482,7 +560,7 @@ def test_of_threads_that_claim_each_job_goes_to_one(tuning: TuningStore, create:
 def test_of_threads_that_take_over_one_wins(tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
     running(tuning, create)
     (silent,) = tuning.heartbeats(F)
-    assert sum(together(lambda _: tuning.take_over(silent))) == 1
+    assert [one for one in together(lambda _: tuning.take_over(silent, HOPELESS)) if one is not None] == ["queued"]
 
 
 def test_processes_share_the_jobs_and_what_a_killed_one_held_is_taken_over(
@@ -502,7 +580,7 @@ def test_processes_share_the_jobs_and_what_a_killed_one_held_is_taken_over(
     hanging.communicate()
     (silent,) = tuning.heartbeats(F)
     assert silent.claim.job_id == held
-    assert tuning.take_over(silent)
+    assert tuning.take_over(silent, HOPELESS) == "queued"
     assert complete(tuning, run(tuning, "b"), seed=100)
 
 

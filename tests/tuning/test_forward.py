@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from server.tuning import forward
 from server.tuning.batches import micro_batches
 from server.tuning.encoding import EncodedExample
 from server.tuning.forward import TuningModel
@@ -45,10 +47,13 @@ def oracle(architecture: str, method: Method, state: dict[str, torch.Tensor]) ->
     return model
 
 
+@pytest.mark.parametrize("attention", ["eager", "fused"])
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_loss_and_gradient_are_pefts_own(architecture, method):
-    """A padded micro-batch with recomputed layers and a head in parts gives PEFT's unpadded loss and gradient."""
+def test_loss_and_gradient_are_pefts_own(architecture, method, attention, monkeypatch):
+    """A padded micro-batch with recomputed layers and a head in parts gives PEFT's unpadded loss and gradient, both
+    ways of attention."""
+    monkeypatch.setattr(forward, "_MAX_SCORES", 0 if attention == "fused" else 1 << 24)
     loaded = loaded_from(build(architecture))
     model = TuningModel(loaded, byte_level(), PLANS[method], ())
     model._max_targets = 4
@@ -83,3 +88,30 @@ def test_the_serving_tree_is_left_alone():
     assert all(parameter.grad is None and not parameter.requires_grad for parameter in loaded.model.parameters())
     assert not any(module.training or module._forward_hooks for module in loaded.model.modules())
     assert [dict(module.__dict__).get("forward") for module in loaded.model.modules()] == forwards
+
+
+class LargestTensor(TorchDispatchMode):
+    """The most numbers that one operation gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_values = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor):
+            self.num_values = max(self.num_values, result.numel())
+        return result
+
+
+@pytest.mark.parametrize("method", [Method.PROMPT_TUNING, Method.PREFIX_TUNING])
+def test_a_long_example_makes_no_matrix_of_scores(method, monkeypatch):
+    """A layer's memory grows with the length of an example, not with its square: 3.2 GB at 4,096 tokens of 16 heads."""
+    model = TuningModel(loaded_from(build("llama")), byte_level(), PLANS[method], ())
+    long = EncodedExample(tuple(range(5, 45)), (8, 9, 0))
+    (batch,) = micro_batches([long], num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
+    num_scores = 4 * long.num_tokens**2
+    monkeypatch.setattr(forward, "_MAX_SCORES", num_scores - 1)
+    with LargestTensor() as largest:
+        model.backward(batch, 1.0)
+    assert largest.num_values < num_scores

@@ -18,6 +18,7 @@ from server.model.base_model import LoadedModel
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning import forward
 from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, PlanRefused, TuningDiverged
 from server.tuning.evaluation import evaluate, unpublished
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
@@ -123,6 +124,18 @@ def in_the_form_before(checkpoint: bytes, **values: list[torch.Tensor]) -> bytes
 def test_the_digest_of_a_job_is_the_one_it_always_had():
     """It is written into the states of unfinished jobs: with another one they would begin anew."""
     assert run_of(tiny_job(PLAN))._digest == "9afa2af2fcde91b83712e3786dc7659f1c8c9ecf7d55cd5bb23e50826aebc64e"
+
+
+@pytest.mark.parametrize("method", Method)
+def test_fused_attention_ends_the_same_wherever_it_is_cut_too(method, monkeypatch):
+    """What long examples are computed with repeats itself bit for bit."""
+    monkeypatch.setattr(forward, "_MAX_SCORES", 0)
+    job = tiny_job(replace(PLAN, method=method))
+    run = run_of(job)
+    while run.step < 3:
+        run.advance()
+    checkpoint = run.checkpoint()
+    assert digest(finish(run)) == digest(finish(run_of(job, checkpoint))) == digest(finish(run_of(job)))
 
 
 def test_the_process_keeps_its_random_state():

@@ -1,0 +1,85 @@
+"""How much memory a run takes, estimated before it runs: from shapes alone, and rather too little than too much."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from prompts_store.prefix import key_value_heads
+from prompts_store.records import BaseModel
+from server.model.base_model import LoadedModel
+from server.tuning.plan import Method, TuningPlan
+
+_NUM_COPIES = 16
+"""A parameter is kept with its gradient and two moments, as it began and at its best; a checkpoint copies five of
+these, then makes bytes of them."""
+
+_LAYER_WIDTHS = (12, 3)
+"""Numbers that one layer's backward pass keeps for a position, in hidden and intermediate sizes (measured on Llama:
+docs/experiments.md)."""
+
+_NUM_SCORE_COPIES = 3
+"""Scores, their softmax and its gradient."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a base model's runs cost. `num_bytes` are those of one number, `is_fused` says whether long examples attend
+    without a matrix of scores."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_bytes: int
+    is_fused: bool
+
+    def piece_bytes(self, num_positions: int, width: int) -> int:
+        """Bytes of one forward and backward pass over this many positions, in examples of `width` positions."""
+        hidden, intermediate = _LAYER_WIDTHS
+        kept = self.num_layers * self.hidden_size
+        layer = hidden * self.hidden_size + intermediate * self.intermediate_size
+        scores = 0 if self.is_fused else _NUM_SCORE_COPIES * self.num_heads * width
+        return num_positions * (kept + layer + scores) * self.num_bytes
+
+
+def costs_of(loaded: LoadedModel) -> Costs:
+    """The costs of runs on this base model."""
+    config = loaded.model.config.get_text_config()
+    hidden_size = loaded.architecture.hidden_size
+    return Costs(
+        hidden_size=hidden_size,
+        intermediate_size=_intermediate_size(config) or 4 * hidden_size,
+        num_layers=loaded.architecture.num_layers,
+        num_heads=num_heads(config),
+        num_bytes=loaded.dtype.itemsize,
+        is_fused=bool(getattr(loaded.model, "_supports_sdpa", False)),
+    )
+
+
+def num_heads(config: Any) -> int:
+    """Attention heads of a layer that has most, by a configuration; 1 where it names none."""
+    named = getattr(config, "num_attention_heads", None) or 1
+    return max(named) if isinstance(named, list | tuple) else int(named)
+
+
+def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:
+    """Bytes of all that a run and its checkpoints keep of the trainable parameters."""
+    num_virtual, hidden = plan.num_virtual_tokens, base.hidden_size
+    match plan.method:
+        case Method.PROMPT_TUNING:
+            num_values = num_virtual * hidden
+        case Method.P_TUNING:
+            inner = plan.encoder_hidden_size or hidden
+            num_values = num_virtual * hidden + hidden * inner + inner * inner + inner * hidden + 2 * inner + hidden
+        case Method.PREFIX_TUNING:
+            num_kv_heads, head_dim = key_value_heads(base)
+            num_values = num_virtual * 2 * base.num_layers * num_kv_heads * head_dim
+    return 4 * _NUM_COPIES * num_values
+
+
+def _intermediate_size(config: Any) -> int | None:
+    for name in ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"):
+        if isinstance(size := getattr(config, name, None), int):
+            return size
+    return None

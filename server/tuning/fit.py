@@ -1,0 +1,145 @@
+"""What a run must fit into, asked before anything is trained: the engine that serves its result, and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from prompts_store.errors import InvalidManifest, ShapeMismatch
+from prompts_store.limits import MAX_TENSOR_BYTES
+from prompts_store.prefix import prefix_shape
+from prompts_store.records import BaseModel, Manifest, PeftType
+from server.engine.client import EngineClient
+from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
+from server.engine.request import GenerateRequest, Request, SamplingParams, ScoreRequest
+from server.model.base_model import LoadedModel
+from server.model.memory import available_bytes
+from server.model.prefix import Prefix, PrefixKind
+from server.tuning.cost import Costs, costs_of, parameter_bytes
+from server.tuning.encoding import EncodedExample
+from server.tuning.errors import ExamplesRefused, PlanRefused
+from server.tuning.examples import Example
+from server.tuning.plan import Method, TuningPlan
+
+_GIB = 1024**3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Host:
+    """Where runs are computed and what comes of them is served.
+
+    `costs` is None where the device itself says when its memory is full, without ending the process. `memory_bytes` is
+    what a run may take, None for what the machine has left.
+    """
+
+    engine: EngineClient
+    base: BaseModel
+    costs: Costs | None = None
+    memory_bytes: int | None = None
+
+    def check_plan(self, plan: TuningPlan) -> None:
+        """Raise `PlanRefused` for a soft prompt that could never be served or published here, or not be learnt."""
+        prefix = _prefix(plan)
+        try:
+            self.engine.check_servable(GenerateRequest("", "", (0,), SamplingParams(1), prefix))
+        except (PrefixTooLarge, ContextExceeded) as error:
+            message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
+            raise PlanRefused(message, param="num_virtual_tokens") from error
+        try:
+            shape = prefix_shape(PeftType(plan.method.value), plan.num_virtual_tokens, self.base)
+        except ShapeMismatch as error:
+            raise PlanRefused(f"does not fit: {error}", param="method") from error
+        num_bytes = 4 * torch.Size(shape).numel()
+        if num_bytes > MAX_TENSOR_BYTES:
+            message = f"makes a soft prompt of {num_bytes} bytes, and at most {MAX_TENSOR_BYTES} are published"
+            raise PlanRefused(message, param="num_virtual_tokens")
+        self._check_memory_of_parameters(plan)
+
+    def check_defaults(self, plan: TuningPlan, manifest: Manifest) -> None:
+        """Raise `InvalidManifest` for defaults that would refuse every request which does not say otherwise."""
+        defaults = manifest.defaults
+        stop = frozenset(defaults.get("stop_token_ids", ()))
+        prefix = _prefix(plan)
+        for name, sampling in (
+            ("stop_token_ids", SamplingParams(1, stop_token_ids=stop)),
+            ("max_tokens", SamplingParams(defaults.get("max_tokens", 1))),
+        ):
+            try:
+                self.engine.check_servable(GenerateRequest("", "", (0,), sampling, prefix))
+            except RequestRefused as error:
+                raise InvalidManifest(
+                    f"{name} cannot be served: {error}.", param=f"manifest.defaults.{name}"
+                ) from error
+
+    def check_judged(
+        self,
+        plan: TuningPlan,
+        examples: Sequence[Example],
+        encoded: Sequence[EncodedExample],
+        labels: Sequence[tuple[int, ...]],
+    ) -> None:
+        """Raise `ExamplesRefused` for the first held-out example that the engine could never answer.
+
+        `labels` are the token ids of each label and its end.
+        """
+        prefix = _prefix(plan)
+        for example, one in zip(examples, encoded, strict=True):
+            request: Request = ScoreRequest("", "", one.prompt, (one.completion, *labels), prefix)
+            try:
+                self.engine.check_servable(request)
+            except RequestRefused as error:
+                code = "example_too_long" if isinstance(error, ContextExceeded) else "bad_line"
+                raise ExamplesRefused(f"could never be answered here: {error}", code=code, line=example.line) from error
+
+    def check_memory(self, plan: TuningPlan, examples: Sequence[Example], encoded: Sequence[EncodedExample]) -> None:
+        """Raise `ExamplesRefused` where the longest example takes more memory than there is, and `PlanRefused` where a
+        micro-batch of shorter ones does."""
+        if self.costs is None:
+            return
+        room = self._room()
+        longest, line = max((one.num_tokens, example.line) for example, one in zip(examples, encoded, strict=True))
+        width = plan.num_virtual_tokens + longest
+        fixed = parameter_bytes(plan, self.base)
+        if (needed := fixed + self.costs.piece_bytes(width, width)) > room:
+            message = f"has {width} positions with its virtual tokens, which take {_too_much(needed, room)}"
+            raise ExamplesRefused(f"{message}: shorten it, {_HOW}", code="example_too_long", line=line)
+        num_positions = min(plan.max_micro_batch_tokens, plan.batch_size * width)
+        if (needed := fixed + self.costs.piece_bytes(num_positions, width)) > room:
+            message = f"computes {num_positions} positions at once, which takes {_too_much(needed, room)}: lower it"
+            raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")
+
+    def num_longer_than_served(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
+        """How many examples can be learnt from here, but never asked."""
+        return sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+
+    def _check_memory_of_parameters(self, plan: TuningPlan) -> None:
+        if self.costs is None:
+            return
+        needed, room = parameter_bytes(plan, self.base), self._room()
+        if needed > room:
+            param = "encoder_hidden_size" if plan.method is Method.P_TUNING else "num_virtual_tokens"
+            message = f"makes parameters whose training takes {_too_much(needed, room)}: lower it, {_HOW}"
+            raise PlanRefused(message, param=param)
+
+    def _room(self) -> int:
+        return available_bytes() if self.memory_bytes is None else self.memory_bytes
+
+
+def host_of(engine: EngineClient, base: BaseModel, loaded: LoadedModel, memory_bytes: int | None = None) -> Host:
+    """The host of runs on a loaded base model."""
+    is_bounded = loaded.device.type == "cpu" or memory_bytes is not None
+    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes)
+
+
+_HOW = "or give the machine more memory (--tuning-memory-gib, where it is set)"
+
+
+def _too_much(needed: int, room: int) -> str:
+    return f"about {needed / _GIB:.1f} GiB of memory where {room / _GIB:.1f} GiB are left"
+
+
+def _prefix(plan: TuningPlan) -> Prefix:
+    """A soft prompt of the plan's size, without values."""
+    return Prefix("", PrefixKind.EMBEDDINGS, torch.empty(plan.num_virtual_tokens, 0))

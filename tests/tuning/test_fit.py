@@ -1,0 +1,155 @@
+"""What could never be served or published here, or takes more memory than there is, is refused before it is learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from prompts_store.errors import InvalidManifest
+from prompts_store.records import Manifest
+from server.engine.async_engine import AsyncEngine
+from server.engine.engine import Engine
+from server.engine.options import EngineOptions
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
+from server.tuning.cost import Costs, costs_of, parameter_bytes
+from server.tuning.encoding import EncodedExample
+from server.tuning.errors import ExamplesRefused, PlanRefused
+from server.tuning.examples import Example
+from server.tuning.fit import Host
+from server.tuning.plan import Method, TuningPlan
+from tests.tuning.tiny import tiny_base, tiny_model
+
+COSTS = Costs(hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_bytes=4, is_fused=False)
+GIB = 1024**3
+
+
+def host(*, num_blocks: int = 40, max_prefix_blocks: int = 6, max_context: int = 96, **changes) -> Host:
+    """An engine of 8 tokens a block over the tiny model; nothing of it runs."""
+    loaded = tiny_model()
+    options = EngineOptions(
+        num_blocks, 8, max_prefix_blocks, 4, 64, 10, max_context, loaded.architecture.vocab_size, frozenset()
+    )
+    cache = KVCache(loaded.architecture.layers, num_blocks, 8, loaded.dtype, loaded.device)
+    engine = AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    return Host(engine, tiny_base(), **changes)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_virtual_tokens_over_the_prefix_budget_are_refused(method):
+    """The very bound of serving: whole blocks, of which the budget keeps six."""
+    host().check_plan(TuningPlan(method, num_virtual_tokens=48))
+    with pytest.raises(PlanRefused, match=r"keeps room for 48 \(--max-prefix-share") as refused:
+        host().check_plan(TuningPlan(method, num_virtual_tokens=49))
+    assert refused.value.param == "num_virtual_tokens"
+
+
+def test_virtual_tokens_that_leave_no_room_for_text_are_refused():
+    """One token of prompt and one of answer are the least."""
+    roomy = host(max_prefix_blocks=20)
+    roomy.check_plan(TuningPlan(num_virtual_tokens=94))
+    with pytest.raises(PlanRefused, match="the context holds 96 tokens"):
+        roomy.check_plan(TuningPlan(num_virtual_tokens=95))
+
+
+def test_a_soft_prompt_that_is_too_large_to_publish_is_refused():
+    wide = replace(tiny_base(), hidden_size=1 << 20)
+    with pytest.raises(PlanRefused, match="at most 67108864 are published"):
+        Host(host().engine, wide).check_plan(TuningPlan(num_virtual_tokens=17))
+
+
+def test_keys_and_values_of_a_base_whose_layers_differ_are_refused():
+    uneven = replace(tiny_base(), num_kv_heads=None, head_dim=None)
+    with pytest.raises(PlanRefused, match="layers differ") as refused:
+        Host(host().engine, uneven, COSTS).check_plan(TuningPlan(Method.PREFIX_TUNING))
+    assert refused.value.param == "method"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "param"),
+    [({"max_tokens": 80}, "max_tokens"), ({"stop_token_ids": [10**6]}, "stop_token_ids")],
+)
+def test_defaults_that_would_refuse_every_request_are_refused(defaults, param):
+    host().check_defaults(TuningPlan(), Manifest(defaults={"max_tokens": 79, "stop_token_ids": [3]}))
+    with pytest.raises(InvalidManifest) as refused:
+        host().check_defaults(TuningPlan(), Manifest(defaults=defaults))
+    assert refused.value.param == f"manifest.defaults.{param}"
+
+
+def judged(num_prompt: int, num_answer: int, *, labels=(), **sizes) -> None:
+    examples = [Example("short", "x", 1), Example("long", "x", 7)]
+    encoded = [EncodedExample((5,), (6, 0)), EncodedExample((5,) * num_prompt, (6,) * num_answer)]
+    host(**sizes).check_judged(TuningPlan(num_virtual_tokens=4), examples, encoded, labels)
+
+
+def test_held_out_examples_that_the_cache_can_never_hold_are_refused_with_their_line():
+    """With the virtual tokens, the expected answer and each label."""
+    sizes = {"num_blocks": 8, "max_prefix_blocks": 2}  # 7 blocks, one of which is a copy of the part-filled virtual one
+    judged(40, 4, **sizes)
+    for too_long in ((41, 4, ()), (40, 5, ()), (40, 4, [(1,) * 5])):
+        with pytest.raises(ExamplesRefused, match=r"line 7: .* KV cache holds 56 tokens") as refused:
+            judged(*too_long[:2], labels=too_long[2], **sizes)
+        assert refused.value.code == "example_too_long"
+
+
+def test_training_examples_longer_than_the_cache_are_counted():
+    """They can be learnt from; that nobody can ever ask them is worth a word."""
+    encoded = [EncodedExample((5,) * length, (6,)) for length in (3, 43, 44)]
+    small = host(num_blocks=8, max_prefix_blocks=2)
+    assert small.num_longer_than_served(TuningPlan(num_virtual_tokens=4), encoded) == 1
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plan", "param"),
+    [
+        (TuningPlan(Method.P_TUNING, encoder_hidden_size=65_536), "encoder_hidden_size"),
+        (TuningPlan(Method.PREFIX_TUNING, num_virtual_tokens=48), "num_virtual_tokens"),
+        (TuningPlan(Method.PROMPT_TUNING, num_virtual_tokens=48), "num_virtual_tokens"),
+    ],
+)
+def test_parameters_that_no_memory_holds_are_refused_with_their_field(plan, param):
+    """With gradient, moments and copies. Where the device itself says that it is full, nothing is."""
+    needed = parameter_bytes(plan, tiny_base())
+    host(costs=COSTS, memory_bytes=needed).check_plan(plan)
+    host(memory_bytes=1).check_plan(plan)
+    with pytest.raises(PlanRefused, match=r"GiB of memory where .*--tuning-memory-gib") as refused:
+        host(costs=COSTS, memory_bytes=needed - 1).check_plan(plan)
+    assert refused.value.param == param
+
+
+def test_the_encoder_of_p_tuning_grows_with_the_square_of_its_width():
+    plan = TuningPlan(Method.P_TUNING, encoder_hidden_size=65_536)
+    assert parameter_bytes(plan, tiny_base()) > 200 * GIB
+
+
+def test_an_example_too_long_for_the_memory_is_refused_with_its_line():
+    """The scores of its attention, of all heads, count where the base model makes them."""
+    plan = TuningPlan(num_virtual_tokens=4, max_micro_batch_tokens=16)
+    examples = [Example("a", "x", 3), Example("b", "x", 9)]
+    encoded = [EncodedExample((5,) * 3, (6,)), EncodedExample((5,) * 3000, (6,))]
+    fused = replace(COSTS, is_fused=True)
+    width = 3005
+    assert COSTS.piece_bytes(width, width) > 3 * 4 * width**2 * 4 > 10 * fused.piece_bytes(width, width)
+    room = 100 * 1024**2
+    host(costs=fused, memory_bytes=room).check_memory(plan, examples, encoded)
+    with pytest.raises(ExamplesRefused, match=r"line 9: has 3005 positions .* shorten it") as refused:
+        host(costs=COSTS, memory_bytes=room).check_memory(plan, examples, encoded)
+    assert refused.value.code == "example_too_long"
+
+
+def test_a_micro_batch_too_large_for_the_memory_is_refused():
+    plan = TuningPlan(num_virtual_tokens=4, batch_size=4096, max_micro_batch_tokens=1 << 20)
+    examples, encoded = [Example("a", "x", 3)], [EncodedExample((5,) * 300, (6,))]
+    roomy = host(costs=COSTS, memory_bytes=100 * 1024**2)
+    roomy.check_memory(replace(plan, max_micro_batch_tokens=512), examples, encoded)
+    with pytest.raises(PlanRefused, match="--tuning-micro-batch-tokens") as refused:
+        roomy.check_memory(plan, examples, encoded)
+    assert refused.value.param == "max_micro_batch_tokens"
+
+
+def test_costs_are_read_off_the_base_model():
+    assert costs_of(tiny_model()) == replace(COSTS, is_fused=True)

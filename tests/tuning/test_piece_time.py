@@ -1,0 +1,62 @@
+"""A piece that would outlast the server's patience is refused before it begins, and measuring changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from server.tuning import piece_time
+from server.tuning.errors import ExamplesRefused, PlanRefused
+from server.tuning.piece_time import PieceTime
+from server.tuning.plan import TuningPlan
+from server.tuning.run import TuningRun
+from tests.fakes.tokenizers import byte_level
+from tests.tuning.test_run import digest, finish
+from tests.tuning.tiny import tiny_job, tiny_model
+
+PLAN = TuningPlan(num_steps=3, batch_size=4, num_virtual_tokens=4, max_micro_batch_tokens=16)
+
+
+@pytest.fixture(autouse=True)
+def short_pieces(monkeypatch):
+    monkeypatch.setattr(piece_time, "SHORT", 6)
+    monkeypatch.setattr(piece_time, "LONG", 8)
+
+
+def run_of(plan: TuningPlan, max_piece_s: float | None) -> TuningRun:
+    return TuningRun(tiny_model(), byte_level(), tiny_job(plan), max_piece_s=max_piece_s)
+
+
+def test_what_comes_beside_the_long_piece_takes_its_share(monkeypatch):
+    """What both pieces have in common, such as an encoder, is not counted again."""
+    monkeypatch.setattr(piece_time, "SHORT", 64)
+    monkeypatch.setattr(piece_time, "LONG", 128)
+    assert PieceTime(1.0, 1.5).of(128) == 1.5
+    assert PieceTime(1.0, 1.5).of(128 + 640) == pytest.approx(6.5)
+    assert PieceTime(1.5, 1.4).of(1000) == 1.4, "noise is no reason to refuse"
+
+
+def test_an_example_that_would_take_too_long_is_refused_with_its_line():
+    """Before the first step, whichever step it would have been in."""
+    run = run_of(PLAN, 1e-9)
+    with pytest.raises(
+        ExamplesRefused, match=r"line \d+: takes \d+ positions .* raise --engine-timeout-s, or"
+    ) as refused:
+        finish(run)
+    assert refused.value.code == "example_too_long"
+    assert run.step == 0
+
+
+def test_a_micro_batch_that_would_take_too_long_is_refused(monkeypatch):
+    """Of examples none of which would."""
+    monkeypatch.setattr(PieceTime, "of", lambda self, num_positions: num_positions)
+    with pytest.raises(PlanRefused, match="--tuning-micro-batch-tokens") as refused:
+        finish(run_of(replace(PLAN, max_micro_batch_tokens=512), 30.0))
+    assert refused.value.param == "max_micro_batch_tokens"
+
+
+def test_measuring_changes_no_bit_of_the_result():
+    measured, plain = finish(run_of(PLAN, 1000.0)), finish(run_of(PLAN, None))
+    assert digest(measured) == digest(plain)
+    assert measured.history == plain.history
