@@ -16,10 +16,12 @@ from sqlalchemy import Connection, inspect
 
 from prompts_store.errors import BackupExists, BackupUnreadable, StoreNotEmpty, StoreUnavailable
 from prompts_store.reports import BackupReport, GcReport, VerifyReport, VersionKey
-from prompts_store.sql import changes, copying, purge, schema, tuning_verification, verification
-from prompts_store.sql.database import Database
-from prompts_store.sql.schema import SchemaStatus
-from prompts_store.sql.snapshot import snapshot
+from prompts_store.sql import changes, purge, verification
+from prompts_store.sql.databases import copying, schema
+from prompts_store.sql.databases.database import Database
+from prompts_store.sql.databases.schema import SchemaStatus
+from prompts_store.sql.databases.snapshot import snapshot
+from prompts_store.sql.tuning import verification as tuning_verification
 from prompts_store.store import ERASE_TIMEOUT_S, Store
 
 GC_GRACE_S = 3600.0

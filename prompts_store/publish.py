@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from prompts_store.config_reader import base_name
-from prompts_store.digests import content_digest
+from prompts_store.checkpoint.config_reader import base_name
+from prompts_store.checkpoint.digests import content_digest
+from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.ensembles import draft_ensemble
 from prompts_store.errors import CheckpointTooLarge, InvalidManifest
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.prefix import resolve_prefix
 from prompts_store.records import BaseModel, ChangeKind, Checkpoint, EnsembleDraft, Manifest, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
 from prompts_store.sql.alias_history import AliasKey, Author

@@ -40,12 +40,13 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import alias_history, aliases, changes, jobs, keys, purge, tasks, tensors, versions
+from prompts_store.sql import alias_history, aliases, changes, keys, purge, tasks, tensors, versions
 from prompts_store.sql.alias_history import Author, Place
-from prompts_store.sql.database import Database
+from prompts_store.sql.databases.database import Database
+from prompts_store.sql.databases.schema import migrate as migrate_schema
+from prompts_store.sql.databases.schema import require_current
 from prompts_store.sql.resolve import resolve
-from prompts_store.sql.schema import migrate as migrate_schema
-from prompts_store.sql.schema import require_current
+from prompts_store.sql.tuning import jobs
 from prompts_store.targets import check_shadow, check_targets, choose_version
 
 MAX_DESCRIPTION_LENGTH = 4096

@@ -11,8 +11,9 @@ from prompts_store.errors import TaskDeleted
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
 from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
-from prompts_store.sql import aliases, changes, files, job_claims, job_log, jobs, plots, tasks
+from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
+from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
 from prompts_store.tuning_records import (

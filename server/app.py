@@ -17,11 +17,11 @@ from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
-from server.api.admission import Admission
+from server.api.access.key_ring import KeyRing
+from server.api.access.overload import Admission
+from server.api.access.quotas import Quotas
 from server.api.application import build_api
-from server.api.key_ring import KeyRing
 from server.api.limits import MIB, ApiLimits, ApiSettings
-from server.api.quotas import Quotas
 from server.api.services import Services
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from server.demo.catalog import TEMPLATE
@@ -33,7 +33,6 @@ from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
-from server.model import cpu_attention
 from server.model.allocator import giving_holes_back
 from server.model.architecture import Architecture
 from server.model.attention_backend import choose_backend
@@ -47,6 +46,7 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
+from server.model.cpu import attention as cpu_attention
 from server.model.gpu.profile import activation_bytes
 from server.model.identity import fingerprint
 from server.model.memory import CacheSize, choose_num_blocks

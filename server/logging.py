@@ -15,7 +15,7 @@ import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
 OURS = ("server", "prompts_store")
-PROMPTS = "server.api.prompts"
+PROMPTS = "server.api.inference.prompts"
 """The logger of prompts; silent unless they are asked for."""
 
 LogFormat = Literal["auto", "text", "json"]

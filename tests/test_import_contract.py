@@ -18,8 +18,8 @@ MODEL_LIBRARIES = {"torch", "transformers", "peft"}
     ("module", "heavy"),
     [
         ("server.cli", MODEL_LIBRARIES | {"numpy", "fastapi", "uvicorn", "sqlalchemy"}),
-        ("server.cli.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
-        ("server.cli.store_backend", MODEL_LIBRARIES | {"fastapi"}),
+        ("server.cli.tasks.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
+        ("server.cli.tasks.store_backend", MODEL_LIBRARIES | {"fastapi"}),
     ],
     ids=["any command", "tasks on a server", "tasks in a database"],
 )
@@ -31,7 +31,7 @@ def test_a_command_that_runs_no_model_imports_none(module, heavy):
 
 
 OPTIONAL = {
-    "prompts_store/sql/postgres.py": {"psycopg"},
+    "prompts_store/sql/databases/postgres.py": {"psycopg"},
     "server/model/gpu/kernels.py": {"triton"},
     "server/ray_serve.py": {"ray"},
 }

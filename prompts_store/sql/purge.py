@@ -14,12 +14,13 @@ from prompts_store.errors import TaskNotFound
 from prompts_store.names import check_task_name
 from prompts_store.records import ChangeKind
 from prompts_store.reports import GcReport, PurgeReport, VersionKey
-from prompts_store.sql import aliases, changes, files, job_log, tasks
+from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
 from prompts_store.sql.tables import versions as version_rows
-from prompts_store.sql.tuning_tables import job_checkpoints, job_events, jobs, version_plots
+from prompts_store.sql.tuning import files, job_log
+from prompts_store.sql.tuning.tables import job_checkpoints, job_events, jobs, version_plots
 from prompts_store.tuning_records import JobStatus
 
 _BATCH = 500

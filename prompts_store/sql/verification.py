@@ -8,15 +8,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from prompts_store.digests import ensemble_digest
+from prompts_store.checkpoint.digests import ensemble_digest
 from prompts_store.errors import StoreError
 from prompts_store.records import ChangeKind
 from prompts_store.reports import VerifyReport
-from prompts_store.sql import copying, purge, tuning_verification, versions
+from prompts_store.sql import purge, versions
 from prompts_store.sql import tensors as tensor_queries
+from prompts_store.sql.databases import copying
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases, changes, tasks, tensors
 from prompts_store.sql.tables import versions as version_rows
-from prompts_store.sql.tuning_tables import jobs
+from prompts_store.sql.tuning import verification as tuning_verification
+from prompts_store.sql.tuning.tables import jobs
 from prompts_store.targets import targets_from_json
 
 

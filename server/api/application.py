@@ -9,14 +9,14 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
-from server.api.authentication import declared_scopes
-from server.api.body_limit import BodyLimitMiddleware
-from server.api.drain import DrainMiddleware
-from server.api.error_responses import install_error_handlers
+from server.api.access.authentication import declared_scopes
 from server.api.limits import ApiSettings
-from server.api.observe import ObserveMiddleware
+from server.api.middleware.body_limit import BodyLimitMiddleware
+from server.api.middleware.drain import DrainMiddleware
+from server.api.middleware.observe import ObserveMiddleware
+from server.api.middleware.request_id import RequestIdMiddleware
 from server.api.openapi import install_openapi, operation_id
-from server.api.request_id import RequestIdMiddleware
+from server.api.responses.error_responses import install_error_handlers
 from server.api.routes import (
     aliases,
     chat,

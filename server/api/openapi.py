@@ -14,9 +14,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from server.api.authentication import declared_scopes
-from server.api.file_upload import FILE_SCHEMA
-from server.api.upload import UPLOAD_SCHEMA
+from server.api.access.authentication import declared_scopes
+from server.api.management.checkpoint_upload import UPLOAD_SCHEMA
+from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
 from server.api.wire.errors import ErrorBody

@@ -35,8 +35,8 @@ from server.engine.sequence import RequestGroup, Sequence, SequenceKind
 from server.engine.step_rows import StepRows, plan_rows
 from server.model.errors import NonFiniteValues
 from server.model.memory_guard import MemoryGuard
-from server.model.readout import Readout, RowLogprobs, SampledRow, Scoring, read
 from server.model.runner import PrefixPlacement, Runner
+from server.model.sampling.readout import Readout, RowLogprobs, SampledRow, Scoring, read
 from server.soft_prompts.residency import ResidentPrefix
 
 logger = logging.getLogger(__name__)

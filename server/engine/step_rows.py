@@ -9,8 +9,8 @@ from server.engine.options import EngineOptions
 from server.engine.request import ScoreRequest
 from server.engine.sequence import Sequence, SequenceKind
 from server.model.flat_batch import Chunk
-from server.model.readout import Scoring, Wanted
-from server.model.sampling_row import SamplingRow
+from server.model.sampling.readout import Scoring, Wanted
+from server.model.sampling.sampling_row import SamplingRow
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,9 +6,9 @@ from typing import Protocol
 
 import torch
 
-from server.model import cpu_attention
 from server.model.attention import AttentionContext
-from server.model.cpu_attention import CpuPagedAttention
+from server.model.cpu import attention as cpu_attention
+from server.model.cpu.attention import CpuPagedAttention
 from server.model.flat_batch import FlatBatch
 from server.model.gpu.attention import TritonAttention, is_triton_available
 from server.model.kv_cache import KVCache

@@ -20,11 +20,11 @@ from transformers import (
 
 from server.model.architecture import Architecture, check_model_type, read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
+from server.model.cpu.fused_layer import fuse_layers
+from server.model.cpu.packing import pack_linears
 from server.model.errors import BaseModelUnavailable, UnsupportedArchitecture
 from server.model.foreign import foreign_errors
-from server.model.fused_layer import fuse_layers
 from server.model.model_files import check_files
-from server.model.packing import pack_linears
 
 logger = logging.getLogger(__name__)
 

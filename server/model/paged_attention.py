@@ -25,7 +25,7 @@ class PagedAttention:
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend; see `AttentionContext`.
 
-        Rows beyond the batch (`server.model.packing.padded_rows`) are neither stored nor attended from: zeros come out.
+        Rows beyond the batch (`cpu.packing.padded_rows`) are neither stored nor attended from: zeros come out.
         """
         self._store(call)
         num_heads, num_rows, _ = call.query.shape

@@ -10,10 +10,10 @@ import torch
 
 from server.model.attention_backend import AttentionBackend, choose_backend
 from server.model.base_model import LoadedModel
+from server.model.cpu.packing import JointLinear, PackedLinear, padded_rows
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
 from server.model.kv_cache import BlockCopy, KVCache
-from server.model.packing import JointLinear, PackedLinear, padded_rows
 from server.model.prefix import Prefix, PrefixKind
 
 

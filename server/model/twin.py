@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from server.model.packing import JointLinear, PackedLinear
+from server.model.cpu.packing import JointLinear, PackedLinear
 
 
 def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:

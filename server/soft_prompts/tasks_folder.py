@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from prompts_store.checkpoint_folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import InvalidManifest, StoreError, StoreUnavailable
 from prompts_store.manifest import parse_manifest
 from prompts_store.names import check_task_name

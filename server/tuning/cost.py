@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prompts_store.prefix import key_value_heads
+from prompts_store.checkpoint.prefix import key_value_heads
 from prompts_store.records import BaseModel
 from server.model.base_model import LoadedModel
 from server.tuning.plan import Method, TuningPlan

@@ -11,7 +11,7 @@ from functools import partial
 
 import torch
 
-from prompts_store.prefix import resolve_prefix
+from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix, VersionRecord
 from prompts_store.store import Store
 from server.answering.choice_text import TextDelta

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from prompts_store.checkpoint.prefix import prefix_shape
 from prompts_store.errors import InvalidManifest, ShapeMismatch
 from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.prefix import prefix_shape
 from prompts_store.records import BaseModel, Manifest, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused

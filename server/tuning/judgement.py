@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import PRODUCTION
 from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest

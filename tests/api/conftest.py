@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from prompts_store.store import Store
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.api.limits import ApiSettings
 from server.api.services import Services
 from server.app import create_app

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from prompts_store.keys import KeyGrant
-from server.api.admission import Admission
+from server.api.access.key_ring import KeyRing
+from server.api.access.overload import Admission
 from server.api.errors import Overloaded
-from server.api.key_ring import KeyRing
 from server.engine.client import EngineStats
 from tests.api.conftest import client_of, error_of, events_of
 

@@ -4,9 +4,9 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from server.api import application
+from server.api.access.authentication import Scope, declared_scopes
+from server.api.access.key_ring import KeyRing
 from server.api.application import build_routes
-from server.api.authentication import Scope, declared_scopes
-from server.api.key_ring import KeyRing
 from tests.api.conftest import client_of, error_of
 
 KEY = "sk-a-long-random-key"

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.api.limits import ApiSettings
 from tests.api.conftest import client_of, error_of, publish
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from server.answering.choice_text import TextToken
 from server.answering.generation import PromptText
-from server.api.answer_form import AnswerForm
-from server.api.completion_answer import CompletionAnswer
+from server.api.inference.answer_form import AnswerForm
+from server.api.inference.completion_answer import CompletionAnswer
 from tests.fakes.tokenizers import byte_level
 
 

@@ -10,8 +10,8 @@ import pytest
 from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyGrant
 from prompts_store.store import Store
+from server.api.access.key_ring import KeyRing
 from server.api.errors import Unauthorized
-from server.api.key_ring import KeyRing
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
 

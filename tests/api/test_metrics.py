@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.engine.errors import EngineOverloaded
 from server.telemetry.metrics import Metrics
 from server.telemetry.observed_engine import ObservedEngine

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.engine.errors import EngineOverloaded
 from tests.api.conftest import SENTIMENT
 from tests.api.live_server import live_server

@@ -4,8 +4,8 @@ import uuid
 
 import pytest
 
-from server.api.places import Places
-from server.api.quotas import redis_pool
+from server.api.access.concurrency import Places
+from server.api.access.quotas import redis_pool
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from prompts_store.keys import KeyGrant, KeyLimits
-from server.api.caller import ANYBODY, BOOTSTRAP, Caller
+from server.api.access.caller import ANYBODY, BOOTSTRAP, Caller
+from server.api.access.key_ring import KeyRing
+from server.api.access.quotas import Quotas
 from server.api.errors import RateLimited
-from server.api.key_ring import KeyRing
-from server.api.quotas import Quotas
 from server.app import create_app
 from server.engine.errors import EngineOverloaded
 from tests.api.conftest import client_of, error_of

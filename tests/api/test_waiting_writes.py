@@ -6,7 +6,7 @@ import threading
 from contextlib import closing, contextmanager
 
 from prompts_store.keys import KeyGrant
-from prompts_store.sql.backend import MAX_OVERFLOW, POOL_SIZE
+from prompts_store.sql.databases.backend import MAX_OVERFLOW, POOL_SIZE
 from tests.api.conftest import error_of, publish
 from tests.test_threads import until
 

@@ -6,7 +6,7 @@ import pytest
 
 from prompts_store.store import Store
 from server.cli import main
-from server.cli.store_backend import StoreTaskBackend
+from server.cli.tasks.store_backend import StoreTaskBackend
 from server.settings import sqlite_url
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.api.services import Services
 from server.soft_prompts.catalog import TaskCatalog
 from tests.api.live_server import live_server

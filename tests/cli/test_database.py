@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from prompts_store import maintenance
-from server.cli.checkpoint_folder import read_publication
+from server.cli.tasks.checkpoint_folder import read_publication
 from server.settings import DATABASE_FILE
 from tests.prompts_store import postgres
 from tests.prompts_store.conftest import without_postgres

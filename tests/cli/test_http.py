@@ -12,8 +12,8 @@ from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
-from server.cli.http_backend import HttpTaskBackend
-from server.cli.views import AliasPlace, AliasView, CheckpointFiles, Publication, PublishedView, TargetView
+from server.cli.tasks.http_backend import HttpTaskBackend
+from server.cli.tasks.views import AliasPlace, AliasView, CheckpointFiles, Publication, PublishedView, TargetView
 
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 

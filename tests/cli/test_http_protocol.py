@@ -18,9 +18,9 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from server.cli import http_protocol
-from server.cli.http_server import HttpServer, http_config
-from server.cli.serve import bind
+from server.cli.serving import http_protocol
+from server.cli.serving.http_server import HttpServer, http_config
+from server.cli.serving.serve import bind
 from server.settings import ServeSettings
 
 REQUEST = b"GET %s HTTP/1.1\r\nhost: test\r\n\r\n"
@@ -223,7 +223,7 @@ def test_https(tmp_path):
 
 def test_a_client_that_says_no_farewell_does_not_hold_up_the_end(tmp_path, monkeypatch):
     """A pool of connections that rest says none, and TLS waits for it half a minute."""
-    monkeypatch.setattr("server.cli.http_server._FLUSH_S", 60)
+    monkeypatch.setattr("server.cli.serving.http_server._FLUSH_S", 60)
     certificate, key = _certificate(tmp_path)
     context = ssl.create_default_context(cafile=certificate)
     with ExitStack() as stack:

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
-from server.cli import main, tune_conclusion
+from server.cli import main
+from server.cli.tuning import conclusion as tune_conclusion
 from server.demo import BASE_DIR
 from server.tuning import judgement
 from server.tuning.kept_runs import KeptRun

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
-from server.api.drain import Drain
+from server.api.middleware.drain import Drain
 from server.cli.errors import StartFailed
-from server.cli.http_server import HttpServer, http_config
-from server.cli.serve import bind, load
-from server.cli.serve_options import option_name, variable_name
-from server.cli.welcome import address, curl_commands
+from server.cli.serving.http_server import HttpServer, http_config
+from server.cli.serving.serve import bind, load
+from server.cli.serving.serve_options import option_name, variable_name
+from server.cli.serving.welcome import address, curl_commands
 from server.settings import ServeSettings
 
 

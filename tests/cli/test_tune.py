@@ -14,8 +14,9 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from server.cli import main, tune_here
-from server.cli.tune_conclusion import conclude
+from server.cli import main
+from server.cli.tuning import local as tune_here
+from server.cli.tuning.conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
 from server.tuning.errors import EvaluationFailed
@@ -164,7 +165,7 @@ def test_a_version_in_production_that_cannot_be_scored_keeps_the_gate_shut(softp
     """The result is published beside it, with its own scores; the base model's are left out where they fail too."""
     tune = ("tune", "mood", "--train", examples, "--data-dir", data_dir, *QUICK)
     assert softprompt(*tune)[0] == 0
-    monkeypatch.setattr("server.cli.scoring.evaluate", failing_for("mood@1", "base"))
+    monkeypatch.setattr("server.cli.tuning.scoring.evaluate", failing_for("mood@1", "base"))
     code, out, err = softprompt(*tune, "--seed", 5, "--not-worse", "--json")
     assert code == 0, err
     told = json.loads(out)
@@ -176,7 +177,7 @@ def test_a_version_in_production_that_cannot_be_scored_keeps_the_gate_shut(softp
 
 
 def test_evaluate_shows_the_scores_that_there_are(softprompt, examples, data_dir, monkeypatch):
-    monkeypatch.setattr("server.cli.scoring.evaluate", failing_for("triage@1"))
+    monkeypatch.setattr("server.cli.tuning.scoring.evaluate", failing_for("triage@1"))
     code, out, err = softprompt("evaluate", "sentiment", "triage", examples, "--data-dir", data_dir)
     assert code == 1
     assert [line.split()[0] for line in out.splitlines()[1:]] == ["sentiment@1", "base"]

@@ -10,9 +10,9 @@ import pytest
 
 from prompts_store import maintenance
 from prompts_store.tuning_store import TuningStore
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.api.services import Services
-from server.cli import tune_there
+from server.cli.tuning import remote as tune_there
 from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.errors import EvaluationFailed, TuningDiverged
 from tests.api.live_server import live_server

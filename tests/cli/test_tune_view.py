@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 from rich.console import Console
 
-from server.cli import tune_view
-from server.cli.tune_view import TuneView
+from server.cli.tuning import view as tune_view
+from server.cli.tuning.view import TuneView
 from server.tuning.events import RateTried, TuningEvent, Validated, Warned
 from tests.tuning.histories import steps
 

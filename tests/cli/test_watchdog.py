@@ -2,7 +2,7 @@
 
 import threading
 
-from server.cli.watchdog import EXIT_WEDGED, Watchdog
+from server.cli.serving.watchdog import EXIT_WEDGED, Watchdog
 
 
 def ended_by(looks):

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from server.cli.serve_options import variable_name
+from server.cli.serving.serve_options import variable_name
 from server.engine.client import EngineStats
 from server.settings import ServeSettings
 from server.telemetry.metrics import Metrics

@@ -34,7 +34,7 @@ from server.model.flat_batch import Chunk
 from server.model.kv_cache import BlockCopy
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import PrefixPlacement
-from server.model.sampling_row import SamplingRow
+from server.model.sampling.sampling_row import SamplingRow
 from tests.model.row_by_row import sample_row
 
 VOCAB_SIZE = 13

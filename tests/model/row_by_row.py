@@ -6,8 +6,8 @@ from collections import Counter
 
 import torch
 
-from server.model.sampler import _uniform
-from server.model.sampling_row import SamplingRow
+from server.model.sampling.sampler import _uniform
+from server.model.sampling.sampling_row import SamplingRow
 
 
 def row(**changes) -> SamplingRow:

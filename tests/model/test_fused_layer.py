@@ -20,10 +20,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from server.model import cpu_attention
 from server.model.attention import ATTENTION_NAME, register_attention
-from server.model.fused_layer import RMSNorm, fuse_layers
-from server.model.packing import pack_linears
+from server.model.cpu import attention as cpu_attention
+from server.model.cpu.fused_layer import RMSNorm, fuse_layers
+from server.model.cpu.packing import pack_linears
 from server.model.twin import make_twin
 from tests.devices import IS_CPU
 

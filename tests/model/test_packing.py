@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from server.model.packing import JointLinear, PackedLinear, pack_linears, padded_rows
+from server.model.cpu.packing import JointLinear, PackedLinear, pack_linears, padded_rows
 from server.model.twin import make_twin
 
 SIZE = 256  # SIZE * SIZE weights are enough to be packed

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from server.model import cpu_attention
 from server.model.attention import AttentionCall, attention_forward
 from server.model.attention_backend import AttentionBackend, choose_backend
-from server.model.cpu_attention import CpuPagedAttention
+from server.model.cpu import attention as cpu_attention
+from server.model.cpu.attention import CpuPagedAttention
 from server.model.errors import UnsupportedArchitecture
 from server.model.flat_batch import Chunk, build_flat_batch
 from server.model.gpu.attention import TritonAttention, is_triton_available

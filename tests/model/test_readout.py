@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from server.model.readout import Scoring, Wanted, read
+from server.model.sampling.readout import Scoring, Wanted, read
 from tests.devices import DEVICE
 from tests.model.row_by_row import row
 

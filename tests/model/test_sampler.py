@@ -11,9 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.model.penalties import penalise
-from server.model.sampler import choose, most_likely
-from server.model.sampling_row import SamplingRow
+from server.model.sampling.penalties import penalise
+from server.model.sampling.sampler import choose, most_likely
+from server.model.sampling.sampling_row import SamplingRow
 from tests.devices import DEVICE
 from tests.model.row_by_row import row, sample_row
 

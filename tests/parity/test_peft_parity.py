@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.prefix import resolve_prefix
+from prompts_store.checkpoint.prefix import resolve_prefix
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.records import BaseModel
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions, check_request

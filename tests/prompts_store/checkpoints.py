@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.records import BaseModel, Checkpoint, PeftType
 
 BASE = BaseModel(

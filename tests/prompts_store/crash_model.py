@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, Self
 
 from prompts_store import maintenance
-from prompts_store.digests import content_digest
+from prompts_store.checkpoint.digests import content_digest
 from prompts_store.errors import VersionNotFound
 from prompts_store.records import AliasTarget, Manifest, TensorKind
 from prompts_store.store import Store

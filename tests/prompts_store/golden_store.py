@@ -13,9 +13,9 @@ from prompts_store import maintenance
 from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.records import AliasTarget, Manifest
 from prompts_store.reports import VersionKey
-from prompts_store.sql.copying import advance, last_id
-from prompts_store.sql.database import Database
-from prompts_store.sql.schema import migrate
+from prompts_store.sql.databases.copying import advance, last_id
+from prompts_store.sql.databases.database import Database
+from prompts_store.sql.databases.schema import migrate
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, JobStatus, NewJob, Promotion
 from prompts_store.tuning_store import TuningStore

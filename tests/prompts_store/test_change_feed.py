@@ -100,7 +100,7 @@ def test_without_a_change_the_wait_ends_in_time(store: Store) -> None:
 @pytest.mark.parametrize("writer_is", ["the same store", "another"])
 def test_a_commit_ends_the_wait(store: Store, other: Store, writer_is: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On PostgreSQL by its notification alone: nothing is polled here."""
-    monkeypatch.setattr("prompts_store.sql.postgres.POLL_INTERVAL_S", TIMEOUT_S)
+    monkeypatch.setattr("prompts_store.sql.databases.postgres.POLL_INTERVAL_S", TIMEOUT_S)
     revision = 0
     writer = store if writer_is == "the same store" else other
     with ThreadPoolExecutor(1) as pool:

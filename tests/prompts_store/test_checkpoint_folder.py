@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from prompts_store.checkpoint_folder import (
+from prompts_store.checkpoint.folder import (
     CONFIG,
     MANIFEST,
     TENSORS,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import InvalidCheckpoint, InvalidTaskIndex, NotFinite
 from prompts_store.records import PeftType
 from tests.prompts_store.checkpoints import (

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.checkpoint_writer import write_config, write_tensors
+from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.records import Manifest, PeftType
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, config, task_index

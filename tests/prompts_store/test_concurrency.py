@@ -123,7 +123,7 @@ def test_a_reader_never_sees_half_a_publish(store: Store) -> None:
 
 
 def test_writers_do_not_queue_for_ever_behind_one_that_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prompts_store.sql.database.WRITE_TURN_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("prompts_store.sql.databases.database.WRITE_TURN_TIMEOUT_S", 0.05)
     with ThreadPoolExecutor(1) as pool, store.database.write(), pytest.raises(StoreUnavailable):
         pool.submit(publish, store, 0).result()
     assert publish(store, 0) == 1

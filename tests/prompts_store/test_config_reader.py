@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from prompts_store.config_reader import read_config
+from prompts_store.checkpoint.config_reader import read_config
 from prompts_store.errors import (
     BaseMismatch,
     InvalidCheckpoint,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from prompts_store.digests import content_digest, prefix_digest
+from prompts_store.checkpoint.digests import content_digest, prefix_digest
+from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.manifest import parse_manifest
-from prompts_store.prefix import resolve_prefix
 from prompts_store.records import Checkpoint, PeftType, StoredTensor, TensorKind
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

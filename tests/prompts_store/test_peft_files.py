@@ -21,9 +21,9 @@ from peft import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.checkpoint_writer import write_tensors
-from prompts_store.prefix import resolve_prefix
+from prompts_store.checkpoint.prefix import resolve_prefix
+from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint.writer import write_tensors
 from prompts_store.records import BaseModel, PeftType, TensorKind
 
 # PEFT reads a property that transformers is about to rename.

@@ -36,7 +36,7 @@ def cluster() -> Iterator[postgres.Cluster]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CONNECT_TIMEOUT_S", "STATEMENT_TIMEOUT_S", "ANSWER_TIMEOUT_S", "IDLE_TIMEOUT_S"):
-        monkeypatch.setattr(f"prompts_store.sql.postgres.{name}", 1)
+        monkeypatch.setattr(f"prompts_store.sql.databases.postgres.{name}", 1)
 
 
 def test_a_store_outlives_a_restart_of_its_server(cluster: postgres.Cluster) -> None:
@@ -123,7 +123,7 @@ def test_a_client_that_falls_silent_does_not_keep_the_others_from_writing(cluste
 
 def test_without_a_driver_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "prompts_store.sql.postgres", raising=False)
+    monkeypatch.delitem(sys.modules, "prompts_store.sql.databases.postgres", raising=False)
     with pytest.raises(StoreUnavailable, match=r"softprompt-server\[postgres\]"):
         Store.open("postgresql://localhost/softprompt")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.errors import InvalidTaskIndex
-from prompts_store.prefix import resolve_prefix
 from prompts_store.records import PeftType, TensorKind
 from tests.prompts_store.checkpoints import BASE, arrays, checkpoint, task_index
 

@@ -14,8 +14,8 @@ from prompts_store import maintenance
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget, Manifest
-from prompts_store.sql.database import Database
-from prompts_store.sql.schema import migrate
+from prompts_store.sql.databases.database import Database
+from prompts_store.sql.databases.schema import migrate
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobStatus

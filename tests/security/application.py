@@ -9,7 +9,7 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from prompts_store.store import Store
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.api.services import Services
 from server.app import create_app
 from server.soft_prompts.catalog import TaskCatalog

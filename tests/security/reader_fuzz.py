@@ -21,7 +21,7 @@ _READERS = ("checkpoint_reader", "config_reader", "safetensors_format", "strict_
 
 def read_one(data: bytes) -> None:
     """Read the tensors behind a good configuration, or the configuration itself; only a refusal may come of it."""
-    reader: Any = import_module("prompts_store.checkpoint_reader")
+    reader: Any = import_module("prompts_store.checkpoint.reader")
     errors: Any = import_module("prompts_store.errors")
     good = prompt_tuning_files()
     is_config = data[:1] >= b"\x80"
@@ -45,7 +45,7 @@ def main() -> None:
     for name in [name for name in sys.modules if name.startswith("prompts_store.")]:
         del sys.modules[name]  # so that they are imported anew, with their branches counted
     with atheris.instrument_imports(include=[f"prompts_store.{name}" for name in _READERS]):
-        import_module("prompts_store.checkpoint_reader")
+        import_module("prompts_store.checkpoint.reader")
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(corpus()):
             (Path(folder) / str(number)).write_bytes(data)

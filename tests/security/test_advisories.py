@@ -23,11 +23,11 @@ import prompts_store
 import server
 from prompts_store.errors import InvalidKey
 from prompts_store.keys import KeyGrant, check_digest
+from server.api.access.key_ring import KeyRing
 from server.api.errors import Unauthorized
-from server.api.key_ring import KeyRing
 from server.app import create_app
-from server.cli.http_server import HttpServer, http_config
-from server.cli.serve import bind
+from server.cli.serving.http_server import HttpServer, http_config
+from server.cli.serving.serve import bind
 from server.settings import ServeSettings
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from prompts_store.keys import KeyGrant
+from server.api.access.key_ring import KeyRing
 from server.api.application import build_routes
-from server.api.key_ring import KeyRing
 from server.api.openapi import build_document
 from tests.api.conftest import client_of, error_of, publish
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from server.api.key_ring import KeyRing
+from server.api.access.key_ring import KeyRing
 from server.app import create_app
-from server.cli.http_server import HttpServer, http_config
-from server.cli.serve import bind
+from server.cli.serving.http_server import HttpServer, http_config
+from server.cli.serving.serve import bind
 from server.settings import ServeSettings
 
 TIMEOUT_S = 5.0

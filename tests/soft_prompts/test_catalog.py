@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import AliasNotFound, StoreCorrupt, StoreUnavailable, TaskNotFound, VersionNotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget, Manifest

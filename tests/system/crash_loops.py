@@ -15,7 +15,7 @@ from typing import Any
 
 import openai
 
-from server.cli.watchdog import EXIT_WEDGED
+from server.cli.serving.watchdog import EXIT_WEDGED
 from tests.system.server_process import ServerProcess
 from tests.system.tuning import start
 from tests.system.tuning_demo import examples, upload, wait

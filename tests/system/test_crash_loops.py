@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.cli.watchdog import EXIT_WEDGED
+from server.cli.serving.watchdog import EXIT_WEDGED
 from tests.system.crash_loops import SCENARIOS, outlasting
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
 from server.engine.request import GenerateRequest, SamplingParams, TokenEvent

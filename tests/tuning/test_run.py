@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from prompts_store.checkpoint_reader import read_checkpoint
+from prompts_store.checkpoint.reader import read_checkpoint
 from server.engine.async_engine import AsyncEngine
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions

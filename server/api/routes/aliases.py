@@ -10,14 +10,14 @@ from fastapi import APIRouter, Header, Query, Response
 
 from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, PreconditionRequired
-from server.api.json_response import json_response
-from server.api.records import alias_body, move_body
-from server.api.route_responses import errors, etagged
+from server.api.management.store_access import read, write
+from server.api.management.task_bodies import alias_body, move_body
+from server.api.responses.documented import errors, etagged
+from server.api.responses.json_response import json_response
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import read, write
 from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')

@@ -9,21 +9,27 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from server.answering.generation import Generation
-from server.api.answer_form import AnswerForm
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
-from server.api.chat_answer import ChatCompletionAnswer
-from server.api.ensembles import check_votable, votable_tokens
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
-from server.api.generate import respond, start_generation
+from server.api.inference.answer_form import AnswerForm
+from server.api.inference.chat_answer import ChatCompletionAnswer
+from server.api.inference.ensembles import check_votable, votable_tokens
+from server.api.inference.inference import respond, start_generation
+from server.api.inference.prompts import encode_chat
+from server.api.inference.request_context import DeadlineDep, Terms, request_terms
+from server.api.inference.sampling import (
+    check_num_logprobs,
+    check_stream_options,
+    num_choices,
+    sampling_params,
+    stop_strings,
+)
+from server.api.inference.sticky_key import StickyKeyDep
+from server.api.inference.target import Target, resolve_target
 from server.api.limits import ApiLimits
-from server.api.prompts import encode_chat
-from server.api.route_responses import errors, event_stream
-from server.api.sampling import check_num_logprobs, check_stream_options, num_choices, sampling_params, stop_strings
+from server.api.responses.documented import errors, event_stream
 from server.api.services import Services, ServicesDep
-from server.api.sticky_key import StickyKeyDep
-from server.api.target import Target, resolve_target
-from server.api.terms import DeadlineDep, Terms, request_terms
 from server.api.wire.chat import ChatCompletion, ChatRequest
 from server.tokenizer.template import PromptForm
 

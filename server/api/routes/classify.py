@@ -7,19 +7,19 @@ import uuid
 
 from fastapi import APIRouter, Request, Response
 
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
-from server.api.classification import chosen_labels, classification, label_token_ids, score_prompts
-from server.api.disconnect import unless_disconnected
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
-from server.api.json_response import json_response
-from server.api.prompts import encode_texts, refuse_empty
-from server.api.route_responses import answered_by_task, errors
+from server.api.inference.classification import chosen_labels, classification, label_token_ids, score_prompts
+from server.api.inference.disconnect import unless_disconnected
+from server.api.inference.prompts import encode_texts, refuse_empty
+from server.api.inference.request_context import DeadlineDep, before, request_terms
+from server.api.inference.sticky_key import StickyKeyDep
+from server.api.inference.target import Target, resolve_target
+from server.api.inference.usage import usage_of
+from server.api.responses.documented import answered_by_task, errors
+from server.api.responses.json_response import json_response
 from server.api.services import ServicesDep
-from server.api.sticky_key import StickyKeyDep
-from server.api.target import Target, resolve_target
-from server.api.terms import DeadlineDep, before, request_terms
-from server.api.usage import usage_of
 from server.api.wire.classify import ClassifyRequest, ClassifyResult
 
 router = APIRouter(tags=["classify"], route_class=GuardedRoute)

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.file_upload import FILE_REQUEST, UploadedFileDep
-from server.api.json_response import json_response
-from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.route_responses import binary_file, errors
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.tuning_bodies import FILE_ID, file_body
+from server.api.responses.documented import binary_file, errors
+from server.api.responses.json_response import json_response
 from server.api.services import ServicesDep
-from server.api.tuning_records import FILE_ID, file_body
 from server.api.wire.files import File, FileDeleted, FileList
 
 router = APIRouter(tags=["files"], route_class=GuardedRoute)

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Query, Response
 from prompts_store.keys import KeyGrant, KeyLimits, KeyRecord
 from prompts_store.records import Change
 from prompts_store.store import Store
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
-from server.api.json_response import json_response
-from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.route_responses import errors
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.store_access import read, write
+from server.api.responses.documented import errors
+from server.api.responses.json_response import json_response
 from server.api.services import ServicesDep
-from server.api.store_access import read, write
 from server.api.wire.keys import AuditEntry, AuditLog, CreatedKey, CreateKey, Key, KeyList, KeyScope
 
 router = APIRouter(tags=["keys"], route_class=GuardedRoute)

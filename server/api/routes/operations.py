@@ -9,12 +9,12 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from starlette.responses import HTMLResponse
 
 from server import __version__
-from server.api.authentication import ProbedRoute, Scope, requires
-from server.api.caller import CallerDep
+from server.api.access.authentication import ProbedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady, ServerDraining
-from server.api.json_response import json_response
-from server.api.route_responses import errors, text
+from server.api.responses.documented import errors, text
+from server.api.responses.json_response import json_response
 from server.api.server_state import server_state
 from server.api.services import ServicesDep
 from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query, Response
 
 from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
-from server.api.json_response import json_response
-from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.records import purged_body, task_body
-from server.api.route_responses import errors, purged
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.store_access import read, write
+from server.api.management.task_bodies import purged_body, task_body
+from server.api.responses.documented import errors, purged
+from server.api.responses.json_response import json_response
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import read, write
 from server.api.wire.tasks import CreateTask, Task, TaskList
 from server.tuning.kept_runs import purge_task
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
-from server.api.json_response import json_response
-from server.api.prompts import encode_texts
-from server.api.route_responses import answered_by_task, errors
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
+from server.api.inference.prompts import encode_texts
+from server.api.inference.sticky_key import StickyKeyDep
+from server.api.inference.target import resolve_target
+from server.api.responses.documented import answered_by_task, errors
+from server.api.responses.json_response import json_response
 from server.api.services import ServicesDep
-from server.api.sticky_key import StickyKeyDep
-from server.api.target import resolve_target
 from server.api.wire.tokenize import DetokenizeRequest, DetokenizeResult, TokenizeRequest, TokenizeResult
 
 router = APIRouter(tags=["tokens"], route_class=GuardedRoute)

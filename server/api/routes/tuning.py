@@ -9,15 +9,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from prompts_store.tuning_records import JobRecord
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
 from server.api.errors import NotReady
-from server.api.json_response import json_response
-from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.route_responses import errors
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
+from server.api.management.tuning_request import new_job
+from server.api.responses.documented import errors
+from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
-from server.api.tuning_records import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
-from server.api.tuning_request import new_job
 from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList
 
 _TUNE = [requires(Scope.TUNE)]

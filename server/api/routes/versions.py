@@ -6,21 +6,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from prompts_store.checkpoint_reader import read_checkpoint
-from prompts_store.checkpoint_writer import write_config, write_tensors
+from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.manifest import parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
-from server.api.authentication import GuardedRoute, Scope, requires
-from server.api.caller import CallerDep
-from server.api.json_response import json_response
-from server.api.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.records import published_body, version_body
-from server.api.route_responses import binary_file, errors, json_file, png_file, published_already
+from server.api.access.authentication import GuardedRoute, Scope, requires
+from server.api.access.caller import CallerDep
+from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.store_access import read, write
+from server.api.management.task_bodies import published_body, version_body
+from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
+from server.api.responses.json_response import json_response
 from server.api.services import WRITABLE_TASK, ServicesDep
-from server.api.store_access import read, write
-from server.api.upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
 from server.api.wire.tasks import PublishedVersion, Version, VersionList
 
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]

@@ -9,9 +9,9 @@ from server.model.base_model import LoadedModel
 from server.model.errors import OutOfDeviceMemory
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
-from server.model.readout import Wanted, read
 from server.model.runner import ModelRunner
-from server.model.sampling_row import SamplingRow
+from server.model.sampling.readout import Wanted, read
+from server.model.sampling.sampling_row import SamplingRow
 
 
 def largest_step(max_context: int, max_batch_tokens: int, max_logits: int, block_size: int) -> list[Chunk]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from server.model.gpu.profile import costliest_wanted, largest_step
-from server.model.readout import read
+from server.model.sampling.readout import read
 
 
 @pytest.mark.parametrize(("max_context", "max_batch_tokens"), [(64, 40), (64, 64), (16, 40), (16, 34), (4, 40)])

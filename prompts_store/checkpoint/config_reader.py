@@ -1,0 +1,159 @@
+"""`adapter_config.json`, read strictly: which prompt type it is, and what its tensors must be.
+
+Keys as PEFT 0.18 to 0.21 write them (`PromptLearningConfig`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prompts_store.checkpoint.prefix import KEY_VALUE_TYPES, key_value_heads
+from prompts_store.checkpoint.strict_json import JsonRefused, parse_object
+from prompts_store.errors import (
+    BaseMismatch,
+    MalformedConfig,
+    ShapeMismatch,
+    UnsupportedPeftType,
+    UnsupportedTaskType,
+)
+from prompts_store.limits import MAX_CONFIG_BYTES
+from prompts_store.records import BaseModel, PeftType
+
+MAX_BASE_NAME_LENGTH = 1024
+PARAM = "adapter_config"
+
+_QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterConfig:
+    """What the reader needs of `adapter_config.json`.
+
+    `num_tasks` and `num_ranks` are 0 except for MULTITASK_PROMPT_TUNING. `raw` is the whole parsed object.
+    """
+
+    peft_type: PeftType
+    num_virtual_tokens: int
+    num_tasks: int
+    num_ranks: int
+    raw: Mapping[str, Any]
+
+
+def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> AdapterConfig:
+    """Parse and check the configuration against the base model.
+
+    Raises MalformedConfig, UnsupportedPeftType, UnsupportedTaskType, ShapeMismatch and BaseMismatch.
+    """
+    try:
+        raw = parse_object(data, max_bytes=MAX_CONFIG_BYTES)
+    except JsonRefused as error:
+        raise MalformedConfig(f"adapter_config.json {error}.", param=PARAM) from error
+    peft_type = _peft_type(raw)
+    _check_task(raw)
+    multitask = peft_type is PeftType.MULTITASK_PROMPT_TUNING
+    config = AdapterConfig(
+        peft_type=peft_type,
+        num_virtual_tokens=_required_count(raw, "num_virtual_tokens"),
+        num_tasks=_required_count(raw, "num_tasks") if multitask else 0,
+        num_ranks=_required_count(raw, "num_ranks") if multitask else 0,
+        raw=raw,
+    )
+    _check_contents(config)
+    _check_fits(config, base)
+    name = base_name(raw)
+    if name and name not in base.names and not allow_base_mismatch:
+        raise BaseMismatch(f"The checkpoint was made for {_quoted(name, 'another base model')}.", param=PARAM)
+    return config
+
+
+def base_name(raw: Mapping[str, Any]) -> str:
+    """Return `base_model_name_or_path`, "" where it is missing or null. Raises MalformedConfig."""
+    name = raw.get("base_model_name_or_path")
+    if name is None:
+        return ""
+    if not isinstance(name, str) or len(name) > MAX_BASE_NAME_LENGTH or not name.isprintable():
+        raise MalformedConfig("base_model_name_or_path is not a printable text of reasonable length.", param=PARAM)
+    return name
+
+
+def _peft_type(raw: Mapping[str, Any]) -> PeftType:
+    value = raw.get("peft_type")
+    if not isinstance(value, str):
+        raise MalformedConfig("adapter_config.json has no peft_type.", param=PARAM)
+    try:
+        return PeftType(value)
+    except ValueError:
+        types = ", ".join(PeftType)
+        message = f"{_quoted(value, 'This PEFT type')} is not a soft prompt; supported are {types}."
+        raise UnsupportedPeftType(message, param=PARAM) from None
+
+
+def _check_task(raw: Mapping[str, Any]) -> None:
+    task_type = raw.get("task_type")
+    if raw.get("num_transformer_submodules") == 2 or task_type == "SEQ_2_SEQ_LM":
+        raise UnsupportedTaskType(
+            "The checkpoint is for a sequence-to-sequence model (SEQ_2_SEQ_LM); only CAUSAL_LM is served.", param=PARAM
+        )
+    if task_type is not None and not isinstance(task_type, str):
+        raise MalformedConfig("task_type is not a text.", param=PARAM)
+    if task_type not in (None, "CAUSAL_LM"):
+        quoted = _quoted(task_type, "Its value")
+        raise UnsupportedTaskType(f"{quoted} is not a task_type that is served; only CAUSAL_LM is.", param=PARAM)
+    if _optional_count(raw, "num_transformer_submodules") not in (None, 1):
+        raise MalformedConfig("num_transformer_submodules is not 1.", param=PARAM)
+
+
+def _check_contents(config: AdapterConfig) -> None:
+    if config.raw.get("modules_to_save"):
+        raise MalformedConfig("modules_to_save changes the base model; a soft prompt cannot.", param=PARAM)
+    if config.peft_type is PeftType.CPT:
+        token_ids = config.raw.get("cpt_token_ids")
+        if isinstance(token_ids, list) and len(token_ids) != config.num_virtual_tokens:
+            raise MalformedConfig("num_virtual_tokens is not the number of cpt_token_ids.", param=PARAM)
+
+
+def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
+    if config.num_virtual_tokens >= base.max_context:
+        raise ShapeMismatch(
+            f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
+        )
+    if config.num_ranks > base.hidden_size:
+        raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
+    for key, expected in _base_numbers(config.peft_type, base).items():
+        found = _optional_count(config.raw, key)
+        if None not in (found, expected) and found != expected:
+            raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
+
+
+def _base_numbers(peft_type: PeftType, base: BaseModel) -> dict[str, int | None]:
+    """Return what the configuration repeats of the base model; None: of no consequence to this prompt type."""
+    if peft_type in KEY_VALUE_TYPES:
+        num_kv_heads, head_dim = key_value_heads(base)
+        return {
+            "num_layers": base.num_layers,
+            "token_dim": num_kv_heads * head_dim,
+            "num_attention_heads": num_kv_heads,
+        }
+    return {"num_layers": base.num_layers, "token_dim": base.hidden_size, "num_attention_heads": None}
+
+
+def _required_count(raw: Mapping[str, Any], key: str) -> int:
+    count = _optional_count(raw, key)
+    if count is None:
+        raise MalformedConfig(f"{key} is missing.", param=PARAM)
+    return count
+
+
+def _optional_count(raw: Mapping[str, Any], key: str) -> int | None:
+    value = raw.get(key)
+    if value is not None and (type(value) is not int or value < 1):
+        raise MalformedConfig(f"{key} is not a positive integer.", param=PARAM)
+    return value
+
+
+def _quoted(value: str, otherwise: str) -> str:
+    """Echo a short, harmless word of the caller's; anything else stays out of the message."""
+    return f'"{value}"' if _QUOTABLE.fullmatch(value) else otherwise

@@ -1,0 +1,66 @@
+"""The two digests: what the model sees, and what a version is. Both are sha256 in lowercase hexadecimal.
+
+Prefix digest, of the bytes
+
+    "softprompt.prefix.v1" NUL, kind in ASCII, NUL, number of dimensions, each dimension, values
+
+Content digest, of the bytes
+
+    "softprompt.content.v1" NUL, length of the header, header, values of each tensor by name
+
+Content digest of an ensemble, of the bytes
+
+    "softprompt.ensemble.v1" NUL, header
+
+Numbers are unsigned 64-bit little-endian; values are float32 little-endian in C order. The header is canonical JSON
+(sorted keys, no white space, ASCII): kind, the tensors' name, dtype and shape by name, and the manifest's content;
+of an ensemble, the members' content digests in their order and the manifest's content. The PEFT type beyond the kind is
+no part of it: it changes no answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prompts_store.checkpoint.strict_json import canonical
+from prompts_store.manifest import content_fields
+from prompts_store.records import Checkpoint, Manifest, TensorKind
+
+
+def prefix_digest(kind: TensorKind, values: NDArray[np.float32]) -> str:
+    """Return the digest that residency and the prefix cache go by."""
+    digest = hashlib.sha256(b"softprompt.prefix.v1\0" + kind.encode() + b"\0")
+    digest.update(np.array([values.ndim, *values.shape], "<u8").tobytes())
+    digest.update(canonical_bytes(values))
+    return digest.hexdigest()
+
+
+def content_digest(kind: TensorKind, checkpoint: Checkpoint, manifest: Manifest) -> str:
+    """Return the digest that identifies a version: whatever changes an answer, and nothing else."""
+    tensors = sorted(checkpoint.tensors, key=lambda tensor: tensor.name)
+    header = canonical(
+        {
+            "kind": kind,
+            "tensors": [[tensor.name, tensor.original_dtype, list(tensor.values.shape)] for tensor in tensors],
+            "manifest": content_fields(manifest),
+        }
+    ).encode()
+    digest = hashlib.sha256(b"softprompt.content.v1\0" + np.uint64(len(header)).astype("<u8").tobytes() + header)
+    for tensor in tensors:
+        digest.update(canonical_bytes(tensor.values))
+    return digest.hexdigest()
+
+
+def ensemble_digest(members: Sequence[str], manifest: Manifest) -> str:
+    """Return the content digest of an ensemble, of the content digests of its members in their order."""
+    header = canonical({"members": list(members), "manifest": content_fields(manifest)}).encode()
+    return hashlib.sha256(b"softprompt.ensemble.v1\0" + header).hexdigest()
+
+
+def canonical_bytes(values: NDArray[np.float32]) -> bytes:
+    """Return the values as float32 little-endian in C order: what is stored and digested."""
+    return values.astype("<f4", copy=False).tobytes(order="C")

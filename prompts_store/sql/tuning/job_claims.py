@@ -1,0 +1,181 @@
+"""Queries of the servers that work on jobs: one at a time holds a job, and only its holder writes what comes of it.
+
+A claim has a number that grows. Every write of a holder is conditional on that number and on the job's status, so that
+one that was thought dead, or whose job was cancelled, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, select, update
+
+from prompts_store.checkpoint.strict_json import canonical
+from prompts_store.errors import ClaimLost
+from prompts_store.sql.tuning import job_log, jobs
+from prompts_store.sql.tuning.tables import jobs as rows
+from prompts_store.tuning_records import (
+    Heartbeat,
+    JobClaim,
+    JobError,
+    JobProgress,
+    JobRecord,
+    JobStatus,
+    NewEvent,
+)
+
+MAX_FRUITLESS_CLAIMS = 3
+"""Servers that may stop over a job one after another, without progress in between, before it counts as their fault."""
+
+_HELD = (JobStatus.VALIDATING_FILES, JobStatus.RUNNING)
+
+
+def claim_next(
+    connection: Connection, fingerprint: str, status: JobStatus, owner: str
+) -> tuple[JobClaim, JobRecord] | None:
+    """Claim the oldest job that waits in this status, to be validated or to run; None where there is none."""
+    query = select(rows).where(_waiting(fingerprint, status)).order_by(rows.c.id).limit(1)
+    found = connection.execute(query).one_or_none()
+    return None if found is None else _claim(connection, found, owner)
+
+
+def has_waiting(connection: Connection, fingerprint: str, status: JobStatus) -> bool:
+    """Tell whether a job waits in this status."""
+    return connection.scalar(select(rows.c.id).where(_waiting(fingerprint, status)).limit(1)) is not None
+
+
+def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...]:
+    """Return the jobs that are being worked on."""
+    query = select(rows.c.id, rows.c.claim, rows.c.num_beats, rows.c.status)
+    query = query.where(rows.c.base_fingerprint == fingerprint, rows.c.claimed_by.is_not(None))
+    return tuple(
+        Heartbeat(JobClaim(row.id, row.claim), row.num_beats, JobStatus(row.status))
+        for row in connection.execute(query)
+    )
+
+
+def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> JobStatus | None:
+    """Let a job go whose holder has stopped, if it has not beaten since: the first server that asks may claim it then.
+
+    The last of `MAX_FRUITLESS_CLAIMS` ends the job with `hopeless`. Return where the job is then, None where it has
+    beaten.
+    """
+    silent = (rows.c.id == stale.claim.job_id) & (rows.c.claim == stale.claim.number)
+    silent &= (rows.c.num_beats == stale.num_beats) & rows.c.claimed_by.is_not(None)
+    found = connection.execute(select(rows).where(silent)).one_or_none()
+    if found is None:
+        return None
+    stopped = f"The server that worked on it ({found.claimed_by}) has stopped"
+    if found.fruitless_claims >= MAX_FRUITLESS_CLAIMS:
+        _fail(connection, found.id, hopeless, [NewEvent(f"{stopped}.", level="warn")])
+        return JobStatus.FAILED
+    _let_go(connection, found)
+    job_log.append(connection, found.id, [NewEvent(f"{stopped}; another one goes on.", level="warn")])
+    return JobStatus.QUEUED if found.status == JobStatus.RUNNING else JobStatus(found.status)
+
+
+def note_progress(connection: Connection, job_id: int, step: int) -> None:
+    """Count fruitless claims anew, this one excluded, where a checkpoint of this step is ahead of the latest one.
+
+    The same step saved again is none: a job whose evaluation stops its servers would go on for ever.
+    """
+    latest = job_log.checkpoints(connection, job_id, before=None, limit=1)
+    if step > (latest[0].step if latest else 0):
+        _set(connection, job_id, {"fruitless_claims": 0})
+
+
+def release(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
+    """Give a job back that is to go on, here or elsewhere: such a claim is not fruitless. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    _let_go(connection, found)
+    _set(connection, found.id, {"fruitless_claims": max(0, found.fruitless_claims - 1)})
+    job_log.append(connection, claim.job_id, events)
+
+
+def validated(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
+    """Put a job whose files are good into the queue. Raises ClaimLost."""
+    found = held(connection, claim, (JobStatus.VALIDATING_FILES,))
+    _set(connection, found.id, {"status": JobStatus.QUEUED, "claimed_by": None, "fruitless_claims": 0})
+    job_log.append(connection, found.id, [*events, NewEvent("The files are valid; the job is queued.")])
+
+
+def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], progress: JobProgress | None) -> None:
+    """Say that the holder lives, what happened since, and how far it is. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    values: dict[str, Any] = {"num_beats": found.num_beats + 1}
+    if progress is not None:
+        values |= {"trained_tokens": progress.trained_tokens, "estimated_finish": progress.estimated_finish}
+    _set(connection, found.id, values)
+    job_log.append(connection, found.id, events)
+
+
+def fail(
+    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, keep_state: bool
+) -> None:
+    """End a job with its cause. Raises ClaimLost."""
+    found = held(connection, claim, _HELD)
+    jobs.fail(connection, found.id, error, events, keep_state=keep_state)
+
+
+def succeed(
+    connection: Connection, claim: JobClaim, version: int, trained_tokens: int, metrics: dict[str, Any]
+) -> None:
+    """End a job with the version that came of it. Raises ClaimLost."""
+    found = held(connection, claim, (JobStatus.RUNNING,))
+    values = {
+        "status": JobStatus.SUCCEEDED,
+        "version": version,
+        "trained_tokens": trained_tokens,
+        "metrics": canonical(metrics),
+    }
+    jobs.finish(connection, found.id, values)
+    job_log.drop_states(connection, [found.id])
+
+
+def held(connection: Connection, claim: JobClaim, statuses: Sequence[JobStatus]) -> Row[Any]:
+    """Return the row of a job that this claim still holds, in one of these statuses. Raises ClaimLost."""
+    found = connection.execute(select(rows).where(rows.c.id == claim.job_id)).one_or_none()
+    if found is None:
+        raise ClaimLost("The job is gone.")
+    if found.claim != claim.number:
+        raise ClaimLost("Another server works on the job.", status=JobStatus(found.status))
+    if found.status not in statuses:
+        raise ClaimLost(f"The job is {found.status}.", status=JobStatus(found.status))
+    return found
+
+
+def _waiting(fingerprint: str, status: JobStatus) -> ColumnElement[bool]:
+    return (rows.c.base_fingerprint == fingerprint) & (rows.c.status == status) & rows.c.claimed_by.is_(None)
+
+
+def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClaim, JobRecord]:
+    values: dict[str, Any] = {
+        "claimed_by": owner,
+        "claim": found.claim + 1,
+        "num_beats": 0,
+        "fruitless_claims": found.fruitless_claims + 1,
+    }
+    if found.status == JobStatus.QUEUED:
+        values["status"] = JobStatus.RUNNING
+        if found.started_at is None:
+            values["started_at"] = datetime.now(UTC)
+    _set(connection, found.id, values)
+    return JobClaim(found.id, found.claim + 1), jobs.get(connection, found.base_fingerprint, found.id)
+
+
+def _fail(connection: Connection, job_id: int, error: JobError, events: Sequence[NewEvent]) -> None:
+    jobs.finish(connection, job_id, {"status": JobStatus.FAILED, "error": jobs.error_json(error)})
+    job_log.append(connection, job_id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
+
+
+def _let_go(connection: Connection, found: Row[Any]) -> None:
+    values: dict[str, Any] = {"claimed_by": None, "estimated_finish": None}
+    if found.status == JobStatus.RUNNING:
+        values["status"] = JobStatus.QUEUED
+    _set(connection, found.id, values)
+
+
+def _set(connection: Connection, job_id: int, values: dict[str, Any]) -> None:
+    connection.execute(update(rows).where(rows.c.id == job_id).values(values))

@@ -1,0 +1,25 @@
+"""Queries about the plots of versions."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, insert, select
+
+from prompts_store.errors import PlotNotFound
+from prompts_store.sql import versions
+from prompts_store.sql.tuning.tables import version_plots
+
+
+def put(connection: Connection, fingerprint: str, task: str, version: int, png: bytes) -> None:
+    """Keep a version's plot, if it has none yet. Raises TaskNotFound and VersionNotFound."""
+    row = versions.row(connection, fingerprint, task, version)
+    if connection.scalar(select(version_plots.c.version_id).where(version_plots.c.version_id == row.id)) is None:
+        connection.execute(insert(version_plots).values(version_id=row.id, png=png))
+
+
+def get(connection: Connection, fingerprint: str, task: str, version: int) -> bytes:
+    """Return a live version's plot, a PNG. Raises TaskNotFound, VersionNotFound and PlotNotFound."""
+    row = versions.row(connection, fingerprint, task, version)
+    png: bytes | None = connection.scalar(select(version_plots.c.png).where(version_plots.c.version_id == row.id))
+    if png is None:
+        raise PlotNotFound(f'Version {version} of task "{task}" has no plot.')
+    return png

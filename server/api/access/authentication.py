@@ -1,0 +1,128 @@
+"""Who may call what. Every route declares the scope it needs; an application with one that does not is not built.
+
+Authorisation hangs on the route itself, never on the request's path, which proxies and routers read differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.routing import BaseRoute
+
+from server.api.access.caller import ANYBODY
+from server.api.access.local_origins import check_page
+from server.api.access.undeclared import Declared
+from server.api.services import ServicesDep, services_of
+
+
+class Scope(StrEnum):
+    """What a key may be allowed to do; `ADMIN` has all others. `PUBLIC` routes answer without a key."""
+
+    PUBLIC = "public"
+    INFER = "infer"
+    TASKS_READ = "tasks:read"
+    TASKS_WRITE = "tasks:write"
+    TUNE = "tune"
+    ADMIN = "admin"
+
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key of this server.")
+_Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+
+
+class Doorkeeper:
+    """A dependency of a route that is also asked at the door: FastAPI reads the body before it asks any dependency."""
+
+    async def admit(self, request: Request) -> None:
+        """Let a request in before its body is read, or raise."""
+
+
+class _Declaration(Doorkeeper):
+    """A dependency of a route that names the scope it needs."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope = scope
+
+
+class _Public(_Declaration):
+    async def __call__(self) -> None:
+        """Admit everyone."""
+
+
+class _KeyNeeded(_Declaration):
+    async def admit(self, request: Request) -> None:
+        """Let the caller in, as `CallerDep`.
+
+        Raises `Unauthorized` without a key, and `Forbidden` where it is not allowed this. A route with a `task` in its
+        path is refused here to keys that are held to other tasks, and an open server to other machines' pages.
+        """
+        services, credentials = await services_of(request), await _bearer(request)
+        caller = services.keys.identify(None if credentials is None else credentials.credentials)
+        if caller is ANYBODY and services.settings.is_local:
+            check_page(request.headers, services.settings.cors_origins)
+        caller.check_scope(self.scope)
+        task = request.path_params.get("task")
+        if task is not None:
+            caller.check_task(task)
+        request.state.caller = caller
+
+    async def __call__(self, request: Request, services: ServicesDep, _: _Credentials) -> AsyncIterator[None]:
+        """Count the request for as long as it runs. Raises `RateLimited`."""
+        async with services.quotas.request(request.state.caller):
+            yield
+
+
+class GuardedRoute(APIRoute):
+    """A route that asks its doorkeepers first, and of these its declaration; then it refuses what it does not know."""
+
+    takes_anything: ClassVar[bool] = False
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request, once it is let in."""
+        handle = super().get_route_handler()
+        calls: list[object] = [dependency.call for dependency in self.dependant.dependencies]
+        keepers = [call for call in calls if isinstance(call, Doorkeeper)]
+        keepers.sort(key=lambda keeper: not isinstance(keeper, _Declaration))
+        declared = None if self.takes_anything else Declared.of(self.dependant)
+
+        async def guarded(request: Request) -> Response:
+            for keeper in keepers:
+                await keeper.admit(request)
+            if declared is not None:
+                declared.check(request)
+            return await handle(request)
+
+        return guarded
+
+
+class ProbedRoute(GuardedRoute):
+    """A route that takes no parameter, for monitors and browsers: these append some to get past caches."""
+
+    takes_anything = True
+
+
+def requires(scope: Scope) -> Any:
+    """Declare the scope that a route needs: an entry of its `dependencies`."""
+    return Depends(_Public(scope) if scope is Scope.PUBLIC else _KeyNeeded(scope))
+
+
+def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
+    """The scope of each route by "METHOD path"; None where a route declares none, or does not ask for it first."""
+    scopes: dict[str, Scope | None] = {}
+    for route in iter_route_contexts(routes):
+        is_guarded = isinstance(route.original_route, GuardedRoute)
+        declaration = _declaration_of(route.dependant) if is_guarded else None
+        for method in route.methods or {"ANY"}:
+            scopes[f"{method} {route.path}"] = None if declaration is None else declaration.scope
+    return scopes
+
+
+def _declaration_of(dependant: Dependant) -> _Declaration | None:
+    calls: list[object] = [dependency.call for dependency in dependant.dependencies]
+    return next((call for call in calls if isinstance(call, _Declaration)), None)

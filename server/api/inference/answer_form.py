@@ -1,0 +1,66 @@
+"""What an answer is to look like, whatever the route."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from server.api.inference.target import Target
+from server.api.inference.usage import UsageCounter
+from server.api.wire.sampling import GenerationParameters
+from server.engine.request import FinishReason
+
+FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    None: None,
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerForm:
+    """The frame of an answer. `created` is Unix time in seconds; `prompts` are token ids.
+
+    `prefix_lengths` are in virtual tokens, one for each time that a prompt is run.
+    """
+
+    id: str
+    created: int
+    model: str
+    prompts: tuple[tuple[int, ...], ...]
+    num_choices: int
+    prefix_lengths: tuple[int, ...]
+    with_logprobs: bool
+    with_token_ids: bool
+    with_usage: bool
+
+    @classmethod
+    def of(
+        cls,
+        body: GenerationParameters,
+        target: Target,
+        prompts: tuple[tuple[int, ...], ...],
+        *,
+        id_prefix: str,
+        num_choices: int,
+        with_logprobs: bool,
+    ) -> AnswerForm:
+        """The form that a request asks for, with an id of its own."""
+        return cls(
+            id=f"{id_prefix}-{uuid.uuid4().hex}",
+            created=int(time.time()),
+            model=body.model,
+            prompts=prompts,
+            num_choices=num_choices,
+            prefix_lengths=target.prefix_lengths,
+            with_logprobs=with_logprobs,
+            with_token_ids=bool(body.return_token_ids),
+            with_usage=bool(body.stream_options and body.stream_options.include_usage),
+        )
+
+    def usage_counter(self) -> UsageCounter:
+        """A counter that knows the prompts already."""
+        return UsageCounter(self.prompts, self.prefix_lengths)

@@ -1,0 +1,92 @@
+"""An uploaded file as it arrives: into a temporary file while it streams, then into the store, wholly or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import Depends, Request
+from starlette.datastructures import UploadFile
+
+from prompts_store.errors import StoreFull
+from prompts_store.tuning_records import FileRecord
+from server.api.access.caller import CallerDep
+from server.api.errors import InvalidRequest, StorageFull, UnsupportedMediaType, UploadTooLarge
+from server.api.middleware.body_limit import allow_body
+from server.api.services import ServicesDep
+
+CHUNK_BYTES = 1024**2
+PURPOSE = "fine-tune"
+_MAX_NAME_LENGTH = 256
+_ROOM_FOR_MULTIPART = 64 * 1024
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+FILE_SCHEMA: dict[str, Any] = {
+    "title": "FileUpload",
+    "type": "object",
+    "required": ["file", "purpose"],
+    "properties": {
+        "file": {
+            "type": "string",
+            "format": "binary",
+            "description": "JSONL in UTF-8, each line an object with `prompt` and `completion`, or `messages`, or "
+            "`text` and `label`.",
+        },
+        "purpose": {"type": "string", "enum": [PURPOSE]},
+    },
+}
+FILE_REQUEST: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/FileUpload"}}},
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUpload:
+    """A file that the store has taken."""
+
+    record: FileRecord
+
+
+async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -> StoredUpload:
+    """Read the multipart body and keep its file.
+
+    Raises `UnsupportedMediaType`, `UploadTooLarge`, `InvalidRequest`, `StorageFull`, and starlette's `HTTPException`
+    for a body that is too large as a whole or no proper multipart. The temporary file goes in any case.
+    """
+    max_bytes = services.settings.limits.max_file_bytes
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise UnsupportedMediaType("the body must be multipart/form-data")
+    allow_body(request, max_bytes + _ROOM_FOR_MULTIPART)
+    try:
+        async with request.form(max_files=1, max_fields=2, max_part_size=1024) as form:
+            names = [name for name, _ in form.multi_items()]
+            if len(names) != len(set(names)) or not set(names) <= {"file", "purpose"}:
+                raise InvalidRequest("the parts of the body are file and purpose, each once")
+            if form.get("purpose") != PURPOSE:
+                raise InvalidRequest(f"purpose is {PURPOSE}: files are for tuning only", param="purpose")
+            part = form.get("file")
+            if not isinstance(part, UploadFile):
+                raise InvalidRequest("this file is missing, or was sent without a file name", param="file")
+            if part.size is None or part.size > max_bytes:
+                raise UploadTooLarge(f"a file has at most {max_bytes} bytes", param="file")
+            if part.size == 0:
+                raise InvalidRequest("the file is empty", param="file")
+            name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
+            add = services.tuning.add_file
+            chunks = _chunks(part.file)
+            return StoredUpload(await services.threads.writes.run(add, name, PURPOSE, chunks, actor=caller.actor))
+    except (OSError, StoreFull) as error:
+        raise StorageFull("there is no room for the file now") from error
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while data := file.read(CHUNK_BYTES):
+        yield data
+
+
+UploadedFileDep = Annotated[StoredUpload, Depends(_receive)]

@@ -1,0 +1,126 @@
+"""The store's files and tuning jobs become wire bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Literal, cast
+
+import prompts_store.tuning_records as store
+from prompts_store.errors import FileNotFound, JobNotFound, NotFound
+from server.api.management.public_ids import IdKind
+from server.api.wire.files import File
+from server.api.wire.tuning import (
+    GateBody,
+    Job,
+    JobCheckpoint,
+    JobEvent,
+    JobFailure,
+    JobHyperparameters,
+    JobMethod,
+    JobSupervised,
+)
+
+FILE_ID = IdKind("file", FileNotFound("There is no file of this id."))
+JOB_ID = IdKind("ftjob", JobNotFound("There is no tuning job of this id."))
+EVENT_ID = IdKind("ftevent", NotFound("There is no event of this id."))
+CHECKPOINT_ID = IdKind("ftckpt", NotFound("There is no checkpoint of this id."))
+
+_ORGANIZATION = "softprompt-server"
+
+
+def file_body(record: store.FileRecord) -> File:
+    """A file on the wire."""
+    return File(
+        id=FILE_ID.of(record.id),
+        object="file",
+        bytes=record.num_bytes,
+        created_at=_unix(record.created_at),
+        filename=record.filename,
+        purpose="fine-tune",
+        status="processed",
+        sha256=record.sha256,
+    )
+
+
+def job_body(record: store.JobRecord, base_id: str) -> Job:
+    """A job on the wire."""
+    request = record.request
+    hyperparameters = _hyperparameters(request["plan"])
+    gate = request["gate"]
+    return Job(
+        id=JOB_ID.of(record.id),
+        object="fine_tuning.job",
+        created_at=_unix(record.created_at),
+        finished_at=_unix_or_none(record.finished_at),
+        estimated_finish=_unix_or_none(record.estimated_finish),
+        status=record.status.value,
+        error=None if record.error is None else JobFailure(**asdict(record.error)),
+        model=base_id,
+        fine_tuned_model=None if record.version is None else f"{record.task}@{record.version}",
+        organization_id=_ORGANIZATION,
+        result_files=[],
+        training_file=FILE_ID.of(record.training_file),
+        validation_file=None if record.validation_file is None else FILE_ID.of(record.validation_file),
+        trained_tokens=record.trained_tokens,
+        hyperparameters=hyperparameters,
+        method=JobMethod(type="supervised", supervised=JobSupervised(hyperparameters=hyperparameters)),
+        integrations=[],
+        seed=record.seed,
+        metadata=dict(request["metadata"]),
+        task=record.task,
+        version=record.version,
+        template=request["manifest"]["template"],
+        labels=list(request["manifest"]["labels"]),
+        promote=request["promote"],
+        gate=None if gate is None else GateBody(**gate),
+        metrics=dict(record.metrics),
+    )
+
+
+def event_body(event: store.JobEvent) -> JobEvent:
+    """An event on the wire."""
+    return JobEvent(
+        id=EVENT_ID.of(event.id),
+        object="fine_tuning.job.event",
+        created_at=_unix(event.created_at),
+        level=cast(Literal["info", "warn", "error"], event.level),
+        message=event.message,
+        type=cast(Literal["message", "metrics"], event.kind),
+        data=dict(event.data),
+    )
+
+
+def checkpoint_body(checkpoint: store.JobCheckpoint, job: store.JobRecord) -> JobCheckpoint:
+    """A checkpoint on the wire."""
+    return JobCheckpoint(
+        id=CHECKPOINT_ID.of(checkpoint.id),
+        object="fine_tuning.job.checkpoint",
+        created_at=_unix(checkpoint.created_at),
+        fine_tuned_model_checkpoint=f"{job.task}:step-{checkpoint.step}",
+        fine_tuning_job_id=JOB_ID.of(job.id),
+        step_number=checkpoint.step,
+        metrics=dict(checkpoint.metrics),
+    )
+
+
+def _hyperparameters(plan: Mapping[str, Any]) -> JobHyperparameters:
+    names = JobHyperparameters.model_fields.keys() - {"n_epochs", "learning_rate_multiplier"}
+    fields = {name: plan[name] for name in names}
+    multiplier = plan.get("learning_rate_multiplier")  # a job of an earlier release has none
+    return JobHyperparameters(
+        n_epochs=_or_auto(plan["num_epochs"]), learning_rate_multiplier=_or_auto(multiplier), **fields
+    )
+
+
+def _or_auto(value: float | None) -> float | Literal["auto"]:
+    return "auto" if value is None else value
+
+
+def _unix(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _unix_or_none(moment: datetime | None) -> int | None:
+    return None if moment is None else _unix(moment)

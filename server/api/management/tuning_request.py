@@ -1,0 +1,144 @@
+"""A job as a client asks for it becomes a job as the store keeps it."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from prompts_store.errors import InvalidName
+from prompts_store.manifest import parse_manifest
+from prompts_store.names import check_not_reserved, check_task_name
+from prompts_store.records import Manifest
+from prompts_store.tuning_records import NewJob
+from server.api.errors import InvalidRequest, ModelNotFound
+from server.api.management.tuning_bodies import FILE_ID
+from server.api.services import Services
+from server.api.wire.tuning import CreateJob, Hyperparameters
+from server.jobs.defaults import TuningDefaults
+from server.jobs.request import JobRequest, request_to_json
+from server.tokenizer.errors import UnknownToken
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import init_text_ids
+from server.tuning.errors import PlanRefused
+from server.tuning.gate import Gate
+from server.tuning.plan import Initialisation, TuningPlan, check_all_used, plan_from_json
+
+_MAX_SEED = 2**31
+
+
+def new_job(services: Services, body: CreateJob) -> NewJob:
+    """Check all of a request that can be checked without its files.
+
+    Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
+    `FileNotFound`.
+    """
+    if body.model not in services.base_names:
+        raise ModelNotFound("only the base model can be tuned: model is its id")
+    task = _task(services, body.suffix)
+    seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
+    plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
+    if len(manifest.labels) > (max_labels := services.settings.limits.max_labels):
+        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
+    if services.jobs is not None:
+        services.jobs.host.check_defaults(plan, manifest)
+    request = JobRequest(
+        plan=plan,
+        manifest=manifest,
+        promote=body.promote,
+        gate=_gate(body),
+        metadata=body.metadata or {},
+    )
+    _check_tokens(services.tokenizer, request, _hyperparameters(body)[1])
+    training_file = FILE_ID.number(body.training_file)
+    validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
+    if validation_file == training_file:
+        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
+    fingerprint = services.base.fingerprint
+    return NewJob(fingerprint, task, training_file, validation_file, seed, request_to_json(request))
+
+
+def _task(services: Services, suffix: str | None) -> str:
+    if suffix is None:
+        raise InvalidRequest("suffix names the task that the job tunes", param="suffix")
+    try:
+        check_task_name(suffix)
+    except InvalidName as error:
+        raise InvalidRequest(str(error), param="suffix") from error
+    check_not_reserved(suffix, services.base_names)
+    services.check_writable(suffix)
+    return suffix
+
+
+def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
+    given, place = _hyperparameters(body)
+    fields: dict[str, Any] = given.model_dump(exclude_none=True)
+    for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
+        if fields.get(name) == "auto":
+            del fields[name]
+    if "n_epochs" in fields:
+        fields["num_epochs"] = float(fields.pop("n_epochs"))
+    fields |= {"seed": seed, "max_micro_batch_tokens": services.tuning_defaults.max_micro_batch_tokens}
+    try:
+        plan = plan_from_json(fields)
+        check_all_used(plan)
+        if services.jobs is not None:
+            services.jobs.host.check_plan(plan)
+        return plan
+    except PlanRefused as error:
+        name = "n_epochs" if error.param == "num_epochs" else error.param
+        raise InvalidRequest(str(error), param=f"{place}.{name}") from error
+
+
+def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
+    """The hyperparameters, and where in the body they stand."""
+    supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
+    newer = None if supervised is None else supervised.hyperparameters
+    if newer is not None and body.hyperparameters is not None:
+        raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
+    if newer is not None:
+        return newer, "method.supervised.hyperparameters"
+    return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
+
+
+def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
+    add_special_tokens = body.add_special_tokens
+    if body.template is None and add_special_tokens is None:
+        add_special_tokens = defaults.add_special_tokens
+    fields = {
+        "template": defaults.template if body.template is None else body.template,
+        "add_special_tokens": add_special_tokens,
+        "labels": body.labels,
+        "stop": body.stop,
+        "defaults": body.defaults,
+        "note": body.note,
+    }
+    return parse_manifest(fields)
+
+
+def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None:
+    """Raise `InvalidRequest` for what holds a token without a row in the base model: no job could be served with it."""
+    plan, manifest = request.plan, request.manifest
+    if plan.initialisation is Initialisation.TEXT:
+        try:
+            init_text_ids(tokenizer, plan.init_text or "")
+        except PlanRefused as error:
+            raise InvalidRequest(str(error), param=f"{place}.{error.param}") from error
+    for param, texts in (("template", [manifest.template or ""]), ("labels", manifest.labels)):
+        try:
+            for text in texts:
+                tokenizer.encode(text, add_special_tokens=False)
+        except UnknownToken as error:
+            raise InvalidRequest(str(error), param=param) from error
+    try:
+        tokenizer.check_ids(manifest.defaults.get("stop_token_ids", ()))
+    except UnknownToken as error:
+        raise InvalidRequest(f"stop_token_ids: {error}", param="defaults") from error
+
+
+def _gate(body: CreateJob) -> Gate | None:
+    if body.gate is None:
+        return None
+    try:
+        return Gate(body.gate.metric, body.gate.min_score, body.gate.not_worse_than_production)
+    except PlanRefused as error:
+        raise InvalidRequest(str(error), param=error.param) from error

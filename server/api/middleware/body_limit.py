@@ -1,0 +1,77 @@
+"""No body is larger, or slower, than its route allows: what exceeds the limit is refused while it streams in."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.errors import InvalidRequest
+from server.api.limits import ApiLimits
+from server.api.responses.error_responses import error_response
+
+MIN_BYTES_PER_S = 1024
+"""A body that arrives faster than this has no other deadline than not to stall."""
+
+
+class BodyLimitMiddleware:
+    """Counts the bytes of each request's body, up to `ApiLimits.max_body_bytes` unless its route says otherwise.
+
+    Reading raises starlette's `HTTPException`, 413 or 408, which FastAPI passes on while it parses a body.
+    """
+
+    def __init__(self, app: ASGIApp, limits: ApiLimits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return await _refuse_two_lengths(scope, receive, send)
+        state = scope.setdefault("state", {})
+        state["max_body_bytes"] = self._limits.max_body_bytes
+        declared_bytes = int(headers.get("content-length", "0"))
+        num_bytes, is_complete = 0, False
+        began = asyncio.get_running_loop().time()
+
+        async def receive_limited() -> Message:
+            nonlocal num_bytes, is_complete
+            if is_complete:
+                return await receive()
+            if declared_bytes > state["max_body_bytes"]:
+                raise HTTPException(413)
+            message = await self._receive_in_time(receive, began + num_bytes / MIN_BYTES_PER_S)
+            num_bytes += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
+            if num_bytes > state["max_body_bytes"]:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, receive_limited, send)
+
+    async def _receive_in_time(self, receive: Receive, due: float) -> Message:
+        """The next piece: none may stall, and a drip of many must not last for ever either."""
+        now = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(min(now, due) + self._limits.body_timeout_s):
+                return await receive()
+        except TimeoutError as error:
+            raise HTTPException(408) from error
+
+
+async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
+    """A proxy may go by the other one, and take the end of the body for a request of its own (RFC 9112, 6.1)."""
+    response = error_response(scope, InvalidRequest("the body has two lengths: content-length and transfer-encoding"))
+    response.headers["connection"] = "close"
+    await response(scope, receive, send)
+
+
+def allow_body(request: Request, max_bytes: int) -> None:
+    """Set another limit for a request whose body has not been read yet."""
+    request.state.max_body_bytes = max_bytes

@@ -1,0 +1,46 @@
+"""Every HTTP request leaves a count, a duration and, if tracing is on, a span."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.api.responses.error_responses import CLIENT_CLOSED_REQUEST, error_code
+from server.api.responses.error_table import INTERNAL_ERROR
+
+if TYPE_CHECKING:
+    from server.api.services import Services
+
+
+class ObserveMiddleware:
+    """Measures each request to its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        services: Services = scope["app"].state.services
+        began, status, code = time.monotonic(), CLIENT_CLOSED_REQUEST, None
+
+        async def send_noting_status(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with services.tracing.http_span(scope) as span:
+            try:
+                await self._app(scope, receive, send_noting_status)
+            except Exception:
+                status, code = 500, INTERNAL_ERROR.code  # answered further outside
+                raise
+            finally:
+                route = getattr(scope.get("route"), "path", None)
+                duration_s = time.monotonic() - began
+                services.metrics.http.done(route, scope["method"], code or error_code(scope), status, duration_s)
+                span.done(route, status)

@@ -1,0 +1,185 @@
+"""Exceptions become the one error body; foreign ones are never quoted, and input is never echoed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import Scope
+
+from prompts_store.errors import InvalidCheckpoint, InvalidManifest
+from server.api.access.undeclared import PLAIN_NAME
+from server.api.middleware.request_id import HEADER
+from server.api.responses.error_table import (
+    ERROR_TABLE,
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    SERVER_ERROR,
+    Answer,
+    answer_to,
+)
+from server.api.wire.errors import ErrorBody, ErrorDetail
+
+UNSUPPORTED_PARAMETERS = frozenset(
+    {
+        "audio",
+        "best_of",
+        "chat_template",
+        "function_call",
+        "functions",
+        "guided_json",
+        "modalities",
+        "moderation",
+        "parallel_tool_calls",
+        "prediction",
+        "prompt_cache_key",
+        "reasoning",
+        "reasoning_effort",
+        "response_format",
+        "safety_identifier",
+        "service_tier",
+        "suffix",
+        "tool_choice",
+        "tools",
+        "use_beam_search",
+        "verbosity",
+        "web_search_options",
+    }
+)
+"""Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
+
+_MAX_MESSAGES = 4
+_ERROR_CODE = "error_code"
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
+
+_log = logging.getLogger(__name__)
+_UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
+_HTTP_REFUSALS = {
+    400: ("malformed_body", "the body could not be read"),
+    404: ("not_found", "there is no such route"),
+    405: ("method_not_allowed", "the route does not take this method"),
+    408: ("body_timeout", "the body did not arrive in time"),
+    413: ("body_too_large", "the body is too large"),
+}
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every exception of an application with the error body."""
+    for error_class in ERROR_TABLE:
+        app.add_exception_handler(error_class, _answer_known)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(Exception, _answer_unknown)
+
+
+def error_body(error: BaseException, request_id: str) -> ErrorBody:
+    """The body for an exception in the middle of a stream; what is our failure is logged."""
+    return _body_of(_looked_up(error, request_id), error)
+
+
+def error_response(scope: Scope, error: Exception) -> Response:
+    """The answer to one of our exceptions, where it cannot be raised: outside the routes."""
+    answer = answer_to(error)
+    return _respond(Request(scope), answer.status, _body_of(answer, error), dict(answer.headers))
+
+
+def error_code(scope: Scope) -> str:
+    """The code of the error body that a request was answered with; empty where it was another body."""
+    return str(scope.get("state", {}).get(_ERROR_CODE, ""))
+
+
+def _looked_up(error: BaseException, request_id: str) -> Answer:
+    answer = answer_to(error)
+    if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("request %s failed", request_id, exc_info=error)
+    return answer
+
+
+def _answer_known(request: Request, error: Exception) -> Response:
+    answer = _looked_up(error, request.state.request_id)
+    headers = dict(answer.headers)
+    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    return _respond(request, answer.status, _body_of(answer, error), headers)
+
+
+def _answer_nobody(_: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)
+
+
+def _answer_unknown(request: Request, error: Exception) -> Response:
+    """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
+    request_id = request.state.request_id
+    _log.error("request %s failed: %s", request_id, type(error).__name__)
+    return _respond(request, INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
+
+
+def _answer_http(request: Request, error: Exception) -> Response:
+    """Starlette's and FastAPI's own refusals: unknown routes and methods, bodies too large or unreadable."""
+    assert isinstance(error, HTTPException)
+    code, message = _HTTP_REFUSALS.get(error.status_code, ("request_refused", HTTPStatus(error.status_code).phrase))
+    family = INVALID_REQUEST if error.status_code < 500 else SERVER_ERROR
+    return _respond(request, error.status_code, _body(message, family, code), error.headers)
+
+
+def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if errors[0]["loc"] == ("body",) and errors[0]["type"] != "missing" and not _is_json(request):
+        refusal = _body("the body must be application/json", INVALID_REQUEST, "unsupported_media_type")
+        return _respond(request, 415, refusal)
+    return _respond(request, 400, _validation_body(errors))
+
+
+def _is_json(request: Request) -> bool:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _validation_body(errors: Sequence[Mapping[str, Any]]) -> ErrorBody:
+    """One parameter at fault: the first, with all that is said about it (the branches of a union speak one by one)."""
+    first = errors[0]
+    param = _param(first["loc"])
+    if first["type"] == "json_invalid":
+        return _body("the body is not valid JSON", INVALID_REQUEST, "malformed_body")
+    if first["type"] == "extra_forbidden":
+        if param in UNSUPPORTED_PARAMETERS:
+            return _body(f"the parameter '{param}' is not supported", INVALID_REQUEST, "unsupported_parameter", param)
+        return _body(f"unknown parameter: '{param}'", INVALID_REQUEST, "unknown_parameter", param)
+    code = "missing_parameter" if first["type"] == "missing" else "invalid_value"
+    messages = dict.fromkeys(error["msg"] for error in errors if error["loc"][:2] == first["loc"][:2])
+    return _body(f"{param}: {'; or '.join([*messages][:_MAX_MESSAGES])}", INVALID_REQUEST, code, param)
+
+
+def _param(loc: Sequence[str | int]) -> str:
+    """The name of a parameter as its client wrote it, unless it is no plain name."""
+    path = [part for part in loc[1:] if isinstance(part, int) or not _UNION_BRANCH.fullmatch(part)]
+    name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    return name if PLAIN_NAME.fullmatch(name) else str(loc[0])
+
+
+def _body_of(answer: Answer, error: BaseException) -> ErrorBody:
+    param = getattr(error, "param", None) or answer.param
+    message = answer.message or str(error)
+    if isinstance(error, InvalidManifest | InvalidCheckpoint):  # their messages leave it to `param` to name the subject
+        message = f"{param}: {message}"
+    return _body(message, answer.type, answer.code or str(getattr(error, "code", "internal_error")), param)
+
+
+def _body(message: str, family: str, code: str, param: str | None = None) -> ErrorBody:
+    return ErrorBody(error=ErrorDetail(message=message, type=family, code=code, param=param))
+
+
+def _respond(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    setattr(request.state, _ERROR_CODE, body.error.code)
+    return Response(body.model_dump_json(), status, headers, media_type="application/json")

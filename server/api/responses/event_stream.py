@@ -1,0 +1,54 @@
+"""Server-sent events (WHATWG HTML, section 9.2), as OpenAI uses them: `data:` lines only, the last one `[DONE]`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from server.api.responses.error_responses import error_body
+from server.api.responses.json_response import json_text
+from server.api.wire.bodies import ResponseBody
+
+
+class EventStreamResponse(StreamingResponse):
+    """Sends chunks as events; a failure after the headers becomes a last event with the error body.
+
+    `close` is called when the stream has ended, however it ended: complete, failed, or with its client gone.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, chunks: AsyncIterator[ResponseBody], *, headers: Mapping[str, str], close: Callable[[], None]
+    ) -> None:
+        super().__init__(
+            self._events(chunks), headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no", **headers}
+        )
+        self._close = close
+        self._request_id = ""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request (ASGI)."""
+        self._request_id = scope["state"]["request_id"]
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._close()
+
+    async def _events(self, chunks: AsyncIterator[ResponseBody]) -> AsyncIterator[str]:
+        try:
+            async for chunk in chunks:
+                yield _event(json_text(chunk))
+                # However fast chunks come, there is a moment at which a client that has gone away can end this task.
+                await asyncio.sleep(0)
+        except Exception as error:  # the status line is sent: this event is the only way left to tell
+            yield _event(json_text(error_body(error, self._request_id)))
+        else:
+            yield _event("[DONE]")
+
+
+def _event(data: str) -> str:
+    return f"data: {data}\n\n"

@@ -1,0 +1,127 @@
+"""`softprompt serve`: bind, load, listen, say so, and end cleanly."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from server.cli.errors import StartFailed
+from server.cli.serving.serve_options import takes_settings
+from server.cli.serving.welcome import welcome
+from server.cli.streams import announce
+from server.logging import configure_logging
+from server.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+
+@takes_settings
+def serve(settings: ServeSettings) -> None:
+    """Serve a base model and its soft prompts over HTTP. Every option has an environment variable.
+
+    SIGTERM or Ctrl-C lets accepted requests finish; a second one does not.
+    """
+    configure_logging(
+        settings.log_level, settings.log_format, access_log=settings.access_log, prompts=settings.log_prompts
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server the same way
+    try:
+        with bind(settings.host, settings.port) as listener:
+            run(settings, listener)
+    except KeyboardInterrupt:
+        logger.info("stopped")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Take the address before the model is loaded; nobody can connect until the server listens. Raises StartFailed."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartFailed(f"{host} is not an address of this machine") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(host, port, error) from error
+    return listener
+
+
+def run(settings: ServeSettings, listener: socket.socket) -> None:
+    """Load everything and serve until told to stop."""
+    from server.cli.serving.http_server import HttpServer, http_config
+    from server.cli.serving.watchdog import Watchdog
+
+    port = listener.getsockname()[1]
+    logger.info("loading %s", settings.base_model or "the demo model")
+    app = load(settings)
+    services, engine = app.state.services, app.state.services.engine
+
+    def on_ready() -> None:
+        watchdog.start()
+        announce(welcome(settings, port, is_open=services.keys.is_open))
+
+    def gets_on() -> bool:
+        """At the end the engine's thread may be over, and still must not hang."""
+        return engine.is_alive or (server.should_exit and not engine.is_wedged)
+
+    server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s, engine.cut_off)
+    watchdog = Watchdog(gets_on)
+    try:
+        server.run(sockets=[listener])
+    except OSError as error:  # another process began to listen here while the model was loading
+        raise _cannot_listen(settings.host, port, error) from error
+    finally:
+        gc.unfreeze()  # so that the process can take everything down
+    logger.info("stopped")
+
+
+def load(settings: ServeSettings) -> FastAPI:
+    """Build the application; PyTorch is imported here and not before."""
+    if not sys.stderr.isatty():
+        hide_progress_bars()
+    from server.api.access.quotas import RedisMissing
+    from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
+    from server.model.errors import ModelError
+    from server.telemetry.tracing import TracingUnavailable
+    from server.tokenizer.errors import TextError
+
+    try:
+        app = create_app(build_services(settings))
+    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
+        raise StartFailed(str(error)) from error
+    keep_what_is_loaded()
+    return app
+
+
+def keep_what_is_loaded() -> None:
+    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
+
+    They are about half a million, most of them of libraries, and stay as long as the process.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def hide_progress_bars() -> None:
+    """Keep the bars that loading weights draws out of logs and other pictures."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> StartFailed:
+    if error.errno == errno.EADDRINUSE:
+        return StartFailed(f"port {port} of {host} is in use; choose another with --port")
+    return StartFailed(f"cannot listen on port {port} of {host}: {error.strerror}")

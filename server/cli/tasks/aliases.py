@@ -1,0 +1,76 @@
+"""`softprompt task alias …`, and how aliases are written and shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from server.cli.errors import UsageProblem
+from server.cli.output import print_json
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.choose_backend import on_tasks
+from server.cli.tasks.views import AliasPlace, AliasView, TargetView
+
+aliases = typer.Typer(no_args_is_help=True, help="Point names at versions.")
+
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)]
+Alias = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias's name.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Why, for the history.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_TARGET = re.compile(r"([1-9][0-9]{0,9})(?::([1-9][0-9]{0,6}))?")
+
+
+@aliases.command("set")
+@on_tasks
+def set_alias(
+    backend: TaskBackend,
+    task: Task,
+    alias: Alias,
+    targets: Annotated[
+        list[str], typer.Argument(metavar="VERSION[:WEIGHT]…", help="Such as 4, or 3:90 4:10.", show_default=False)
+    ],
+    *,
+    shadow_of: Annotated[
+        str | None, typer.Option("--shadow-of", metavar="ALIAS", help="Run it for comparison on this alias's requests.")
+    ] = None,
+    reason: Reason = "",
+    json: Json = False,
+) -> None:
+    """Point an alias at a version, or at several that share the callers by weight."""
+    place = AliasPlace(task, alias, tuple(map(_read_target, targets)), shadow_of, reason)
+    print_alias(backend.set_alias(place), as_json=json)
+
+
+@aliases.command("delete")
+@on_tasks
+def delete_alias(backend: TaskBackend, task: Task, alias: Alias, *, reason: Reason = "") -> None:
+    """Delete an alias. Its history stays."""
+    backend.delete_alias(task, alias, reason)
+    print(f"deleted {task}@{alias}")
+
+
+def describe_targets(targets: Sequence[TargetView]) -> str | None:
+    """Return targets as `alias set` reads them; None for no targets."""
+    if len(targets) == 1:
+        return str(targets[0].version)
+    return " ".join(f"{target.version}:{target.weight}" for target in targets) or None
+
+
+def print_alias(alias: AliasView, *, as_json: bool) -> None:
+    """Print where an alias points now."""
+    if as_json:
+        print_json(alias)
+        return
+    shadow = f" (shadow of {alias.shadow_of})" if alias.shadow_of else ""
+    print(f"{alias.task}@{alias.alias} -> {describe_targets(alias.targets)}{shadow}")
+
+
+def _read_target(text: str) -> TargetView:
+    match = _TARGET.fullmatch(text)
+    if match is None:
+        raise UsageProblem(f"{text} is not a version, such as 4, nor a version with its weight, such as 4:10")
+    return TargetView(int(match[1]), int(match[2] or 1))

@@ -1,0 +1,44 @@
+"""`softprompt task import`: a folder of many checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prompts_store.checkpoint.folder import CONFIG, holds_version
+from prompts_store.errors import StoreError, StoreUnavailable
+from server.cli.errors import FilesProblem, ServerRefused
+from server.cli.output import advancing
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.ensemble_folder import publish_folder
+from server.cli.tasks.views import PublishedView
+
+SERVER_ERRORS = 500
+
+
+def import_folder(
+    backend: TaskBackend, folder: Path, *, promote: bool
+) -> tuple[Sequence[PublishedView], Mapping[str, str]]:
+    """Publish `folder/<task>/` one after the other; return what was published, and why each other one was refused.
+
+    Raises FilesProblem where there is nothing to import, and whatever would refuse every checkpoint.
+    """
+    try:
+        found = sorted(path for path in folder.iterdir() if holds_version(path))
+    except OSError as error:
+        raise FilesProblem(f"cannot read {folder}: {error.strerror}") from error
+    if not found:
+        raise FilesProblem(f"{folder} has no folder with an {CONFIG}")
+    published, refused = [], {}
+    for path in advancing(f"Importing {folder}", found):
+        try:
+            published.append(publish_folder(backend, path, promote=promote))
+        except StoreUnavailable:
+            raise
+        except (FilesProblem, StoreError) as error:
+            refused[path.name] = str(error)
+        except ServerRefused as error:
+            if error.status >= SERVER_ERRORS:
+                raise
+            refused[path.name] = str(error)
+    return published, refused

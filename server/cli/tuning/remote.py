@@ -1,0 +1,208 @@
+"""A tuning run in a server: asked for, watched, left alone or cancelled, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from server.cli.connection import Connection, connect
+from server.cli.errors import CliError, JobEnded, ServerRefused, ServerUnreachable
+from server.cli.output import one_line
+from server.cli.tasks.checkpoint_folder import write_version
+from server.cli.tasks.http_backend import HttpTaskBackend
+from server.cli.tuning.http_jobs import EventView, HttpJobs, JobView
+from server.cli.tuning.options import ServerOptions
+from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
+from server.cli.tuning.view import TuneView
+from server.tuning.events import StepDone, TuningEvent, event_from_json
+from server.tuning.scores import Scores
+
+if TYPE_CHECKING:
+    from server.cli.tuning.commands import Order
+
+POLL_INTERVAL_S = 0.5
+PATIENCE_S = 60.0
+"""How long a server may be away while it is watched: a job outlives its restart."""
+_AWAY = (429, 503)
+_CONFLICT = 409
+
+_Answer = TypeVar("_Answer")
+
+
+def tune_there(order: Order, url: str, server: ServerOptions, *, base_model: str | None) -> Outcome:
+    """Let a server tune, and watch. Raises CliError."""
+    with connect(url, server.api_key) as connection:
+        jobs = HttpJobs(connection)
+        job = _newest(jobs, order.task) if order.resume else _begin(jobs, order, base_model)
+        watched = WatchedJob(jobs, job)
+        try:
+            watched.watch()
+        except KeyboardInterrupt:
+            _leave(watched, cancel=server.cancel_on_interrupt)
+            raise
+        except CliError:
+            print(f"softprompt: {job.id} may go on in the server; --resume watches it again", file=sys.stderr)
+            raise
+        return _outcome(connection, watched, order.save)
+
+
+class WatchedJob:
+    """A job as its log tells it, which a `TuneView` can show like a run on this machine."""
+
+    def __init__(self, jobs: HttpJobs, job: JobView) -> None:
+        self.jobs = jobs
+        self.job = job
+        self.log: list[EventView] = []
+        self.history: list[TuningEvent] = []
+        self.step = 0
+        self.num_steps: int | None = None
+
+    def watch(self) -> None:
+        """Show the job until it has ended, through restarts of its server. Raises CliError."""
+        with TuneView(self, self.job.task) as view:
+            while True:
+                self.job = _patiently(lambda: self.jobs.get(self.job.id))
+                view.show(self._take(_patiently(self._news)))
+                if self.job.has_ended:  # and whatever there was to tell has been told
+                    return
+                time.sleep(POLL_INTERVAL_S)
+
+    def last_told(self, name: str) -> Mapping[str, Any]:
+        """The data of the last entry of its log that has this field; empty where none has."""
+        return next((event.data for event in reversed(self.log) if name in event.data), {})
+
+    def _news(self) -> list[EventView]:
+        return list(self.jobs.events_after(self.job.id, self.log[-1].id if self.log else None))
+
+    def _take(self, news: list[EventView]) -> list[TuningEvent]:
+        """Remember what is new. What no run on this machine would tell goes to standard error at once."""
+        told = []
+        for event in news:
+            try:
+                told.append(event_from_json(event.data))
+            except ValueError:
+                if "tokens" not in event.data:  # a preview, which is worth nothing without them
+                    print(one_line(event.message), file=sys.stderr)
+        self.log += news
+        self.history += told
+        for step in told:
+            if isinstance(step, StepDone):
+                self.step, self.num_steps = step.step, step.num_steps
+        return told
+
+
+def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
+    """Upload the files and make the job; without a job, no file stays."""
+    model = base_model or jobs.base_id()
+    uploaded: list[str] = []
+    try:
+        for path in order.files:
+            if path is not None:
+                uploaded.append(jobs.upload(path))
+        return jobs.create(_request(order, model, uploaded))
+    except (CliError, KeyboardInterrupt):
+        for file_id in uploaded:
+            jobs.delete_file(file_id)
+        raise
+
+
+def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
+    """What `POST /v1/fine_tuning/jobs` takes for the options that were given."""
+    hyperparameters = order.options.given()
+    hyperparameters.pop("seed", None)
+    if "num_epochs" in hyperparameters:
+        hyperparameters["n_epochs"] = hyperparameters.pop("num_epochs")
+    request = {
+        "model": model,
+        "suffix": order.task,
+        "training_file": uploaded[0],
+        "hyperparameters": hyperparameters,
+        "seed": order.plan.seed,
+        "promote": order.gate is not None,
+        **order.about.job_fields(),
+    }
+    if len(uploaded) > 1:
+        request["validation_file"] = uploaded[1]
+    if order.gate is not None:
+        request["gate"] = asdict(order.gate)
+    return request
+
+
+def _newest(jobs: HttpJobs, task: str) -> JobView:
+    """The task's job that was left; it may have ended meanwhile. One that is paused, or failed and can go on, does."""
+    job = jobs.newest(task)
+    if job is None:
+        raise JobEnded(f"{task} has no job to go on with")
+    if job.status in ("paused", "failed"):
+        try:
+            jobs.resume(job.id)
+        except ServerRefused as error:
+            if error.status != _CONFLICT or job.status == "paused":
+                raise
+    return job
+
+
+def _leave(watched: WatchedJob, *, cancel: bool) -> None:
+    """Say what becomes of the job."""
+    of = "" if watched.num_steps is None else f" after step {watched.step} of {watched.num_steps}"
+    if cancel:
+        watched.jobs.cancel(watched.job.id)
+        print(f"softprompt: cancelled {watched.job.id}{of}", file=sys.stderr)
+    else:
+        print(
+            f"softprompt: detached{of}; {watched.job.id} goes on in the server, --resume watches it again",
+            file=sys.stderr,
+        )
+
+
+def _outcome(connection: Connection, watched: WatchedJob, save: Path | None) -> Outcome:
+    """What an ended job left. Raises JobEnded where that is no version."""
+    job = watched.job
+    if job.version is None:
+        raise JobEnded(f"{job.id} was cancelled" if job.error is None else job.error)
+    metrics, told = job.metrics, watched.last_told("digest")
+    gate = watched.last_told("gate_passed")
+    news = [gate_news(gate["gate_passed"], gate["gate_reason"])] if gate else []
+    if save is not None:
+        _save(connection, job.task, job.version, save)
+        news.append(f"saved in {save}")
+    news.append(version_news(job.task, job.version, created=told["created"], promoted=told["promoted"]))
+    scored: dict[str, Any] = {field.name: metrics.get(field.name) for field in fields(Scores) if field.name != "name"}
+    has_scores = "not_evaluated" not in metrics  # its event has said why
+    return Outcome(
+        task=job.task,
+        version=job.version,
+        digest=told["digest"],
+        promoted=told["promoted"],
+        scores=(Scores(f"{job.task} (new)", **scored),) if has_scores else (),
+        metrics=metrics,
+        num_steps=watched.step,
+        folder=None if save is None else str(save),
+        news=tuple(news),
+    )
+
+
+def _save(connection: Connection, task: str, version: int, folder: Path) -> None:
+    backend = HttpTaskBackend(connection)
+    manifest = backend.get_version(f"{task}@{version}").manifest
+    write_version(folder, backend.read_files(task, version), manifest, overwrite=True)
+    picture = HttpJobs(connection).plot(task, version)
+    if picture is not None:
+        write_plot(folder, picture)
+
+
+def _patiently(ask: Callable[[], _Answer]) -> _Answer:
+    """Ask, and ask again while the server is away."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except (ServerUnreachable, ServerRefused) as error:
+            is_away = isinstance(error, ServerUnreachable) or error.status in _AWAY
+            if not is_away or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_INTERVAL_S)

@@ -1,0 +1,87 @@
+"""Where `tune` and `evaluate` work: the options they share, and the base model with its store that these mean."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+
+import typer
+
+from server.cli.errors import BaseUnreadable
+from server.cli.output import working
+from server.cli.serving.serve import hide_progress_bars
+from server.cli.serving.serve_options import read_settings
+
+if TYPE_CHECKING:
+    from server.app import Workbench
+
+Command = ParamSpec("Command")
+_PANEL = "Base model and store, as for `serve`"
+
+
+def _option(flag: str, text: str) -> Any:
+    return typer.Option(flag, help=text, rich_help_panel=_PANEL, show_default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkbenchOptions:
+    """Which base model, and which store. What is not given, the environment of `serve` decides."""
+
+    base_model: Annotated[str | None, _option("--base-model", "A hub id or folder; else the demo model.")] = None
+    revision: Annotated[str | None, _option("--revision", "Branch, tag or commit of a hub id.")] = None
+    dtype: Annotated[str | None, _option("--dtype", "auto, float32, float16 or bfloat16.")] = None
+    device: Annotated[str | None, _option("--device", "auto, cpu, cuda or cuda:N.")] = None
+    threads: Annotated[int | None, _option("--threads", "CPU threads for tensors.")] = None
+    data_dir: Annotated[Path | None, _option("--data-dir", "Folder of the database and of unfinished runs.")] = None
+    database_url: Annotated[str | None, _option("--database-url", "Another database than the data folder's.")] = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """An open workbench, and the data folder that goes with it."""
+
+    bench: Workbench
+    data_dir: Path
+
+
+@contextmanager
+def open_place(options: WorkbenchOptions) -> Iterator[Place]:
+    """Load the base model and open the store. Raises CliError or StoreError."""
+    settings = read_settings({**asdict(options), "insecure": True})
+    logging.getLogger("server").setLevel(logging.WARNING)
+    hide_progress_bars()
+    from server.app import open_workbench
+    from server.model.errors import ModelError
+    from server.tokenizer.errors import TextError
+
+    bench_manager = open_workbench(settings)
+    try:
+        with working(f"Loading {settings.base_model or 'the demo model'}"):
+            bench = bench_manager.__enter__()
+    except (ModelError, TextError) as error:
+        raise BaseUnreadable(str(error)) from error
+    try:
+        yield Place(bench, settings.data_dir.expanduser())
+    finally:
+        bench_manager.__exit__(None, None, None)
+
+
+def on_workbench(command: Callable[Concatenate[WorkbenchOptions, Command], None]) -> Callable[..., None]:
+    """Turn a function of the shared options into a typer command that has them besides its own."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    shared = inspect.signature(WorkbenchOptions, eval_str=True).parameters
+
+    def run(**given: Any) -> None:
+        options = WorkbenchOptions(**{name: given.pop(name) for name in shared})
+        command(options, **given)  # type: ignore[call-arg]  # typer gives what the signature below asks for
+
+    run.__doc__ = command.__doc__
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
+        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared.values())]
+    )
+    return run

@@ -1,0 +1,113 @@
+"""Attention that reads the blocks where they lie, on a CPU, through a small C module.
+
+The module (`_cpu.c`) is built when the package is installed, where there is a C compiler (GCC 12, Clang 15 or newer).
+Without it, and for what it does not compute, the exact path of `PagedAttention` stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from server.model.attention import AttentionCall
+from server.model.paged_attention import PagedAttention
+
+try:
+    from server.model.cpu import _cpu
+except ImportError:
+    _cpu = None  # type: ignore[assignment]
+
+_MAX_HEAD_DIM, _LANES = 256, 16  # MAX_DIM and TILE of _cpu.c: it computes heads of whole vectors
+# Up to this many positions token by token is faster: nothing that a token does not see is computed.
+_SHORT = 64
+
+
+def is_built() -> bool:
+    """Whether the C module is there."""
+    return _cpu is not None
+
+
+class CpuPagedAttention(PagedAttention):
+    """The same answers as `PagedAttention`, without gathering the keys and values of decodes and prefills."""
+
+    def _store(self, call: AttentionCall) -> None:
+        key, value = call.key.transpose(0, 1), call.value.transpose(0, 1)  # [num_tokens, num_kv_heads, head_dim]
+        if not (key.dtype == torch.float32 and key.shape == value.shape and _is_row(key) and _is_row(value)):
+            super()._store(call)
+            return
+        _cpu.store(
+            self._cache.keys[call.layer].data_ptr(),
+            self._cache.values[call.layer].data_ptr(),
+            key.data_ptr(),
+            value.data_ptr(),
+            self._batch.slots.data_ptr(),
+            len(self._batch.slots),
+            key.shape[1] * key.shape[2],
+            key.stride(0),
+            value.stride(0),
+        )
+
+    def _decode(self, call: AttentionCall) -> torch.Tensor:
+        if not _is_computed(call):
+            return super()._decode(call)
+        group = self._batch.decodes
+        assert group is not None
+        query = call.query[:, group.rows].transpose(0, 1)
+        return self._compute(_cpu.decode_attention, call, query, group.blocks, group.positions)
+
+    def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
+        span = self._batch.prefills[index]
+        if not _is_computed(call):
+            return super()._prefill(call, index)
+        query = call.query[:, span.first : span.last].transpose(0, 1)
+        positions = torch.arange(span.start, span.start + len(query))
+        if span.start + len(query) > _SHORT:
+            return self._compute(_cpu.prefill_attention, call, query, span.blocks[None], positions)
+        tables = span.blocks.expand(len(query), -1).contiguous()
+        return self._compute(_cpu.decode_attention, call, query, tables, positions)
+
+    def _compute(
+        self,
+        attention: Callable[..., None],
+        call: AttentionCall,
+        query: torch.Tensor,
+        tables: torch.Tensor,
+        positions: torch.Tensor,
+    ) -> torch.Tensor:
+        """Rows `[num_rows, num_heads, head_dim]` over block tables, to the same shape; see `Task` in `_cpu.c`."""
+        keys, values = self._cache.keys[call.layer], self._cache.values[call.layer]
+        output = torch.empty(query.shape)
+        num_rows, num_heads, dim = query.shape
+        attention(
+            output.data_ptr(),
+            query.data_ptr(),
+            keys.data_ptr(),
+            values.data_ptr(),
+            tables.data_ptr(),
+            positions.data_ptr(),
+            num_rows,
+            num_heads,
+            keys.shape[2],
+            dim,
+            self._cache.block_size,
+            tables.shape[1],
+            query.stride(0),
+            query.stride(1),
+            call.sliding_window or 0,
+            call.scaling,
+            torch.get_num_threads(),
+        )
+        return output
+
+
+def _is_computed(call: AttentionCall) -> bool:
+    """Whether the C module computes this: float32, keys as wide as values, neither score capping nor sinks."""
+    query, dim = call.query, call.query.shape[-1]
+    plain = call.softcap is None and call.sinks is None and query.dtype == torch.float32 and query.stride(-1) == 1
+    return plain and dim == call.value.shape[-1] <= _MAX_HEAD_DIM and dim % _LANES == 0
+
+
+def _is_row(heads: torch.Tensor) -> bool:
+    """Whether each token's heads `[num_tokens, num_heads, dim]` lie side by side."""
+    return heads.stride()[1:] == (heads.shape[2], 1)
