@@ -9,6 +9,7 @@ backend.py         what the task commands ask; http_backend.py and store_backend
 generate.py        one completion            connection.py     HTTP, and its errors
 tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
   tune_here.py       on this machine           tune_conclusion.py  judged, saved, published
+  interruption.py    Ctrl-C between two pieces
   tune_there.py      in a server               http_jobs.py        its files and jobs
 evaluate.py        scores side by side       workbench.py      base model and store on this machine
 output.py          tables, JSON, progress    streams.py        the standard streams
