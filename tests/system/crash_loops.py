@@ -1,4 +1,4 @@
-"""A tuning job that ends one server process after another: three without progress, then it fails, and the next one stays.
+"""A tuning job that ends one server process after another: three without progress, then it fails and a server stays up.
 
 `python -m tests.system.crash_loops` prints how long each life took.
 """
