@@ -9,6 +9,7 @@ backend.py         what the task commands ask; http_backend.py and store_backend
 generate.py        one completion            connection.py     HTTP, and its errors
 tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
   tune_here.py       on this machine           tune_conclusion.py  judged, saved, published
+  interruption.py    Ctrl-C between two pieces
   tune_there.py      in a server               http_jobs.py        its files and jobs
 evaluate.py        scores side by side       workbench.py      base model and store on this machine
 output.py          tables, JSON, progress    streams.py        the standard streams
@@ -29,11 +30,11 @@ from server import __version__
 from server.cli.database import database
 from server.cli.errors import CliError
 from server.cli.generate import generate
-from server.cli.keys.commands import audit, keys
+from server.cli.keys.commands.commands import audit, keys
 from server.cli.output import print_error
 from server.cli.serving.serve import serve
 from server.cli.streams import prepare_streams, silence
-from server.cli.tasks.commands import tasks
+from server.cli.tasks.commands.commands import tasks
 from server.cli.tuning.commands import tune
 from server.cli.tuning.evaluate import evaluate
 

@@ -66,8 +66,7 @@ class KeptRuns:
             for lock in folder.glob(f"*{_LOCK}"):
                 with suppress(BlockingIOError), _holding(lock):  # a run that is in progress keeps its own
                     pass
-            with suppress(OSError):
-                folder.rmdir()
+            _remove_if_empty(folder)
         except OSError as error:
             raise RunNotKept(f"the kept runs in {folder} cannot be removed: {error.strerror}") from error
         return len(states)
@@ -93,7 +92,6 @@ class KeptRun:
         Where the state cannot be kept at all, this is said here, before any work is done.
         """
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             holding = _holding(self.path.with_suffix(_LOCK))
             holding.__enter__()
         except BlockingIOError as error:
@@ -176,18 +174,33 @@ def purge_task(store: Store, kept: KeptRuns | None, fingerprint: str, task: str,
 
 @contextmanager
 def _holding(lock: Path) -> Iterator[None]:
-    """Hold a lock file and remove it at the end. Raises BlockingIOError where another process holds it, and OSError."""
+    """Hold a lock file; at its end it is removed, and so are its folders where nothing else is in them.
+
+    Raises BlockingIOError where another process holds it, and OSError.
+    """
     file = _lock(lock)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
         file.close()
+        _remove_if_empty(lock.parent)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """A task's folder, and the two above it."""
+    with suppress(OSError):
+        for one in (folder, *folder.parents[:2]):
+            one.rmdir()
 
 
 def _lock(lock: Path) -> BinaryIO:
     while True:
-        file = lock.open("ab")
+        try:
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            file = lock.open("ab")
+        except FileNotFoundError:  # another run has just ended, and removed the folder
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):

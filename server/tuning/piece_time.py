@@ -16,6 +16,9 @@ from server.tuning.trainer import Pieces, Trainer
 SHORT, LONG = 64, 128
 """Positions of the pieces that are measured."""
 
+_FORWARD_SHARE = 0.25
+"""Of a piece's time, its forward pass: layers are computed again, and the backward pass is about twice as long."""
+
 
 @dataclass(frozen=True, slots=True)
 class PieceTime:
@@ -34,22 +37,31 @@ class PieceTime:
 
 
 def check_longest(
-    trainer: Trainer, plan: TuningPlan, examples: Sequence[Example], encoded: Sequence[EncodedExample], max_s: float
+    trainer: Trainer,
+    plan: TuningPlan,
+    examples: Sequence[Example],
+    encoded: Sequence[EncodedExample],
+    judged: Sequence[EncodedExample],
+    max_s: float,
 ) -> Pieces[None]:
     """Measure two short pieces, and raise `ExamplesRefused` or `PlanRefused` where the longest would outlast `max_s`.
 
-    Nothing is measured where no piece is longer than those.
+    `judged` are the held-out ones of a validation. Nothing is measured where no piece is longer than those.
     """
     longest, line = max((one.num_tokens, example.line) for example, one in zip(examples, encoded, strict=True))
     width = plan.num_virtual_tokens + longest
     num_positions = max(width, min(plan.max_micro_batch_tokens, plan.batch_size * width))
-    if num_positions <= LONG:
+    judged_width = plan.num_virtual_tokens + max(one.num_tokens for one in judged)
+    if max(num_positions, judged_width) <= LONG:
         return
     taken = yield from _measure(trainer, plan, encoded[0])
     limit = f"this server ends itself after {max_s:g} s without progress: raise --engine-timeout-s, or"
     if (needed_s := taken.of(width)) > max_s:
         message = f"takes {width} positions with its virtual tokens, and at least {needed_s:.3g} s at once; {limit}"
         raise ExamplesRefused(f"{message} shorten it", code="example_too_long", line=line)
+    if (needed_s := _FORWARD_SHARE * taken.of(judged_width)) > max_s:
+        message = f"a held-out example takes {judged_width} positions, and at least {needed_s:.3g} s at once; {limit}"
+        raise ExamplesRefused(f"{message} shorten it", code="example_too_long")
     if (needed_s := taken.of(num_positions)) > max_s:
         message = f"lets {num_positions} positions be computed at once, at least {needed_s:.3g} s; {limit} lower it"
         raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}", param="max_micro_batch_tokens")

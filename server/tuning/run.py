@@ -163,7 +163,8 @@ class TuningRun:
         progress = self._progress
         if self._max_piece_s is not None and progress.finished is None:
             examples, encoded = self._job.data.training, self._training
-            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, self._max_piece_s))
+            judged, max_s = self._validation, self._max_piece_s
+            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, judged, max_s))
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:

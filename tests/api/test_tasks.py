@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load
 
-from tests.api.conftest import SENTIMENT, error_of, publish
+from server.tuning.kept_runs import KeptRuns
+from tests.api.conftest import SENTIMENT, client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
 
 
@@ -33,6 +35,19 @@ async def test_a_purge_says_what_it_removed(client):
     assert (await publish(client)).json()["version"] == 3
     response = await client.delete("/v1/tasks/never", params={"purge": "true"})
     assert (response.status_code, error_of(response)["code"]) == (404, "task_not_found")
+
+
+async def test_a_purge_removes_interrupted_runs_in_the_data_folder(services, tmp_path):
+    """Those of `softprompt tune` on the server's machine: their states hold traces of the training data."""
+    kept = KeptRuns(tmp_path, services.base.fingerprint)
+    kept.of("sentiment", "0" * 64).write(b"state")
+    async with client_of(replace(services, kept_runs=kept)) as client:
+        await publish(client)
+        response = await client.delete("/v1/tasks/sentiment", params={"purge": "true"})
+        assert response.json()["num_interrupted_runs"] == 1
+        response = await client.delete("/v1/tasks/sentiment", params={"purge": "true"})
+        assert response.json()["num_interrupted_runs"] == 0
+    assert list(tmp_path.glob("tuning/**/*.*")) == []
 
 
 async def test_lists_come_in_pages(client):

@@ -6,14 +6,21 @@ from functools import partial
 
 import httpx
 import pytest
+from server.cli.tasks.commands.http_backend import HttpTaskBackend
+from server.cli.tasks.commands.views import (
+    AliasPlace,
+    AliasView,
+    CheckpointFiles,
+    Publication,
+    PublishedView,
+    TargetView,
+)
 
 from prompts_store.errors import InvalidName
 from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
-from server.cli.tasks.http_backend import HttpTaskBackend
-from server.cli.tasks.views import AliasPlace, AliasView, CheckpointFiles, Publication, PublishedView, TargetView
 
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 

@@ -59,7 +59,7 @@ def test_one_process_holds_a_run(tmp_path):
             pass
     with run.held():
         pass
-    assert list(run.path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_purge_leaves_a_run_in_progress_its_hold(tmp_path):
@@ -74,7 +74,7 @@ def test_a_purge_leaves_a_run_in_progress_its_hold(tmp_path):
         run.write(b"state")
     assert run.read() == b"state"
     assert kept.purge("cut") == 1
-    assert not run.path.parent.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_hold_that_a_kill_left_behind_is_none(tmp_path):

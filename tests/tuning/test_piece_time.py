@@ -8,12 +8,14 @@ import pytest
 
 from server.tuning import piece_time
 from server.tuning.errors import ExamplesRefused, PlanRefused
+from server.tuning.examples import read_examples
 from server.tuning.piece_time import PieceTime
 from server.tuning.plan import TuningPlan
 from server.tuning.run import TuningRun
+from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import byte_level
 from tests.tuning.test_run import digest, finish
-from tests.tuning.tiny import tiny_job, tiny_model
+from tests.tuning.tiny import jsonl, tiny_job, tiny_model, vowel_examples
 
 PLAN = TuningPlan(num_steps=3, batch_size=4, num_virtual_tokens=4, max_micro_batch_tokens=16)
 
@@ -46,6 +48,18 @@ def test_an_example_that_would_take_too_long_is_refused_with_its_line():
         finish(run)
     assert refused.value.code == "example_too_long"
     assert run.step == 0
+
+
+def test_a_held_out_example_that_would_take_too_long_is_refused(monkeypatch):
+    """It is computed forwards only."""
+    monkeypatch.setattr(PieceTime, "of", lambda self, num_positions: num_positions)
+    judged = read_examples(
+        jsonl({"text": "b 3", "label": "yes"}, {"text": "".join(map(chr, range(35, 103))), "label": "no"})
+    )
+    job = tiny_job(PLAN, data=tuning_data(vowel_examples(), judged))
+    with pytest.raises(ExamplesRefused, match=r"a held-out example takes \d\d positions") as refused:
+        finish(TuningRun(tiny_model(), byte_level(), job, max_piece_s=17.0))
+    assert refused.value.code == "example_too_long"
 
 
 def test_a_micro_batch_that_would_take_too_long_is_refused(monkeypatch):

@@ -69,7 +69,7 @@ def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> J
         return None
     stopped = f"The server that worked on it ({found.claimed_by}) has stopped"
     if found.fruitless_claims >= MAX_FRUITLESS_CLAIMS:
-        _fail(connection, found.id, hopeless, [NewEvent(f"{stopped}.", level="warn")])
+        jobs.fail(connection, found.id, hopeless, [NewEvent(f"{stopped}.", level="warn")])
         return JobStatus.FAILED
     _let_go(connection, found)
     job_log.append(connection, found.id, [NewEvent(f"{stopped}; another one goes on.", level="warn")])
@@ -163,11 +163,6 @@ def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClai
             values["started_at"] = datetime.now(UTC)
     _set(connection, found.id, values)
     return JobClaim(found.id, found.claim + 1), jobs.get(connection, found.base_fingerprint, found.id)
-
-
-def _fail(connection: Connection, job_id: int, error: JobError, events: Sequence[NewEvent]) -> None:
-    jobs.finish(connection, job_id, {"status": JobStatus.FAILED, "error": jobs.error_json(error)})
-    job_log.append(connection, job_id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
 
 
 def _let_go(connection: Connection, found: Row[Any]) -> None:
