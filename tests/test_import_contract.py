@@ -18,8 +18,8 @@ MODEL_LIBRARIES = {"torch", "transformers", "peft"}
     ("module", "heavy"),
     [
         ("server.cli", MODEL_LIBRARIES | {"numpy", "fastapi", "uvicorn", "sqlalchemy"}),
-        ("server.cli.tasks.commands.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
-        ("server.cli.tasks.commands.store_backend", MODEL_LIBRARIES | {"fastapi"}),
+        ("server.cli.tasks.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
+        ("server.cli.tasks.store_backend", MODEL_LIBRARIES | {"fastapi"}),
     ],
     ids=["any command", "tasks on a server", "tasks in a database"],
 )

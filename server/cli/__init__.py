@@ -30,11 +30,11 @@ from server import __version__
 from server.cli.database import database
 from server.cli.errors import CliError
 from server.cli.generate import generate
-from server.cli.keys.commands.commands import audit, keys
+from server.cli.keys.commands import audit, keys
 from server.cli.output import print_error
 from server.cli.serving.serve import serve
 from server.cli.streams import prepare_streams, silence
-from server.cli.tasks.commands.commands import tasks
+from server.cli.tasks.commands import tasks
 from server.cli.tuning.commands import tune
 from server.cli.tuning.evaluate import evaluate
 

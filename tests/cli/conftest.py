@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from server.cli.tasks.commands.store_backend import StoreTaskBackend
 
 from prompts_store.store import Store
 from server.cli import main
+from server.cli.tasks.store_backend import StoreTaskBackend
 from server.settings import sqlite_url
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 

@@ -4,9 +4,9 @@ import json
 import sqlite3
 
 import pytest
-from server.cli.tasks.commands.checkpoint_folder import read_publication
 
 from prompts_store import maintenance
+from server.cli.tasks.checkpoint_folder import read_publication
 from server.settings import DATABASE_FILE
 from tests.prompts_store import postgres
 from tests.prompts_store.conftest import without_postgres

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from server.cli.tasks.commands.checkpoint_folder import read_publication
-from server.cli.tasks.commands.views import Publication
 
+from server.cli.tasks.checkpoint_folder import read_publication
+from server.cli.tasks.views import Publication
 from tests.cli.test_against_server import url
 
 __all__ = ["url"]
@@ -66,8 +66,8 @@ def test_an_exported_ensemble_is_published_again_as_it_was(softprompt, backend, 
     code, _, err = softprompt("task", "export", "mood@4", folder, "--data-dir", data_dir)
     assert (code, "--force" in err) == (1, True)
 
-    from server.cli.tasks.commands.ensemble_folder import publish_folder, publish_members
-    from server.cli.tasks.commands.import_folder import import_folder
+    from server.cli.tasks.ensemble_folder import publish_folder, publish_members
+    from server.cli.tasks.import_folder import import_folder
 
     again = publish_folder(backend, folder, promote=True)
     original = backend.get_version("mood@4")

@@ -6,8 +6,14 @@ from functools import partial
 
 import httpx
 import pytest
-from server.cli.tasks.commands.http_backend import HttpTaskBackend
-from server.cli.tasks.commands.views import (
+
+from prompts_store.errors import InvalidName
+from server.cli import connection as connection_module
+from server.cli.connection import connect
+from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
+from server.cli.generate import texts
+from server.cli.tasks.http_backend import HttpTaskBackend
+from server.cli.tasks.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,
@@ -15,12 +21,6 @@ from server.cli.tasks.commands.views import (
     PublishedView,
     TargetView,
 )
-
-from prompts_store.errors import InvalidName
-from server.cli import connection as connection_module
-from server.cli.connection import connect
-from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
-from server.cli.generate import texts
 
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 

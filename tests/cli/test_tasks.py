@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from server.cli.tasks.commands.checkpoint_folder import read_publication
-from server.cli.tasks.commands.import_folder import import_folder
-from server.cli.tasks.commands.views import Publication
 
 from prompts_store.errors import InvalidFolder
+from server.cli.tasks.checkpoint_folder import read_publication
+from server.cli.tasks.import_folder import import_folder
+from server.cli.tasks.views import Publication
 from server.demo import TASKS_DIR
 
 

@@ -10,9 +10,9 @@ import typer
 
 from server.cli.errors import UsageProblem
 from server.cli.output import print_json
-from server.cli.tasks.commands.backend import TaskBackend
-from server.cli.tasks.commands.choose_backend import on_tasks
-from server.cli.tasks.commands.views import AliasPlace, AliasView, TargetView
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.choose_backend import on_tasks
+from server.cli.tasks.views import AliasPlace, AliasView, TargetView
 
 aliases = typer.Typer(no_args_is_help=True, help="Point names at versions.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from server.cli.tasks.commands.views import (
+from server.cli.tasks.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from server.cli.tasks.commands.backend import TaskBackend
+from server.cli.tasks.backend import TaskBackend
 
 Command = ParamSpec("Command")
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -52,12 +52,12 @@ def open_backend(target: Target) -> Iterator[TaskBackend]:
     """Open the backend that a target means. Raises CliError or StoreError."""
     if target.database_url is None and target.data_dir is None:
         from server.cli.connection import connect
-        from server.cli.tasks.commands.http_backend import HttpTaskBackend
+        from server.cli.tasks.http_backend import HttpTaskBackend
 
         with connect(target.url, target.api_key) as connection:
             yield HttpTaskBackend(connection)
     else:
-        from server.cli.tasks.commands.store_backend import open_store_backend
+        from server.cli.tasks.store_backend import open_store_backend
 
         with open_store_backend(target) as backend:
             yield backend

@@ -12,14 +12,14 @@ import typer
 
 from server.cli.errors import FilesProblem, UsageProblem
 from server.cli.output import one_line, print_error, print_json, print_table, working
-from server.cli.tasks.commands.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
-from server.cli.tasks.commands.backend import PRODUCTION, TaskBackend
-from server.cli.tasks.commands.checkpoint_folder import read_publication, write_version
-from server.cli.tasks.commands.choose_backend import on_tasks
-from server.cli.tasks.commands.ensemble_folder import is_ensemble, publish_members, write_ensemble
-from server.cli.tasks.commands.ensembles import print_published, publish_ensemble
-from server.cli.tasks.commands.import_folder import import_folder
-from server.cli.tasks.commands.views import AliasPlace, AliasView, PurgedView, TargetView, TaskView, VersionView
+from server.cli.tasks.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
+from server.cli.tasks.backend import PRODUCTION, TaskBackend
+from server.cli.tasks.checkpoint_folder import read_publication, write_version
+from server.cli.tasks.choose_backend import on_tasks
+from server.cli.tasks.ensemble_folder import is_ensemble, publish_members, write_ensemble
+from server.cli.tasks.ensembles import print_published, publish_ensemble
+from server.cli.tasks.import_folder import import_folder
+from server.cli.tasks.views import AliasPlace, AliasView, PurgedView, TargetView, TaskView, VersionView
 
 tasks = typer.Typer(
     no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or straight on a database."

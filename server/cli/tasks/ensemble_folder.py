@@ -9,9 +9,9 @@ from pathlib import Path
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, read_manifest
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from server.cli.errors import FilesProblem
-from server.cli.tasks.commands.backend import TaskBackend
-from server.cli.tasks.commands.checkpoint_folder import read_publication, write_manifest, write_version
-from server.cli.tasks.commands.views import EnsemblePublication, PublishedView, VersionView
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.checkpoint_folder import read_publication, write_manifest, write_version
+from server.cli.tasks.views import EnsemblePublication, PublishedView, VersionView
 
 MEMBERS = "members"
 

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from server.cli.output import print_json
-from server.cli.tasks.commands.aliases import Json, Task
-from server.cli.tasks.commands.backend import TaskBackend
-from server.cli.tasks.commands.choose_backend import on_tasks
-from server.cli.tasks.commands.views import EnsemblePublication, PublishedView
+from server.cli.tasks.aliases import Json, Task
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.choose_backend import on_tasks
+from server.cli.tasks.views import EnsemblePublication, PublishedView
 
 
 @on_tasks

@@ -13,8 +13,8 @@ import httpx
 from prompts_store.names import TaskReference, check_task_name
 from server.cli.connection import Connection, json_object
 from server.cli.errors import ServerRefused
-from server.cli.tasks.commands.backend import PRODUCTION
-from server.cli.tasks.commands.views import (
+from server.cli.tasks.backend import PRODUCTION
+from server.cli.tasks.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,

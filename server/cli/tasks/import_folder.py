@@ -9,9 +9,9 @@ from prompts_store.checkpoint.folder import CONFIG, holds_version
 from prompts_store.errors import StoreError, StoreUnavailable
 from server.cli.errors import FilesProblem, ServerRefused
 from server.cli.output import advancing
-from server.cli.tasks.commands.backend import TaskBackend
-from server.cli.tasks.commands.ensemble_folder import publish_folder
-from server.cli.tasks.commands.views import PublishedView
+from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.ensemble_folder import publish_folder
+from server.cli.tasks.views import PublishedView
 
 SERVER_ERRORS = 500
 

@@ -16,8 +16,8 @@ from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel
 from prompts_store.store import Store
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serving.serve_options import read_settings
-from server.cli.tasks.commands.choose_backend import Target
-from server.cli.tasks.commands.views import (
+from server.cli.tasks.choose_backend import Target
+from server.cli.tasks.views import (
     AliasPlace,
     AliasView,
     CheckpointFiles,

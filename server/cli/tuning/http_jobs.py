@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from server.cli.connection import Connection, error_text, json_object
 from server.cli.errors import FilesProblem, ServerRefused
-from server.cli.tasks.commands.http_backend import NOT_FOUND
+from server.cli.tasks.http_backend import NOT_FOUND
 
 _JOBS = "/v1/fine_tuning/jobs"
 

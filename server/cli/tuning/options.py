@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from server.cli.errors import UsageProblem
-from server.cli.tasks.commands.choose_backend import ApiKey
+from server.cli.tasks.choose_backend import ApiKey
 from server.cli.tuning.workbench import WorkbenchOptions
 
 if TYPE_CHECKING:

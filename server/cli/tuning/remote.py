@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from server.cli.connection import Connection, connect
 from server.cli.errors import CliError, JobEnded, ServerRefused, ServerUnreachable
 from server.cli.output import one_line
-from server.cli.tasks.commands.checkpoint_folder import write_version
-from server.cli.tasks.commands.http_backend import HttpTaskBackend
+from server.cli.tasks.checkpoint_folder import write_version
+from server.cli.tasks.http_backend import HttpTaskBackend
 from server.cli.tuning.http_jobs import EventView, HttpJobs, JobView
 from server.cli.tuning.options import ServerOptions
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
