@@ -6,7 +6,6 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from prompts_store.manifest import manifest_to_json
 from prompts_store.records import Manifest
@@ -15,6 +14,7 @@ from server.cli.errors import TuningProblem
 from server.cli.output import one_line
 from server.cli.tasks.checkpoint_folder import write_version
 from server.cli.tasks.views import CheckpointFiles
+from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
 from server.cli.tuning.scoring import scoring
 from server.cli.tuning.workbench import Place
@@ -24,9 +24,6 @@ from server.tuning.judgement import Aim, Judgement, judge_result, scores_of
 from server.tuning.plot import draw_plot
 from server.tuning.run import TuningJob, TuningResult
 from server.tuning.scores import Scores, Unscored
-
-if TYPE_CHECKING:
-    from server.cli.tuning.commands import Order
 
 ACTOR = "cli"
 

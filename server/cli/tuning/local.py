@@ -13,6 +13,7 @@ from server.cli.errors import CliError, FilesProblem
 from server.cli.output import one_line, print_table
 from server.cli.tuning.conclusion import conclude
 from server.cli.tuning.interruption import Interruption
+from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome
 from server.cli.tuning.view import TuneView
 from server.cli.tuning.workbench import Place, WorkbenchOptions, open_place
@@ -25,7 +26,6 @@ from server.tuning.run import TuningJob, TuningRun
 from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
-    from server.cli.tuning.commands import Order
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.examples import Example
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from server.cli.connection import Connection, connect
 from server.cli.errors import CliError, JobEnded, ServerRefused, ServerUnreachable
@@ -16,13 +16,11 @@ from server.cli.tasks.checkpoint_folder import write_version
 from server.cli.tasks.http_backend import HttpTaskBackend
 from server.cli.tuning.http_jobs import EventView, HttpJobs, JobView
 from server.cli.tuning.options import ServerOptions
+from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
 from server.cli.tuning.view import TuneView
 from server.tuning.events import StepDone, TuningEvent, event_from_json
 from server.tuning.scores import Scores
-
-if TYPE_CHECKING:
-    from server.cli.tuning.commands import Order
 
 POLL_INTERVAL_S = 0.5
 PATIENCE_S = 60.0

@@ -1,0 +1,36 @@
+"""What one `softprompt tune` asks for, on this machine or in a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from server.cli.tuning.options import PlanOptions, TaskOptions
+
+if TYPE_CHECKING:
+    from server.tuning.gate import Gate
+    from server.tuning.plan import TuningPlan
+    from server.tuning.split import TuningData
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """What is asked for, wherever it is done: checked, as far as that needs no base model.
+
+    `files` are for training and, if there is one, for validation; `data` is what they hold, `validation_digest` the
+    digest of the second one's bytes. `options` were given, `plan` is what they make.
+    """
+
+    task: str
+    files: tuple[Path, Path | None]
+    data: TuningData
+    options: PlanOptions
+    plan: TuningPlan
+    about: TaskOptions
+    gate: Gate | None
+    save: Path | None
+    publish: bool
+    resume: bool | None
+    checkpoint_s: float | None
+    validation_digest: str | None
