@@ -11,7 +11,7 @@ import typer
 from server.cli.errors import ServerRefused, ServerUnreachable
 from server.cli.output import print_json, printable
 from server.cli.streams import read_input
-from server.cli.tasks.choose_backend import DEFAULT_URL, ApiKey, Url
+from server.cli.where import DEFAULT_URL, ApiKey, Url
 
 DATA, DONE = "data:", "[DONE]"
 PATH = "/v1/completions"

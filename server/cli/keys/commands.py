@@ -12,7 +12,7 @@ import typer
 from server.cli.errors import UsageProblem
 from server.cli.keys.backend import open_keys
 from server.cli.output import print_json, print_table
-from server.cli.tasks.choose_backend import DEFAULT_URL, ApiKey, DatabaseUrl, DataDir, Url
+from server.cli.where import DEFAULT_URL, ApiKey, DatabaseUrl, DataDir, Url
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys: on a server, or in its database.")
 

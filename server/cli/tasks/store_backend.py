@@ -16,7 +16,6 @@ from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel
 from prompts_store.store import Store
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serving.serve_options import read_settings
-from server.cli.tasks.choose_backend import Target
 from server.cli.tasks.views import (
     AliasPlace,
     AliasView,
@@ -30,6 +29,7 @@ from server.cli.tasks.views import (
     TaskView,
     VersionView,
 )
+from server.cli.where import BackendOptions
 from server.settings import sqlite_url
 from server.tuning.errors import RunNotKept
 from server.tuning.kept_runs import KeptRuns, purge_task
@@ -151,36 +151,36 @@ class StoreTaskBackend:
 
 
 @contextmanager
-def open_store_backend(target: Target) -> Iterator[StoreTaskBackend]:
-    """Open the database of a target. Raises CliError or StoreError."""
-    if target.data_dir is not None and not target.data_dir.expanduser().is_dir():
-        raise FilesProblem(f"{target.data_dir} is not a folder")
-    store = Store.open(target.database_url or sqlite_url(target.data_dir or Path()))
-    data_dir = None if target.database_url or target.data_dir is None else target.data_dir.expanduser()
+def open_store_backend(options: BackendOptions) -> Iterator[StoreTaskBackend]:
+    """Open the database that the options name. Raises CliError or StoreError."""
+    if options.data_dir is not None and not options.data_dir.expanduser().is_dir():
+        raise FilesProblem(f"{options.data_dir} is not a folder")
+    store = Store.open(options.database_url or sqlite_url(options.data_dir or Path()))
+    data_dir = None if options.database_url or options.data_dir is None else options.data_dir.expanduser()
     try:
-        read_base = cache(partial(_read_base, target))
-        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), target, read_base), read_base, data_dir)
+        read_base = cache(partial(_read_base, options))
+        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), options, read_base), read_base, data_dir)
     finally:
         store.close()
 
 
-def _choose_fingerprint(bases: Sequence[str], target: Target, read_base: Callable[[], BaseModel]) -> str:
-    if target.fingerprint is not None:
-        return target.fingerprint
-    if target.base_model is None and len(bases) == 1:
+def _choose_fingerprint(bases: Sequence[str], options: BackendOptions, read_base: Callable[[], BaseModel]) -> str:
+    if options.fingerprint is not None:
+        return options.fingerprint
+    if options.base_model is None and len(bases) == 1:
         return bases[0]
-    if target.base_model is None and bases:
+    if options.base_model is None and bases:
         raise UsageProblem(f"the database serves several base models; pass --fingerprint, one of {', '.join(bases)}")
     return read_base().fingerprint
 
 
-def _read_base(target: Target) -> BaseModel:
+def _read_base(options: BackendOptions) -> BaseModel:
     """Read the base model's identity and numbers, not its weights."""
     from server.app import read_base_model
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
 
-    given = {"base_model": target.base_model, "data_dir": target.data_dir, "insecure": True}
+    given = {"base_model": options.base_model, "data_dir": options.data_dir, "insecure": True}
     try:
         return read_base_model(read_settings(given))
     except (ModelError, TextError) as error:

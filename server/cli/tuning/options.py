@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from server.cli.errors import UsageProblem
-from server.cli.tasks.choose_backend import ApiKey
 from server.cli.tuning.workbench import WorkbenchOptions
+from server.cli.where import ApiKey
 
 if TYPE_CHECKING:
     from prompts_store.records import Manifest

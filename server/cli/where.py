@@ -1,0 +1,41 @@
+"""The options that say where a command works: on a server, or straight on a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+_SERVER, _DATABASE = "On a server", "Straight on a database"
+
+
+def _option(flag: str, text: str, panel: str, variable: str | None = None) -> Any:
+    shown = f"{text} ({variable})" if variable else text
+    return typer.Option(
+        flag, help=shown, rich_help_panel=panel, envvar=variable, show_envvar=False, show_default=flag == "--url"
+    )
+
+
+Url = Annotated[str, _option("--url", "The server.", _SERVER, "SOFTPROMPT_URL")]
+ApiKey = Annotated[str | None, _option("--api-key", "A key of the server.", _SERVER, "SOFTPROMPT_API_KEY")]
+DatabaseUrl = Annotated[str | None, _option("--database-url", "The database; --url is not used.", _DATABASE)]
+DataDir = Annotated[Path | None, _option("--data-dir", "The server's data folder; --url is not used.", _DATABASE)]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """A server, or (where a database is named) a database and the base model whose tasks are meant."""
+
+    url: Url = DEFAULT_URL
+    api_key: ApiKey = None
+    database_url: DatabaseUrl = None
+    data_dir: DataDir = None
+    base_model: Annotated[
+        str | None, _option("--base-model", "The base model, as for `serve`; needed to publish.", _DATABASE)
+    ] = None
+    fingerprint: Annotated[
+        str | None, _option("--fingerprint", "The base model, where the database knows several.", _DATABASE)
+    ] = None
