@@ -35,6 +35,7 @@ from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
 from server.model.allocator import giving_holes_back
 from server.model.architecture import Architecture
+from server.model.attention import AttentionBackend
 from server.model.attention_backend import choose_backend
 from server.model.base_model import (
     BaseModelOptions,
@@ -155,21 +156,21 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
         origin = _origin(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        loaded, tokenizer, base = _load(settings, origin)
+        loaded, attention, tokenizer, base = _load(settings, origin)
         eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
         end = end_token_id(tokenizer, eos_token_ids)
         if end is None:
             raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
         if origin.is_demo and base.fingerprint not in store.bases():
             publish_folder(store, base, TASKS_DIR, actor="demo")
-        engine = _build_engine(settings, loaded, eos_token_ids)
+        engine = _build_engine(settings, loaded, attention, eos_token_ids)
         manifest = (
             Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
         )
         yield Workbench(store, base, origin.base_id, loaded, tokenizer, engine, end, manifest)
 
 
-def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokenizer, BaseModel]:
+def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, AttentionBackend, Tokenizer, BaseModel]:
     loaded = load_base_model(_model_options(settings, origin))
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
@@ -182,7 +183,7 @@ def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, Tokeni
         )
     if (template := tokenizer.chat_template) is not None and template.problem is not None:
         logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
-    return loaded, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+    return loaded, attention, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
 
 
 def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
@@ -191,11 +192,11 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    loaded, tokenizer, base = _load(settings, origin)
+    loaded, attention, tokenizer, base = _load(settings, origin)
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
-    engine = _build_engine(settings, loaded, eos_token_ids)
+    engine = _build_engine(settings, loaded, attention, eos_token_ids)
     catalog = TaskCatalog(store, base)
     folder = _publish_tasks(settings, store, base)
     tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog, folder)
@@ -337,14 +338,15 @@ def _prepared_store_url(settings: ServeSettings) -> str:
     return settings.store_url
 
 
-def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: frozenset[int]) -> AsyncEngine:
+def _build_engine(
+    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, eos_token_ids: frozenset[int]
+) -> AsyncEngine:
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
     max_batch_tokens = max(
         settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
     )
     own_bytes = 0
     if loaded.device.type == "cuda":
-        attention = choose_backend(loaded.device, exact=settings.attention == "exact")
         max_logits = settings.max_num_seqs + MAX_SCORED_ROWS
         own_bytes = activation_bytes(loaded, attention, max_batch_tokens, max_logits, settings.block_size)
     num_blocks = choose_num_blocks(loaded, size, own_bytes)
@@ -362,9 +364,7 @@ def _build_engine(settings: ServeSettings, loaded: LoadedModel, eos_token_ids: f
     logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
     if loaded.device.type == "cpu" and not cpu_attention.is_built():
         logger.info("decodes are slower than they could be: this installation had no C compiler")
-    runner = build_runner(
-        loaded, num_blocks, settings.block_size, settings.max_num_seqs, exact=settings.attention == "exact"
-    )
+    runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(runner, options)
     return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)

@@ -14,6 +14,8 @@ import torch
 from transformers import AttentionInterface
 
 from server.model.errors import UnsupportedArchitecture
+from server.model.flat_batch import FlatBatch
+from server.model.kv_cache import KVCache
 
 ATTENTION_NAME = "softprompt"
 
@@ -42,6 +44,13 @@ class AttentionContext(Protocol):
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Return `[num_tokens, num_heads, value_head_dim]`."""
+
+
+class AttentionBackend(Protocol):
+    """Makes the context of a step. All backends give the answers of `PagedAttention`, to rounding."""
+
+    def __call__(self, kv_cache: KVCache, batch: FlatBatch) -> AttentionContext:
+        """The context that stores this batch's keys and values and attends over the cache."""
 
 
 def attention_forward(

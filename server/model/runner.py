@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from server.model.attention_backend import AttentionBackend, choose_backend
+from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.cpu.packing import JointLinear, PackedLinear, padded_rows
 from server.model.errors import NonFiniteValues
@@ -57,21 +57,21 @@ class DecodeReplay(Protocol):
 class ModelRunner:
     """The runner over a transformers model and a paged KV cache.
 
-    `attention` is the device's fastest by default. `replay`, where there is one, is asked first for each step.
+    `replay`, where there is one, is asked first for each step.
     """
 
     def __init__(
         self,
         loaded: LoadedModel,
         kv_cache: KVCache,
-        attention: AttentionBackend | None = None,
+        attention: AttentionBackend,
         replay: DecodeReplay | None = None,
     ) -> None:
         self._model = loaded.model
         self._device = loaded.device
         self._dtype = loaded.dtype
         self._cache = kv_cache
-        self._attention = attention or choose_backend(loaded.device)
+        self._attention = attention
         self._replay = replay
         self._is_packed = any(isinstance(module, (PackedLinear, JointLinear)) for module in loaded.model.modules())
 

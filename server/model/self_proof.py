@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from server.model.architecture import embedding_weight
-from server.model.attention_backend import AttentionBackend
+from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel, dtype_name
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk
@@ -33,10 +33,10 @@ class _Case:
     chunks: tuple[int, ...]  # lengths, in sum len(tokens)
 
 
-def prove(loaded: LoadedModel, attention: AttentionBackend | None = None, seed: int = 0) -> float:
+def prove(loaded: LoadedModel, attention: AttentionBackend, seed: int = 0) -> float:
     """Return the largest disagreement, in units of the logits' standard deviation.
 
-    `attention` is what will serve, by default the device's fastest.
+    `attention` is what will serve.
     Raises `SelfProofFailed` over the tolerance of the serving dtype, and where either path cannot be run.
     """
     refused = f"{loaded.model.config.get_text_config().model_type} models cannot be served"
@@ -100,7 +100,7 @@ def _stock_logits(loaded: LoadedModel, cases: list[_Case]) -> list[torch.Tensor]
     return answers
 
 
-def _paged_logits(loaded: LoadedModel, cases: list[_Case], attention: AttentionBackend | None) -> list[torch.Tensor]:
+def _paged_logits(loaded: LoadedModel, cases: list[_Case], attention: AttentionBackend) -> list[torch.Tensor]:
     blocks_each = 4
     cache = KVCache(loaded.architecture.layers, 1 + blocks_each * len(cases), _BLOCK_SIZE, loaded.dtype, loaded.device)
     runner = ModelRunner(loaded, cache, attention)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from server.model.attention_backend import AttentionBackend, choose_backend
+from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.gpu.attention import TritonAttention
 from server.model.gpu.decode_graphs import usual_sizes
@@ -14,13 +14,12 @@ from server.model.runner import ModelRunner
 
 
 def build_runner(
-    loaded: LoadedModel, num_blocks: int, block_size: int, max_num_seqs: int, *, exact: bool = False
+    loaded: LoadedModel, attention: AttentionBackend, num_blocks: int, block_size: int, max_num_seqs: int
 ) -> ModelRunner:
-    """A runner over a cache of `num_blocks` blocks, the padding block included; `exact` uses plain PyTorch throughout.
+    """A runner over a cache of `num_blocks` blocks, the padding block included.
 
     The padding rows of recorded decode steps take one block more, which nobody else knows of.
     """
-    attention = choose_backend(loaded.device, exact=exact)
     is_recorded = can_record(loaded.device, attention)
     cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
     replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs)) if is_recorded else None

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from server.model.attention import AttentionCall, attention_forward
-from server.model.attention_backend import AttentionBackend, choose_backend
+from server.model.attention import AttentionBackend, AttentionCall, attention_forward
+from server.model.attention_backend import choose_backend
 from server.model.cpu import attention as cpu_attention
 from server.model.cpu.attention import CpuPagedAttention
 from server.model.errors import UnsupportedArchitecture

@@ -31,7 +31,7 @@ def cache(loaded) -> KVCache:
 
 @pytest.fixture
 def runner(loaded, cache) -> ModelRunner:
-    return ModelRunner(loaded, cache)
+    return ModelRunner(loaded, cache, choose_backend(DEVICE))
 
 
 def embeddings(num_virtual: int, seed: int = 0) -> Prefix:

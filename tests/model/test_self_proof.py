@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from server.model import paged_attention
+from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.errors import SelfProofFailed
 from server.model.self_proof import prove
 from server.model.twin import make_twin
-from tests.devices import NAME
+from tests.devices import DEVICE, NAME
 from tests.parity.architectures import VOCAB_SIZE, build
 
 
@@ -24,7 +25,10 @@ def load(folder, name="llama", dtype="float32"):
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_the_proof_holds_in_every_dtype(name, dtype, tmp_path):
-    assert prove(load(tmp_path, name, dtype)) < {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}[dtype]
+    assert (
+        prove(load(tmp_path, name, dtype), choose_backend(DEVICE))
+        < {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}[dtype]
+    )
 
 
 @pytest.mark.parametrize("window", [1, 5])
@@ -34,7 +38,7 @@ def test_a_wrong_window_is_found(tmp_path, monkeypatch, window):
     visible = paged_attention._visible
     monkeypatch.setattr(paged_attention, "_visible", lambda positions, slots, _: visible(positions, slots, window))
     with pytest.raises(SelfProofFailed, match="llama models cannot be served"):
-        prove(loaded)
+        prove(loaded, choose_backend(DEVICE))
 
 
 def test_a_wrong_scale_is_found(tmp_path, monkeypatch):
@@ -46,7 +50,7 @@ def test_a_wrong_scale_is_found(tmp_path, monkeypatch):
         lambda query, key, value, mask, call: attention(query, key, value, mask, replace(call, scaling=1.0)),
     )
     with pytest.raises(SelfProofFailed):
-        prove(loaded)
+        prove(loaded, choose_backend(DEVICE))
 
 
 def test_not_a_number_is_never_agreement(tmp_path):
@@ -54,7 +58,7 @@ def test_not_a_number_is_never_agreement(tmp_path):
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight.fill_(float("nan"))
     with pytest.raises(SelfProofFailed):
-        prove(loaded)
+        prove(loaded, choose_backend(DEVICE))
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2", "qwen2"])
@@ -83,4 +87,4 @@ def test_training_through_the_twin_leaves_the_served_tree_alone(tmp_path):
     assert not loaded.model.training
     assert all(parameter.grad is None for parameter in loaded.model.parameters())
     assert all(torch.equal(parameter, before[name]) for name, parameter in loaded.model.named_parameters())
-    assert prove(loaded) < 1e-4
+    assert prove(loaded, choose_backend(DEVICE)) < 1e-4

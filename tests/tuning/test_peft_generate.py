@@ -12,6 +12,7 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
 from server.engine.request import GenerateRequest, SamplingParams, TokenEvent
+from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.model.twin import make_twin
@@ -48,7 +49,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)
-    engine = Engine(ModelRunner(loaded, cache), options)
+    engine = Engine(ModelRunner(loaded, cache, choose_backend(loaded.device)), options)
     events: dict[int, list] = {}
     prompts = [encode_prompt(tokenizer, MANIFEST, example) for example in job.data.validation]
     for number, prompt in enumerate(prompts):

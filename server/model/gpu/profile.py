@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from server.model.attention_backend import AttentionBackend
+from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.errors import OutOfDeviceMemory
 from server.model.flat_batch import Chunk

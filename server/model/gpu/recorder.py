@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from server.model.attention import AttentionContext
-from server.model.attention_backend import AttentionBackend
+from server.model.attention import AttentionBackend, AttentionContext
 from server.model.base_model import LoadedModel
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk, DecodeGroup, FlatBatch

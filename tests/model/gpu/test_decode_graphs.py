@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
 from server.model.flat_batch import Chunk
 from server.model.gpu.decode_graphs import DecodeGraphs, DecodeInputs, usual_sizes
@@ -144,7 +145,7 @@ def test_replayed_steps_answer_as_forward_passes_do(architecture, tmp_path):
     """Three sequences decode in one recorded size of four: the same logits and the same cache, padding apart."""
     loaded = load(architecture, tmp_path)
     caches = [KVCache(loaded.architecture.layers, 20, BLOCK_SIZE, torch.float32, DEVICE) for _ in range(2)]
-    runners = [ModelRunner(loaded, cache) for cache in caches]
+    runners = [ModelRunner(loaded, cache, choose_backend(DEVICE)) for cache in caches]
     graphs = record_decodes(loaded, caches[1], PagedAttention, (1, 4), record=FakeGraph if IS_CPU else None)
     assert graphs is not None
     tables = [[1, 4, 9], [2, 7], [3, 8]]
