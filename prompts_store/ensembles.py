@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prompts_store.checkpoint.digests import ensemble_digest
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.errors import InvalidMembers
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from prompts_store.manifest import SHARED_BY_MEMBERS, manifest_to_json, parse_manifest
 from prompts_store.names import MAX_VERSION
 from prompts_store.records import EnsembleDraft, EnsembleMember, Manifest, VersionRecord
+from prompts_store.strict_json import canonical
 
 
 def check_members(numbers: Sequence[int]) -> tuple[int, ...]:

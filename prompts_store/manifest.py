@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from prompts_store.checkpoint.strict_json import STORABLE, JsonRefused, canonical, check_depth, check_texts
 from prompts_store.errors import InvalidManifest
 from prompts_store.generation_defaults import parse_defaults
 from prompts_store.records import Manifest
+from prompts_store.strict_json import STORABLE, JsonRefused, canonical, check_depth, check_texts
 
 INPUT_MARK = "{input}"
 MAX_TEMPLATE_LENGTH = 32 * 1024

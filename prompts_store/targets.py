@@ -8,10 +8,10 @@ import math
 import secrets
 from collections.abc import Sequence
 
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.errors import InvalidTargets
 from prompts_store.names import MAX_VERSION, check_alias_name
 from prompts_store.records import AliasRecord, AliasTarget, Resolution, VersionRecord
+from prompts_store.strict_json import canonical
 
 MAX_TARGETS = 8
 MAX_WEIGHT = 1_000_000

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prompts_store.checkpoint.prefix import KEY_VALUE_TYPES, key_value_heads
-from prompts_store.checkpoint.strict_json import JsonRefused, parse_object
 from prompts_store.errors import (
     BaseMismatch,
     MalformedConfig,
@@ -21,6 +20,7 @@ from prompts_store.errors import (
 )
 from prompts_store.limits import MAX_CONFIG_BYTES
 from prompts_store.records import BaseModel, PeftType
+from prompts_store.strict_json import JsonRefused, parse_object
 
 MAX_BASE_NAME_LENGTH = 1024
 PARAM = "adapter_config"

@@ -26,9 +26,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.manifest import content_fields
 from prompts_store.records import Checkpoint, Manifest, TensorKind
+from prompts_store.strict_json import canonical
 
 
 def prefix_digest(kind: TensorKind, values: NDArray[np.float32]) -> str:

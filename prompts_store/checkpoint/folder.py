@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prompts_store.checkpoint.strict_json import JsonRefused, parse_object
 from prompts_store.errors import InvalidFolder
 from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
+from prompts_store.strict_json import JsonRefused, parse_object
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
 _PICKLE = "adapter_model.bin"

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts_store.checkpoint.strict_json import JsonRefused, parse_object
 from prompts_store.errors import CheckpointTooLarge, MalformedTensors, ShapeMismatch
 from prompts_store.limits import MAX_FRAME_BYTES, MAX_HEADER_BYTES
 from prompts_store.records import StoredTensor
+from prompts_store.strict_json import JsonRefused, parse_object
 
 PARAM = "adapter_model"
 

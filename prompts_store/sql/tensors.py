@@ -12,11 +12,11 @@ from sqlalchemy import Connection, Row, insert, select
 
 from prompts_store.checkpoint.digests import canonical_bytes, content_digest
 from prompts_store.checkpoint.prefix import restore_prefix, tensor_kind
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.errors import NoCheckpoint, StoreCorrupt, VersionNotFound
 from prompts_store.records import Checkpoint, StoredTensor, VersionContent
 from prompts_store.sql import versions
 from prompts_store.sql.tables import tensors, version_tensors
+from prompts_store.strict_json import canonical
 
 
 def add(connection: Connection, version_id: int, checkpoint: Checkpoint) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
 from prompts_store.manifest import manifest_from_json, manifest_to_json
@@ -27,6 +26,7 @@ from prompts_store.records import (
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
+from prompts_store.strict_json import canonical
 
 _ROWS = select(versions, tasks.c.name, tasks.c.base_fingerprint).join(tasks, tasks.c.id == versions.c.task_id)
 _LIVE = versions.c.retired_at.is_(None)

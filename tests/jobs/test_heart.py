@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.errors import StoreUnavailable
+from prompts_store.strict_json import canonical
 from prompts_store.tuning_records import JobClaim, NewEvent
 from server.jobs.training import Heart
 

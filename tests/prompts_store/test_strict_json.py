@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompts_store.checkpoint.strict_json import MAX_DEPTH, JsonRefused, canonical, parse_object
+from prompts_store.strict_json import MAX_DEPTH, JsonRefused, canonical, parse_object
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 _LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | _TEXTS

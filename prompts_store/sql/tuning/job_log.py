@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from prompts_store.checkpoint.strict_json import canonical
 from prompts_store.errors import StoreCorrupt
 from prompts_store.sql.tuning.tables import checkpoint_chunks, job_checkpoints, job_events
+from prompts_store.strict_json import canonical
 from prompts_store.tuning_records import JobCheckpoint, JobEvent, NewEvent
 
 _CHUNK_BYTES = 1024**2

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import FormData, UploadFile
 
-from prompts_store.checkpoint.strict_json import JsonRefused, parse_object
+from prompts_store.strict_json import JsonRefused, parse_object
 from server.api.errors import InvalidRequest, UnsupportedMediaType, UploadTooLarge
 from server.api.limits import ApiLimits
 from server.api.middleware.body_limit import allow_body
