@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.contenders.base import Run
+from benchmarks.contender import Run
 from benchmarks.folders import ROOT
 from benchmarks.records import Record
 from benchmarks.sitting import Sitting

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmarks.contenders.base import Run
+from benchmarks.contender import Run
 from benchmarks.process import ContenderProcess, ContenderUnavailable
 from benchmarks.records import Record
 from benchmarks.sitting import Sitting, say

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from benchmarks.contenders.base import Run, Setup, run_from_json
+from benchmarks.contender import Run, Setup, run_from_json
 from benchmarks.folders import CACHE, ROOT, VLLM_PYTHON
 from benchmarks.workload import Workload
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.contenders.base import Setup
+from benchmarks.contender import Setup
 from benchmarks.hold import Hold
 from benchmarks.models import BenchModel
 from benchmarks.process import ContenderProcess

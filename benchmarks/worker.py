@@ -13,7 +13,7 @@ import traceback
 from dataclasses import asdict
 from typing import Any, cast
 
-from benchmarks.contenders.base import Contender, Setup, setup_from_json, workload_from_json
+from benchmarks.contender import Contender, Setup, setup_from_json, workload_from_json
 
 CONTENDERS = {
     "peft": "benchmarks.contenders.peft_each:PeftEachContender",

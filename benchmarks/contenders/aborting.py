@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import Any, cast
 
-from benchmarks.contenders.base import Run
+from benchmarks.contender import Run
 from benchmarks.contenders.engine import EngineContender
 from benchmarks.workload import Workload
 from server.engine.request import TokenEvent

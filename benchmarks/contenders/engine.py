@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from benchmarks.clients import in_turn, sleep_until
-from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.contender import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 from server.app import build_services
 from server.engine.client import EngineClient

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from benchmarks.clients import in_turn, sleep_until
-from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.contender import Answer, Run, Setup
 from benchmarks.live_server import checkpoint, live_server, stream_completion
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.contender import Answer, Run, Setup
 from benchmarks.contenders.peft_model import PeftTasks
 from benchmarks.workload import Workload
 

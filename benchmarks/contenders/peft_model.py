@@ -10,7 +10,7 @@ import torch
 from peft import PromptTuningConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from benchmarks.contenders.base import Setup
+from benchmarks.contender import Setup
 from benchmarks.workload import soft_prompt
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 from transformers.generation.configuration_utils import ContinuousBatchingConfig
 
-from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.contender import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 
 _generation_config: Callable[..., GenerationConfig] = GenerationConfig

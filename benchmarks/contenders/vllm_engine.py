@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.contenders.base import Answer, Run, Setup
+from benchmarks.contender import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 
 _ENVIRONMENT = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmarks.against_floor import decode_step_seconds
-from benchmarks.contenders.base import Run
+from benchmarks.contender import Run
 from benchmarks.records import Record
 from benchmarks.sitting import Sitting
 from benchmarks.spread import percentile

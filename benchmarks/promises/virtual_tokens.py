@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from benchmarks.contenders.base import Run
+from benchmarks.contender import Run
 from benchmarks.records import Record
 from benchmarks.sitting import Sitting
 

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.against_floor import decode_step_seconds
 from benchmarks.comparison import MEASURE, agreement, sample
-from benchmarks.contenders.base import Answer, Run
+from benchmarks.contender import Answer, Run
 from benchmarks.promises import publish
 from benchmarks.records import Record, append, read
 from benchmarks.sizes import FULL

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from benchmarks.contenders.base import workload_from_json
+from benchmarks.contender import workload_from_json
 from benchmarks.workload import make_workload, soft_prompt, tasks_of
 
 
