@@ -118,18 +118,6 @@ TASKS: tuple[DemoTask, ...] = (
     ),
 )
 
-NEW_LABELS: tuple[str, ...] = (
-    "archiv",
-    "escalat",
-    "financ",
-    "logistic",
-    "helpdesk",
-    "help desk",
-    "retention",
-    "reception",
-)
-"""Stems of the new tasks' labels: no line of pre-training contains one."""
-
 
 def draw(task: DemoTask, split: Split, count: int, seed: int, reserved: frozenset[str]) -> list[Example]:
     """``count`` distinct examples of one split; inputs in ``reserved`` (normalised) are never drawn."""

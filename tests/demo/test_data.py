@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from server.demo.catalog import NEW_LABELS, TASKS, DemoTask, draw
-from server.demo.data.corpus import lines
+from server.demo.catalog import TASKS, DemoTask, draw
+from server.demo.data.corpus import NEW_LABELS, lines
 from server.demo.data.dates import sample as sample_date
 from server.demo.data.example import Split, normalised, split_of
 from server.demo.data.grammar import Grammar, Scope, parse_phrase
