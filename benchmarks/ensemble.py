@@ -22,8 +22,8 @@ import httpx
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from server.demo import BASE_DIR
-from server.demo.catalog import TASKS, TEMPLATE, DemoTask, draw
+from server.demo import BASE_DIR, TEMPLATE
+from server.demo.catalog import TASKS, DemoTask, draw
 from server.demo.data.example import Example, Split
 from server.demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
 from tests.system.live_server import live_server, publish

@@ -17,8 +17,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from prompts_store.records import Manifest
-from server.demo import BASE_DIR, BASE_NAME
-from server.demo.catalog import TASKS, TEMPLATE, draw
+from server.demo import BASE_DIR, BASE_NAME, TEMPLATE
+from server.demo.catalog import TASKS, draw
 from server.demo.data.example import Example, Split
 from server.demo.evaluation import answers, exact_match
 from server.demo.prompt_tuning import load_base

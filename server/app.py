@@ -23,8 +23,7 @@ from server.api.access.quotas import Quotas
 from server.api.application import build_api
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
-from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
-from server.demo.catalog import TEMPLATE
+from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR, TEMPLATE
 from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine

@@ -16,3 +16,6 @@ BASE_DIR: Path = Path(__file__).parent / "base"
 
 TASKS_DIR: Path = Path(__file__).parent / "tasks"
 """One folder a task: ``adapter_config.json``, ``adapter_model.safetensors`` and ``manifest.json``."""
+
+TEMPLATE = " {input} ->\n"
+"""How every task's input becomes a prompt: the leading space makes it tokenize as it did after an instruction."""

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from server.demo import BASE_DIR, TASKS_DIR
-from server.demo.catalog import TASKS, TEMPLATE, DemoTask, draw
+from server.demo import BASE_DIR, TASKS_DIR, TEMPLATE
+from server.demo.catalog import TASKS, DemoTask, draw
 from server.demo.data.corpus import lines
 from server.demo.data.example import Split
 from server.demo.evaluation import Scores, Sets, score

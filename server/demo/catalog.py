@@ -10,9 +10,6 @@ from typing import Literal
 from server.demo.data import dates, intent, language, numbers, sentiment
 from server.demo.data.example import Example, Split, may_judge_by, may_train_on, normalised
 
-TEMPLATE = " {input} ->\n"
-"""How every task's input becomes a prompt: the leading space makes it tokenize as it did after an instruction."""
-
 
 @dataclass(frozen=True, slots=True)
 class DemoTask:

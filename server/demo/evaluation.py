@@ -12,7 +12,8 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from server.demo.catalog import TEMPLATE, DemoTask
+from server.demo import TEMPLATE
+from server.demo.catalog import DemoTask
 from server.demo.data.example import Example
 from server.demo.tokenization import encode
 

@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from server.demo import BASE_NAME
-from server.demo.catalog import TEMPLATE, DemoTask
+from server.demo import BASE_NAME, TEMPLATE
+from server.demo.catalog import DemoTask
 from server.demo.data.example import Example
 from server.demo.tokenization import encode
 

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
-from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
-from server.demo.catalog import TASKS, TEMPLATE, DemoTask
+from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR, TEMPLATE
+from server.demo.catalog import TASKS, DemoTask
 from server.demo.data.example import Example
 from server.demo.example_files import read_examples
 
