@@ -102,7 +102,7 @@ format: install ## sort imports, format, fix what can be fixed
 	$(BIN)/ruff format .
 
 demo-model: install ## rebuild the demo model and its soft prompts from nothing (fixed seeds)
-	$(BIN)/python -m server.demo.build
+	$(BIN)/python -m demo.build
 
 openapi: install ## write docs/openapi.json
 	$(BIN)/python -m server.api.openapi

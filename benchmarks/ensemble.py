@@ -22,10 +22,10 @@ import httpx
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from demo.catalog import TASKS, DemoTask, draw
+from demo.data.example import Example, Split
+from demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
 from server.demo import BASE_DIR, TEMPLATE
-from server.demo.catalog import TASKS, DemoTask, draw
-from server.demo.data.example import Example, Split
-from server.demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
 from tests.system.live_server import live_server, publish
 
 NUM_EXAMPLES = 1_000

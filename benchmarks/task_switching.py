@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.live_server import checkpoint, live_server
 from benchmarks.tuning_methods import with_lora
+from demo.prompt_tuning import load_base
 from server.demo import BASE_DIR
-from server.demo.prompt_tuning import load_base
 
 
 def switching() -> dict[str, float]:

@@ -16,13 +16,13 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from demo.catalog import TASKS, draw
+from demo.data.example import Example, Split
+from demo.evaluation import answers, exact_match
+from demo.prompt_tuning import load_base
+from demo.tokenization import encode
 from prompts_store.records import Manifest
 from server.demo import BASE_DIR, BASE_NAME, TEMPLATE
-from server.demo.catalog import TASKS, draw
-from server.demo.data.example import Example, Split
-from server.demo.evaluation import answers, exact_match
-from server.demo.prompt_tuning import load_base
-from server.demo.tokenization import encode
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples

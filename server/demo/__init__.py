@@ -1,7 +1,6 @@
-"""The bundled demo: a tiny base model and the soft prompts of several tasks, with the scripts that made them.
+"""The bundled demo: a tiny base model and the soft prompts of several tasks. Importing this package loads nothing.
 
-``python -m server.demo.build`` rebuilds everything from nothing; ``README.md`` beside this file tells how well it
-works. Importing this package loads nothing.
+The scripts that made them are in `demo/`, which is not installed.
 """
 
 from __future__ import annotations

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
+from demo.catalog import TASKS, DemoTask
+from demo.data.example import Example
+from demo.example_files import read_examples
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR, TEMPLATE
-from server.demo.catalog import TASKS, DemoTask
-from server.demo.data.example import Example
-from server.demo.example_files import read_examples
 
 HERE = Path(__file__).parent
 NUM_HELDOUT = 24

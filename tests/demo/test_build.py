@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.demo.build import build, quick_plan
-from server.demo.catalog import TASKS
+from demo.build import build, quick_plan
+from demo.catalog import TASKS
 
 
 @pytest.mark.slow

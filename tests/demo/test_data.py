@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from server.demo.catalog import TASKS, DemoTask, draw
-from server.demo.data.corpus import NEW_LABELS, lines
-from server.demo.data.dates import sample as sample_date
-from server.demo.data.example import Split, normalised, split_of
-from server.demo.data.grammar import Grammar, Scope, parse_phrase
-from server.demo.data.numbers import in_words
-from server.demo.example_files import read_examples, reserved_inputs
+from demo.catalog import TASKS, DemoTask, draw
+from demo.data.corpus import NEW_LABELS, lines
+from demo.data.dates import sample as sample_date
+from demo.data.example import Split, normalised, split_of
+from demo.data.grammar import Grammar, Scope, parse_phrase
+from demo.data.numbers import in_words
+from demo.example_files import read_examples, reserved_inputs
 
 HERE = Path(__file__).parent
 RESERVED = reserved_inputs(HERE / "handwritten")
@@ -95,7 +95,7 @@ def test_two_digit_years_follow_posix() -> None:
 def test_grammar_prefers_nothing_and_nests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Scoped and bare sections are both drawn from, opposite references look on the other side, choices nest."""
     (tmp_path / "g.txt").write_text("# a comment\n[adj]\nplain\n[pos.adj]\ngood\n[neg.adj]\nbad; poor\n[s]\n<adj>\n")
-    monkeypatch.setattr("server.demo.data.grammar.LEXICONS", tmp_path)
+    monkeypatch.setattr("demo.data.grammar.LEXICONS", tmp_path)
     grammar, rng = Grammar("g.txt"), random.Random(1)
     scope = Scope(("pos",), ("neg",))
     assert {grammar.expand("s", rng, scope) for _ in range(50)} == {"plain", "good"}

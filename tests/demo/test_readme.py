@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from demo.catalog import TASKS
+from demo.report import FIGURES, table
 from server.demo import TASKS_DIR
-from server.demo.catalog import TASKS
-from server.demo.report import FIGURES, table
 
 README = FIGURES.parent / "README.md"
 
 
 def test_table_is_the_measured_one() -> None:
-    """The table is the one ``server.demo.report`` makes from the committed figures."""
+    """The table is the one ``demo.report`` makes from the committed figures."""
     assert table(json.loads(FIGURES.read_text())) in README.read_text()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 
-from server.demo.data import sentiment
+from demo.data import sentiment
 
 NEW_TASK = "urgency"
 LABELS = ("whisper", "shout")

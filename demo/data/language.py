@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from server.demo.data import intent, sentiment
-from server.demo.data.example import Example
-from server.demo.data.grammar import Grammar
-from server.demo.data.surface import typed, without_accents
+from demo.data import intent, sentiment
+from demo.data.example import Example
+from demo.data.grammar import Grammar
+from demo.data.surface import typed, without_accents
 
 LABELS = ("English", "French", "German", "Spanish", "Italian")
 

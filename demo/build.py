@@ -1,4 +1,4 @@
-"""Rebuild the demo model from nothing: ``python -m server.demo.build`` (``--quick``: a tiny smoke form elsewhere).
+"""Rebuild the demo model from nothing: ``python -m demo.build`` (``--quick``: a tiny smoke form elsewhere).
 
 Tokenizer, base model, soft prompts of three seeds a task, evaluation, held-out examples, figures.
 """
@@ -19,19 +19,19 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from demo.catalog import TASKS, DemoTask, draw
+from demo.data.corpus import lines
+from demo.data.example import Split
+from demo.evaluation import Scores, Sets, score
+from demo.example_files import read_examples, reserved_inputs, write_examples
+from demo.pretrain import BaseRecipe, pretrain, save_base
+from demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
+from demo.report import FIGURES
+from demo.tokenization import save_tokenizer, train_tokenizer
 from server.demo import BASE_DIR, TASKS_DIR, TEMPLATE
-from server.demo.catalog import TASKS, DemoTask, draw
-from server.demo.data.corpus import lines
-from server.demo.data.example import Split
-from server.demo.evaluation import Scores, Sets, score
-from server.demo.example_files import read_examples, reserved_inputs, write_examples
-from server.demo.pretrain import BaseRecipe, pretrain, save_base
-from server.demo.prompt_tuning import TuningRecipe, load_base, save_prompt, tune, with_prompt
-from server.demo.report import FIGURES
-from server.demo.tokenization import save_tokenizer, train_tokenizer
 
 _LOG = logging.getLogger(__name__)
-_TESTS = Path(__file__).parents[2] / "tests" / "demo"
+_TESTS = Path(__file__).parents[1] / "tests" / "demo"
 
 
 @dataclass(frozen=True, slots=True)

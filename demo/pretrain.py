@@ -14,8 +14,8 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from server.demo.data.corpus import Line, lines
-from server.demo.tokenization import encode
+from demo.data.corpus import Line, lines
+from demo.tokenization import encode
 
 _LOG = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from server.demo.data import dates, intent, language, numbers, sentiment
-from server.demo.data.example import Example, Split, may_judge_by, may_train_on, normalised
+from demo.data import dates, intent, language, numbers, sentiment
+from demo.data.example import Example, Split, may_judge_by, may_train_on, normalised
 
 
 @dataclass(frozen=True, slots=True)

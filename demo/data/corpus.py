@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from server.demo.data import dates, intent, language, numbers, sentiment
-from server.demo.data.example import Example, may_train_on
-from server.demo.data.grammar import Grammar
+from demo.data import dates, intent, language, numbers, sentiment
+from demo.data.example import Example, may_train_on
+from demo.data.grammar import Grammar
 
 NEW_LABELS: tuple[str, ...] = (
     "archiv",

@@ -10,7 +10,7 @@ import calendar
 import datetime
 import random
 
-from server.demo.data.example import Example
+from demo.data.example import Example
 
 _MONTHS = calendar.month_name[1:]
 _SHORT = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -1,4 +1,4 @@
-"""The README's table of figures, made from ``figures.json``: ``python -m server.demo.report``."""
+"""The README's table of figures, made from ``figures.json``: ``python -m demo.report``."""
 
 from __future__ import annotations
 

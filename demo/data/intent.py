@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 from functools import cache
 
-from server.demo.data.example import Example
-from server.demo.data.grammar import Grammar, Scope, tidy_spaces
-from server.demo.data.surface import typed
+from demo.data.example import Example
+from demo.data.grammar import Grammar, Scope, tidy_spaces
+from demo.data.surface import typed
 
 LABELS = ("cancel", "refund", "track", "login", "invoice", "address", "hours", "human")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from server.demo.data.example import Example
+from demo.data.example import Example
 
 MAX_NUMBER = 99_999
 

@@ -6,9 +6,9 @@ import random
 import re
 from functools import cache
 
-from server.demo.data.example import Example
-from server.demo.data.grammar import Grammar, Scope, tidy_spaces
-from server.demo.data.surface import capitalised, typed
+from demo.data.example import Example
+from demo.data.grammar import Grammar, Scope, tidy_spaces
+from demo.data.surface import capitalised, typed
 
 LABELS = ("positive", "negative")
 

@@ -12,10 +12,10 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from demo.catalog import DemoTask
+from demo.data.example import Example
+from demo.tokenization import encode
 from server.demo import TEMPLATE
-from server.demo.catalog import DemoTask
-from server.demo.data.example import Example
-from server.demo.tokenization import encode
 
 
 @dataclass(frozen=True, slots=True)

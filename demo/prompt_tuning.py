@@ -11,10 +11,10 @@ import torch
 from peft import PeftModel, PrefixTuningConfig, PromptTuningConfig, PromptTuningInit, TaskType, get_peft_model
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+from demo.catalog import DemoTask
+from demo.data.example import Example
+from demo.tokenization import encode
 from server.demo import BASE_NAME, TEMPLATE
-from server.demo.catalog import DemoTask
-from server.demo.data.example import Example
-from server.demo.tokenization import encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from server.demo.data.example import Example, normalised
+from demo.data.example import Example, normalised
 
 
 def reserved_inputs(handwritten_dir: Path) -> frozenset[str]:
