@@ -35,7 +35,7 @@ class Replica:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Load the model and build the application, in the replica's own process."""
-        from server.cli.serving.serve import load
+        from server.loading import load
 
         self._app = load(self._settings)
         return self._app

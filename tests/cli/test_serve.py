@@ -1,6 +1,5 @@
 """`softprompt serve`: the address, what is said when it is ready, and the options."""
 
-import gc
 import shlex
 import signal
 import socket
@@ -15,7 +14,7 @@ from fastapi import FastAPI, Response
 from server.api.middleware.drain import Drain
 from server.cli.errors import StartFailed
 from server.cli.serving.http_server import HttpServer, http_config
-from server.cli.serving.serve import bind, load
+from server.cli.serving.serve import bind
 from server.cli.serving.serve_options import option_name, variable_name
 from server.cli.serving.welcome import address, curl_commands
 from server.settings import ServeSettings
@@ -60,17 +59,6 @@ def test_an_address_that_others_reach_needs_a_key(softprompt, data_dir):
     code, out, err = softprompt("serve", "--host", "0.0.0.0", "--port", 0, "--data-dir", data_dir)
     assert (code, out) == (1, "")
     assert "SOFTPROMPT_ADMIN_KEY" in err.splitlines()[-1]
-
-
-def test_what_is_loaded_is_never_collected(monkeypatch):
-    """A full collection over PyTorch and its kin takes a third of a second, in which nothing is answered."""
-    monkeypatch.setattr("server.app.build_services", lambda settings: None)
-    monkeypatch.setattr("server.app.create_app", lambda services: FastAPI())
-    try:
-        load(ServeSettings())
-        assert gc.get_freeze_count() > 100_000
-    finally:
-        gc.unfreeze()
 
 
 def test_the_server_says_ready_when_it_answers():

@@ -146,7 +146,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=NUM_CASES)
     arguments = parser.parse_args()
-    from server.cli.serving.serve import keep_what_is_loaded
+    from server.loading import keep_what_is_loaded
     from tests.security.application import application
 
     with tempfile.TemporaryDirectory() as folder, application(Path(folder)) as app:

@@ -7,18 +7,14 @@ import gc
 import logging
 import signal
 import socket
-import sys
-from typing import TYPE_CHECKING
 
 from server.cli.errors import StartFailed
 from server.cli.serving.serve_options import takes_settings
 from server.cli.serving.welcome import welcome
 from server.cli.streams import announce
+from server.loading import LoadFailed, load
 from server.logging import configure_logging
 from server.settings import ServeSettings
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
 
 logger = logging.getLogger(__name__)
 
@@ -57,13 +53,16 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def run(settings: ServeSettings, listener: socket.socket) -> None:
-    """Load everything and serve until told to stop."""
+    """Load everything and serve until told to stop. Raises StartFailed."""
     from server.cli.serving.http_server import HttpServer, http_config
     from server.cli.serving.watchdog import Watchdog
 
     port = listener.getsockname()[1]
     logger.info("loading %s", settings.base_model or "the demo model")
-    app = load(settings)
+    try:
+        app = load(settings)
+    except LoadFailed as error:
+        raise StartFailed(str(error)) from error
     services, engine = app.state.services, app.state.services.engine
 
     def on_ready() -> None:
@@ -83,42 +82,6 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
     finally:
         gc.unfreeze()  # so that the process can take everything down
     logger.info("stopped")
-
-
-def load(settings: ServeSettings) -> FastAPI:
-    """Build the application; PyTorch is imported here and not before."""
-    if not sys.stderr.isatty():
-        hide_progress_bars()
-    from server.api.access.quotas import RedisMissing
-    from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
-    from server.model.errors import ModelError
-    from server.telemetry.tracing import TracingUnavailable
-    from server.tokenizer.errors import TextError
-
-    try:
-        app = create_app(build_services(settings))
-    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
-        raise StartFailed(str(error)) from error
-    keep_what_is_loaded()
-    return app
-
-
-def keep_what_is_loaded() -> None:
-    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
-
-    They are about half a million, most of them of libraries, and stay as long as the process.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def hide_progress_bars() -> None:
-    """Keep the bars that loading weights draws out of logs and other pictures."""
-    from huggingface_hub.utils.tqdm import disable_progress_bars
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bars()
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> StartFailed:

@@ -14,8 +14,8 @@ import typer
 
 from server.cli.errors import BaseUnreadable
 from server.cli.output import working
-from server.cli.serving.serve import hide_progress_bars
 from server.cli.serving.serve_options import read_settings
+from server.loading import hide_progress_bars
 
 if TYPE_CHECKING:
     from server.app import Workbench

@@ -1,0 +1,52 @@
+"""From settings to an application that serves, for every way to start one: the command line, Ray Serve, tests."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import TYPE_CHECKING
+
+from server.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+
+class LoadFailed(Exception):
+    """The application cannot be built. The message is for the operator."""
+
+
+def load(settings: ServeSettings) -> FastAPI:
+    """Build the application; PyTorch is imported here and not before. Raises LoadFailed."""
+    if not sys.stderr.isatty():
+        hide_progress_bars()
+    from server.api.access.quotas import RedisMissing
+    from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
+    from server.model.errors import ModelError
+    from server.telemetry.tracing import TracingUnavailable
+    from server.tokenizer.errors import TextError
+
+    try:
+        app = create_app(build_services(settings))
+    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
+        raise LoadFailed(str(error)) from error
+    keep_what_is_loaded()
+    return app
+
+
+def keep_what_is_loaded() -> None:
+    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
+
+    They are about half a million, most of them of libraries, and stay as long as the process.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def hide_progress_bars() -> None:
+    """Keep the bars that loading weights draws out of logs and other pictures."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
