@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import torch
 from fastapi import FastAPI
@@ -23,7 +22,8 @@ from server.api.access.quotas import Quotas
 from server.api.application import build_api
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
-from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR, TEMPLATE
+from server.base_model_source import Origin, find_origin, load_base
+from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
@@ -33,24 +33,13 @@ from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
 from server.model.allocator import giving_holes_back
-from server.model.architecture import Architecture
 from server.model.attention import AttentionBackend
-from server.model.attention_backend import choose_backend
 from server.model.base_model import (
-    BaseModelOptions,
     LoadedModel,
-    choose_device,
-    choose_dtype,
-    dtype_name,
-    load_base_model,
-    load_config,
-    load_skeleton,
 )
 from server.model.cpu import attention as cpu_attention
 from server.model.gpu.profile import activation_bytes
-from server.model.identity import fingerprint
 from server.model.memory import CacheSize, choose_num_blocks
-from server.model.self_proof import prove
 from server.model.serving_runner import build_runner
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
@@ -64,7 +53,7 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.kept_runs import KeptRuns
 
-__all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench", "read_base_model"]
+__all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
 logger = logging.getLogger(__name__)
 
@@ -152,53 +141,39 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
     Raises `ModelError`, `StoreError` and `TextError`, with messages for the operator.
     """
     with Store.open(_prepared_store_url(settings)) as store:
-        origin = _origin(settings)
+        origin = find_origin(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        loaded, attention, tokenizer, base = _load(settings, origin)
-        eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
+        loaded = load_base(settings, origin)
+        base, tokenizer = loaded.base, loaded.tokenizer
+        eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
         end = end_token_id(tokenizer, eos_token_ids)
         if end is None:
             raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
         if origin.is_demo and base.fingerprint not in store.bases():
             publish_folder(store, base, TASKS_DIR, actor="demo")
-        engine = _build_engine(settings, loaded, attention, eos_token_ids)
+        engine = _build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
         manifest = (
             Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
         )
-        yield Workbench(store, base, origin.base_id, loaded, tokenizer, engine, end, manifest)
-
-
-def _load(settings: ServeSettings, origin: _Origin) -> tuple[LoadedModel, AttentionBackend, Tokenizer, BaseModel]:
-    loaded = load_base_model(_model_options(settings, origin))
-    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
-    if tokenizer.num_ids_without_row:
-        logger.warning(
-            "%d tokens of the tokenizer, from id %d on, have no row in the base model: texts that hold one are refused",
-            tokenizer.num_ids_without_row,
-            tokenizer.num_ids,
-        )
-    if (template := tokenizer.chat_template) is not None and template.problem is not None:
-        logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
-    return loaded, attention, tokenizer, _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
+        yield Workbench(store, base, origin.base_id, loaded.model, tokenizer, engine, end, manifest)
 
 
 def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
-    origin = _origin(settings)
+    origin = find_origin(settings)
     metrics = Metrics(settings.max_task_metrics)
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    loaded, attention, tokenizer, base = _load(settings, origin)
+    loaded = load_base(settings, origin)
+    base, tokenizer = loaded.base, loaded.tokenizer
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
-    eos_token_ids = tokenizer.eos_token_ids(loaded.eos_token_ids)
-    engine = _build_engine(settings, loaded, attention, eos_token_ids)
+    eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
+    engine = _build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
     catalog = TaskCatalog(store, base)
     folder = _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded, tokenizer, eos_token_ids, engine, catalog, folder)
+    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
     limits = _api_limits(settings)
     observers: list[EngineObserver] = [metrics.requests]
     if isinstance(tracing, OtelTracing):
@@ -269,65 +244,6 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
     return folder
 
 
-def read_base_model(settings: ServeSettings) -> BaseModel:
-    """What checkpoints must fit, from the model's files alone: no weights are loaded. Raises `ModelError`."""
-    origin = _origin(settings)
-    options = _model_options(settings, origin)
-    dtype = choose_dtype(options.dtype, load_config(options), choose_device(options.device))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    return _describe(settings, origin, tokenizer, load_skeleton(options), dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class _Origin:
-    """Where the base model comes from. `base_id` is its public name, `names` those that checkpoints may give it."""
-
-    source: str
-    base_id: str
-    names: tuple[str, ...]
-    is_demo: bool
-
-
-def _origin(settings: ServeSettings) -> _Origin:
-    if settings.base_model is None:
-        return _Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names), is_demo=True)
-    path = Path(settings.base_model).expanduser()
-    if not path.is_dir():  # a hub id
-        return _Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
-    own = path.resolve().name
-    base_id = settings.base_names[0] if settings.base_names else own
-    return _Origin(
-        str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False
-    )
-
-
-def _model_options(settings: ServeSettings, origin: _Origin) -> BaseModelOptions:
-    return BaseModelOptions(
-        source=origin.source,
-        revision=settings.revision,
-        dtype=settings.dtype,
-        device=settings.device,
-        max_context=settings.max_context,
-    )
-
-
-def _describe(
-    settings: ServeSettings, origin: _Origin, tokenizer: Tokenizer, architecture: Architecture, dtype: torch.dtype
-) -> BaseModel:
-    uniform = architecture.uniform_kv
-    data_dir = settings.data_dir.expanduser()
-    return BaseModel(
-        fingerprint=fingerprint(origin.source, settings.revision, tokenizer.id_mapping, data_dir / "cache"),
-        names=origin.names,
-        hidden_size=architecture.hidden_size,
-        num_layers=architecture.num_layers,
-        num_kv_heads=None if uniform is None else uniform[0],
-        head_dim=None if uniform is None else uniform[1],
-        max_context=architecture.max_context,
-        serving_dtype=dtype_name(dtype),
-    )
-
-
 def _prepared_store_url(settings: ServeSettings) -> str:
     if settings.database_url is None:
         try:
@@ -374,7 +290,7 @@ def _runner_options(settings: ServeSettings) -> RunnerOptions:
     return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
 
 
-def _tuning_defaults(settings: ServeSettings, origin: _Origin) -> TuningDefaults:
+def _tuning_defaults(settings: ServeSettings, origin: Origin) -> TuningDefaults:
     micro_batch = settings.tuning_micro_batch_tokens
     if origin.is_demo:
         return TuningDefaults(TEMPLATE, add_special_tokens=False, max_micro_batch_tokens=micro_batch)

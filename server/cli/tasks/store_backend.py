@@ -176,7 +176,7 @@ def _choose_fingerprint(bases: Sequence[str], options: BackendOptions, read_base
 
 def _read_base(options: BackendOptions) -> BaseModel:
     """Read the base model's identity and numbers, not its weights."""
-    from server.app import read_base_model
+    from server.base_model_source import read_base_model
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
 
