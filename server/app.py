@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
@@ -25,22 +24,13 @@ from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.async_engine import AsyncEngine
-from server.engine.background import BackgroundShare
-from server.engine.engine import Engine
-from server.engine.options import MAX_SCORED_ROWS, EngineOptions
+from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
 from server.model.allocator import giving_holes_back
-from server.model.attention import AttentionBackend
-from server.model.base_model import (
-    LoadedModel,
-)
-from server.model.cpu import attention as cpu_attention
-from server.model.gpu.profile import activation_bytes
-from server.model.memory import CacheSize, choose_num_blocks
-from server.model.serving_runner import build_runner
+from server.model.base_model import LoadedModel
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
@@ -55,14 +45,11 @@ from server.tuning.kept_runs import KeptRuns
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
-logger = logging.getLogger(__name__)
-
 _DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
 _KEY_NEEDED = (
     "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
     "or pass --insecure if anyone may use and change this server"
 )
-_MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
 class KeyNeeded(Exception):
@@ -152,7 +139,7 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
             raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
         if origin.is_demo and base.fingerprint not in store.bases():
             publish_folder(store, base, TASKS_DIR, actor="demo")
-        engine = _build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
+        engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
         manifest = (
             Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
         )
@@ -170,7 +157,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
-    engine = _build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
+    engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
     catalog = TaskCatalog(store, base)
     folder = _publish_tasks(settings, store, base)
     tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
@@ -251,38 +238,6 @@ def _prepared_store_url(settings: ServeSettings) -> str:
         except OSError as error:
             raise StoreUnavailable(f"the data folder {settings.data_dir} cannot be made: {error.strerror}") from error
     return settings.store_url
-
-
-def _build_engine(
-    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, eos_token_ids: frozenset[int]
-) -> AsyncEngine:
-    size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
-    max_batch_tokens = max(
-        settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
-    )
-    own_bytes = 0
-    if loaded.device.type == "cuda":
-        max_logits = settings.max_num_seqs + MAX_SCORED_ROWS
-        own_bytes = activation_bytes(loaded, attention, max_batch_tokens, max_logits, settings.block_size)
-    num_blocks = choose_num_blocks(loaded, size, own_bytes)
-    options = EngineOptions(
-        num_blocks=num_blocks,
-        block_size=settings.block_size,
-        max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
-        max_num_seqs=settings.max_num_seqs,
-        max_batch_tokens=max_batch_tokens,
-        max_open_requests=settings.max_waiting + settings.max_num_seqs,
-        max_context=loaded.architecture.max_context,
-        vocab_size=loaded.architecture.vocab_size,
-        eos_token_ids=eos_token_ids,
-    )
-    logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
-    if loaded.device.type == "cpu" and not cpu_attention.is_built():
-        logger.info("decodes are slower than they could be: this installation had no C compiler")
-    runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
-    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
-    engine = Engine(runner, options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
 
 
 def _runner_options(settings: ServeSettings) -> RunnerOptions:

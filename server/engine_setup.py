@@ -1,0 +1,61 @@
+"""The engine that the settings describe: its options, its KV cache and its runner."""
+
+from __future__ import annotations
+
+import logging
+
+from server.engine.async_engine import AsyncEngine
+from server.engine.background import BackgroundShare
+from server.engine.engine import Engine
+from server.engine.options import MAX_SCORED_ROWS, EngineOptions
+from server.model.attention import AttentionBackend
+from server.model.base_model import LoadedModel
+from server.model.cpu import attention as cpu_attention
+from server.model.gpu.profile import activation_bytes
+from server.model.memory import CacheSize, choose_num_blocks
+from server.model.serving_runner import build_runner
+from server.settings import ServeSettings
+
+logger = logging.getLogger(__name__)
+
+_MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
+
+
+def build_engine(
+    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, eos_token_ids: frozenset[int]
+) -> AsyncEngine:
+    """The engine, not started yet. Raises `ModelError` where memory is too small for it."""
+    max_batch_tokens = max(
+        settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
+    )
+    num_blocks = _num_blocks(settings, loaded, attention, max_batch_tokens)
+    logger.info("KV cache: %d blocks of %d tokens on %s", num_blocks - 1, settings.block_size, loaded.device)
+    if loaded.device.type == "cpu" and not cpu_attention.is_built():
+        logger.info("decodes are slower than they could be: this installation had no C compiler")
+    options = EngineOptions(
+        num_blocks=num_blocks,
+        block_size=settings.block_size,
+        max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
+        max_num_seqs=settings.max_num_seqs,
+        max_batch_tokens=max_batch_tokens,
+        max_open_requests=settings.max_waiting + settings.max_num_seqs,
+        max_context=loaded.architecture.max_context,
+        vocab_size=loaded.architecture.vocab_size,
+        eos_token_ids=eos_token_ids,
+    )
+    runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
+    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
+    engine = Engine(runner, options)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
+
+
+def _num_blocks(
+    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int
+) -> int:
+    """Blocks of the KV cache, in the memory that the largest step leaves."""
+    size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
+    own_bytes = 0
+    if loaded.device.type == "cuda":
+        max_logits = settings.max_num_seqs + MAX_SCORED_ROWS
+        own_bytes = activation_bytes(loaded, attention, max_batch_tokens, max_logits, settings.block_size)
+    return choose_num_blocks(loaded, size, own_bytes)
