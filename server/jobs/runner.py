@@ -21,6 +21,7 @@ from functools import partial
 from prompts_store.errors import ClaimLost, StoreUnavailable
 from prompts_store.tuning_records import Heartbeat, JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
+from server.background_task import background_task
 from server.engine.background import PieceRunner
 from server.engine.errors import EngineStopped
 from server.jobs.conclusion import Conclusion, Finished
@@ -82,16 +83,10 @@ class JobRunner:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work while the context is open. A job that runs when it closes is saved and given back."""
-        loops = [
-            asyncio.create_task(self._again_and_again(step), name=f"tuning-{step.__name__.strip('_')}")
-            for step in (self._validate_next, self._run_next, self._take_over)
-        ]
         try:
-            yield
+            async with background_task(self._work(), "tuning"):
+                yield
         finally:
-            for each in loops:
-                each.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             self._threads.close()
 
     @property
@@ -121,6 +116,11 @@ class JobRunner:
             waker.set()
         for heart in self._hearts.values():
             heart.beat_soon()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for step in (self._validate_next, self._run_next, self._take_over):
+                group.create_task(self._again_and_again(step), name=f"tuning-{step.__name__.strip('_')}")
 
     async def _again_and_again(self, step: Callable[[], Awaitable[bool]]) -> None:
         """Do one step after another, with a pause where there was nothing to do, or no store to do it in."""

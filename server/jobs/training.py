@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
+from server.background_task import background_task
 from server.engine.background import PieceRunner
 from server.jobs.tally import Tally
 from server.threads import Threads
@@ -111,13 +112,10 @@ class Heart:
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:
         """Beat in the background while the context is open."""
-        task = asyncio.create_task(self._beat(), name="tuning-heart")
         try:
-            yield
+            async with background_task(self._beat(), "tuning-heart"):
+                yield
         finally:
-            task.cancel()
-            # Not by awaiting the task: whoever is cancelled here must learn it.
-            await asyncio.gather(task, return_exceptions=True)
             self._threads.close()
 
     async def _beat(self) -> None:

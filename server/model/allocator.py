@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import platform
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 from functools import cache
+
+from server.background_task import background_task
 
 HOLES_INTERVAL_S = 60.0
 _M_MMAP_THRESHOLD = -3  # of malloc.h
@@ -40,16 +41,9 @@ def give_holes_back() -> bool:
     return library is not None and bool(library.malloc_trim(0))
 
 
-@asynccontextmanager
-async def giving_holes_back(interval_s: float = HOLES_INTERVAL_S) -> AsyncIterator[None]:
+def giving_holes_back(interval_s: float = HOLES_INTERVAL_S) -> AbstractAsyncContextManager[object]:
     """Do it again and again, in a thread, while the context is open."""
-    task = asyncio.create_task(_give_holes_back_on_and_on(interval_s), name="allocator")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    return background_task(_give_holes_back_on_and_on(interval_s), "allocator")
 
 
 async def _give_holes_back_on_and_on(interval_s: float) -> None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from prompts_store.names import TaskReference
 from prompts_store.records import BaseModel, EnsembleMember, Resolution, VersionRecord
 from prompts_store.store import Store
 from prompts_store.targets import choose_version
+from server.background_task import background_task
 from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.missing import MissingNames
 from server.soft_prompts.prefix_cache import PrefixCache
@@ -125,13 +126,10 @@ class TaskCatalog:
         await self._try_refresh()
         # A thread of its own: it mostly waits, and must end before the store is closed.
         with ThreadPoolExecutor(1, thread_name_prefix="catalog-follower") as thread:
-            self._follower = asyncio.create_task(self._follow(thread), name="catalog-follower")
             try:
-                yield
+                async with background_task(self._follow(thread), "catalog-follower") as self._follower:
+                    yield
             finally:
-                self._follower.cancel()
-                with suppress(asyncio.CancelledError):
-                    await self._follower
                 self._threads.close()
 
     @property

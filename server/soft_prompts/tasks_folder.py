@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
@@ -15,6 +15,7 @@ from prompts_store.manifest import parse_manifest
 from prompts_store.names import check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
+from server.background_task import background_task
 from server.threads import Threads
 
 POLL_INTERVAL_S = 1.0
@@ -59,13 +60,10 @@ class TasksFolder:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Look again and again, in a thread, while the context is open."""
-        watcher = asyncio.create_task(self._watch(), name="tasks-folder")
         try:
-            yield
+            async with background_task(self._watch(), "tasks-folder"):
+                yield
         finally:
-            watcher.cancel()
-            with suppress(asyncio.CancelledError):
-                await watcher
             self._threads.close()
 
     async def _watch(self) -> None:
