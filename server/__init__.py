@@ -1,3 +1,25 @@
-"""softprompt-server: one frozen base model, many soft prompts, one batch."""
+"""softprompt-server: one frozen base model, many soft prompts, one batch.
+
+cli/                  the `softprompt` command
+loading.py            from settings to an application that serves
+ray_serve.py          the same application in many replicas, by Ray Serve
+app.py                the composition root: builds every part and connects them
+base_model_source.py  which base model is meant, and loading it
+engine_setup.py       the engine's options, KV cache and runner
+api/                  HTTP: routes, wire types, event streams, authentication
+jobs/                 tuning jobs, from the store's queue to a version
+tuning/               from examples to a soft prompt
+answering/            from token ids to answers: texts, label scores, votes
+telemetry/            metrics and traces
+tokenizer/            text to token ids and back
+engine/               token ids only: sequences, scheduler, blocks, the step
+soft_prompts/         which soft prompts are loaded, and which are resident
+model/                base model, KV cache, attention, sampling: all that runs tensors
+demo/                 the bundled base model and its soft prompts
+settings.py           what `softprompt serve` can be set to
+logging.py            one line per event, as text or as JSON
+background_task.py    a task that runs while a context is open
+threads.py            bounded thread pools, one per kind of waiting
+"""
 
 __version__ = "0.1.0"

@@ -1,1 +1,12 @@
-"""The synthetic text the demo model is made from: one module a skill, lexicons beside them, and the corpus of lines."""
+"""The synthetic text that the demo model is made from: one module per skill, and lexicons beside them.
+
+corpus.py     the lines of pre-training
+example.py    an input with its output, and its split
+grammar.py    text from phrases with choices
+surface.py    how people type
+dates.py      dates and their ISO form
+intent.py     what customers want
+language.py   sentences of five languages
+numbers.py    numbers in words
+sentiment.py  opinions
+"""

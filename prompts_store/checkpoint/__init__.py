@@ -1,1 +1,10 @@
-"""TODO."""
+"""PEFT checkpoints: read strictly, resolved to what the model sees, and written again.
+
+reader.py              the two files -> Checkpoint
+folder.py              the same files in a folder, with manifest.json -> what is published
+config_reader.py       `adapter_config.json` -> what its tensors must be
+safetensors_format.py  the safetensors container, read and written
+prefix.py              Checkpoint -> embeddings, or keys and values
+digests.py             prefix digest and content digest
+writer.py              Checkpoint -> the two files
+"""

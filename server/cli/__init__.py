@@ -1,18 +1,16 @@
 """The `softprompt` command.
 
-serve.py           run the server            serve_options.py  settings -> options
-tasks.py           task list, show, publish, import, promote, rollback, history, retire, delete, export
-aliases.py         task alias set, delete
-database.py        db upgrade, check, verify, gc, backup, restore
-keys.py            key create, list, revoke; audit; key_backend.py asks a server or a database
-backend.py         what the task commands ask; http_backend.py and store_backend.py answer
-generate.py        one completion            connection.py     HTTP, and its errors
-tune.py            examples -> a version     tune_options.py, tune_view.py, tune_outcome.py
-  tune_here.py       on this machine           tune_conclusion.py  judged, saved, published
-  interruption.py    Ctrl-C between two pieces
-  tune_there.py      in a server               http_jobs.py        its files and jobs
-evaluate.py        scores side by side       workbench.py      base model and store on this machine
-output.py          tables, JSON, progress    streams.py        the standard streams
+serving/       `softprompt serve`
+tasks/         `softprompt task …`
+tuning/        `softprompt tune` and `softprompt evaluate`
+keys/          `softprompt key …` and `softprompt audit`
+database.py    `softprompt db …`: upgrade, check, verify, gc, backup, restore
+generate.py    `softprompt generate`: one completion
+where.py       the options that name a server or a database
+connection.py  HTTP to a server, and its errors
+output.py      standard output, progress and errors
+streams.py     the standard streams: encodings, closed ends, readers that leave
+errors.py      why a command fails, and its exit code
 """
 
 from __future__ import annotations

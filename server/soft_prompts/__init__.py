@@ -1,1 +1,9 @@
-"""What is resident: prefixes in host memory, their leases in the KV cache, and loading them from the store."""
+"""Which soft prompts are loaded, which are resident, and how they get there.
+
+catalog.py       from a task reference to a version; follows the store's changes
+missing.py       names that the store does not have
+prefix_cache.py  prefixes in host memory
+residency.py     prefixes in the KV cache, and their leases
+tasks_folder.py  a folder whose tasks are published on every change
+bundled.py       publishes a folder once: the demo's tasks
+"""

@@ -1,1 +1,11 @@
-"""What an operator sees: metrics and traces, taken where events pass the event loop, never on the engine's thread."""
+"""Metrics and traces. Events are observed on the event loop, never on the engine's thread.
+
+metrics.py          all metrics of a process
+request_metrics.py  of requests to the engine
+http_metrics.py     of HTTP requests
+state_metrics.py    read from the server's state at each scrape
+task_labels.py      a bounded number of task names as label values
+buckets.py          the buckets of histograms
+observed_engine.py  an engine whose requests are reported to observers
+tracing.py          traces by OpenTelemetry
+"""

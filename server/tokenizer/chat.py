@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.errors import ChatRefused
 
 if TYPE_CHECKING:  # a file of examples is read without a tokenizer, and without the seconds that importing one takes
     from server.tokenizer.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True, slots=True)
-class ChatMessage:
-    """One message: its role ("system", "user", "assistant", …) and its text."""
-
-    role: str
-    content: str
 
 
 def render_chat(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:

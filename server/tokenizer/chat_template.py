@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
-from server.tokenizer.chat import ChatMessage
+from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.errors import ChatRefused
 
 Roles = tuple[str, ...]

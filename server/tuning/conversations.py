@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from server.tokenizer.chat import ChatMessage
+from server.tokenizer.chat_message import ChatMessage
 from server.tuning.line_fields import bad_line, text_field
 
 Turn = tuple[tuple[ChatMessage, ...], str]

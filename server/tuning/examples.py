@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from server.tokenizer.chat import ChatMessage
+from server.tokenizer.chat_message import ChatMessage
 from server.tuning.conversations import every_answer, last_answer
 from server.tuning.errors import ExamplesRefused
 from server.tuning.line_fields import bad_line, text_field

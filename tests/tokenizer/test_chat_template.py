@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.tokenizer.chat import ChatMessage, render_chat
+from server.tokenizer.chat import render_chat
+from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.errors import ChatRefused
 from tests.fakes.tokenizers import byte_level
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from server.tokenizer.chat import ChatMessage
+from server.tokenizer.chat_message import ChatMessage
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, Reading, read_examples
 from tests.tuning.tiny import jsonl

@@ -10,7 +10,8 @@ from server.api.inference.target import Target
 from server.api.limits import ApiLimits
 from server.api.wire.chat import ChatMessageBody
 from server.api.wire.completions import Prompt
-from server.tokenizer.chat import ChatMessage, render_chat
+from server.tokenizer.chat import render_chat
+from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.template import PromptForm, fill_template
 from server.tokenizer.tokenizer import Tokenizer
 

@@ -1,1 +1,14 @@
-"""TODO."""
+"""`softprompt task …`: every command works on a server and on a database.
+
+commands.py           list, show, publish, promote, rollback, history, retire, delete, export
+aliases.py            alias set, alias delete
+ensembles.py          publish-ensemble
+import_folder.py      import: a folder of many checkpoints
+checkpoint_folder.py  a version as a folder
+ensemble_folder.py    an ensemble as a folder
+backend.py            what the commands ask of a backend
+http_backend.py       the backend of a server
+store_backend.py      the backend of a database
+choose_backend.py     which of the two the options mean
+views.py              what the commands show and send
+"""

@@ -1,1 +1,6 @@
-"""TODO."""
+"""What only a CPU has. `_cpu.c` is an optional C module.
+
+attention.py    attention through the C module
+fused_layer.py  Llama decoder layers in ten calls
+packing.py      linear layers in oneDNN's memory layout
+"""
