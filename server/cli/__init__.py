@@ -1,16 +1,17 @@
 """The `softprompt` command.
 
-serving/       `softprompt serve`
-tasks/         `softprompt task …`
-tuning/        `softprompt tune` and `softprompt evaluate`
-keys/          `softprompt key …` and `softprompt audit`
-database.py    `softprompt db …`: upgrade, check, verify, gc, backup, restore
-generate.py    `softprompt generate`: one completion
-where.py       the options that name a server or a database
-connection.py  HTTP to a server, and its errors
-output.py      standard output, progress and errors
-streams.py     the standard streams: encodings, closed ends, readers that leave
-errors.py      why a command fails, and its exit code
+serving/          `softprompt serve`
+tasks/            `softprompt task …`
+tuning/           `softprompt tune` and `softprompt evaluate`
+keys/             `softprompt key …` and `softprompt audit`
+database.py       `softprompt db …`: upgrade, check, verify, gc, backup, restore
+generate.py       `softprompt generate`: one completion
+option_groups.py  dataclasses of options as parameters of a command
+where.py          the options that name a server or a database
+connection.py     HTTP to a server, and its errors
+output.py         standard output, progress and errors
+streams.py        the standard streams: encodings, closed ends, readers that leave
+errors.py         why a command fails, and its exit code
 """
 
 from __future__ import annotations

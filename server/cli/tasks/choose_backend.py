@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec
 
+from server.cli.option_groups import takes_options
 from server.cli.tasks.backend import TaskBackend
 from server.cli.where import BackendOptions
 
@@ -30,17 +31,14 @@ def open_backend(options: BackendOptions) -> Iterator[TaskBackend]:
 
 
 def on_tasks(command: Callable[Concatenate[TaskBackend, Command], None]) -> Callable[..., None]:
-    """Turn a function of a backend into a typer command that has the options of `BackendOptions` besides its own."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    shared = inspect.signature(BackendOptions, eval_str=True).parameters
+    """Turn a function of a backend into a typer command with the options of `BackendOptions` besides its own."""
 
-    def run(**given: Any) -> None:
-        options = BackendOptions(**{name: given.pop(name) for name in shared})
+    def run(options: BackendOptions, **given: Any) -> None:
         with open_backend(options) as backend:
             command(backend, **given)  # type: ignore[call-arg]  # typer gives what the signature below asks for
 
+    _, *own = inspect.signature(command, eval_str=True).parameters.values()
+    options = inspect.signature(run, eval_str=True).parameters["options"]
     run.__doc__ = command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared.values())]
-    )
-    return run
+    run.__signature__ = inspect.Signature([options, *own])  # type: ignore[attr-defined]  # as in option_groups.py
+    return takes_options(run)

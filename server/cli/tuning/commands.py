@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 
 from server.cli.errors import TuningProblem, UsageProblem
+from server.cli.option_groups import takes_options
 from server.cli.tuning.examples_file import read_example_file
-from server.cli.tuning.options import GateOptions, PlanOptions, ServerOptions, TaskOptions, takes_options
+from server.cli.tuning.options import GateOptions, PlanOptions, ServerOptions, TaskOptions
 from server.cli.tuning.order import Order
 from server.cli.tuning.workbench import WorkbenchOptions
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from server.cli.errors import FilesProblem, TuningProblem
+from server.cli.option_groups import takes_options
 from server.cli.output import one_line, print_json, print_table
 from server.cli.tuning.examples_file import read_example_file
-from server.cli.tuning.workbench import Place, WorkbenchOptions, on_workbench, open_place
+from server.cli.tuning.workbench import Place, WorkbenchOptions, open_place
 
 if TYPE_CHECKING:
     from server.app import Workbench
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from server.tuning.scores import Scores, Unscored
 
 
-@on_workbench
+@takes_options
 def evaluate(
     options: WorkbenchOptions,
     references: Annotated[

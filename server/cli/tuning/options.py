@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -171,28 +170,6 @@ class ServerOptions:
         for option, value in own.items():
             if value is not None and value is not False:
                 raise UsageProblem(f"{option} is about tuning on this machine; it does not go with --url")
-
-
-def takes_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Turn a function with parameters of option dataclasses into a typer command with one option a field of theirs."""
-    groups = (PlanOptions, TaskOptions, GateOptions, WorkbenchOptions, ServerOptions)
-    own = inspect.signature(command).parameters
-    hints = get_type_hints(command, include_extras=True)
-    of_group = {name: hints[name] for name in own if hints[name] in groups}
-    parameters = [own[name].replace(annotation=hints[name]) for name in own if name not in of_group]
-    for kind in of_group.values():
-        parameters += inspect.signature(kind, eval_str=True).parameters.values()
-
-    def run(**given: Any) -> None:
-        for name, kind in of_group.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        command(**given)
-
-    run.__doc__ = command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-    )
-    return run
 
 
 def _unescaped(template: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +19,6 @@ from server.loading import hide_progress_bars
 if TYPE_CHECKING:
     from server.app import Workbench
 
-Command = ParamSpec("Command")
 _PANEL = "Base model and store, as for `serve`"
 
 
@@ -69,19 +67,3 @@ def open_place(options: WorkbenchOptions) -> Iterator[Place]:
         yield Place(bench, settings.data_dir.expanduser())
     finally:
         bench_manager.__exit__(None, None, None)
-
-
-def on_workbench(command: Callable[Concatenate[WorkbenchOptions, Command], None]) -> Callable[..., None]:
-    """Turn a function of the shared options into a typer command that has them besides its own."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    shared = inspect.signature(WorkbenchOptions, eval_str=True).parameters
-
-    def run(**given: Any) -> None:
-        options = WorkbenchOptions(**{name: given.pop(name) for name in shared})
-        command(options, **given)  # type: ignore[call-arg]  # typer gives what the signature below asks for
-
-    run.__doc__ = command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
-        [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared.values())]
-    )
-    return run
