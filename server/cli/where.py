@@ -26,13 +26,19 @@ DataDir = Annotated[Path | None, _option("--data-dir", "The server's data folder
 
 
 @dataclass(frozen=True, slots=True)
-class BackendOptions:
-    """A server, or (where a database is named) a database and the base model whose tasks are meant."""
+class LocationOptions:
+    """A server, or (where one is named) a database."""
 
     url: Url = DEFAULT_URL
     api_key: ApiKey = None
     database_url: DatabaseUrl = None
     data_dir: DataDir = None
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions(LocationOptions):
+    """A server, or (where one is named) a database and the base model whose tasks are meant."""
+
     base_model: Annotated[
         str | None, _option("--base-model", "The base model, as for `serve`; needed to publish.", _DATABASE)
     ] = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from server.cli.connection import Connection, connect, json_object
 from server.cli.database import open_database
+from server.cli.where import LocationOptions
 
 if TYPE_CHECKING:
     from prompts_store.keys import KeyGrant, KeyRecord
@@ -38,13 +38,13 @@ class KeyBackend(Protocol):
 
 
 @contextmanager
-def open_keys(url: str, api_key: str | None, database_url: str | None, data_dir: Path | None) -> Iterator[KeyBackend]:
+def open_keys(where: LocationOptions) -> Iterator[KeyBackend]:
     """Open the database if one is named, else a connection to the server."""
-    if database_url is None and data_dir is None:
-        with connect(url, api_key) as connection:
+    if where.database_url is None and where.data_dir is None:
+        with connect(where.url, where.api_key) as connection:
             yield HttpKeyBackend(connection)
     else:
-        with open_database(database_url, data_dir) as store:
+        with open_database(where.database_url, where.data_dir) as store:
             yield StoreKeyBackend(store)
 
 

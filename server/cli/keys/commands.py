@@ -11,8 +11,9 @@ import typer
 
 from server.cli.errors import UsageProblem
 from server.cli.keys.backend import open_keys
+from server.cli.option_groups import takes_options
 from server.cli.output import print_json, print_table
-from server.cli.where import DEFAULT_URL, ApiKey, DatabaseUrl, DataDir, Url
+from server.cli.where import LocationOptions
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys: on a server, or in its database.")
 
@@ -25,6 +26,7 @@ Limit = Annotated[int | None, typer.Option(min=1, show_default=False)]
 
 
 @keys.command("create")
+@takes_options
 def create(
     name: Name,
     *,
@@ -46,10 +48,7 @@ def create(
     salt: Annotated[
         str | None, typer.Option("--salt", help="Keys with the same salt share cached text.", show_default=False)
     ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    database_url: DatabaseUrl = None,
-    data_dir: DataDir = None,
+    where: LocationOptions,
     json: Json = False,
 ) -> None:
     """Make a key and print it: it cannot be had again."""
@@ -64,7 +63,7 @@ def create(
         limits=KeyLimits(max_requests_per_minute, max_tokens_per_minute, max_concurrent),
         salt=salt,
     )
-    with open_keys(url, api_key, database_url, data_dir) as backend:
+    with open_keys(where) as backend:
         created = backend.create(grant)
     if json:
         print_json(created)
@@ -73,16 +72,14 @@ def create(
 
 
 @keys.command("list")
+@takes_options
 def list_keys(
     *,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    database_url: DatabaseUrl = None,
-    data_dir: DataDir = None,
+    where: LocationOptions,
     json: Json = False,
 ) -> None:
     """List every key by name, revoked ones too. The keys themselves are kept nowhere."""
-    with open_keys(url, api_key, database_url, data_dir) as backend:
+    with open_keys(where) as backend:
         found = backend.list()
     if json:
         print_json(found)
@@ -97,31 +94,27 @@ def list_keys(
 
 
 @keys.command("revoke")
+@takes_options
 def revoke(
     name: Name,
     *,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    database_url: DatabaseUrl = None,
-    data_dir: DataDir = None,
+    where: LocationOptions,
 ) -> None:
     """Revoke a key for good. Every server refuses it within a second."""
-    with open_keys(url, api_key, database_url, data_dir) as backend:
+    with open_keys(where) as backend:
         backend.revoke(name)
     print(f"revoked {name}")
 
 
+@takes_options
 def audit(
     *,
     limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many changes.")] = 50,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    database_url: DatabaseUrl = None,
-    data_dir: DataDir = None,
+    where: LocationOptions,
     json: Json = False,
 ) -> None:
     """Show the latest changes of tasks, versions, aliases and keys, newest first: when, who, what."""
-    with open_keys(url, api_key, database_url, data_dir) as backend:
+    with open_keys(where) as backend:
         found = backend.audit(limit)
     if json:
         print_json(found)
