@@ -40,15 +40,15 @@ def conclude(at: Place, order: Order, job: TuningJob, result: TuningResult, begu
         manifest = replace(manifest, metrics={**manifest.metrics, "base_exact_match": base.exact_match})
     picture = _plot(result, order.task)
     news = [] if judged.verdict is None else [gate_news(judged.verdict.passed, judged.verdict.reason)]
-    if order.save is not None:
-        _save(order.save, result, manifest, picture)
-        news.append(f"saved in {order.save}")
+    if order.run.save is not None:
+        _save(order.run.save, result, manifest, picture)
+        news.append(f"saved in {order.run.save}")
     if isinstance(judged.scores, Unscored):
         for line in news:
             print(one_line(line), file=sys.stderr)
         raise TuningProblem(judged.scores.reason)
     published = None
-    if order.publish:
+    if order.run.publish:
         store, its_base = TuningStore(at.bench.store), at.bench.base
         published = store.publish(
             its_base,
@@ -70,7 +70,7 @@ def conclude(at: Place, order: Order, job: TuningJob, result: TuningResult, begu
         scores=tuple(one for one in (judged.scores, judged.production, base) if isinstance(one, Scores)),
         metrics=manifest.metrics,
         num_steps=int(result.metrics["num_steps"]),
-        folder=None if order.save is None else str(order.save),
+        folder=None if order.run.save is None else str(order.run.save),
         news=tuple(news),
     )
 

@@ -135,13 +135,13 @@ def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, k
     With --resume there must be one, and that of an earlier release will do: raises FilesProblem, and
     CheckpointUnreadable for that of another job.
     """
-    if order.resume is False:
+    if order.run.resume is False:
         return None
     old = KeptRun(kept_runs.of_earlier_release(order.task))
-    source = old if order.resume and not kept.path.exists() else kept
+    source = old if order.run.resume and not kept.path.exists() else kept
     saved = source.read()
     if saved is None:
-        if order.resume:
+        if order.run.resume:
             num_others = kept_runs.num_others(order.task, kept)
             others = f"; there are some with {_others(num_others, kept)}" if num_others else ""
             raise FilesProblem(f"there is no interrupted run of this command to go on with{others}")
@@ -149,7 +149,7 @@ def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, k
     try:
         run = TuningRun(at.bench.loaded, at.bench.tokenizer, job, saved)
     except CheckpointUnreadable as error:
-        if order.resume:
+        if order.run.resume:
             raise
         print(f"the run begins anew: {error}", file=sys.stderr)
         return None
@@ -170,7 +170,7 @@ def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interrupti
 
     A signal ends it between two pieces, so that what is kept is never half an optimiser step; raises KeyboardInterrupt.
     """
-    interval_s = CHECKPOINT_INTERVAL_S if order.checkpoint_s is None else order.checkpoint_s
+    interval_s = CHECKPOINT_INTERVAL_S if order.run.checkpoint_s is None else order.run.checkpoint_s
     kept_at = time.monotonic()
     with interruption, TuneView(run, order.task) as view:
         while not (run.is_done or interruption.is_wanted):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -146,6 +147,28 @@ class GateOptions:
         if not (self.promote or self.not_worse or self.min_score is not None):
             return None
         return Gate(self.metric, self.min_score, self.not_worse)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What becomes of the run and of its result."""
+
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="DIR", help="Write a PEFT checkpoint, manifest and plot.")
+    ] = None
+    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Make it a version in the store.")] = True
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Go on with this task's interrupted run; with --url, watch its job again.",
+            show_default="where the run is this very one",
+        ),
+    ] = None
+    checkpoint_s: Annotated[
+        float | None,
+        typer.Option("--checkpoint-s", min=0, help="Seconds between two checkpoints of the run.", show_default="10"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli.tuning.options import PlanOptions, TaskOptions
+from server.cli.tuning.options import PlanOptions, RunOptions, TaskOptions
 
 if TYPE_CHECKING:
     from server.tuning.gate import Gate
@@ -29,8 +29,5 @@ class Order:
     plan: TuningPlan
     about: TaskOptions
     gate: Gate | None
-    save: Path | None
-    publish: bool
-    resume: bool | None
-    checkpoint_s: float | None
+    run: RunOptions
     validation_digest: str | None

@@ -35,7 +35,7 @@ def tune_there(order: Order, url: str, server: ServerOptions, *, base_model: str
     """Let a server tune, and watch. Raises CliError."""
     with connect(url, server.api_key) as connection:
         jobs = HttpJobs(connection)
-        job = _newest(jobs, order.task) if order.resume else _begin(jobs, order, base_model)
+        job = _newest(jobs, order.task) if order.run.resume else _begin(jobs, order, base_model)
         watched = WatchedJob(jobs, job)
         try:
             watched.watch()
@@ -45,7 +45,7 @@ def tune_there(order: Order, url: str, server: ServerOptions, *, base_model: str
         except CliError:
             print(f"softprompt: {job.id} may go on in the server; --resume watches it again", file=sys.stderr)
             raise
-        return _outcome(connection, watched, order.save)
+        return _outcome(connection, watched, order.run.save)
 
 
 class WatchedJob:
