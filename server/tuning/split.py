@@ -29,7 +29,8 @@ class Split(StrEnum):
 class TuningData:
     """What a run works with: no input of `validation` is one of `training`.
 
-    `labels` are those of both files where they have labels. `digest` is that of the training file's bytes.
+    `labels` are those of both files where they have labels. `digest` is that of the training file's bytes,
+    `validation_digest` that of the other file's, if there is one.
     """
 
     training: tuple[Example, ...]
@@ -37,6 +38,7 @@ class TuningData:
     labels: tuple[str, ...]
     digest: str
     notes: tuple[str, ...]
+    validation_digest: str | None = None
 
 
 def tuning_data(
@@ -67,7 +69,7 @@ def tuning_data(
         )
         raise ExamplesRefused(message, code="unknown_label")
     notes += _of_labels(labels or training.labels, kept)
-    return TuningData(training.examples, kept, training.labels, training.digest, tuple(notes))
+    return TuningData(training.examples, kept, training.labels, training.digest, tuple(notes), validation.digest)
 
 
 def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[str]) -> TuningData:

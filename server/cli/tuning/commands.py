@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.errors import TuningProblem, UsageProblem
+from server.cli.errors import TuningProblem
 from server.cli.option_groups import takes_options
-from server.cli.tuning.examples_file import read_example_file
-from server.cli.tuning.options import GateOptions, PlanOptions, RunOptions, ServerOptions, TaskOptions
+from server.cli.tuning.options import ExampleOptions, GateOptions, PlanOptions, RunOptions, ServerOptions, TaskOptions
 from server.cli.tuning.order import Order
 from server.cli.tuning.workbench import WorkbenchOptions
 
 if TYPE_CHECKING:
     from server.cli.tuning.outcome import Outcome
-    from server.tuning.split import TuningData
 
 
 @takes_options
 def tune(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)],
-    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Examples, JSONL.", show_default=False)],
     *,
-    validation: Annotated[
-        Path | None,
-        typer.Option("--validation", metavar="FILE", help="Examples to judge by; else a tenth is held out."),
-    ] = None,
-    preview: Annotated[
-        int | None, typer.Option("--preview", min=1, metavar="N", help="Show what the model sees of N examples; stop.")
-    ] = None,
+    examples: ExampleOptions,
     run: RunOptions,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     about: TaskOptions,
@@ -53,20 +43,17 @@ def tune(
     from server.tuning.errors import TuningError
 
     check_task_name(task)
-    if run.save is None and not run.publish:
-        raise UsageProblem("there is nothing to do with the result: give --save, or leave out --no-publish")
-    here_only = {"--preview": preview, "--no-publish": not run.publish, "--checkpoint-s": run.checkpoint_s}
-    server.check(place, plan, here_only)
+    run.check()
+    server.check(place, plan, run.here_only())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # both stop the run the same way
     began = time.monotonic()
     try:
         its_plan, its_gate = plan.plan(), gate.gate()
-        data, digest = _read_data(train, validation, its_plan.seed)
-        order = Order(task, (train, validation), data, plan, its_plan, about, its_gate, run, digest)
-        if preview is not None:
+        order = Order(task, examples, examples.read(its_plan.seed), plan, its_plan, about, its_gate, run)
+        if run.preview is not None:
             from server.cli.tuning.local import print_preview
 
-            print_preview(order, place, preview)
+            print_preview(order, place, run.preview)
             return
         outcome = _tune(order, place, server)
     except TuningError as error:
@@ -74,15 +61,6 @@ def tune(
     from server.cli.tuning.outcome import print_outcome
 
     print_outcome(outcome, time.monotonic() - began, as_json=json)
-
-
-def _read_data(train: Path, validation: Path | None, seed: int) -> tuple[TuningData, str | None]:
-    """The examples, and the digest of the validation file, if there is one."""
-    from server.tuning.split import tuning_data
-
-    training = read_example_file(train)
-    judged_by = None if validation is None else read_example_file(validation)
-    return tuning_data(training, judged_by, seed), None if judged_by is None else judged_by.digest
 
 
 def _tune(order: Order, place: WorkbenchOptions, server: ServerOptions) -> Outcome:

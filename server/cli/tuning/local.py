@@ -43,7 +43,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         _print_notes(order, job, at.bench.tokenizer)
         _check(at, job)
         kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
-        kept = kept_runs.of(order.task, run_key(at.bench.base, job, order.validation_digest))
+        kept = kept_runs.of(order.task, run_key(at.bench.base, job, order.data.validation_digest))
         with kept.held():
             run = _begin(at, order, job, kept_runs, kept)
             interruption = Interruption()

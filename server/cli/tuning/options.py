@@ -1,4 +1,4 @@
-"""The options of `softprompt tune` that are about the method, the task and the gate."""
+"""The options of `softprompt tune`, in groups."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from server.cli.errors import UsageProblem
+from server.cli.tuning.examples_file import read_example_file
 from server.cli.tuning.workbench import WorkbenchOptions
 from server.cli.where import ApiKey
 
@@ -25,6 +26,24 @@ _METHOD, _TASK, _GATE, _SERVER = "Method", "Task", "Promotion", "On a server"
 
 def _option(panel: str, flags: str, text: str, default: str | None = None) -> Any:
     return typer.Option(*flags.split(), help=text, rich_help_panel=panel, show_default=default or False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleOptions:
+    """The files of examples: for training and, if there is one, for validation."""
+
+    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Examples, JSONL.", show_default=False)]
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", metavar="FILE", help="Examples to judge by; else a tenth is held out."),
+    ] = None
+
+    def read(self, seed: int) -> TuningData:
+        """Return what the files hold; `seed` decides what is held out. Raises FilesProblem and TuningError."""
+        from server.tuning.split import tuning_data
+
+        training = read_example_file(self.train)
+        return tuning_data(training, None if self.validation is None else read_example_file(self.validation), seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +172,9 @@ class GateOptions:
 class RunOptions:
     """What becomes of the run and of its result."""
 
+    preview: Annotated[
+        int | None, typer.Option("--preview", min=1, metavar="N", help="Show what the model sees of N examples; stop.")
+    ] = None
     save: Annotated[
         Path | None, typer.Option("--save", metavar="DIR", help="Write a PEFT checkpoint, manifest and plot.")
     ] = None
@@ -169,6 +191,15 @@ class RunOptions:
         float | None,
         typer.Option("--checkpoint-s", min=0, help="Seconds between two checkpoints of the run.", show_default="10"),
     ] = None
+
+    def check(self) -> None:
+        """Raise UsageProblem where nothing is to become of the result."""
+        if self.save is None and not self.publish:
+            raise UsageProblem("there is nothing to do with the result: give --save, or leave out --no-publish")
+
+    def here_only(self) -> dict[str, object]:
+        """Return what only a run on this machine can do, by option."""
+        return {"--preview": self.preview, "--no-publish": not self.publish, "--checkpoint-s": self.checkpoint_s}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from server.cli.tuning.options import PlanOptions, RunOptions, TaskOptions
+from server.cli.tuning.options import ExampleOptions, PlanOptions, RunOptions, TaskOptions
 
 if TYPE_CHECKING:
     from server.tuning.gate import Gate
@@ -18,16 +17,14 @@ if TYPE_CHECKING:
 class Order:
     """What is asked for, wherever it is done: checked, as far as that needs no base model.
 
-    `files` are for training and, if there is one, for validation; `data` is what they hold, `validation_digest` the
-    digest of the second one's bytes. `options` were given, `plan` is what they make.
+    `data` is what the files of `examples` hold. `options` were given, `plan` is what they make.
     """
 
     task: str
-    files: tuple[Path, Path | None]
+    examples: ExampleOptions
     data: TuningData
     options: PlanOptions
     plan: TuningPlan
     about: TaskOptions
     gate: Gate | None
     run: RunOptions
-    validation_digest: str | None

@@ -98,7 +98,7 @@ def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
     model = base_model or jobs.base_id()
     uploaded: list[str] = []
     try:
-        for path in order.files:
+        for path in (order.examples.train, order.examples.validation):
             if path is not None:
                 uploaded.append(jobs.upload(path))
         return jobs.create(_request(order, model, uploaded))
