@@ -84,18 +84,17 @@ def publish(
         with working(f"Publishing {folder}"):
             name = task or folder.resolve().name
             published = publish_members(backend, folder, name, note=note, promote=promote)
-        print_published(published, as_json=json)
-        return
-    given = {"task_index": task_index, "note": note}
-    found = read_publication(folder, manifest, promote=promote)
-    publication = replace(
-        found,
-        task=task or found.task,
-        allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
-        manifest={**found.manifest, **{key: value for key, value in given.items() if value is not None}},
-    )
-    with working(f"Publishing {publication.task}"):
-        published = backend.publish(publication)
+    else:
+        given = {"task_index": task_index, "note": note}
+        found = read_publication(folder, manifest, promote=promote)
+        publication = replace(
+            found,
+            task=task or found.task,
+            allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
+            manifest={**found.manifest, **{key: value for key, value in given.items() if value is not None}},
+        )
+        with working(f"Publishing {publication.task}"):
+            published = backend.publish(publication)
     print_published(published, as_json=json)
 
 
