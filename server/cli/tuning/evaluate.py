@@ -41,7 +41,6 @@ def evaluate(
 ) -> None:
     """Score versions on examples: exact match, label accuracy, macro F1, perplexity."""
     from server.tuning.errors import TuningError
-    from server.tuning.evaluation import base_alone, told_in_words
     from server.tuning.scores import Scores, Unscored
     from server.tuning.survival import notes_on_answers
 
@@ -50,13 +49,8 @@ def evaluate(
     *names, file = references
     examples = read_example_file(Path(file))
     with open_place(options) as at:
-        candidates = [_candidate(at, name) for name in names]
-        manifest = candidates[0].manifest
-        labels = manifest.labels or examples.labels
-        if instruction is not None:
-            candidates.append(told_in_words(manifest, instruction))
-        if base:
-            candidates.append(base_alone(manifest))
+        candidates = _candidates(at, names, instruction, with_base=base)
+        labels = candidates[0].manifest.labels or examples.labels
         try:
             for note in notes_on_answers(at.bench.tokenizer, examples.examples, labels):
                 print(one_line(note), file=sys.stderr)
@@ -99,6 +93,18 @@ def print_scores(scores: Sequence[Scores]) -> None:
         for one in scores
     ]
     print_table(("", "EXAMPLES", "EXACT MATCH", "LABEL ACCURACY", "MACRO F1", "PERPLEXITY"), rows)
+
+
+def _candidates(at: Place, names: Sequence[str], instruction: str | None, *, with_base: bool) -> list[Candidate]:
+    """The versions, then the base model told in words and alone, both on the first version's template."""
+
+    candidates = [_candidate(at, name) for name in names]
+    manifest = candidates[0].manifest
+    if instruction is not None:
+        candidates.append(told_in_words(manifest, instruction))
+    if with_base:
+        candidates.append(base_alone(manifest))
+    return candidates
 
 
 def _candidate(at: Place, name: str) -> Candidate:
