@@ -1,6 +1,8 @@
 """The store: tasks, versions and aliases of soft prompts in one SQL database. NumPy and SQL, no torch.
 
 store.py                tasks, versions and aliases; each method is one transaction
+key_store.py            API keys, in the same way
+change_feed.py          changes in commit order, and the audit log
 tuning_store.py         files and tuning jobs, in the same way
 publish.py              publishing a version, before and within the transaction
 maintenance.py          upgrade, check, verify, gc, backup, restore

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+from prompts_store.change_feed import ChangeFeed
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
-from prompts_store.keys import (
-    CreatedKey,
-    KeyGrant,
-    KeyRecord,
-    KeyTable,
-    check_grant,
-    check_key_name,
-    digest_of,
-    new_secret,
-)
+from prompts_store.key_store import KeyStore
 from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.manifest import check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
@@ -30,7 +21,6 @@ from prompts_store.records import (
     AliasRecord,
     AliasTarget,
     BaseModel,
-    Change,
     Checkpoint,
     Manifest,
     Published,
@@ -40,7 +30,7 @@ from prompts_store.records import (
     VersionRecord,
 )
 from prompts_store.reports import PurgeReport
-from prompts_store.sql import alias_history, aliases, changes, keys, purge, tasks, tensors, versions
+from prompts_store.sql import alias_history, aliases, purge, tasks, tensors, versions
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.databases.database import Database
 from prompts_store.sql.databases.schema import migrate as migrate_schema
@@ -55,8 +45,8 @@ ERASE_TIMEOUT_S = 5.0
 """How long a purge waits for readers that still need what it removed."""
 
 
-class Store:
-    """Tasks, versions and aliases in one SQL database.
+class Store(KeyStore, ChangeFeed):
+    """Tasks, versions and aliases in one SQL database; API keys and the feed of its changes with them.
 
     Synchronous, and safe for many threads and processes at once. Tasks belong to a base model's `fingerprint`. Names
     are checked before they go near SQL (InvalidName); every method may raise StoreUnavailable. `actor` is who did it,
@@ -64,7 +54,7 @@ class Store:
     """
 
     def __init__(self, database: Database, *, max_tensor_bytes: int) -> None:
-        self._database = database
+        super().__init__(database)
         self._max_tensor_bytes = max_tensor_bytes
 
     @classmethod
@@ -336,62 +326,6 @@ class Store:
         author = _author(actor, reason)
         with self._database.write() as connection:
             return aliases.rollback(connection, aliases.key(connection, fingerprint, task, alias), author)
-
-    # --- keys ---------------------------------------------------------------------------------------------------------
-
-    def create_key(self, grant: KeyGrant, *, actor: str = "") -> CreatedKey:
-        """Make a new API key; only its digest is stored. Raises InvalidKey, InvalidName and KeyExists."""
-        check_grant(grant)
-        secret = new_secret()
-        with self._database.write() as connection:
-            return CreatedKey(keys.create(connection, grant, digest_of(secret), actor), secret)
-
-    def revoke_key(self, name: str, *, actor: str = "") -> KeyRecord:
-        """Revoke a key for good; again does nothing. Raises KeyNotFound, and InvalidKey for what is no name."""
-        check_key_name(name)
-        with self._database.write() as connection:
-            return keys.revoke(connection, name, actor)
-
-    def list_keys(self, *, after: str | None = None, limit: int = 100) -> tuple[KeyRecord, ...]:
-        """Return keys by name, revoked ones too: the first `limit` after the name `after`. Raises InvalidKey."""
-        if after is not None:
-            check_key_name(after)
-        with self._database.read() as connection:
-            return keys.page(connection, after, limit)
-
-    def key_table(self) -> KeyTable:
-        """Return the keys that are not revoked, and whether there ever was one."""
-        with self._database.read() as connection:
-            return keys.table(connection)
-
-    # --- changes ------------------------------------------------------------------------------------------------------
-
-    def revision(self) -> int:
-        """Return the id of the last committed change, 0 for an empty store: cheap to poll."""
-        with self._database.read() as connection:
-            return changes.tail(connection)
-
-    def changes_since(self, revision: int, limit: int) -> tuple[Change, ...]:
-        """Return the first `limit` changes after `revision`, in commit order."""
-        with self._database.read() as connection:
-            return changes.since(connection, revision, limit)
-
-    def audit(self, *, before: int | None = None, limit: int = 100) -> tuple[Change, ...]:
-        """Return the last `limit` changes before the id `before`, newest first: the audit log."""
-        with self._database.read() as connection:
-            return changes.before(connection, before, limit)
-
-    def wait_for_changes(self, revision: int, timeout_s: float) -> int:
-        """Wait until something is committed after `revision`; return the revision by then, or after `timeout_s`.
-
-        A commit of this or any other process is noticed within some hundredths of a second; on PostgreSQL within half a
-        second where notifications do not come through.
-        """
-        deadline = time.monotonic() + timeout_s
-        with self._database.watching() as watcher:
-            while (current := self.revision()) <= revision and (left_s := deadline - time.monotonic()) > 0:
-                watcher.wait(left_s)
-            return current
 
 
 def _author(actor: str, reason: str) -> Author:

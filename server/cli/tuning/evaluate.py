@@ -97,6 +97,7 @@ def print_scores(scores: Sequence[Scores]) -> None:
 
 def _candidates(at: Place, names: Sequence[str], instruction: str | None, *, with_base: bool) -> list[Candidate]:
     """The versions, then the base model told in words and alone, both on the first version's template."""
+    from server.tuning.evaluation import base_alone, told_in_words
 
     candidates = [_candidate(at, name) for name in names]
     manifest = candidates[0].manifest
