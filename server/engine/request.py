@@ -6,35 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from server.model.prefix import Prefix
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingParams:
-    """How the next token is chosen and when a sequence ends.
-
-    `temperature` 0 is greedy. `top_k` 0, `top_p` 1.0 and `min_p` 0.0 are off. `seed` None draws one at the door.
-    `stop_token_ids` end the sequence with the token withheld from the output text (the token id is still reported).
-    `num_logprobs` None asks for none; k >= 0 asks for the sampled token's log-probability and the k most likely.
-    `prompt_logprobs` does the same for the prompt's own tokens (the first has none).
-    Penalties follow OpenAI (presence, frequency: over output tokens) and CTRL, Keskar et al. 2019 (repetition: over
-    prompt and output tokens).
-    """
-
-    max_tokens: int
-    min_tokens: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    min_p: float = 0.0
-    seed: int | None = None
-    stop_token_ids: frozenset[int] = frozenset()
-    ignore_eos: bool = False
-    num_logprobs: int | None = None
-    prompt_logprobs: int | None = None
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    presence_penalty: float = 0.0
-    frequency_penalty: float = 0.0
-    repetition_penalty: float = 1.0
+from server.model.sampling.sampling_params import SamplingParams as SamplingParams  # a part of requests
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,22 +81,13 @@ def _sampling_row(sequence: Sequence, row: int, options: EngineOptions) -> Sampl
     forbidden: frozenset[int] = frozenset()
     if sequence.num_output < sampling.min_tokens:
         forbidden = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else options.eos_token_ids)
-    is_penalised = bool(sampling.presence_penalty or sampling.frequency_penalty or sampling.repetition_penalty != 1.0)
     return SamplingRow(
-        row=row,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sequence.group.seed,
+        row,
+        sampling,
+        sequence.group.seed,
         choice=sequence.choice,
         num_output=sequence.num_output,
-        num_logprobs=sampling.num_logprobs,
-        prompt=sequence.tokens[: sequence.num_prompt] if is_penalised else (),
-        output=sequence.tokens[sequence.num_prompt :] if is_penalised else (),
+        prompt=sequence.tokens[: sequence.num_prompt] if sampling.penalises else (),
+        output=sequence.tokens[sequence.num_prompt :] if sampling.penalises else (),
         forbidden=forbidden,
-        logit_bias=sampling.logit_bias,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        repetition_penalty=sampling.repetition_penalty,
     )

@@ -396,22 +396,14 @@ def _alone_row(request: GenerateRequest, choice: int, output: list[int]) -> Samp
     sampling = request.sampling
     ends = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else {EOS})
     return SamplingRow(
-        row=0,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        top_k=sampling.top_k,
-        min_p=sampling.min_p,
-        seed=sampling.seed or 0,
+        0,
+        sampling,
+        sampling.seed or 0,
         choice=choice,
         num_output=len(output),
-        num_logprobs=None,
         prompt=request.prompt_token_ids,
         output=output,
         forbidden=frozenset(ends) if len(output) < sampling.min_tokens else frozenset(),
-        logit_bias=sampling.logit_bias,
-        presence_penalty=sampling.presence_penalty,
-        frequency_penalty=sampling.frequency_penalty,
-        repetition_penalty=sampling.repetition_penalty,
     )
 
 

@@ -11,6 +11,7 @@ from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.model.sampling.readout import Wanted, read
+from server.model.sampling.sampling_params import SamplingParams
 from server.model.sampling.sampling_row import SamplingRow
 
 
@@ -30,32 +31,8 @@ def largest_step(max_context: int, max_batch_tokens: int, max_logits: int, block
 
 def costliest_wanted(num_logits: int) -> list[Wanted]:
     """A token for each row, chosen in the way that takes most memory: biased, and cut off by `top_p`."""
-    return [
-        Wanted(
-            range(row, row + 1),
-            [
-                SamplingRow(
-                    row=row,
-                    temperature=1.0,
-                    top_p=0.9,
-                    top_k=0,
-                    min_p=0.0,
-                    seed=0,
-                    choice=0,
-                    num_output=0,
-                    num_logprobs=1,
-                    prompt=(),
-                    output=(),
-                    forbidden=frozenset(),
-                    logit_bias=((0, 1.0),),
-                    presence_penalty=0.0,
-                    frequency_penalty=0.0,
-                    repetition_penalty=1.0,
-                )
-            ],
-        )
-        for row in range(num_logits)
-    ]
+    params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, num_logprobs=1, logit_bias=((0, 1.0),))
+    return [Wanted(range(row, row + 1), [SamplingRow(row, params, seed=0)]) for row in range(num_logits)]
 
 
 def activation_bytes(

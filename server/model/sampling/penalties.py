@@ -20,25 +20,25 @@ _Numbers = npt.NDArray[np.float64]
 
 def penalise(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> None:
     """Change float32 `logits` `[num_rows, vocab_size]` in place, row i of them as `rows[i]` says."""
-    changed = [(number, row) for number, row in enumerate(rows) if row.changes_logits]
+    changed = [(number, row, row.params) for number, row in enumerate(rows) if row.changes_logits]
     if not changed:
         return
-    _repetition(logits, [_repeated(number, row) for number, row in changed if row.repetition_penalty != 1.0])
+    _repetition(logits, [_repeated(number, row) for number, row, of in changed if of.repetition_penalty != 1.0])
     _presence_and_frequency(
         logits,
-        [_counted(number, row) for number, row in changed if row.presence_penalty or row.frequency_penalty],
+        [_counted(number, row) for number, row, of in changed if of.presence_penalty or of.frequency_penalty],
     )
-    _bias(logits, [_entries(number, *zip(*row.logit_bias, strict=True)) for number, row in changed if row.logit_bias])
-    _forbid(logits, [_entries(number, row.forbidden) for number, row in changed if row.forbidden])
+    _bias(logits, [_entries(number, *zip(*of.logit_bias, strict=True)) for number, _, of in changed if of.logit_bias])
+    _forbid(logits, [_entries(number, row.forbidden) for number, row, _ in changed if row.forbidden])
 
 
 def _repeated(number: int, row: SamplingRow) -> _Numbers:
-    return _entries(number, {*row.prompt, *row.output}, row.repetition_penalty)
+    return _entries(number, {*row.prompt, *row.output}, row.params.repetition_penalty)
 
 
 def _counted(number: int, row: SamplingRow) -> _Numbers:
     counts = Counter(row.output)
-    return _entries(number, counts, list(counts.values()), row.frequency_penalty, row.presence_penalty)
+    return _entries(number, counts, list(counts.values()), row.params.frequency_penalty, row.params.presence_penalty)
 
 
 def _repetition(logits: torch.Tensor, entries: Sequence[_Numbers]) -> None:

@@ -103,8 +103,8 @@ def _by_num_logprobs(samplings: Sequence[SamplingRow]) -> dict[int, list[int]]:
     """The samplings that want as many log-probabilities: a neighbour that wants more must not change who wins a tie."""
     numbers: dict[int, list[int]] = {}
     for number, row in enumerate(samplings):
-        if row.num_logprobs is not None:
-            numbers.setdefault(row.num_logprobs, []).append(number)
+        if row.params.num_logprobs is not None:
+            numbers.setdefault(row.params.num_logprobs, []).append(number)
     return numbers
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from server.model.sampling.penalties import penalise
+from server.model.sampling.sampling_params import SamplingParams
 from server.model.sampling.sampling_row import SamplingRow
 from server.model.transfer import to_device, to_index
 
@@ -49,9 +50,9 @@ def choose(logits: torch.Tensor, best: torch.Tensor, rows: Sequence[SamplingRow]
     """
     device = logits.device
     tokens = take_rows(best, [row.row for row in rows])
-    greedy = [number for number, row in enumerate(rows) if row.is_greedy and row.changes_logits]
-    drawn = [number for number, row in enumerate(rows) if not row.is_greedy]
-    others = [*greedy, *sorted(drawn, key=lambda number: rows[number].truncates)]
+    greedy = [number for number, row in enumerate(rows) if row.params.is_greedy and row.changes_logits]
+    drawn = [number for number, row in enumerate(rows) if not row.params.is_greedy]
+    others = [*greedy, *sorted(drawn, key=lambda number: rows[number].params.truncates)]
     if others:
         picked = [rows[number] for number in others]
         changed = logits[to_index([row.row for row in picked], device)]  # a copy, which is written to
@@ -67,25 +68,26 @@ def _draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> Iterator[torch.T
     size = rows_at_once(logits)
     for first in range(0, len(rows), size):
         part = rows[first : first + size]
-        temperature = _column([row.temperature for row in part], logits)
+        params = [row.params for row in part]
+        temperature = _column([one.temperature for one in params], logits)
         probabilities = logits[first : first + size].div_(temperature).softmax(dim=-1)
-        if any(row.truncates for row in part):
-            probabilities = _truncated(probabilities, part)
+        if any(one.truncates for one in params):
+            probabilities = _truncated(probabilities, params)
         yield _inverted(probabilities, part)
 
 
-def _truncated(probabilities: torch.Tensor, rows: Sequence[SamplingRow]) -> torch.Tensor:
+def _truncated(probabilities: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
     """Zero what `top_k`, `top_p` (Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) cut off, in that order."""
     vocab_size = probabilities.shape[1]
     values, order = _sorted(probabilities)
-    top_k = _column([row.top_k if row.top_k > 0 else vocab_size for row in rows], values)
+    top_k = _column([one.top_k if one.top_k > 0 else vocab_size for one in params], values)
     keep = torch.arange(vocab_size, device=values.device) < top_k
-    if any(row.top_p < 1.0 for row in rows):
-        top_p = _column([row.top_p if row.top_p < 1.0 else float("inf") for row in rows], values)
+    if any(one.top_p < 1.0 for one in params):
+        top_p = _column([one.top_p if one.top_p < 1.0 else float("inf") for one in params], values)
         kept = values * keep
         sums = _running_sums(kept).to(kept.dtype)
         keep &= sums - kept < top_p * sums[:, -1:]
-    min_p = _column([max(row.min_p, 0.0) for row in rows], values)
+    min_p = _column([max(one.min_p, 0.0) for one in params], values)
     keep &= values >= min_p * values[:, :1]
     keep[:, 0] = True
     return torch.zeros_like(values).scatter_(1, order, values * keep)
