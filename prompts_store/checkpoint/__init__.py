@@ -4,6 +4,7 @@ reader.py              the two files -> Checkpoint
 folder.py              the same files in a folder, with manifest.json -> what is published
 config_reader.py       `adapter_config.json` -> what its tensors must be
 safetensors_format.py  the safetensors container, read and written
+layouts.py             what the files of each PEFT type hold: one table
 prefix.py              Checkpoint -> embeddings, or keys and values
 digests.py             prefix digest and content digest
 writer.py              Checkpoint -> the two files

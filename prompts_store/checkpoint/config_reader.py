@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prompts_store.checkpoint.prefix import KEY_VALUE_TYPES, key_value_heads
+from prompts_store.checkpoint.layouts import LAYOUTS, Counts
 from prompts_store.errors import (
     BaseMismatch,
     MalformedConfig,
@@ -30,15 +30,10 @@ _QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What the reader needs of `adapter_config.json`.
-
-    `num_tasks` and `num_ranks` are 0 except for MULTITASK_PROMPT_TUNING. `raw` is the whole parsed object.
-    """
+    """What the reader needs of `adapter_config.json`. `raw` is the whole parsed object."""
 
     peft_type: PeftType
-    num_virtual_tokens: int
-    num_tasks: int
-    num_ranks: int
+    counts: Counts
     raw: Mapping[str, Any]
 
 
@@ -53,14 +48,13 @@ def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> A
         raise MalformedConfig(f"adapter_config.json {error}.", param=PARAM) from error
     peft_type = _peft_type(raw)
     _check_task(raw)
-    multitask = peft_type is PeftType.MULTITASK_PROMPT_TUNING
-    config = AdapterConfig(
-        peft_type=peft_type,
+    has_tasks = LAYOUTS[peft_type].has_tasks
+    counts = Counts(
         num_virtual_tokens=_required_count(raw, "num_virtual_tokens"),
-        num_tasks=_required_count(raw, "num_tasks") if multitask else 0,
-        num_ranks=_required_count(raw, "num_ranks") if multitask else 0,
-        raw=raw,
+        num_tasks=_required_count(raw, "num_tasks") if has_tasks else 0,
+        num_ranks=_required_count(raw, "num_ranks") if has_tasks else 0,
     )
+    config = AdapterConfig(peft_type, counts, raw)
     _check_contents(config)
     _check_fits(config, base)
     name = base_name(raw)
@@ -109,35 +103,23 @@ def _check_task(raw: Mapping[str, Any]) -> None:
 def _check_contents(config: AdapterConfig) -> None:
     if config.raw.get("modules_to_save"):
         raise MalformedConfig("modules_to_save changes the base model; a soft prompt cannot.", param=PARAM)
-    if config.peft_type is PeftType.CPT:
-        token_ids = config.raw.get("cpt_token_ids")
-        if isinstance(token_ids, list) and len(token_ids) != config.num_virtual_tokens:
-            raise MalformedConfig("num_virtual_tokens is not the number of cpt_token_ids.", param=PARAM)
+    key = LAYOUTS[config.peft_type].token_ids
+    token_ids = None if key is None else config.raw.get(key)
+    if isinstance(token_ids, list) and len(token_ids) != config.counts.num_virtual_tokens:
+        raise MalformedConfig(f"num_virtual_tokens is not the number of {key}.", param=PARAM)
 
 
 def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
-    if config.num_virtual_tokens >= base.max_context:
+    if config.counts.num_virtual_tokens >= base.max_context:
         raise ShapeMismatch(
             f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
         )
-    if config.num_ranks > base.hidden_size:
+    if config.counts.num_ranks > base.hidden_size:
         raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
-    for key, expected in _base_numbers(config.peft_type, base).items():
+    for key, expected in LAYOUTS[config.peft_type].base_numbers(base).items():
         found = _optional_count(config.raw, key)
         if None not in (found, expected) and found != expected:
             raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
-
-
-def _base_numbers(peft_type: PeftType, base: BaseModel) -> dict[str, int | None]:
-    """Return what the configuration repeats of the base model; None: of no consequence to this prompt type."""
-    if peft_type in KEY_VALUE_TYPES:
-        num_kv_heads, head_dim = key_value_heads(base)
-        return {
-            "num_layers": base.num_layers,
-            "token_dim": num_kv_heads * head_dim,
-            "num_attention_heads": num_kv_heads,
-        }
-    return {"num_layers": base.num_layers, "token_dim": base.hidden_size, "num_attention_heads": None}
 
 
 def _required_count(raw: Mapping[str, Any], key: str) -> int:

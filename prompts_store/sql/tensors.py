@@ -11,7 +11,8 @@ import numpy as np
 from sqlalchemy import Connection, Row, insert, select
 
 from prompts_store.checkpoint.digests import canonical_bytes, content_digest
-from prompts_store.checkpoint.prefix import restore_prefix, tensor_kind
+from prompts_store.checkpoint.layouts import LAYOUTS
+from prompts_store.checkpoint.prefix import restore_prefix
 from prompts_store.errors import NoCheckpoint, StoreCorrupt, VersionNotFound
 from prompts_store.records import Checkpoint, StoredTensor, VersionContent
 from prompts_store.sql import versions
@@ -72,7 +73,7 @@ def _restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
         tensors=tuple(_verified(row) for row in tensor_rows),
     )
     corrupt = StoreCorrupt(f'Version {record.version} of task "{record.task}" does not agree with its digest.')
-    if content_digest(tensor_kind(record.peft_type), checkpoint, record.manifest) != record.digest:
+    if content_digest(LAYOUTS[record.peft_type].kind, checkpoint, record.manifest) != record.digest:
         raise corrupt
     prefix = restore_prefix(checkpoint, record.manifest.task_index, tuple(json.loads(version.prefix_shape)))
     if prefix.digest != record.prefix_digest:

@@ -34,7 +34,7 @@ def without(key: str, peft_type: PeftType = PeftType.PROMPT_TUNING) -> bytes:
 @pytest.mark.parametrize("peft_type", PeftType)
 def test_every_prompt_type_is_read(peft_type: PeftType) -> None:
     read = read_config(config_bytes(peft_type), BASE, allow_base_mismatch=False)
-    assert (read.peft_type, read.num_virtual_tokens, read.raw) == (peft_type, 3, config(peft_type))
+    assert (read.peft_type, read.counts.num_virtual_tokens, read.raw) == (peft_type, 3, config(peft_type))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_what_must_be_there_is_missed(key: str) -> None:
     ["task_type", "token_dim", "num_layers", "num_attention_heads", "num_transformer_submodules", "modules_to_save"],
 )
 def test_what_the_shapes_say_anyway_may_be_missing(key: str) -> None:
-    assert read_config(without(key), BASE, allow_base_mismatch=False).num_virtual_tokens == 3
+    assert read_config(without(key), BASE, allow_base_mismatch=False).counts.num_virtual_tokens == 3
 
 
 def test_an_unsupported_type_is_named_only_if_it_is_harmless() -> None:
@@ -144,7 +144,7 @@ def test_another_base_is_accepted_on_the_publishers_word() -> None:
     other = config_bytes(base_model_name_or_path="other/base")
     with pytest.raises(BaseMismatch, match="other/base"):
         read_config(other, BASE, allow_base_mismatch=False)
-    assert read_config(other, BASE, allow_base_mismatch=True).num_virtual_tokens == 3
+    assert read_config(other, BASE, allow_base_mismatch=True).counts.num_virtual_tokens == 3
 
 
 @pytest.mark.parametrize("name", [None, "", "tiny"])

@@ -1,0 +1,155 @@
+"""The PEFT types: what the files of each hold, and how that becomes what the model sees.
+
+Layouts are PEFT's (`PeftModel.get_prompt`, `MultitaskPromptEmbedding.forward`). A new type is one more entry of
+`LAYOUTS`.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prompts_store.errors import ShapeMismatch
+from prompts_store.records import BaseModel, PeftType, TensorKind
+
+Arrays = Mapping[str, NDArray[np.float32]]
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The sizes that a configuration gives; `num_tasks` and `num_ranks` are 0 unless the type has tasks."""
+
+    num_virtual_tokens: int
+    num_tasks: int = 0
+    num_ranks: int = 0
+
+
+class Layout(ABC):
+    """One PEFT type's tensors.
+
+    `has_tasks`: they hold several tasks, one of which the manifest chooses. `token_ids` is the key of the configuration
+    that lists one token per virtual token, if the type has one.
+    """
+
+    kind: ClassVar[TensorKind]
+    has_tasks: ClassVar[bool] = False
+    token_ids: ClassVar[str | None] = None
+
+    @abstractmethod
+    def prefix_shape(self, num_virtual_tokens: int, base: BaseModel) -> tuple[int, ...]:
+        """Return the shape of ResolvedPrefix.values. Raises ShapeMismatch where the base model takes no such prefix."""
+
+    @abstractmethod
+    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
+        """Return what the configuration repeats of the base model; None: of no consequence to this type."""
+
+    def shapes(self, counts: Counts, base: BaseModel) -> Shapes:
+        """Return the name and shape of every tensor in the file. Raises ShapeMismatch like `prefix_shape`."""
+        num_virtual_tokens, *rest = self.prefix_shape(counts.num_virtual_tokens, base)
+        return {"prompt_embeddings": (num_virtual_tokens, math.prod(rest))}
+
+    def num_tasks(self, tensors: Arrays) -> int:
+        """Return how many tasks the tensors hold, 0 for a type without tasks."""
+        return 0
+
+    def values(self, tensors: Arrays, task_index: int | None) -> NDArray[np.float32]:
+        """Return the rows of the prefix, `[num_virtual_tokens, …]`."""
+        return tensors["prompt_embeddings"]
+
+
+class Embeddings(Layout):
+    """A matrix `[num_virtual_tokens, hidden_size]`."""
+
+    kind: ClassVar[TensorKind] = TensorKind.EMBEDDINGS
+
+    def prefix_shape(self, num_virtual_tokens: int, base: BaseModel) -> tuple[int, ...]:
+        """See `Layout`."""
+        return (num_virtual_tokens, base.hidden_size)
+
+    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
+        """See `Layout`."""
+        return {"num_layers": base.num_layers, "token_dim": base.hidden_size, "num_attention_heads": None}
+
+
+class TokenEmbeddings(Embeddings):
+    """A matrix that began as the embeddings of listed tokens."""
+
+    token_ids: ClassVar[str | None] = "cpt_token_ids"
+
+
+class TaskEmbeddings(Embeddings):
+    """A matrix that all tasks share, times one matrix per task of low rank."""
+
+    has_tasks: ClassVar[bool] = True
+
+    def shapes(self, counts: Counts, base: BaseModel) -> Shapes:
+        """See `Layout`."""
+        return {
+            **super().shapes(counts, base),
+            "prefix_task_cols": (counts.num_tasks, counts.num_virtual_tokens, counts.num_ranks),
+            "prefix_task_rows": (counts.num_tasks, counts.num_ranks, base.hidden_size),
+        }
+
+    def num_tasks(self, tensors: Arrays) -> int:
+        """See `Layout`."""
+        return len(tensors["prefix_task_cols"])
+
+    def values(self, tensors: Arrays, task_index: int | None) -> NDArray[np.float32]:
+        """Return `shared * (cols @ rows)`, `[num_virtual_tokens, hidden_size]`.
+
+        `cols` is `[num_virtual_tokens, num_ranks]`, `rows` is `[num_ranks, hidden_size]`. Summed in float64 and in the
+        order of the ranks: the prefix digest must not depend on a machine's BLAS.
+        """
+        assert task_index is not None
+        shared = tensors["prompt_embeddings"]
+        cols, rows = tensors["prefix_task_cols"][task_index], tensors["prefix_task_rows"][task_index]
+        product = np.zeros(shared.shape, np.float64)
+        for col, row in zip(cols.T, rows, strict=True):
+            product += np.multiply.outer(col.astype(np.float64), row.astype(np.float64))
+        with np.errstate(over="ignore"):
+            return (product * shared).astype(np.float32)
+
+
+class KeyValues(Layout):
+    """Keys and values `[num_virtual_tokens, 2 * num_layers, num_kv_heads, head_dim]`, as one row per virtual token."""
+
+    kind: ClassVar[TensorKind] = TensorKind.KEY_VALUES
+
+    def prefix_shape(self, num_virtual_tokens: int, base: BaseModel) -> tuple[int, ...]:
+        """See `Layout`."""
+        return (num_virtual_tokens, 2 * base.num_layers, *self._heads(base))
+
+    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
+        """See `Layout`."""
+        num_kv_heads, head_dim = self._heads(base)
+        return {
+            "num_layers": base.num_layers,
+            "token_dim": num_kv_heads * head_dim,
+            "num_attention_heads": num_kv_heads,
+        }
+
+    def _heads(self, base: BaseModel) -> tuple[int, int]:
+        """Return `(num_kv_heads, head_dim)`. Raises ShapeMismatch where the layers differ."""
+        if base.num_kv_heads is None or base.head_dim is None:
+            raise ShapeMismatch(
+                "The base model's layers differ in their keys and values, so it takes no PREFIX_TUNING or CARTRIDGE.",
+                param="adapter_config",
+            )
+        return base.num_kv_heads, base.head_dim
+
+
+LAYOUTS: Mapping[PeftType, Layout] = {
+    PeftType.PROMPT_TUNING: Embeddings(),
+    PeftType.P_TUNING: Embeddings(),
+    PeftType.MULTITASK_PROMPT_TUNING: TaskEmbeddings(),
+    PeftType.CPT: TokenEmbeddings(),
+    PeftType.PREFIX_TUNING: KeyValues(),
+    PeftType.CARTRIDGE: KeyValues(),
+}
