@@ -105,7 +105,7 @@ demo-model: install ## rebuild the demo model and its soft prompts from nothing 
 	$(BIN)/python -m demo.build
 
 openapi: install ## write docs/openapi.json
-	$(BIN)/python -m server.api.openapi
+	$(BIN)/python -m server.api
 
 clean: ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

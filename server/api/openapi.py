@@ -1,4 +1,4 @@
-"""The OpenAPI document, fit for generators. `python -m server.api.openapi` writes the committed copy.
+"""The OpenAPI document, fit for generators. `python -m server.api` writes the committed copy.
 
 FastAPI's own has no schema for what only refers to one (error bodies, stream chunks), and adds a 422 that never comes.
 """
@@ -6,7 +6,6 @@ FastAPI's own has no schema for what only refers to one (error bodies, stream ch
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -20,8 +19,6 @@ from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
 from server.api.wire.errors import ErrorBody
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 _REFERRED_TO = (ErrorBody, CompletionChunk, ChatCompletionChunk)
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
@@ -78,9 +75,3 @@ def _name_scopes(document: dict[str, Any], app: FastAPI) -> None:
 def as_text(document: dict[str, Any]) -> str:
     """The document as it is committed."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    from server.api.application import build_routes
-
-    DOCUMENT.write_text(as_text(build_document(build_routes())), encoding="utf-8")

@@ -8,7 +8,7 @@ import sys
 import pytest
 from safetensors.numpy import load
 
-from server.api.openapi import DOCUMENT
+from server.api.__main__ import DOCUMENT
 from tests.api.conftest import SENTIMENT
 from tests.api.live_server import live_server
 from tests.fakes.checkpoints import prompt_tuning_files

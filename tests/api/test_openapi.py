@@ -5,8 +5,9 @@ import json
 
 import pytest
 
+from server.api.__main__ import DOCUMENT
 from server.api.application import build_routes
-from server.api.openapi import DOCUMENT, as_text, build_document
+from server.api.openapi import as_text, build_document
 
 OPERATIONS = {
     "aliases_delete", "aliases_get", "aliases_history", "aliases_list", "aliases_put", "aliases_rollback",
@@ -37,7 +38,7 @@ def operations(document):
 
 
 def test_the_committed_document_is_this_one(document):
-    """After a change of the API: `python -m server.api.openapi`, and look at the difference."""
+    """After a change of the API: `make openapi`, and look at the difference."""
     assert DOCUMENT.read_text(encoding="utf-8") == as_text(document)
 
 

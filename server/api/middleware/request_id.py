@@ -9,7 +9,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-HEADER = "x-request-id"
+from server.api.responses.error_responses import REQUEST_ID_HEADER
+
 _PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -23,13 +24,13 @@ class RequestIdMiddleware:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        request_id = _request_id(Headers(scope=scope).get(HEADER))
+        request_id = _request_id(Headers(scope=scope).get(REQUEST_ID_HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)[HEADER] = request_id
+                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
             await send(message)
 
         await self._app(scope, receive, send_with_id)

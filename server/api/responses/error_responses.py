@@ -17,7 +17,6 @@ from starlette.types import Scope
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest
 from server.api.access.undeclared import PLAIN_NAME
-from server.api.middleware.request_id import HEADER
 from server.api.responses.error_table import (
     ERROR_TABLE,
     INTERNAL_ERROR,
@@ -56,6 +55,7 @@ UNSUPPORTED_PARAMETERS = frozenset(
 )
 """Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
 
+REQUEST_ID_HEADER = "x-request-id"
 _MAX_MESSAGES = 4
 _ERROR_CODE = "error_code"
 CLIENT_CLOSED_REQUEST = 499
@@ -121,7 +121,7 @@ def _answer_unknown(request: Request, error: Exception) -> Response:
     """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
     request_id = request.state.request_id
     _log.error("request %s failed: %s", request_id, type(error).__name__)
-    return _respond(request, INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {HEADER: request_id})
+    return _respond(request, INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {REQUEST_ID_HEADER: request_id})
 
 
 def _answer_http(request: Request, error: Exception) -> Response:
