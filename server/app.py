@@ -16,7 +16,7 @@ from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
 from server.api.access.key_ring import KeyRing
-from server.api.access.overload import Admission
+from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.application import build_api
 from server.api.limits import MIB, ApiLimits, ApiSettings
@@ -185,7 +185,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         tasks_folder=folder,
         kept_runs=_kept_runs(settings, base),
         quotas=_build_quotas(settings),
-        admission=Admission(settings.max_wait_s, settings.max_num_seqs),
+        overload=OverloadGuard(settings.max_wait_s, settings.max_num_seqs),
         settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,

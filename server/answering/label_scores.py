@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 from server.answering.engine_failure import failure_of
 from server.engine.client import EngineClient
@@ -40,11 +40,30 @@ async def score_all(engine: EngineClient, requests: Sequence[ScoreRequest]) -> l
 
     Raises `EngineError`. When one fails, or the caller is cancelled, none goes on running.
     """
-    scoring = [asyncio.create_task(score(engine, request)) for request in requests]
+    scoring = Scoring(engine, requests)
     try:
-        return await asyncio.gather(*scoring)
+        return [scored async for scored in scoring]
     finally:
-        for each in scoring:
+        scoring.close()
+
+
+class Scoring:
+    """Score requests that run all at once, with the same face as `Generation`: iterating yields their scores in order,
+    once all are there; `close` ends what is still running."""
+
+    num_output_tokens = 0
+
+    def __init__(self, engine: EngineClient, requests: Sequence[ScoreRequest]) -> None:
+        self._running = [asyncio.create_task(score(engine, request)) for request in requests]
+
+    async def __aiter__(self) -> AsyncIterator[Scored]:
+        """Every request's scores. Raises `EngineError` when one fails."""
+        for scored in await asyncio.gather(*self._running):
+            yield scored
+
+    def close(self) -> None:
+        """End what is still running."""
+        for each in self._running:
             each.cancel()
 
 

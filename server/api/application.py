@@ -9,8 +9,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
+from server.api.access.access import Access
 from server.api.access.authentication import declared_scopes
-from server.api.limits import ApiSettings
+from server.api.inference.inference import Inference
 from server.api.middleware.body_limit import BodyLimitMiddleware
 from server.api.middleware.drain import DrainMiddleware
 from server.api.middleware.observe import ObserveMiddleware
@@ -46,16 +47,38 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
     """The application that answers with these services. `lifespan` is entered at start and left at the end."""
-    app = build_routes(services.settings, lifespan)
+    app = build_routes(lifespan)
+    settings = services.settings
     app.state.services = services
+    app.state.access = Access(services.keys, services.quotas, services.overload, services.engine, settings)
+    app.state.inference = Inference(
+        engine=services.engine,
+        tokenizer=services.tokenizer,
+        catalog=services.catalog,
+        base_names=services.base_names,
+        eos_token_ids=services.eos_token_ids,
+        limits=settings.limits,
+        quotas=services.quotas,
+        overload=services.overload,
+        shadows=services.shadows,
+    )
+    app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
+    app.add_middleware(DrainMiddleware, drain=services.drain)
+    app.add_middleware(ObserveMiddleware, metrics=services.metrics, tracing=services.tracing)
+    app.add_middleware(RequestIdMiddleware)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=_CORS_METHODS,
+            allow_headers=_CORS_HEADERS,
+            expose_headers=_CORS_EXPOSED,
+        )
     return app
 
 
-def build_routes(
-    settings: ApiSettings = ApiSettings(),  # noqa: B008  (frozen)
-    lifespan: Lifespan | None = None,
-) -> FastAPI:
-    """The application without services: enough to describe it."""
+def build_routes(lifespan: Lifespan | None = None) -> FastAPI:
+    """The application without services and middleware: enough to describe it."""
     app = FastAPI(
         title="softprompt-server",
         version=__version__,
@@ -70,18 +93,6 @@ def build_routes(
     _refuse_undeclared(app)
     install_error_handlers(app)
     install_openapi(app)
-    app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
-    app.add_middleware(DrainMiddleware)
-    app.add_middleware(ObserveMiddleware)
-    app.add_middleware(RequestIdMiddleware)
-    if settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.cors_origins,
-            allow_methods=_CORS_METHODS,
-            allow_headers=_CORS_HEADERS,
-            expose_headers=_CORS_EXPOSED,
-        )
     return app
 
 

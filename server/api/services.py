@@ -12,7 +12,7 @@ from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.api.access.key_ring import KeyRing
-from server.api.access.overload import Admission
+from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.errors import TaskReadOnly
 from server.api.inference.shadows import ShadowRuns
@@ -65,7 +65,7 @@ class Services:
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     shadows: ShadowRuns = field(default_factory=ShadowRuns)
     quotas: Quotas = field(default_factory=Quotas)
-    admission: Admission = field(default_factory=Admission)
+    overload: OverloadGuard = field(default_factory=OverloadGuard)
     settings: ApiSettings = field(default_factory=ApiSettings)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)

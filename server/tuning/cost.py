@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prompts_store.checkpoint.prefix import key_value_heads
-from prompts_store.records import BaseModel
+from prompts_store.checkpoint.layouts import LAYOUTS
+from prompts_store.records import BaseModel, PeftType
 from server.model.base_model import LoadedModel
 from server.tuning.plan import Method, TuningPlan
 
@@ -73,7 +73,7 @@ def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:
             inner = plan.encoder_hidden_size or hidden
             num_values = num_virtual * hidden + hidden * inner + inner * inner + inner * hidden + 2 * inner + hidden
         case Method.PREFIX_TUNING:
-            num_kv_heads, head_dim = key_value_heads(base)
+            *_, num_kv_heads, head_dim = LAYOUTS[PeftType.PREFIX_TUNING].prefix_shape(plan.num_virtual_tokens, base)
             num_values = num_virtual * 2 * base.num_layers * num_kv_heads * head_dim
     return 4 * _NUM_COPIES * num_values
 

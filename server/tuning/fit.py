@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prompts_store.checkpoint.prefix import prefix_shape
+from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
 from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel, Manifest, PeftType
@@ -48,7 +48,7 @@ class Host:
             message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
             raise PlanRefused(message, param="num_virtual_tokens") from error
         try:
-            shape = prefix_shape(PeftType(plan.method.value), plan.num_virtual_tokens, self.base)
+            shape = LAYOUTS[PeftType(plan.method.value)].prefix_shape(plan.num_virtual_tokens, self.base)
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
         num_bytes = 4 * torch.Size(shape).numel()

@@ -7,7 +7,7 @@ import pytest
 
 from prompts_store.keys import KeyGrant
 from server.api.access.key_ring import KeyRing
-from server.api.access.overload import Admission
+from server.api.access.overload import OverloadGuard
 from server.api.errors import Overloaded
 from server.engine.client import EngineStats
 from tests.api.conftest import client_of, error_of, events_of
@@ -31,7 +31,7 @@ class Clock:
 def saturated(max_wait_s=60.0, interval_s=0.5):
     """An admission that has seen requests leave at this interval while others waited, with ten in the engine."""
     clock = Clock()
-    admission = Admission(max_wait_s, clock=clock)
+    admission = OverloadGuard(max_wait_s, clock=clock)
     works = [admission.begin() for _ in range(20)]
     admission.check(BUSY, None)
     for work in works[:10]:
@@ -78,7 +78,7 @@ def test_while_nobody_waits_everybody_comes_in():
 def test_an_idle_hour_is_no_slow_answer():
     """The first answer of a burst came after the last one before the pause; that says nothing of the server's speed."""
     clock = Clock()
-    admission = Admission(60.0, clock=clock)
+    admission = OverloadGuard(60.0, clock=clock)
     admission.check(IDLE, None)
     admission.begin().answered()
     clock.now += 3_600
@@ -104,7 +104,7 @@ def test_what_is_given_up_says_nothing_of_the_servers_speed():
 def filled():
     """An admission of an engine for four, whose clients have just filled it; each answer took a second."""
     clock = Clock()
-    admission = Admission(60.0, 4, clock)
+    admission = OverloadGuard(60.0, 4, clock)
     works = [admission.begin() for _ in range(4)]
     for _ in range(5):
         clock.now += 1.0
@@ -143,7 +143,7 @@ def test_an_engine_that_was_full_is_not_for_ever():
 def test_answers_that_are_long_and_rare_are_not_forgotten():
     """One at a time, a minute each: who comes next waits for a minute or so, not for ever."""
     clock = Clock()
-    admission = Admission(200.0, 1, clock)
+    admission = OverloadGuard(200.0, 1, clock)
     work = admission.begin()
     for _ in range(5):
         clock.now += 60.0
@@ -161,7 +161,7 @@ def test_answers_that_are_long_and_rare_are_not_forgotten():
 def test_many_long_runs_will_end_soon():
     """One of 64 that began together has ended early: that the others took a minute so far is no minute each."""
     clock = Clock()
-    admission = Admission(600.0, 64, clock)
+    admission = OverloadGuard(600.0, 64, clock)
     works = [admission.begin() for _ in range(65)]
     clock.now += 1.0
     works[0].answered()
@@ -175,7 +175,7 @@ def test_many_long_runs_will_end_soon():
 def test_a_request_of_many_sequences_is_one_request():
     """A thousand labels, of which most wait for their place, where requests have left each half second."""
     clock = Clock()
-    admission = Admission(60.0, 64, clock)
+    admission = OverloadGuard(60.0, 64, clock)
     many_labels = replace(IDLE, num_waiting=936, num_running=64)
     admission.check(many_labels, None)
     for _ in range(20):
@@ -189,7 +189,7 @@ def test_a_request_of_many_sequences_is_one_request():
 def test_before_anything_was_answered_what_runs_counts_as_answered_now():
     """The first of a burst all come in. Where none was answered in time, the next must find a shorter queue."""
     clock = Clock()
-    admission = Admission(60.0, 2, clock)
+    admission = OverloadGuard(60.0, 2, clock)
     for _ in range(10):
         admission.check(BUSY, 1.0)
         admission.begin()
@@ -202,7 +202,7 @@ def test_before_anything_was_answered_what_runs_counts_as_answered_now():
 def test_a_server_that_answers_less_is_asked_for_less():
     """Answers in one burst, then none: after a while as many as fitted before do not any more."""
     clock = Clock()
-    admission = Admission(60.0, clock=clock)
+    admission = OverloadGuard(60.0, clock=clock)
     works = [admission.begin() for _ in range(20)]
     admission.check(BUSY, None)
     clock.now += 1.0
@@ -216,7 +216,7 @@ def test_a_server_that_answers_less_is_asked_for_less():
 
 def test_a_request_ends_once():
     """However often it is told."""
-    admission = Admission()
+    admission = OverloadGuard()
     work = admission.begin()
     work.answered()
     work.given_up()

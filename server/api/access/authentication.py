@@ -15,10 +15,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
-from server.api.access.caller import ANYBODY
-from server.api.access.local_origins import check_page
+from server.api.access.access import AccessDep, access_of
 from server.api.access.undeclared import Declared
-from server.api.services import ServicesDep, services_of
 
 
 class Scope(StrEnum):
@@ -62,19 +60,17 @@ class _KeyNeeded(_Declaration):
         Raises `Unauthorized` without a key, and `Forbidden` where it is not allowed this. A route with a `task` in its
         path is refused here to keys that are held to other tasks, and an open server to other machines' pages.
         """
-        services, credentials = await services_of(request), await _bearer(request)
-        caller = services.keys.identify(None if credentials is None else credentials.credentials)
-        if caller is ANYBODY and services.settings.is_local:
-            check_page(request.headers, services.settings.cors_origins)
+        access, credentials = await access_of(request), await _bearer(request)
+        caller = access.identify(request, None if credentials is None else credentials.credentials)
         caller.check_scope(self.scope)
         task = request.path_params.get("task")
         if task is not None:
             caller.check_task(task)
         request.state.caller = caller
 
-    async def __call__(self, request: Request, services: ServicesDep, _: _Credentials) -> AsyncIterator[None]:
+    async def __call__(self, request: Request, access: AccessDep, _: _Credentials) -> AsyncIterator[None]:
         """Count the request for as long as it runs. Raises `RateLimited`."""
-        async with services.quotas.request(request.state.caller):
+        async with access.quotas.request(request.state.caller):
             yield
 
 

@@ -1,4 +1,4 @@
-"""Whether there is any point in waiting: a request that would come too late is refused at the door, not in the end.
+"""Whether there is any point in waiting: a request that would come too late is refused at admission, not at its end.
 
 By Little's law a queue of L requests that are answered at a rate r takes L / r. The rate is that of whole answers over
 the time in which the engine is full: an idle server's rate is that of its clients, and requests that are given up leave
@@ -24,7 +24,7 @@ _MARGIN = 1.25  # the estimate is a mean, so without it half of those let in at 
 
 
 @dataclass(eq=False)
-class Work:
+class OpenRequest:
     """A request in the engine. It ends once, whatever it is told after that."""
 
     end_once: Callable[[bool], None] | None
@@ -43,7 +43,7 @@ class Work:
         self.end_once = None
 
 
-class Admission:
+class OverloadGuard:
     """Counts the requests in the engine and how fast they leave it.
 
     `max_wait_s` is how long any request may have to wait for its turn, whatever time its caller has. The engine is full
@@ -69,7 +69,7 @@ class Admission:
     def check(self, stats: EngineStats, timeout_s: float | None) -> None:
         """Raise `Overloaded` for a request that would wait too long, or whose answer would come after `timeout_s`."""
         self._is_queueing = stats.num_waiting > 0 or stats.num_running >= self._max_running
-        self._look()
+        self._update()
         if self._full_since is None:
             return
         # The engine counts sequences, of which a request may have many: each label of a classification is one.
@@ -82,21 +82,21 @@ class Admission:
             retry_after_s = max(1, math.ceil(wait_s))
             raise Overloaded("too many requests wait for this one to be answered in time", retry_after_s=retry_after_s)
 
-    def begin(self) -> Work:
+    def begin(self) -> OpenRequest:
         """A request is handed to the engine."""
         self._num_open += 1
-        self._look()
-        return Work(partial(self._end, self._clock(), self._ever_full_s))
+        self._update()
+        return OpenRequest(partial(self._end, self._clock(), self._ever_full_s))
 
     def _end(self, began: float, ever_full_s: float, is_answered: bool) -> None:
         """An answer counts by the share of its time in which the engine was full."""
         self._num_open -= 1
-        self._look()
+        self._update()
         duration_s = self._clock() - began
         if is_answered and duration_s > 0:
             self._num_answers += (self._ever_full_s - ever_full_s) / duration_s
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         """Count the time in which the engine was full, and see whether it is now.
 
         What the engine says is of its latest step; who came since is only in our own count.

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from server.answering.choice_text import TextDelta
-from server.answering.generation import TextEvent
 from server.api.inference.answer_form import FINISH_REASONS, AnswerForm
 from server.api.inference.logprobs import chat_logprobs
+from server.api.inference.plan import AnswerEvent
 from server.api.wire.chat import (
     ChatAnswer,
     ChatChoice,
@@ -27,7 +27,7 @@ class ChatCompletionAnswer:
         self._form = form
         self._usage = form.usage_counter()
 
-    async def body(self, events: AsyncIterable[TextEvent]) -> ChatCompletion:
+    async def body(self, events: AsyncIterable[AnswerEvent]) -> ChatCompletion:
         """The whole answer at once."""
         pieces: defaultdict[int, list[ChatChunkChoice]] = defaultdict(list)
         async for event in events:
@@ -46,7 +46,11 @@ class ChatCompletionAnswer:
             body.prompt_token_ids = list(self._form.prompts[0])
         return body
 
-    async def chunks(self, events: AsyncIterable[TextEvent]) -> AsyncIterator[ChatCompletionChunk]:
+    def texts(self, body: ChatCompletion) -> tuple[str, ...]:
+        """The text of each choice."""
+        return tuple(choice.message.content for choice in body.choices)
+
+    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ChatCompletionChunk]:
         """The answer as it grows: for each choice first its role, then its text."""
         yield self._opening()
         async for event in events:

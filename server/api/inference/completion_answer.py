@@ -7,9 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from functools import partial
 
 from server.answering.choice_text import TextDelta, TextToken
-from server.answering.generation import PromptText, TextEvent
+from server.answering.generation import PromptText
 from server.api.inference.answer_form import FINISH_REASONS, AnswerForm
 from server.api.inference.logprobs import completion_logprobs
+from server.api.inference.plan import AnswerEvent
 from server.api.wire.completions import Completion, CompletionChoice, CompletionChunk, CompletionLogprobs
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -23,7 +24,7 @@ class CompletionAnswer:
         self._usage = form.usage_counter()
         self._prompt_lengths: dict[int, int] = {}
 
-    async def body(self, events: AsyncIterable[TextEvent]) -> Completion:
+    async def body(self, events: AsyncIterable[AnswerEvent]) -> Completion:
         """The whole answer at once."""
         pieces: defaultdict[int, list[CompletionChoice]] = defaultdict(list)
         async for event in events:
@@ -38,7 +39,11 @@ class CompletionAnswer:
             usage=self._usage.usage(),
         )
 
-    async def chunks(self, events: AsyncIterable[TextEvent]) -> AsyncIterator[CompletionChunk]:
+    def texts(self, body: Completion) -> tuple[str, ...]:
+        """The text of each choice."""
+        return tuple(choice.text for choice in body.choices)
+
+    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[CompletionChunk]:
         """The answer as it grows."""
         async for event in events:
             for piece in await self._pieces(event):
@@ -49,7 +54,7 @@ class CompletionAnswer:
             chunk.usage = self._usage.usage()
             yield chunk
 
-    async def _pieces(self, event: TextEvent) -> list[CompletionChoice]:
+    async def _pieces(self, event: AnswerEvent) -> list[CompletionChoice]:
         self._usage.add(event)
         if isinstance(event, TextDelta):
             return [self._piece_of_text(event)]

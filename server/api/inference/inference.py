@@ -1,126 +1,149 @@
-"""From a checked request to its response: what completions and chat have in common."""
+"""One request from its body to its response: resolve, plan, check, charge, run, answer, compare with the shadow."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Annotated, Generic, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from starlette.responses import Response
 
-from server.answering.generation import Generation, TextEvent
+from server.answering.generation import Generation
+from server.answering.label_scores import Scoring
 from server.answering.votes import voted
-from server.api.access.overload import Work
-from server.api.inference.answer_form import AnswerForm
+from server.api.access.caller import Caller
+from server.api.access.overload import OpenRequest, OverloadGuard
+from server.api.access.quotas import Quotas
 from server.api.inference.disconnect import unless_disconnected
-from server.api.inference.request_context import Terms, pay_for_prompts, until
-from server.api.inference.target import Target
+from server.api.inference.plan import Answer, AnswerEvent, BodyT, Call, GeneratePlan, Plan, ScorePlan, StreamedAnswer
+from server.api.inference.request_context import RequestContext, stop_at
+from server.api.inference.shadows import ShadowRuns
+from server.api.inference.target import Target, resolve_target
+from server.api.limits import ApiLimits
 from server.api.responses.event_stream import EventStreamResponse
 from server.api.responses.json_response import json_response
-from server.api.services import Services
-from server.api.wire.bodies import ResponseBody
-from server.api.wire.chat import ChatCompletion
-from server.api.wire.completions import Completion
-from server.engine.request import GenerateRequest, SamplingParams
-from server.tokenizer.template import PromptForm, is_continued
+from server.engine.client import EngineClient
+from server.soft_prompts.catalog import TaskCatalog
+from server.tokenizer.tokenizer import Tokenizer
+
+_AnswerT = TypeVar("_AnswerT")
 
 
-class Answer(Protocol):
-    """Writes text events in the form of one route."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Running(Generic[_AnswerT]):
+    """An accepted request. `close` ends it: its response is done, its time over, or its client gone."""
 
-    async def body(self, events: AsyncIterable[TextEvent]) -> Completion | ChatCompletion:
-        """The whole answer at once."""
-
-    def chunks(self, events: AsyncIterable[TextEvent]) -> AsyncIterator[ResponseBody]:
-        """The answer as it grows."""
-
-
-Start = Callable[[Target, Terms], Awaitable[tuple[Generation, Answer]]]
-"""Begins a request's generation by a target, on terms, and says what writes its answer."""
+    target: Target
+    plan: Plan[_AnswerT]
+    events: AsyncIterable[AnswerEvent]
+    close: Callable[[], None]
 
 
-async def start_generation(
-    services: Services,
-    target: Target,
-    terms: Terms,
-    form: AnswerForm,
-    sampling: SamplingParams,
-    stop: tuple[str, ...],
-    *,
-    prompt_form: PromptForm,
-    echo: bool = False,
-) -> Generation:
-    """Hand the form's prompts to the engine, each behind every prefix of the target.
+@dataclass(frozen=True, slots=True, eq=False)
+class Inference:
+    """Answers by tasks and by the base model. Belongs to the event loop."""
 
-    Raises `RateLimited`, `QuotaTooSmall`, `RequestRefused`, `EngineOverloaded` or `EngineStopped`.
-    """
-    requests = [
-        GenerateRequest(
-            request_id=f"{form.id}-{number}",
-            task=target.task,
-            prompt_token_ids=prompt,
-            sampling=sampling,
-            prefix=prefix,
-            num_choices=form.num_choices,
-            salt=terms.salt,
-            priority=terms.priority,
-        )
-        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
-    ]
-    services.engine.check(requests)
-    await pay_for_prompts(services, terms, sum(len(request.prompt_token_ids) for request in requests))
-    continued = is_continued(target.manifest.template, prompt_form)
-    generation = Generation(services.engine, services.tokenizer, requests, is_continued=continued, stop=stop, echo=echo)
-    generation.start()
-    return generation
+    engine: EngineClient
+    tokenizer: Tokenizer
+    catalog: TaskCatalog
+    base_names: frozenset[str]
+    eos_token_ids: frozenset[int]
+    limits: ApiLimits
+    quotas: Quotas
+    overload: OverloadGuard
+    shadows: ShadowRuns
 
+    async def resolve(self, caller: Caller, model: str, sticky_key: bytes | None = None) -> Target:
+        """What `model` names now. Raises as `resolve_target` does."""
+        return await resolve_target(self.catalog, self.base_names, caller, model, sticky_key)
 
-async def respond(
-    request: Request, services: Services, target: Target, terms: Terms, start: Start, *, stream: bool
-) -> Response:
-    """The response to a generation, which is closed when the response is done, its time over, or its client gone."""
-    generation, answer = await start(target, terms)
-    work = services.admission.begin()
-
-    def close() -> None:
-        generation.close()
-        work.given_up()
-        if terms.payer is not None:
-            services.quotas.charge_tokens(terms.payer, generation.num_output_tokens)
-
-    events = _noted(until(terms.deadline, generation), work)
-    if stream:  # never of an ensemble: `check_votable`
-        return EventStreamResponse(answer.chunks(events), headers=target.headers, close=close)
-    try:
-        body = await unless_disconnected(request, answer.body(_answers(events, target)))
-    finally:
-        close()
-
-    async def rerun(shadow: Target) -> tuple[str, ...]:
-        second, its_answer = await start(shadow, terms.for_shadow())
+    async def answer(self, request: Request, call: Call[Answer[BodyT]], context: RequestContext) -> Response:
+        """The response to a call, whole."""
+        running = await self._begin(call, context)
+        answer = running.plan.answer
         try:
-            return _texts(await its_answer.body(_answers(second, shadow)))
+            body = await unless_disconnected(request, answer.body(running.events))
         finally:
-            second.close()
+            running.close()
+        if running.plan.is_repeatable:
+            self.shadows.offer(
+                running.target, answer.texts(body), lambda shadow: self._texts(call, shadow, context.for_shadow())
+            )
+        return json_response(body, headers=running.target.headers)
 
-    if generation.is_greedy:
-        services.shadows.offer(target, _texts(body), rerun)
-    return json_response(body, headers=target.headers)
+    async def stream(self, call: Call[StreamedAnswer[BodyT]], context: RequestContext) -> Response:
+        """The response to a call as it grows: server-sent events. Ensembles have none: they vote on whole texts."""
+        running = await self._begin(call, context)
+        chunks = running.plan.answer.chunks(running.events)
+        return EventStreamResponse(chunks, headers=running.target.headers, close=running.close)
+
+    async def _begin(self, call: Call[_AnswerT], context: RequestContext) -> _Running[_AnswerT]:
+        target = await self.resolve(context.caller, call.model, context.sticky_key)
+        plan = await call.plan(target, context)
+        self.engine.check(plan.requests)
+        if context.payer is not None:
+            await self.quotas.take_tokens(context.payer, _num_prompt_tokens(plan))
+        run = self._start(plan)
+        open_request = self.overload.begin()
+
+        def close() -> None:
+            run.close()
+            open_request.given_up()
+            if context.payer is not None:
+                self.quotas.charge_tokens(context.payer, run.num_output_tokens)
+
+        events = stop_at(context.deadline, _elected(run, target))
+        return _Running(target, plan, _noting_the_end(events, open_request), close)
+
+    def _start(self, plan: Plan[_AnswerT]) -> Generation | Scoring:
+        """Hand the plan's requests to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+        match plan:
+            case GeneratePlan():
+                generation = Generation(
+                    self.engine,
+                    self.tokenizer,
+                    plan.requests,
+                    is_continued=plan.is_continued,
+                    stop=plan.stop,
+                    echo=plan.echo,
+                )
+                generation.start()
+                return generation
+            case ScorePlan():
+                return Scoring(self.engine, plan.requests)
+
+    async def _texts(self, call: Call[Answer[BodyT]], shadow: Target, context: RequestContext) -> tuple[str, ...]:
+        """The shadow's answer to the same call."""
+        plan = await call.plan(shadow, context)
+        self.engine.check(plan.requests)
+        run = self._start(plan)
+        try:
+            return plan.answer.texts(await plan.answer.body(_elected(run, shadow)))
+        finally:
+            run.close()
 
 
-async def _noted(events: AsyncIterable[TextEvent], work: Work) -> AsyncIterator[TextEvent]:
-    """The events; once all have come, the request is known to be answered."""
+def _num_prompt_tokens(plan: Plan[_AnswerT]) -> int:
+    return sum(len(request.prompt_token_ids) for request in plan.requests)
+
+
+async def _noting_the_end(events: AsyncIterable[AnswerEvent], request: OpenRequest) -> AsyncIterator[AnswerEvent]:
+    """The events; after the last one the request counts as answered."""
     async for event in events:
         yield event
-    work.answered()
+    request.answered()
 
 
-def _answers(events: AsyncIterable[TextEvent], target: Target) -> AsyncIterable[TextEvent]:
-    return voted(events, len(target.prefixes)) if target.is_ensemble else events
+def _elected(run: Generation | Scoring, target: Target) -> AsyncIterable[AnswerEvent]:
+    """The run's events. Of an ensemble's texts, those that its members elect; scores are combined by their answer."""
+    return voted(run, len(target.prefixes)) if isinstance(run, Generation) and target.is_ensemble else run
 
 
-def _texts(body: Completion | ChatCompletion) -> tuple[str, ...]:
-    if isinstance(body, Completion):
-        return tuple(choice.text for choice in body.choices)
-    return tuple(choice.message.content for choice in body.choices)
+async def _inference_of(request: Request) -> Inference:
+    inference = request.app.state.inference
+    assert isinstance(inference, Inference)
+    return inference
+
+
+InferenceDep = Annotated[Inference, Depends(_inference_of)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.names import TaskReference
@@ -11,9 +11,7 @@ from prompts_store.records import Manifest, VersionRecord
 from server.api.access.caller import Caller
 from server.api.errors import ModelNotFound
 from server.model.prefix import Prefix
-
-if TYPE_CHECKING:
-    from server.api.services import Services
+from server.soft_prompts.catalog import TaskCatalog
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,12 +64,14 @@ class Target:
         }
 
 
-async def resolve_target(services: Services, caller: Caller, model: str, sticky_key: bytes | None = None) -> Target:
+async def resolve_target(
+    catalog: TaskCatalog, base_names: Collection[str], caller: Caller, model: str, sticky_key: bytes | None = None
+) -> Target:
     """Look up what `model` names now; of several versions, the one for this sticky key, or any by weight.
 
     Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` for what only the store knows.
     """
-    if model in services.base_names:
+    if model in base_names:
         caller.check_base_model()
         return Target()
     try:
@@ -80,7 +80,7 @@ async def resolve_target(services: Services, caller: Caller, model: str, sticky_
         raise ModelNotFound("the model is neither the base model nor a task reference") from error
     caller.check_task(reference.task)
     try:
-        served = await services.catalog.resolve(reference, sticky_key)
+        served = await catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
     return Target(served.record, served.prefixes, reference.alias, served.shadow)

@@ -7,16 +7,7 @@ from collections.abc import Sequence
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Outvoted, PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
-
-
-def usage_of(*, num_prompt: int, num_completion: int, num_cached: int, num_virtual: int) -> Usage:
-    """Usage on the wire. `num_prompt` counts text only; `num_virtual` is beside it."""
-    return Usage(
-        prompt_tokens=num_prompt,
-        completion_tokens=num_completion,
-        total_tokens=num_prompt + num_completion,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=num_cached, virtual_tokens=num_virtual),
-    )
+from server.engine.request import Scored
 
 
 class UsageCounter:
@@ -31,10 +22,10 @@ class UsageCounter:
         self._num_completion = 0
         self._num_cached = 0
 
-    def add(self, event: TextEvent) -> None:
+    def add(self, event: TextEvent | Scored) -> None:
         """Take one event into account."""
         match event:
-            case PromptText():
+            case PromptText() | Scored():
                 self._num_cached += event.num_cached_tokens
             case TextDelta():
                 self._num_completion += len(event.token_ids)
@@ -42,10 +33,10 @@ class UsageCounter:
                 self._num_completion += event.num_tokens
 
     def usage(self) -> Usage:
-        """What was counted so far."""
-        return usage_of(
-            num_prompt=self._num_prompt,
-            num_completion=self._num_completion,
-            num_cached=self._num_cached,
-            num_virtual=self._num_virtual,
+        """What was counted so far: prompts count text only, virtual tokens are beside them."""
+        return Usage(
+            prompt_tokens=self._num_prompt,
+            completion_tokens=self._num_completion,
+            total_tokens=self._num_prompt + self._num_completion,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self._num_cached, virtual_tokens=self._num_virtual),
         )

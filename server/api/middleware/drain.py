@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -14,7 +12,6 @@ from server.api.responses.error_responses import error_response
 ALWAYS_ANSWERED = frozenset({"/health", "/ready", "/metrics", "/version"})
 
 _POLL_S = 0.02
-_log = logging.getLogger(__name__)
 
 
 class Drain:
@@ -23,23 +20,16 @@ class Drain:
     def __init__(self) -> None:
         self.is_draining = False
         self.num_open = 0
-        self._hooks: list[Callable[[], Awaitable[None]]] = []
 
     def begin(self) -> None:
         """Take no new work from now on. Safe to call in a signal handler."""
         self.is_draining = True
 
-    def before_exit(self, hook: Callable[[], Awaitable[None]]) -> None:
-        """Have something done when the end begins, within the grace period: a checkpoint of work that takes longer."""
-        self._hooks.append(hook)
-
     async def finish(self, grace_s: float) -> bool:
-        """Begin, run each hook once, and wait for open requests; False if `grace_s` seconds were too few."""
+        """Begin, and wait for open requests; False if `grace_s` seconds were too few."""
         self.begin()
-        hooks, self._hooks = self._hooks, []
         try:
             async with asyncio.timeout(grace_s):
-                await asyncio.gather(*map(_run, hooks))
                 while self.num_open:
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
@@ -47,24 +37,18 @@ class Drain:
         return True
 
 
-async def _run(hook: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await hook()
-    except Exception:  # one part's failure must not keep the others from ending well
-        _log.exception("a part of the server could not end cleanly")
-
-
 class DrainMiddleware:
     """Counts open requests, and refuses new ones while the server drains. What is open is answered to its end."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self._app = app
+        self._drain = drain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http" or _path(scope) in ALWAYS_ANSWERED:
             return await self._app(scope, receive, send)
-        drain: Drain = scope["app"].state.services.drain
+        drain = self._drain
         if drain.is_draining:
             refusal = ServerDraining("the server is about to stop; send the request to another one")
             response = error_response(scope, refusal)

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.api.responses.error_responses import CLIENT_CLOSED_REQUEST, error_code
 from server.api.responses.error_table import INTERNAL_ERROR
-
-if TYPE_CHECKING:
-    from server.api.services import Services
+from server.telemetry.metrics import Metrics
+from server.telemetry.tracing import Tracing
 
 
 class ObserveMiddleware:
     """Measures each request to its end."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing) -> None:
         self._app = app
+        self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        services: Services = scope["app"].state.services
         began, status, code = time.monotonic(), CLIENT_CLOSED_REQUEST, None
 
         async def send_noting_status(message: Message) -> None:
@@ -33,7 +32,7 @@ class ObserveMiddleware:
                 status = message["status"]
             await send(message)
 
-        with services.tracing.http_span(scope) as span:
+        with self._tracing.http_span(scope) as span:
             try:
                 await self._app(scope, receive, send_noting_status)
             except Exception:
@@ -42,5 +41,5 @@ class ObserveMiddleware:
             finally:
                 route = getattr(scope.get("route"), "path", None)
                 duration_s = time.monotonic() - began
-                services.metrics.http.done(route, scope["method"], code or error_code(scope), status, duration_s)
+                self._metrics.http.done(route, scope["method"], code or error_code(scope), status, duration_s)
                 span.done(route, status)

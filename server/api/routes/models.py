@@ -9,8 +9,8 @@ from fastapi import APIRouter, Response
 from prompts_store.records import TaskRecord
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.inference.sticky_key import StickyKeyDep
-from server.api.inference.target import resolve_target
+from server.api.inference.inference import InferenceDep
+from server.api.inference.request_context import StickyKeyDep
 from server.api.responses.documented import answered_by_task, errors
 from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
@@ -46,9 +46,11 @@ async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
     responses=answered_by_task() | errors(404),
     dependencies=[requires(Scope.INFER)],
 )
-async def get_model(model_id: str, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep) -> Response:
+async def get_model(
+    model_id: str, services: ServicesDep, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
+) -> Response:
     """One model by its id: a base name, slashes included, or a task reference."""
-    target = await resolve_target(services, caller, model_id, sticky_key)
+    target = await inference.resolve(caller, model_id, sticky_key)
     if target.record is None:
         return json_response(_base_model(services))
     created = int(target.record.created_at.timestamp())

@@ -6,12 +6,11 @@ from fastapi import APIRouter, Response
 
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
+from server.api.inference.inference import InferenceDep
 from server.api.inference.prompts import encode_texts
-from server.api.inference.sticky_key import StickyKeyDep
-from server.api.inference.target import resolve_target
+from server.api.inference.request_context import StickyKeyDep
 from server.api.responses.documented import answered_by_task, errors
 from server.api.responses.json_response import json_response
-from server.api.services import ServicesDep
 from server.api.wire.tokenize import DetokenizeRequest, DetokenizeResult, TokenizeRequest, TokenizeResult
 
 router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
@@ -25,18 +24,18 @@ router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
     dependencies=[requires(Scope.INFER)],
 )
 async def tokenize(
-    body: TokenizeRequest, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
+    body: TokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """The token ids of a prompt, exactly as a completion would use them."""
-    target = await resolve_target(services, caller, body.model, sticky_key)
+    target = await inference.resolve(caller, body.model, sticky_key)
     (token_ids,) = await encode_texts(
-        services.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
+        inference.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
     )
     result = TokenizeResult(
         tokens=list(token_ids),
         count=len(token_ids),
         num_virtual_tokens=target.num_virtual_tokens,
-        max_model_len=services.engine.max_context,
+        max_model_len=inference.engine.max_context,
     )
     return json_response(result, headers=target.headers)
 
@@ -49,11 +48,11 @@ async def tokenize(
     dependencies=[requires(Scope.INFER)],
 )
 async def detokenize(
-    body: DetokenizeRequest, services: ServicesDep, caller: CallerDep, sticky_key: StickyKeyDep
+    body: DetokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """The text of token ids."""
-    target = await resolve_target(services, caller, body.model, sticky_key)
-    services.tokenizer.check_ids(body.tokens)
-    text = await services.tokenizer.run(services.tokenizer.decode, body.tokens, skip_special_tokens=False)
+    target = await inference.resolve(caller, body.model, sticky_key)
+    inference.tokenizer.check_ids(body.tokens)
+    text = await inference.tokenizer.run(inference.tokenizer.decode, body.tokens, skip_special_tokens=False)
     result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
     return json_response(result, headers=target.headers)

@@ -1,0 +1,82 @@
+"""A classification: each label is scored as the model's whole answer to an input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.answering import label_scores
+from server.api.errors import InvalidRequest, NotReady
+from server.api.inference.classify_answer import ClassifyAnswer
+from server.api.inference.inference import Inference
+from server.api.inference.plan import ScorePlan
+from server.api.inference.prompts import encode_texts, refuse_empty
+from server.api.inference.request_context import RequestContext
+from server.api.inference.target import Target
+from server.api.limits import ApiLimits
+from server.api.wire.classify import ClassifyRequest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassifyCall:
+    """A body of `POST /v1/classify`. Raises `InvalidRequest` for too few or too many inputs."""
+
+    body: ClassifyRequest
+    inference: Inference
+
+    def __post_init__(self) -> None:
+        max_inputs = self.inference.limits.max_inputs
+        if not 0 < len(self.inputs) <= max_inputs:
+            raise InvalidRequest(f"there are 1 to {max_inputs} inputs", param="input")
+
+    @property
+    def model(self) -> str:
+        """What `model` says."""
+        return self.body.model
+
+    @property
+    def inputs(self) -> list[str]:
+        """The texts, one or several."""
+        return [self.body.input] if isinstance(self.body.input, str) else self.body.input
+
+    async def plan(self, target: Target, context: RequestContext) -> ScorePlan[ClassifyAnswer]:
+        """Every label behind every input, by each prefix of the target. Raises `InvalidRequest` and `NotReady`."""
+        tokenizer = self.inference.tokenizer
+        labels = _chosen_labels(self.body.labels, target, len(self.inputs), self.inference.limits)
+        continuations = await _label_token_ids(self.inference, labels)
+        refuse_empty(self.inputs, "input")
+        prompts = await encode_texts(tokenizer, target, self.inputs)
+        requests = label_scores.score_requests(
+            target.task, target.prefixes, prompts, continuations, salt=context.salt, priority=context.priority
+        )
+        return ScorePlan(tuple(requests), ClassifyAnswer(self.body.model, labels, prompts, target.prefix_lengths))
+
+
+def _chosen_labels(
+    requested: Sequence[str] | None, target: Target, num_inputs: int, limits: ApiLimits
+) -> tuple[str, ...]:
+    """The labels to choose from: the request's, else the version's. Raises `InvalidRequest`."""
+    labels = tuple(target.manifest.labels if requested is None else requested)
+    if not labels:
+        raise InvalidRequest("the task has no labels of its own: name them", param="labels")
+    num_scores = len(labels) * num_inputs * len(target.prefixes)
+    if len(labels) > limits.max_labels or num_scores > limits.max_label_scores:
+        raise InvalidRequest(
+            f"there are at most {limits.max_labels} labels, and {limits.max_label_scores} inputs times labels "
+            "(and times the members of an ensemble)",
+            param="labels",
+        )
+    if len(set(labels)) < len(labels):
+        raise InvalidRequest("two labels are the same", param="labels")
+    if any(not 0 < len(label) <= limits.max_label_length for label in labels):
+        raise InvalidRequest(f"a label has 1 to {limits.max_label_length} characters", param="labels")
+    return labels
+
+
+async def _label_token_ids(inference: Inference, labels: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    """Each label as the model would write it: its own tokens, then the end token. Raises `NotReady` without one."""
+    tokenizer = inference.tokenizer
+    end = label_scores.end_token_id(tokenizer, inference.eos_token_ids)
+    if end is None:
+        raise NotReady("the base model has no end token, so labels cannot be scored")
+    return tuple((*label, end) for label in await tokenizer.encode_all(labels, add_special_tokens=False))

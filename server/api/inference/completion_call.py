@@ -1,0 +1,71 @@
+"""A completion: one or more prompts, continued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.api.inference.answer_form import AnswerForm
+from server.api.inference.completion_answer import CompletionAnswer
+from server.api.inference.inference import Inference
+from server.api.inference.plan import GeneratePlan, generate_requests
+from server.api.inference.prompts import encode_prompts, form_of
+from server.api.inference.request_context import RequestContext
+from server.api.inference.sampling import (
+    check_num_logprobs,
+    check_stream_options,
+    check_votable,
+    num_choices,
+    sampling_params,
+    stop_strings,
+    votable_tokens,
+)
+from server.api.inference.target import Target
+from server.api.wire.completions import CompletionRequest
+from server.tokenizer.template import is_continued
+
+_DEFAULT_MAX_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompletionCall:
+    """A body of `POST /v1/completions`. Raises `InvalidRequest` for options of a stream without one."""
+
+    body: CompletionRequest
+    inference: Inference
+
+    def __post_init__(self) -> None:
+        check_stream_options(self.body)
+
+    @property
+    def model(self) -> str:
+        """What `model` says."""
+        return self.body.model
+
+    async def plan(self, target: Target, context: RequestContext) -> GeneratePlan[CompletionAnswer]:
+        """The prompts behind every prefix of the target. Raises `InvalidRequest`, and `UnknownToken` for ids."""
+        body, limits, tokenizer = self.body, self.inference.limits, self.inference.tokenizer
+        check_votable(body, target)
+        defaults = target.manifest.defaults
+        prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
+        num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
+        max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
+        sampling = sampling_params(
+            body,
+            defaults,
+            limits,
+            max_tokens=votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens is not None),
+            num_logprobs=num_logprobs,
+            prompt_logprobs=num_logprobs if body.echo else None,
+        )
+        form = AnswerForm.of(
+            body,
+            target,
+            prompts,
+            id_prefix="cmpl",
+            num_choices=num_choices(body, limits, len(prompts) * len(target.prefixes)),
+            with_logprobs=num_logprobs is not None,
+        )
+        stop = stop_strings(body, target.manifest.stop, limits)
+        requests = generate_requests(form, target, context, sampling)
+        continued = is_continued(target.manifest.template, form_of(body.prompt))
+        return GeneratePlan(requests, CompletionAnswer(form, tokenizer), continued, stop, bool(body.echo))

@@ -1,0 +1,102 @@
+"""What a call asks of the engine, and what writes its answer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from server.answering.generation import TextEvent
+from server.api.inference.answer_form import AnswerForm
+from server.api.inference.request_context import RequestContext
+from server.api.inference.target import Target
+from server.api.wire.bodies import ResponseBody
+from server.engine.request import GenerateRequest, SamplingParams, Scored, ScoreRequest
+
+BodyT = TypeVar("BodyT", bound=ResponseBody)
+AnswerEvent = TextEvent | Scored
+
+
+class Answer(Protocol[BodyT]):
+    """Writes one answer in the form of its route."""
+
+    async def body(self, events: AsyncIterable[AnswerEvent]) -> BodyT:
+        """The whole answer."""
+
+    def texts(self, body: BodyT) -> tuple[str, ...]:
+        """What a shadow's answer is compared by: one text or label per prompt and choice."""
+
+
+class StreamedAnswer(Answer[BodyT], Protocol[BodyT]):
+    """An answer that can be sent while it grows."""
+
+    def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ResponseBody]:
+        """The answer in pieces."""
+
+
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GeneratePlan(Generic[AnswerT_co]):
+    """Texts to generate: one request per prompt and prefix of the target, in this order.
+
+    `is_continued` says whether the texts go on with their prompts (`template.is_continued`).
+    """
+
+    requests: tuple[GenerateRequest, ...]
+    answer: AnswerT_co
+    is_continued: bool
+    stop: tuple[str, ...] = ()
+    echo: bool = False
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same requests would be answered with the same text again."""
+        return all(request.sampling.temperature == 0 for request in self.requests)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScorePlan(Generic[AnswerT_co]):
+    """Continuations to score: one request per prompt and prefix of the target, in this order."""
+
+    requests: tuple[ScoreRequest, ...]
+    answer: AnswerT_co
+    is_repeatable = True
+
+
+Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co]
+
+
+def generate_requests(
+    form: AnswerForm, target: Target, context: RequestContext, sampling: SamplingParams
+) -> tuple[GenerateRequest, ...]:
+    """The form's prompts, each behind every prefix of the target."""
+    return tuple(
+        GenerateRequest(
+            request_id=f"{form.id}-{number}",
+            task=target.task,
+            prompt_token_ids=prompt,
+            sampling=sampling,
+            prefix=prefix,
+            num_choices=form.num_choices,
+            salt=context.salt,
+            priority=context.priority,
+        )
+        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
+    )
+
+
+class Call(Protocol[AnswerT_co]):
+    """A checked body of one route, to be answered by whatever target its `model` names."""
+
+    @property
+    def model(self) -> str:
+        """The task reference, or a name of the base model."""
+
+    async def plan(self, target: Target, context: RequestContext) -> Plan[AnswerT_co]:
+        """Convert the body for a target: pure conversion, nothing runs yet.
+
+        Raises `InvalidRequest` and `TextError` for what this target cannot be asked.
+        """
