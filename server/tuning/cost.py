@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,8 +74,7 @@ def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:
             inner = plan.encoder_hidden_size or hidden
             num_values = num_virtual * hidden + hidden * inner + inner * inner + inner * hidden + 2 * inner + hidden
         case Method.PREFIX_TUNING:
-            *_, num_kv_heads, head_dim = LAYOUTS[PeftType.PREFIX_TUNING].prefix_shape(plan.num_virtual_tokens, base)
-            num_values = num_virtual * 2 * base.num_layers * num_kv_heads * head_dim
+            num_values = math.prod(LAYOUTS[PeftType.PREFIX_TUNING].prefix_shape(num_virtual, base))
     return 4 * _NUM_COPIES * num_values
 
 
