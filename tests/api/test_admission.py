@@ -227,7 +227,7 @@ def test_a_request_ends_once():
 @pytest.mark.parametrize("path", BODIES)
 async def test_an_overloaded_server_refuses_before_it_computes(services, engine, path):
     """503, when to come again, and that it is worth trying."""
-    async with client_of(replace(services, engine=BusyEngine(engine), admission=saturated(max_wait_s=1.0))) as client:
+    async with client_of(replace(services, engine=BusyEngine(engine), overload=saturated(max_wait_s=1.0))) as client:
         response = await client.post(path, json=BODIES[path])
     assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")
     assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("4", "true")
@@ -236,7 +236,7 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
 
 async def test_what_is_refused_at_the_door_is_not_read(services, engine):
     """Whatever the body says: a flood's refusals must be cheap. A time that is none is refused as such."""
-    async with client_of(replace(services, engine=BusyEngine(engine), admission=saturated())) as client:
+    async with client_of(replace(services, engine=BusyEngine(engine), overload=saturated())) as client:
 
         async def asked(timeout, body=b"{never"):
             headers = {"x-request-timeout-ms": timeout, "content-type": "application/json"}
