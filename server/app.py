@@ -24,6 +24,7 @@ from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.async_engine import AsyncEngine
+from server.engine.event_stream import EngineObserver
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
@@ -36,7 +37,6 @@ from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.telemetry.metrics import Metrics
-from server.telemetry.observed_engine import EngineObserver, ObservedEngine
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
@@ -157,16 +157,16 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
-    engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
+    observers: list[EngineObserver] = [metrics.requests]
+    if isinstance(tracing, OtelTracing):
+        observers.append(tracing)
+    engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     catalog = TaskCatalog(store, base)
     folder = _publish_tasks(settings, store, base)
     tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
     limits = _api_limits(settings)
-    observers: list[EngineObserver] = [metrics.requests]
-    if isinstance(tracing, OtelTracing):
-        observers.append(tracing)
     return Services(
-        engine=ObservedEngine(engine, observers),
+        engine=engine,
         tokenizer=tokenizer,
         catalog=catalog,
         jobs=build_job_runner(

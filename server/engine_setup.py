@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from server.engine.async_engine import AsyncEngine
 from server.engine.background import BackgroundShare
 from server.engine.engine import Engine
+from server.engine.event_stream import EngineObserver
 from server.engine.options import MAX_SCORED_ROWS, EngineOptions
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
@@ -22,9 +24,13 @@ _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 
 
 def build_engine(
-    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, eos_token_ids: frozenset[int]
+    settings: ServeSettings,
+    loaded: LoadedModel,
+    attention: AttentionBackend,
+    eos_token_ids: frozenset[int],
+    observers: Sequence[EngineObserver] = (),
 ) -> AsyncEngine:
-    """The engine, not started yet. Raises `ModelError` where memory is too small for it."""
+    """The engine, not started yet. `observers` see every request that it accepts. Raises `ModelError` where memory is too small for it."""
     max_batch_tokens = max(
         settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
     )
@@ -46,7 +52,7 @@ def build_engine(
     runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
     share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
     engine = Engine(runner, options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share)
+    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share, observers=observers)
 
 
 def _num_blocks(

@@ -5,6 +5,7 @@ request.py        requests in, events out
 errors.py         what the engine refuses or fails with
 options.py        its fixed numbers, and the check of a request against them
 async_engine.py   the engine's thread, and the messages to and from it
+event_stream.py   one request's events, for its reader and for observers
 background.py     tuning work between steps, within a share of the time
 engine.py         the step loop
 scheduler.py      which sequences run next, and with which blocks

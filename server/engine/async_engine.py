@@ -16,18 +16,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from server.engine.background import BackgroundBudget, BackgroundShare
 from server.engine.client import EngineStats
 from server.engine.engine import Engine
 from server.engine.errors import EngineOverloaded, EngineStopped
+from server.engine.event_stream import TERMINAL, EngineObserver, EventStream
 from server.engine.options import EngineOptions, check_request, check_together
-from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+from server.engine.request import EngineEvent, Request, RequestFailed
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_TERMINAL = (RequestFinished, Scored, RequestFailed)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,46 +56,11 @@ class _Stop:
     pass
 
 
-class _EventStream:
-    """One request's events. Dropped before its terminal event, by whatever way, it aborts the request."""
-
-    def __init__(self, events: asyncio.Queue[EngineEvent], abort: Callable[[], None]) -> None:
-        self._events = events
-        self._abort = abort
-        self._is_over = False
-
-    def __aiter__(self) -> _EventStream:
-        return self
-
-    async def __anext__(self) -> EngineEvent:
-        if self._is_over:
-            raise StopAsyncIteration
-        try:
-            event = await self._events.get()
-        except asyncio.CancelledError:
-            self._close()
-            raise
-        self._is_over = isinstance(event, _TERMINAL)
-        return event
-
-    async def aclose(self) -> None:
-        """Abort what is unfinished."""
-        self._close()
-
-    def __del__(self) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._abort()
-
-
 class AsyncEngine:
     """An engine on a thread of its own; implements `EngineClient`. All methods belong to one event loop.
 
     A thread that has something to do, and neither ends a step nor takes a message for `wedged_after_s` seconds, counts
-    as wedged.
+    as wedged. `observers` see every request that is accepted.
     """
 
     def __init__(
@@ -103,6 +69,7 @@ class AsyncEngine:
         options: EngineOptions,
         wedged_after_s: float = 300.0,
         background: BackgroundShare = BackgroundShare(),  # noqa: B008  (frozen)
+        observers: Sequence[EngineObserver] = (),
     ) -> None:
         self._engine = engine
         self._options = options
@@ -113,7 +80,9 @@ class AsyncEngine:
         self._outbox: list[tuple[str, EngineEvent]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._observers = tuple(observers)
         self._open: dict[str, asyncio.Queue[EngineEvent]] = {}
+        self._streams: WeakValueDictionary[str, EventStream] = WeakValueDictionary()
         self._awaited: set[asyncio.Future[Any]] = set()
         self._is_accepting = False
         self._stats = engine.stats
@@ -148,7 +117,7 @@ class AsyncEngine:
     def cut_off(self) -> None:
         """See `EngineClient`."""
         for request_id, events in self._open.items():
-            self.abort(request_id)
+            self._inbox.put(_Abort(request_id, None))
             events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
         self._open.clear()
 
@@ -160,7 +129,13 @@ class AsyncEngine:
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._open[request.request_id] = events
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
-        return _EventStream(events, lambda: self._leave(request.request_id, events))
+        stream = EventStream(
+            events.get,
+            lambda: self._leave(request.request_id, events),
+            [observer.begin(request) for observer in self._observers],
+        )
+        self._streams[request.request_id] = stream
+        return stream
 
     def check(self, requests: Sequence[Request]) -> None:
         """See `EngineClient`."""
@@ -178,6 +153,8 @@ class AsyncEngine:
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
+        if choice is None and (stream := self._streams.get(request_id)) is not None:
+            stream.is_aborted = True
         self._inbox.put(_Abort(request_id, choice))
 
     async def between_steps(self, piece: Callable[[], T]) -> T:
@@ -195,7 +172,7 @@ class AsyncEngine:
     def _leave(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> None:
         """A stream was dropped. Its request may have ended unread, and its id may be another's by now."""
         if self._open.get(request_id) is events:
-            self.abort(request_id)
+            self._inbox.put(_Abort(request_id, None))
 
     @property
     def max_context(self) -> int:
@@ -305,7 +282,7 @@ class AsyncEngine:
             events = self._open.get(request_id)
             if events is not None:
                 events.put_nowait(event)
-            if isinstance(event, _TERMINAL):
+            if isinstance(event, TERMINAL):
                 self._open.pop(request_id, None)
 
     def _end(self) -> None:

@@ -6,6 +6,5 @@ http_metrics.py     of HTTP requests
 state_metrics.py    read from the server's state at each scrape
 task_labels.py      a bounded number of task names as label values
 buckets.py          the buckets of histograms
-observed_engine.py  an engine whose requests are reported to observers
 tracing.py          traces by OpenTelemetry
 """

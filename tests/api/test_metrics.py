@@ -9,7 +9,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.api.access.key_ring import KeyRing
 from server.engine.errors import EngineOverloaded
 from server.telemetry.metrics import Metrics
-from server.telemetry.observed_engine import ObservedEngine
 from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
 from tests.api.conftest import client_of, publish
 
@@ -17,7 +16,8 @@ from tests.api.conftest import client_of, publish
 @pytest.fixture
 def services(services):
     """The application as it is served: with its engine observed."""
-    return replace(services, engine=ObservedEngine(services.engine, [services.metrics.requests]))
+    services.engine.observers = [services.metrics.requests]
+    return services
 
 
 async def scrape(client):
@@ -98,7 +98,8 @@ async def test_labels_are_bounded_whatever_is_sent(client):
 async def test_tasks_beyond_the_bound_share_their_figures(services, engine):
     """Sums stay right."""
     metrics = Metrics(max_tasks=1)
-    services = replace(services, metrics=metrics, engine=ObservedEngine(engine, [metrics.requests]))
+    engine.observers = [metrics.requests]
+    services = replace(services, metrics=metrics)
     async with client_of(services) as client:
         for name in ("one", "two", "three"):
             await publish(client, name)

@@ -6,7 +6,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from server.telemetry.observed_engine import ObservedEngine
 from server.telemetry.tracing import OtelTracing
 from tests.api.conftest import client_of
 
@@ -15,7 +14,8 @@ async def test_an_answer_and_a_refusal_leave_spans(services, engine):
     exporter, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = OtelTracing(provider, "tiny-base")
-    services = replace(services, tracing=tracing, engine=ObservedEngine(engine, [tracing]))
+    engine.observers = [tracing]
+    services = replace(services, tracing=tracing)
     async with client_of(services) as client:
         body = {"model": "tiny-base", "prompt": "something private", "stream": True}
         assert (await client.post("/v1/completions", json=body)).status_code == 200

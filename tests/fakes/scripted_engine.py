@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from server.engine.client import EngineStats
 from server.engine.errors import ContextExceeded, EngineError, PrefixTooLarge, PromptEmpty
+from server.engine.event_stream import TERMINAL, EngineObserver, EventStream
 from server.engine.request import (
     ChoiceFinished,
     EngineEvent,
@@ -51,6 +53,8 @@ class ScriptedEngine:
     requests: list[Request] = field(default_factory=list)
     aborted: list[tuple[str, int | None]] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
+    observers: Sequence[EngineObserver] = ()
+    streams: WeakValueDictionary = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self):
         self.gate.set()
@@ -73,13 +77,26 @@ class ScriptedEngine:
             raise PrefixTooLarge(f"the soft prompts have {num_virtual} virtual tokens together")
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
+        if choice is None and (stream := self.streams.get(request_id)) is not None:
+            stream.is_aborted = True
         self.aborted.append((request_id, choice))
 
     def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
         self.check((request,))
         self.requests.append(request)
         self.unfinished.add(request.request_id)
-        return self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
+        events = self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
+        watching = [observer.begin(request) for observer in self.observers]
+
+        async def next_event() -> EngineEvent:
+            event = await anext(events)
+            if isinstance(event, TERMINAL):
+                await events.aclose()
+            return event
+
+        stream = EventStream(next_event, lambda: None, watching)
+        self.streams[request.request_id] = stream
+        return stream
 
     def check_servable(self, request: Request) -> None:
         if not request.prompt_token_ids:

@@ -1,0 +1,82 @@
+"""One request's events on the event loop, for its reader and for those who observe the engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
+
+TERMINAL = (RequestFinished, Scored, RequestFailed)
+
+
+class RequestObserver(Protocol):
+    """Sees one accepted request: its events in order, then its end, once."""
+
+    def event(self, event: EngineEvent) -> None:
+        """An event has come, the terminal one included."""
+
+    def end(self, *, is_aborted: bool) -> None:
+        """The request is over. It is aborted if its reader left or ended it before it was finished."""
+
+
+class EngineObserver(Protocol):
+    """Sees every request that the engine accepts."""
+
+    def begin(self, request: Request) -> RequestObserver:
+        """The engine has accepted a request."""
+
+
+class EventStream:
+    """Yields events up to the terminal one. Left before that, by whatever way, it calls `leave`.
+
+    `next_event` waits for the next event. `observers` see each event when the reader gets it.
+    """
+
+    def __init__(
+        self,
+        next_event: Callable[[], Awaitable[EngineEvent]],
+        leave: Callable[[], None],
+        observers: Sequence[RequestObserver] = (),
+    ) -> None:
+        self._next_event = next_event
+        self._leave = leave
+        self._observers = observers
+        self._is_over = False
+        self.is_aborted = False
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> EngineEvent:
+        if self._is_over:
+            raise StopAsyncIteration
+        try:
+            event = await self._next_event()
+        except (asyncio.CancelledError, StopAsyncIteration):
+            self._abandon()
+            raise
+        for observer in self._observers:
+            observer.event(event)
+        if isinstance(event, TERMINAL):
+            self._end()
+        return event
+
+    async def aclose(self) -> None:
+        """Abort what is unfinished."""
+        self._abandon()
+
+    def __del__(self) -> None:
+        self._abandon()
+
+    def _abandon(self) -> None:
+        if not self._is_over:
+            self.is_aborted = True
+            self._end()
+            self._leave()
+
+    def _end(self) -> None:
+        self._is_over = True
+        for observer in self._observers:
+            observer.end(is_aborted=self.is_aborted)
