@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_frees_its_blocks_within_two_steps(how):
         elif how == "cancel":
             await anext(stream)
             face.gate.clear()
-            while not stream._events.empty():
+            while not face.client._open["r"].empty():
                 await anext(stream)
             consumer = asyncio.ensure_future(anext(stream))
             await asyncio.sleep(0)
