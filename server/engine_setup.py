@@ -30,7 +30,10 @@ def build_engine(
     eos_token_ids: frozenset[int],
     observers: Sequence[EngineObserver] = (),
 ) -> AsyncEngine:
-    """The engine, not started yet. `observers` see every request that it accepts. Raises `ModelError` where memory is too small for it."""
+    """The engine, not started yet. `observers` see every request that it accepts.
+
+    Raises `ModelError` where memory is too small for it.
+    """
     max_batch_tokens = max(
         settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
     )

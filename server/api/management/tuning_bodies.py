@@ -1,15 +1,15 @@
-"""The store's files and tuning jobs become wire bodies."""
+"""The store's files and tuning jobs become wire bodies, with public ids."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
 import prompts_store.tuning_records as store
 from prompts_store.errors import FileNotFound, JobNotFound, NotFound
-from server.api.management.public_ids import IdKind
 from server.api.wire.files import File
 from server.api.wire.tuning import (
     GateBody,
@@ -21,6 +21,28 @@ from server.api.wire.tuning import (
     JobMethod,
     JobSupervised,
 )
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class IdKind:
+    """Ids as OpenAI's clients know them: a prefix, and the number in the store. An id that cannot be one is `missing`."""
+
+    prefix: str
+    missing: NotFound
+
+    def of(self, number: int) -> str:
+        """The id of a number."""
+        return f"{self.prefix}-{number}"
+
+    def number(self, text: str) -> int:
+        """The number of an id. Raises `missing`."""
+        prefix, _, number = text.rpartition("-")
+        if prefix != self.prefix or not _NUMBER.fullmatch(number):
+            raise type(self.missing)(*self.missing.args)
+        return int(number)
+
 
 FILE_ID = IdKind("file", FileNotFound("There is no file of this id."))
 JOB_ID = IdKind("ftjob", JobNotFound("There is no tuning job of this id."))

@@ -1,1 +1,8 @@
-"""TODO."""
+"""How answers and errors are written.
+
+json_response.py      a body as JSON
+event_stream.py       chunks as server-sent events
+error_table.py        exceptions -> status and code, the one table
+error_responses.py    exceptions -> the one error body
+documented.py         what routes say of their answers in the OpenAPI document
+"""

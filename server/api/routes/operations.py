@@ -15,10 +15,10 @@ from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady, ServerDraining
 from server.api.responses.documented import errors, text
 from server.api.responses.json_response import json_response
-from server.api.server_state import server_state
-from server.api.services import ServicesDep
+from server.api.services import Services, ServicesDep
 from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion
 from server.telemetry.metrics import CONTENT_TYPE
+from server.telemetry.state_metrics import ServerState, TuningStats
 
 router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 
@@ -60,7 +60,7 @@ async def ready(services: ServicesDep) -> Response:
 async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
     """Metrics for Prometheus. The names of tasks are among their labels: a key that is held to some gets none."""
     caller.check_all_tasks()
-    content = await services.threads.observation.run(services.metrics.render, server_state(services))
+    content = await services.threads.observation.run(services.metrics.render, _server_state(services))
     return Response(content, media_type=CONTENT_TYPE)
 
 
@@ -87,6 +87,25 @@ async def openapi(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """The OpenAPI document as a page."""
     return HTMLResponse(_page_text(request.app), headers=HEADERS)
+
+
+def _server_state(services: Services) -> ServerState:
+    """What the server is doing now."""
+    catalog, drain = services.catalog, services.drain
+    is_following = catalog.is_following and catalog.state_age_s is not None
+    return ServerState(
+        version=__version__,
+        base_id=services.base_id,
+        engine=services.engine.stats,
+        engine_is_alive=services.engine.is_alive,
+        is_ready=services.engine.is_alive and is_following and not drain.is_draining,
+        is_draining=drain.is_draining,
+        num_open_requests=drain.num_open,
+        store_is_reachable=catalog.store_is_reachable,
+        store_age_s=catalog.state_age_s,
+        shadows=services.shadows.by_task(),
+        tuning=TuningStats() if services.jobs is None else services.jobs.stats,
+    )
 
 
 @cache
