@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class IdKind:
-    """Ids as OpenAI's clients know them: a prefix, and the number in the store. An id that cannot be one is `missing`."""
+    """Ids as OpenAI's clients know them: a prefix and the store's number. `missing` answers what is no such id."""
 
     prefix: str
     missing: NotFound
