@@ -349,7 +349,7 @@ def test_a_holder_that_saves_a_state_lives(tuning: TuningStore, create: Callable
     claim = running(tuning, create)
     (before,) = tuning.heartbeats(F)
     tuning.save_checkpoint(claim, 1, {}, b"state")
-    assert not tuning.take_over(before)
+    assert not tuning.take_over(before, HOPELESS)
     tuning.beat(claim)
 
 

@@ -18,7 +18,7 @@ from prompts_store.sql.databases.database import Database
 from prompts_store.sql.databases.schema import migrate
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
-from prompts_store.tuning_records import JobStatus
+from prompts_store.tuning_records import JobError, JobStatus
 from prompts_store.tuning_store import TuningStore
 from tests.prompts_store import golden_store, postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -152,7 +152,7 @@ def test_what_the_sixth_revision_brought_is_read(tmp_path: Path) -> None:
     with Store.open(path) as store:
         tuning = TuningStore(store)
         (silent,) = tuning.heartbeats(F)
-        assert tuning.take_over(silent)
+        assert tuning.take_over(silent, JobError("server_stopped", "one server after another stopped")) == "queued"
         claim, job = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
         assert (job.id, tuning.load_checkpoint(claim)) == (silent.claim.job_id, b"state in chunks")
         assert maintenance.verify(store).problems == ()
