@@ -75,18 +75,21 @@ def record(folder: Path) -> tuple[PathRecorder, PathRecorder]:
     base = tiny_base(folder / "base")
 
     def serve(recorder: PathRecorder, data_dir: str, is_upload: bool) -> None:
-        with recorder, live_server(base_model=str(base), data_dir=folder / data_dir, num_kv_blocks=64) as server:
-            with httpx.Client(base_url=server.url, timeout=60) as client:
-                publish(client, "mood", checkpoint(1))
-                body = {"model": "mood", "prompt": "a day", "max_tokens": 3, "temperature": 0}
-                client.post("/v1/completions", json=body).raise_for_status()
-                server.idle_stats()
-                recorder.clear()
-                if is_upload:
-                    publish(client, "mood", checkpoint(2))
-                else:
-                    client.post("/v1/completions", json={**body, "prompt": "a night"}).raise_for_status()
-                recorder.is_on = False
+        with (
+            recorder,
+            live_server(base_model=str(base), data_dir=folder / data_dir, num_kv_blocks=64) as server,
+            httpx.Client(base_url=server.url, timeout=60) as client,
+        ):
+            publish(client, "mood", checkpoint(1))
+            body = {"model": "mood", "prompt": "a day", "max_tokens": 3, "temperature": 0}
+            client.post("/v1/completions", json=body).raise_for_status()
+            server.idle_stats()
+            recorder.clear()
+            if is_upload:
+                publish(client, "mood", checkpoint(2))
+            else:
+                client.post("/v1/completions", json={**body, "prompt": "a night"}).raise_for_status()
+            recorder.is_on = False
 
     serve(completion, "first", is_upload=False)
     serve(upload, "second", is_upload=True)
