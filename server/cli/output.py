@@ -31,7 +31,7 @@ def one_line(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print dataclasses, or lists of them, as JSON. Escaped is what would drive the terminal or its encoding lacks."""
-    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_plain)
     print(_DRIVES_TERMINAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 

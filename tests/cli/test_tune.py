@@ -332,7 +332,7 @@ def test_hyperparameters_out_of_range_are_named(softprompt, examples, data_dir):
         "tune", "mood", "--train", examples, "--data-dir", data_dir, "--init-text", "a", "--init", "random"
     )
     assert code != 0
-    assert err.startswith("softprompt: init_text is only for")
+    assert err.startswith("softprompt: init_text goes with the initialisation TEXT only")
 
 
 @pytest.mark.parametrize(

@@ -106,10 +106,10 @@ def _check(at: Place, job: TuningJob) -> None:
     host.check_defaults(plan, job.manifest)
     room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
     encode = partial(encode_examples, bench.tokenizer, job.manifest, end_token_id=job.end_token_id, max_tokens=room)
-    judged = encode(data.validation)
+    learnt, judged = encode(data.training), encode(data.validation)
     labels = [encode_completion(bench.tokenizer, label, job.end_token_id) for label in data.labels]
     host.check_judged(plan, data.validation, judged, labels)
-    for examples, encoded in ((data.training, encode(data.training)), (data.validation, judged)):
+    for examples, encoded in ((data.training, learnt), (data.validation, judged)):
         host.check_memory(plan, examples, encoded)
 
 
