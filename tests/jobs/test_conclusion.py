@@ -106,13 +106,17 @@ async def test_a_failure_after_the_training_leaves_a_job_that_can_be_resumed(ben
 
 async def test_a_task_that_a_folder_publishes_by_now_is_left_alone(bench):
     """Its job fails, and publishes once the folder has let go of the task."""
-    bench.control.owned_tasks = ("mood",)
+
+    def take_the_task(step: int) -> None:
+        bench.control.owned_tasks = ("mood",)
+
+    bench.control.on_step = take_the_task
     job_id = bench.create()
     async with bench.server() as runner:
         failed = await bench.until(job_id, "failed", "succeeded")
         assert (failed.status, failed.error.code) == ("failed", "task_read_only")
         assert bench.store.list_tasks(F) == ()
-        bench.control.owned_tasks = ()
+        bench.control.on_step, bench.control.owned_tasks = lambda step: None, ()
         bench.tuning.resume_job(F, job_id)
         runner.nudge()
         assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"

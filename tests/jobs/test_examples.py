@@ -15,10 +15,13 @@ from server.jobs.request import JobRequest, request_to_json
 from server.tuning.encoding import encode_examples
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import ExampleLimits
+from server.tuning.fit import Host
 from server.tuning.plan import TuningPlan
 from server.tuning.run_state import job_digest
 from tests.fakes.checkpoints import BASE
+from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
+from tests.fakes.tuning_run import COSTS
 
 GENERIC = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
 KNOWN = "{% for m in messages %}{% if m.role in ['system', 'user'] %}{{ m.content }} {% endif %}{% endfor %}->"
@@ -66,7 +69,10 @@ def prepare(tmp_path):
             job = NewJob(BASE.fingerprint, "mood", file.id, None, 3, request)
             tokenizer = byte_level(template)
             assert tokenizer.eos_token_id is not None
-            preparation = Preparation(tuning, BASE, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits())
+            host = Host(ScriptedEngine(lambda *_: (), frozenset()), BASE, COSTS, 4 << 30)
+            preparation = Preparation(
+                tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple
+            )
             return preparation.prepare(tuning.create_job(job, max_unfinished=9, actor="ann"))
 
         yield run

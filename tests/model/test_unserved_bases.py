@@ -23,6 +23,7 @@ from transformers import (
 
 from server.demo import BASE_DIR
 from server.model.architecture import embedding_weight
+from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, load_base_model, load_skeleton
 from server.model.errors import (
     BaseModelUnavailable,
@@ -58,7 +59,8 @@ UNSERVED = {
 
 def start(folder, **options):
     """What a server does with a base model before anything else."""
-    return prove(load_base_model(BaseModelOptions(str(folder), device="cpu", **options)))
+    loaded = load_base_model(BaseModelOptions(str(folder), device="cpu", **options))
+    return prove(loaded, choose_backend(loaded.device))
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,7 @@ def test_experts_are_read_without_weights_too(tmp_path):
     options = BaseModelOptions(str(tmp_path), device="cpu")
     loaded = load_base_model(options)
     assert load_skeleton(options) == loaded.architecture
-    assert prove(loaded) < 1e-4
+    assert prove(loaded, choose_backend(loaded.device)) < 1e-4
 
 
 @pytest.mark.parametrize(

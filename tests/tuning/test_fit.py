@@ -11,6 +11,7 @@ from prompts_store.records import Manifest
 from server.engine.async_engine import AsyncEngine
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
+from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.tuning.cost import Costs, costs_of, parameter_bytes
@@ -32,7 +33,7 @@ def host(*, num_blocks: int = 40, max_prefix_blocks: int = 6, max_context: int =
         num_blocks, 8, max_prefix_blocks, 4, 64, 10, max_context, loaded.architecture.vocab_size, frozenset()
     )
     cache = KVCache(loaded.architecture.layers, num_blocks, 8, loaded.dtype, loaded.device)
-    engine = AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    engine = AsyncEngine(Engine(ModelRunner(loaded, cache, choose_backend(loaded.device)), options), options)
     return Host(engine, tiny_base(), **changes)
 
 

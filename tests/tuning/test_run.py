@@ -14,6 +14,7 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from server.engine.async_engine import AsyncEngine
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions
+from server.model.attention_backend import choose_backend
 from server.model.base_model import LoadedModel
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -46,7 +47,7 @@ def finish(run: TuningRun) -> TuningRun:
 def engine_of(loaded: LoadedModel) -> AsyncEngine:
     options = EngineOptions(40, 8, 10, 4, 64, 100, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)
-    return AsyncEngine(Engine(ModelRunner(loaded, cache), options), options)
+    return AsyncEngine(Engine(ModelRunner(loaded, cache, choose_backend(loaded.device)), options), options)
 
 
 def digest(run: TuningRun) -> str:
