@@ -83,7 +83,7 @@ def console_of(stream: Any) -> Console:
     from rich.console import Console
 
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
+    if not console.is_terminal or console.width < 1:  # COLUMNS=0 would show nothing
         console.width = _WIDE
     return console
 
