@@ -109,6 +109,7 @@ class Workbench:
     """A base model with its tokenizer and engine over an open store: what tuning and evaluation need of a server.
 
     `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer.
+    `tuning_memory_bytes` bounds a run's memory; None is what the machine has left.
     """
 
     store: Store
@@ -119,6 +120,7 @@ class Workbench:
     engine: AsyncEngine
     end_token_id: int
     manifest: Manifest
+    tuning_memory_bytes: int | None = None
 
 
 @contextmanager
@@ -143,7 +145,9 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
         manifest = (
             Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
         )
-        yield Workbench(store, base, origin.base_id, loaded.model, tokenizer, engine, end, manifest)
+        yield Workbench(
+            store, base, origin.base_id, loaded.model, tokenizer, engine, end, manifest, settings.tuning_memory_bytes
+        )
 
 
 def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:

@@ -77,11 +77,6 @@ class Generation:
         """Tokens generated so far, over all prompts and choices."""
         return self._num_output_tokens
 
-    @property
-    def is_greedy(self) -> bool:
-        """Whether the same requests would be answered with the same text again."""
-        return all(request.sampling.temperature == 0 for request in self._requests)
-
     def start(self) -> None:
         """Hand every request to the engine, or none. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
         try:

@@ -27,10 +27,11 @@ def score_requests(
     *,
     salt: bytes = b"",
     priority: int = 0,
+    is_own: bool = False,
 ) -> list[ScoreRequest]:
     """What scores the continuations behind every prompt: for each prompt, by each prefix."""
     return [
-        ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority)
+        ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority, is_own)
         for prompt, prefix in itertools.product(prompts, prefixes)
     ]
 

@@ -126,14 +126,11 @@ class AsyncEngine:
         self.check((request,))
         if request.request_id in self._open:
             raise ValueError(f"request id {request.request_id!r} is in use")
+        watching = [] if request.is_own else [observer.begin(request) for observer in self._observers]
         events: asyncio.Queue[EngineEvent] = asyncio.Queue()
         self._open[request.request_id] = events
         self._inbox.put(_Submit(request, lambda event: self._outbox.append((request.request_id, event))))
-        stream = EventStream(
-            events.get,
-            lambda: self._leave(request.request_id, events),
-            [observer.begin(request) for observer in self._observers],
-        )
+        stream = EventStream(events.get, lambda: self._leave(request.request_id, events), watching)
         self._streams[request.request_id] = stream
         return stream
 

@@ -73,8 +73,10 @@ class EventStream:
     def _abandon(self) -> None:
         if not self._is_over:
             self.is_aborted = True
-            self._end()
-            self._leave()
+            try:
+                self._end()
+            finally:
+                self._leave()
 
     def _end(self) -> None:
         self._is_over = True

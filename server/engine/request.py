@@ -14,7 +14,7 @@ class GenerateRequest:
     """Generate `num_choices` continuations of one prompt behind one prefix.
 
     `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache. A lower
-    `priority` is admitted earlier.
+    `priority` is admitted earlier. Observers do not see a request of the server's own, which no client sent.
     The prompt is prefilled once; the choices are forks that share its blocks.
     """
 
@@ -26,6 +26,7 @@ class GenerateRequest:
     num_choices: int = 1
     salt: bytes = b""
     priority: int = 0
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class ScoreRequest:
     prefix: Prefix | None = None
     salt: bytes = b""
     priority: int = 0
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

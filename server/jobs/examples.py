@@ -72,7 +72,7 @@ class Preparation:
             raise FileRefused(error, _judged_by(record)) from error
         encoded += judged
         if not manifest.defaults:
-            longest = max(len(one.completion) for one in encoded)
+            longest = self.host.longest_answer(request.plan, max(len(one.completion) for one in encoded))
             manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
         manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest, StoreError
 from prompts_store.tuning_records import JobError, JobStatus
-from server.tuning.errors import EvaluationFailed, ExamplesRefused, PlanRefused, TuningDiverged, TuningError
+from server.tuning.errors import ExamplesRefused, PlanRefused, TuningDiverged, TuningError
 
 _log = logging.getLogger(__name__)
 
@@ -63,14 +63,14 @@ def job_error(job_id: int, error: Exception) -> JobError:
             return JobError(error.code, str(error), error.param)
         case TaskTaken():
             return JobError(error.code, str(error), "suffix")
+        case ExamplesRefused(code="example_too_long", line=None):  # a held-out one, of either file
+            return JobError(error.code, str(error))
         case ExamplesRefused():
             return JobError(error.code, str(error), "training_file")
         case PlanRefused():
             return JobError("invalid_value", str(error), error.param)
         case TuningDiverged():
             return JobError("diverged", str(error), "learning_rate")
-        case EvaluationFailed():
-            return JobError(error.code, str(error))
         case TuningError():
             return JobError("tuning_refused", str(error))
         case InvalidManifest() | InvalidCheckpoint():

@@ -252,7 +252,7 @@ class JobRunner:
     async def _ends_well(self, claim: JobClaim, heart: Heart) -> AsyncIterator[None]:
         """See that whatever happens, the job ends, or is given back to go on: none is left hanging.
 
-        A store that is away leaves it claimed; it is then taken over, by this server or another one.
+        While the store is away the job stays claimed: given up, it would count as one that ended its server.
         """
         try:
             yield
@@ -262,14 +262,14 @@ class JobRunner:
                 self._tally.ended[lost.status] += 1
             raise
         except (StoreUnavailable, EngineStopped):
-            await self._release(claim, heart)
+            await self._release_once_possible(claim, heart)
             await asyncio.sleep(self._options.poll_interval_s)
         except Exception as error:  # the edge of a job: a failure is the job's, never the server's
             await self._fail(claim, error, heart)
             self._tally.ended[JobStatus.FAILED] += 1
 
     async def _fail(self, claim: JobClaim, cause: Exception, heart: Heart) -> None:
-        """End a job with its cause. What it has saved is kept, unless going on from there would end alike."""
+        """End a job with its cause. What it has saved is kept, unless its numbers diverged."""
         failure, num_unwritable = job_error(claim.job_id, cause), 0
         fail_job = partial(self._tuning.fail_job, keep_state=not isinstance(cause, TuningDiverged))
         while True:
@@ -283,6 +283,12 @@ class JobRunner:
             except Exception as error:  # what was told cannot be written, and is dropped; or else the failure itself
                 num_unwritable += 1
                 failure = failure if num_unwritable == 1 else job_error(claim.job_id, error)
+            await asyncio.sleep(self._options.poll_interval_s)
+
+    async def _release_once_possible(self, claim: JobClaim, heart: Heart) -> None:
+        while True:
+            with suppress(StoreUnavailable):
+                return await self._release(claim, heart)
             await asyncio.sleep(self._options.poll_interval_s)
 
     async def _release(self, claim: JobClaim, heart: Heart) -> None:

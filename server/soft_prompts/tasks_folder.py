@@ -84,6 +84,8 @@ class TasksFolder:
             if self._is_readable:
                 _log.warning("the folder of tasks cannot be read; its tasks stay as they are: %s", error.strerror)
             self._is_readable = False
+        except Exception:  # the next look must come
+            _log.exception("the folder of tasks cannot be followed")
         else:
             self._is_readable = True
 

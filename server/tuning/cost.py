@@ -11,9 +11,8 @@ from prompts_store.records import BaseModel, PeftType
 from server.model.base_model import LoadedModel
 from server.tuning.plan import Method, TuningPlan
 
-_NUM_COPIES = 16
-"""A parameter is kept with its gradient and two moments, as it began and at its best; a checkpoint copies five of
-these, then makes bytes of them."""
+_NUM_COPIES = 10
+"""A parameter is kept with its gradient and two moments; a checkpoint copies it and these, then makes bytes of them."""
 
 _LAYER_WIDTHS = (12, 3)
 """Numbers that one layer's backward pass keeps for a position, in hidden and intermediate sizes (measured on Llama:

@@ -215,7 +215,7 @@ class _Judge:
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_answer(self._tokenizer, example, self._end_token_id)
         continuations = (expected, *self._label_ids)
-        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations)
+        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations, is_own=True)
         scored = await score_all(self._engine, requests)
         of_expected = log_mean([member.logprobs[0] for member in scored])
         label = self._chosen([member.logprobs[1:] for member in scored])
@@ -249,7 +249,7 @@ class _Judge:
         room -= max(0 if prefix is None else prefix.num_virtual_tokens for prefix in candidate.prefixes)
         sampling = replace(self._sampling, max_tokens=max(1, min(self._sampling.max_tokens, room)))
         requests = [
-            GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix)
+            GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix, is_own=True)
             for prefix in candidate.prefixes
         ]
         generation = Generation(

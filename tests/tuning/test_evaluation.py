@@ -118,6 +118,14 @@ async def test_an_engine_that_is_gone_says_nothing_of_the_candidate():
         await scores_of(engine, base_alone(MANIFEST))
 
 
+async def test_what_the_server_asks_itself_is_hidden_from_observers():
+    """Metrics and traces are of what clients send."""
+    engine = engine_that_says("yes")
+    await scores_of(engine, base_alone(MANIFEST))
+    assert engine.requests
+    assert all(request.is_own for request in engine.requests)
+
+
 TEXTS = ("positive", "negative", "yes")
 
 

@@ -152,5 +152,17 @@ def test_a_micro_batch_too_large_for_the_memory_is_refused():
     assert refused.value.param == "max_micro_batch_tokens"
 
 
+def test_a_default_limit_is_no_longer_than_what_can_be_served():
+    """An answer of the training file may be longer than the cache; behind a prompt of one token it is cut."""
+    roomy = host(max_prefix_blocks=20)
+    plan = TuningPlan(num_virtual_tokens=16)
+    assert roomy.longest_answer(plan, 7) == 7
+    capped = roomy.longest_answer(plan, 700)
+    assert capped == 79
+    roomy.check_defaults(plan, Manifest(defaults={"max_tokens": capped}))
+    with pytest.raises(InvalidManifest, match="max_tokens cannot be served"):
+        roomy.check_defaults(plan, Manifest(defaults={"max_tokens": capped + 1}))
+
+
 def test_costs_are_read_off_the_base_model():
     assert costs_of(tiny_model()) == replace(COSTS, is_fused=True)

@@ -15,14 +15,14 @@ from tests.tuning.tiny import tiny_base, tiny_job
 def test_all_that_decides_a_run_is_in_its_key():
     """Each of these makes another run; what is only said about its version makes none."""
     job, base = tiny_job(TuningPlan()), tiny_base()
-    key = run_key(base, job, None)
+    key = run_key(base, job)
     others = [
-        run_key(base, job, "0" * 64),
-        run_key(replace(base, serving_dtype="bfloat16"), job, None),
-        run_key(base, replace(job, data=replace(job.data, digest="0" * 64)), None),
-        run_key(base, replace(job, manifest=replace(job.manifest, template="{input}")), None),
+        run_key(base, replace(job, data=replace(job.data, validation_digest="0" * 64))),
+        run_key(replace(base, serving_dtype="bfloat16"), job),
+        run_key(base, replace(job, data=replace(job.data, digest="0" * 64))),
+        run_key(base, replace(job, manifest=replace(job.manifest, template="{input}"))),
         *(
-            run_key(base, replace(job, plan=replace(job.plan, **change)), None)
+            run_key(base, replace(job, plan=replace(job.plan, **change)))
             for change in (
                 {"seed": 9},
                 {"num_steps": 7},
@@ -35,7 +35,7 @@ def test_all_that_decides_a_run_is_in_its_key():
     ]
     assert len({key, *others}) == 1 + len(others)
     noted = replace(job, manifest=replace(job.manifest, note="again"), base_name="another/name")
-    assert run_key(base, noted, None) == key
+    assert run_key(base, noted) == key
 
 
 def test_runs_of_other_bases_tasks_and_keys_are_kept_apart(tmp_path):

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from server.background_task import background_task
+
 LEASE_S = 30
 _RENEWALS_A_LEASE = 3
 
@@ -84,20 +86,17 @@ class Places:
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
         """Renew what is held while the context is open; then finish what is being given back."""
-        renewer = asyncio.create_task(self._renew_on_and_on(), name="places")
         try:
-            yield
+            async with background_task(self._renew_repeatedly(), "concurrency"):
+                yield
         finally:
-            renewer.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewer
             await asyncio.gather(*self._given_back)
 
     async def _remove(self, place: Place) -> None:
         with suppress(self.away):
             await self._redis.zrem(place.key, place.member)
 
-    async def _renew_on_and_on(self) -> None:
+    async def _renew_repeatedly(self) -> None:
         while True:
             await asyncio.sleep(LEASE_S / _RENEWALS_A_LEASE)
             try:

@@ -20,6 +20,7 @@ from prompts_store.records import ChangeKind
 from prompts_store.store import Store
 from server.api.access.caller import ANYBODY, BOOTSTRAP, Caller, caller_of
 from server.api.errors import Unauthorized
+from server.background_task import background_task
 from server.threads import Threads
 
 POLL_INTERVAL_S = 0.5
@@ -87,13 +88,10 @@ class KeyRing:
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow the store in the background while the context is open."""
-        follower = asyncio.create_task(self._poll(), name="key-ring")
         try:
-            yield
+            async with background_task(self._poll(), "key-ring"):
+                yield
         finally:
-            follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await follower
             self._threads.close()
 
     async def _poll(self) -> None:

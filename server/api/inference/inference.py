@@ -17,7 +17,7 @@ from server.api.access.overload import OpenRequest, OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.inference.disconnect import unless_disconnected
 from server.api.inference.plan import Answer, AnswerEvent, BodyT, Call, GeneratePlan, Plan, ScorePlan, StreamedAnswer
-from server.api.inference.request_context import RequestContext, stop_at
+from server.api.inference.request_context import RequestContext, deadline_scope, stop_at
 from server.api.inference.shadows import ShadowRuns
 from server.api.inference.target import Target, resolve_target
 from server.api.limits import ApiLimits
@@ -83,7 +83,8 @@ class Inference:
         plan = await call.plan(target, context)
         self.engine.check(plan.requests)
         if context.payer is not None:
-            await self.quotas.take_tokens(context.payer, _num_prompt_tokens(plan))
+            async with deadline_scope(context.deadline):
+                await self.quotas.take_tokens(context.payer, _num_prompt_tokens(plan))
         run = self._start(plan)
         open_request = self.overload.begin()
 

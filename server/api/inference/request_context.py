@@ -78,6 +78,12 @@ async def _sticky_key(
 StickyKeyDep = Annotated[bytes | None, Depends(_sticky_key)]
 
 
+async def _deadline(
+    x_request_timeout_ms: Annotated[_TimeoutMs | None, Header(description=_TIMEOUT_DESCRIPTION)] = None,
+) -> float | None:
+    return None if x_request_timeout_ms is None else asyncio.get_running_loop().time() + x_request_timeout_ms / 1000
+
+
 class _OverloadCheck(Doorkeeper):
     """Refuses a request that would wait too long before its body is read; then makes its context.
 
@@ -92,15 +98,9 @@ class _OverloadCheck(Doorkeeper):
         access.check_room(timeout_s)
 
     async def __call__(
-        self,
-        caller: CallerDep,
-        sticky_key: StickyKeyDep,
-        x_request_timeout_ms: Annotated[_TimeoutMs | None, Header(description=_TIMEOUT_DESCRIPTION)] = None,
+        self, caller: CallerDep, deadline: Annotated[float | None, Depends(_deadline)], sticky_key: StickyKeyDep
     ) -> RequestContext:
         """Return the context, still without the body's priority."""
-        deadline = None
-        if x_request_timeout_ms is not None:
-            deadline = asyncio.get_running_loop().time() + x_request_timeout_ms / 1000
         return RequestContext(caller, caller.salt, deadline=deadline, payer=caller, sticky_key=sticky_key)
 
 

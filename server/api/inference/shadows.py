@@ -11,11 +11,12 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from prompts_store.records import VersionRecord
 from server.api.inference.target import Target
+from server.background_task import background_task
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
 from server.telemetry.state_metrics import ShadowCounts
@@ -87,13 +88,8 @@ class ShadowRuns:
     @asynccontextmanager
     async def running(self, engine: EngineClient, catalog: TaskCatalog) -> AsyncIterator[None]:
         """Work the comparisons off while the context is open."""
-        worker = asyncio.create_task(self._work(engine, catalog), name="shadow-runs")
-        try:
+        async with background_task(self._work(engine, catalog), "shadow-runs"):
             yield
-        finally:
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
 
     async def _work(self, engine: EngineClient, catalog: TaskCatalog) -> None:
         while True:

@@ -20,7 +20,7 @@ from server.cli.tuning.workbench import Place, WorkbenchOptions, open_place
 from server.engine.errors import EngineError
 from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
-from server.tuning.fit import host_of
+from server.tuning.fit import Host, host_of
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
 from server.tuning.run import TuningJob, TuningRun
 from server.tuning.survival import notes_on_answers
@@ -43,7 +43,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         _print_notes(order, job, at.bench.tokenizer)
         _check(at, job)
         kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
-        kept = kept_runs.of(order.task, run_key(at.bench.base, job, order.data.validation_digest))
+        kept = kept_runs.of(order.task, run_key(at.bench.base, job))
         with kept.held():
             run = _begin(at, order, job, kept_runs, kept)
             interruption = Interruption()
@@ -94,14 +94,19 @@ def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
 
 def _job(at: Place, order: Order) -> TuningJob:
     bench = at.bench
-    manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer)
+    servable = partial(_host(at).longest_answer, order.plan)
+    manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, servable)
     return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
+
+
+def _host(at: Place) -> Host:
+    bench = at.bench
+    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
 
 
 def _check(at: Place, job: TuningJob) -> None:
     """Raise TuningError for what could never be judged and served here, before anything is trained."""
-    bench, plan, data = at.bench, job.plan, job.data
-    host = host_of(bench.engine, bench.base, bench.loaded)
+    bench, plan, data, host = at.bench, job.plan, job.data, _host(at)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
     room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
@@ -149,6 +154,9 @@ def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, k
     try:
         run = TuningRun(at.bench.loaded, at.bench.tokenizer, job, saved)
     except CheckpointUnreadable as error:
+        if source is old:
+            rules = "this release may hold out and read examples otherwise; without --resume the run begins anew"
+            raise CheckpointUnreadable(f"{error} ({rules})") from error
         if order.run.resume:
             raise
         print(f"the run begins anew: {error}", file=sys.stderr)
@@ -182,6 +190,8 @@ def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interrupti
             kept.write(run.checkpoint())
             raise KeyboardInterrupt
         _keep(run, kept)
+    if interruption.is_wanted:  # a signal while the whole run was kept
+        raise KeyboardInterrupt
 
 
 def _keep(run: TuningRun, kept: KeptRun) -> None:

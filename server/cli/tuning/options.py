@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -116,12 +116,17 @@ class TaskOptions:
     max_tokens: Annotated[int | None, _option(_TASK, "--max-tokens", "Most tokens of an answer by default.")] = None
     note: Annotated[str | None, _option(_TASK, "--note", "A line for those who come after.")] = None
 
-    def manifest(self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer) -> Manifest:
-        """Return the version's manifest. Raises InvalidManifest and ExamplesRefused."""
+    def manifest(
+        self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer, servable: Callable[[int], int]
+    ) -> Manifest:
+        """Return the version's manifest; `servable` bounds the tokens of an answer.
+
+        Raises InvalidManifest and ExamplesRefused.
+        """
         from prompts_store.manifest import manifest_to_json, parse_manifest
         from server.tuning.encoding import longest_answer
 
-        longest = longest_answer(tokenizer, (*data.training, *data.validation))
+        longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
         manifest = replace(
             of_base,
             labels=data.labels,
