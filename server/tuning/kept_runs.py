@@ -137,7 +137,10 @@ class KeptRun:
 
     def forget(self) -> None:
         """Remove the checkpoint, if there is one."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunNotKept(f"{self.path} cannot be removed: {error.strerror}") from error
 
     def _refusal(self, error: OSError) -> str:
         return f"the run cannot be kept in {self.path.parent}: {error.strerror}"

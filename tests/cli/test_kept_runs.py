@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -129,6 +130,16 @@ def test_a_signal_anywhere_leaves_the_result_as_it_is(tune, whole, monkeypatch, 
     assert "going on after step" in err
     assert digest((code, out, err)) == whole
     assert states(data_dir) == []
+
+
+def test_a_signal_while_the_whole_run_is_written_stops_before_it_is_published(tune, whole, monkeypatch, data_dir):
+    """It is the only write of a short run."""
+    with monkeypatch.context() as patch:
+        sending(patch, KeptRun, "write", 1)
+        assert tune("cut", "--json")[0] == 130
+    with Store.open(f"sqlite:///{data_dir / 'softprompt.db'}") as store:
+        assert not any(task.name == "cut" for base in store.bases() for task in store.list_tasks(base))
+    assert digest(tune("cut", "--json")) == whole
 
 
 def test_a_signal_in_the_search_for_a_rate_leaves_the_result_as_it_is(tune, monkeypatch):
@@ -334,3 +345,19 @@ def test_a_task_that_was_never_published_is_purged_too(softprompt, stopped, data
     assert (code, json.loads(out)["num_interrupted_runs"], json.loads(out)["num_versions"]) == (0, 1, 0)
     assert softprompt(*purge)[0] == 1
     assert not list(data_dir.glob("tuning/**/*.*"))
+
+
+def test_a_state_that_cannot_be_removed_is_said_after_the_run_is_published(tune, monkeypatch):
+    """The version is there; a state too many does no harm."""
+    unlink = Path.unlink
+
+    def refused(path, missing_ok=False):
+        if path.suffix == ".safetensors":
+            raise PermissionError(13, "Permission denied")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    code, out, err = tune("mood")
+    assert code == 0
+    assert "mood@1" in out
+    assert "cannot be removed: Permission denied" in err

@@ -59,7 +59,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
                 if run.is_done and kept.path.exists():
                     print("softprompt: the run is kept; the same command goes on from its end", file=sys.stderr)
                 raise
-            kept.forget()
+            _forget(kept)
             return outcome
 
 
@@ -192,6 +192,14 @@ def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interrupti
         _keep(run, kept)
     if interruption.is_wanted:  # a signal while the whole run was kept
         raise KeyboardInterrupt
+
+
+def _forget(kept: KeptRun) -> None:
+    """Remove the state of a run that is concluded; one that stays does no harm."""
+    try:
+        kept.forget()
+    except RunNotKept as error:
+        print(f"softprompt: {one_line(str(error))}", file=sys.stderr)
 
 
 def _keep(run: TuningRun, kept: KeptRun) -> None:
