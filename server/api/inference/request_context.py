@@ -23,12 +23,12 @@ MAX_STICKY_KEY_LENGTH = 256
 _TimeoutMs = Annotated[int, Field(ge=1, le=MAX_TIMEOUT_MS)]
 _TIMEOUT_MS: TypeAdapter[int] = TypeAdapter(_TimeoutMs)
 _TIMEOUT_DESCRIPTION = (
-    "How long the answer is worth waiting for. What cannot be answered in time is refused at once (503), and ended "
-    "when the time is over."
+    "Maximum time for the answer, in milliseconds. The server refuses at once (503) a request that it cannot answer in "
+    "time, and ends a request whose time is over."
 )
 _STICKY_KEY_DESCRIPTION = (
-    "Any text that stands for the caller, such as a hashed user id: where `model` names an alias of several versions, "
-    "the same key is answered by the same version, and raising a version's weight moves callers to that version only."
+    "Any text that identifies the caller, such as a hashed user id. If `model` names an alias of several versions, the "
+    "same key always gets the same version. A higher weight of a version moves callers to that version only."
 )
 _Item = TypeVar("_Item")
 

@@ -1,4 +1,4 @@
-"""A published version as it arrives: two plain files, or a list of members, and a manifest. No archives, no pickles."""
+"""Upload of a version: two plain files, or a list of members, and a manifest. No archives, no pickles."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
         },
         "members": {
             "type": "string",
-            "description": "A JSON list of 2 to 8 version numbers of this task, such as `[1, 2, 3]`: an ensemble, that "
-            "answers by all of them. What they share (template, labels, stop, add_special_tokens, defaults) is the "
-            "ensemble's; of answers given equally often, that of the first in the list wins.",
+            "description": "The members of an ensemble: a JSON list of 2 to 8 version numbers of this task, such as "
+            "`[1, 2, 3]`. The ensemble takes the members' template, labels, stop, add_special_tokens and defaults, "
+            "which must be equal. If two answers are equally frequent, the member that is earlier in the list decides.",
         },
         "manifest": {
             "type": "string",
-            "description": "A JSON object with any of `template` (holding one literal `{input}`), `labels`, `stop`, "
+            "description": "A JSON object with any of `template` (holds `{input}` exactly once), `labels`, `stop`, "
             "`add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, `task_index` "
             "(multitask checkpoints only) and `allow_base_mismatch`.",
         },
         "description": {
             "type": "string",
-            "description": "What the task does, where this upload makes the task; else ignored.",
+            "description": "A description of the task. Ignored unless this upload creates the task.",
         },
         "promote": {
             "type": "boolean",
             "default": False,
-            "description": "Point `production` at this version; a task's first version becomes it in any case.",
+            "description": "Point `production` at this version. A task's first version is promoted in any case.",
         },
     },
 }
@@ -65,12 +65,12 @@ UPLOAD_REQUEST: dict[str, Any] = {
         "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/CheckpointUpload"}}},
     }
 }
-"""The body in the OpenAPI document. FastAPI does not read it, so that nothing is read before the key is checked."""
+"""The body in the OpenAPI document. FastAPI does not read the body, so nothing is read before the key is checked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckpointUpload:
-    """What was sent, read but not yet checked."""
+    """A checkpoint, read but not checked yet."""
 
     config: bytes
     tensors: bytes
@@ -82,7 +82,7 @@ class CheckpointUpload:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleUpload:
-    """An ensemble's members by version number, not yet checked."""
+    """An ensemble's members by version number, not checked yet."""
 
     members: tuple[int, ...]
     manifest: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""An uploaded file as it arrives: into a temporary file while it streams, then into the store, wholly or not at all."""
+"""Upload of a file: into a temporary file while it streams, then into the store, wholly or not at all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ FILE_REQUEST: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredUpload:
-    """A file that the store has taken."""
+    """A file that is in the store."""
 
     record: FileRecord
 

@@ -1,4 +1,4 @@
-"""`/v1/tasks/{task}/aliases`: where they point, moving them, and their history."""
+"""`/v1/tasks/{task}/aliases`: read, move, delete, roll back, and the history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, Mov
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
 
-IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have, or `*`: it must exist.")]
+IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have. `*`: it must exist.")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: the alias must not exist.")]
 
 router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
@@ -36,7 +36,7 @@ router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def list_aliases(task: str, services: ServicesDep) -> Response:
-    """All aliases of a task, by name."""
+    """List all aliases of a task, by name."""
     found = await read(services, Store.list_aliases, services.base.fingerprint, task)
     return json_response(AliasList(object="list", data=[alias_body(alias) for alias in found]))
 
@@ -49,7 +49,7 @@ async def list_aliases(task: str, services: ServicesDep) -> Response:
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
-    """Where an alias points; its `ETag` is needed to move it."""
+    """Return an alias with its targets. To move it, send its `ETag` as `If-Match`."""
     found = await read(services, Store.get_alias, services.base.fingerprint, task, alias)
     body = alias_body(found)
     if found.shadow_of is not None:
@@ -74,7 +74,7 @@ async def put_alias(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Move an alias that is where `If-Match` says, or create one with `If-None-Match: *`."""
+    """Move an alias whose `ETag` equals `If-Match`, or create one with `If-None-Match: *`."""
     if (if_match is None) == (if_none_match is None):
         raise PreconditionRequired("send either If-Match with the alias's ETag, or If-None-Match: * to create it")
     if if_none_match not in (None, "*"):
@@ -108,9 +108,9 @@ async def delete_alias(
     services: ServicesDep,
     caller: CallerDep,
     if_match: IfMatch = None,
-    reason: Annotated[str, Query(description="Why, for the history.")] = "",
+    reason: Annotated[str, Query(description="The reason, kept in the history.")] = "",
 ) -> Response:
-    """Delete an alias; its history stays. With `If-Match`, only if it is where the caller believes it to be."""
+    """Delete an alias. Its history stays. With `If-Match`, delete it only if its `ETag` is equal."""
     await write(
         services,
         Store.delete_alias,
@@ -132,7 +132,7 @@ async def delete_alias(
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def alias_history(task: str, alias: str, services: ServicesDep) -> Response:
-    """The latest moves of an alias, newest first."""
+    """List the latest moves of an alias, newest first."""
     moves = await read(services, Store.alias_history, services.base.fingerprint, task, alias)
     return json_response(AliasHistory(object="list", data=[move_body(move) for move in moves]))
 
@@ -147,7 +147,7 @@ async def alias_history(task: str, alias: str, services: ServicesDep) -> Respons
 async def roll_back_alias(
     task: str, alias: str, services: ServicesDep, caller: CallerDep, body: RollBack | None = None
 ) -> Response:
-    """Undo an alias's last move with all its targets; again, the one before it."""
+    """Undo the last move of an alias, with all its targets. A second call undoes the move before it."""
     reason = "" if body is None else body.reason
     moved = await write(
         services, Store.rollback, services.base.fingerprint, task, alias, actor=caller.actor, reason=reason
@@ -156,7 +156,7 @@ async def roll_back_alias(
 
 
 def _targets(body: MoveAlias) -> int | list[AliasTarget]:
-    """Where the alias is to point. Raises `InvalidRequest` unless it is said exactly once."""
+    """The new version or targets. Raises `InvalidRequest` unless exactly one of the two is given."""
     if body.targets is not None and body.version is None:
         return [AliasTarget(target.version, target.weight) for target in body.targets]
     if body.targets is None and body.version is not None:

@@ -1,4 +1,4 @@
-"""`/v1/files`: what tuning jobs learn from."""
+"""`/v1/files`: the training and validation files of tuning jobs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ router = APIRouter(tags=["files"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TUNE)],
 )
 async def create_file(upload: UploadedFileDep) -> Response:
-    """Upload a file of examples. What is in it is checked by the job that uses it."""
+    """Upload a file of examples. The job that uses the file checks its content."""
     return json_response(file_body(upload.record))
 
 
@@ -37,11 +37,11 @@ async def create_file(upload: UploadedFileDep) -> Response:
 async def list_files(
     services: ServicesDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind the file of this id.")] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+    after: Annotated[str | None, Query(description="Start after the file of this id.")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="Order by time of creation.")] = "desc",
     purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
 ) -> Response:
-    """The files."""
+    """List files by time of creation."""
     size = page_size(limit, services.settings.limits)
     found = await services.threads.reads.run(
         services.tuning.list_files,
@@ -64,7 +64,7 @@ async def list_files(
     dependencies=[requires(Scope.TUNE)],
 )
 async def get_file(file_id: str, services: ServicesDep) -> Response:
-    """One file, without its content."""
+    """Return one file's record, without its content."""
     return json_response(file_body(await services.threads.reads.run(services.tuning.get_file, FILE_ID.number(file_id))))
 
 
@@ -76,7 +76,7 @@ async def get_file(file_id: str, services: ServicesDep) -> Response:
     dependencies=[requires(Scope.TUNE)],
 )
 async def get_file_content(file_id: str, services: ServicesDep) -> Response:
-    """The file itself."""
+    """Download a file's content."""
     content = await services.threads.reads.run(services.tuning.load_file, FILE_ID.number(file_id))
     return Response(content, media_type="application/octet-stream")
 
@@ -89,6 +89,6 @@ async def get_file_content(file_id: str, services: ServicesDep) -> Response:
     dependencies=[requires(Scope.TUNE)],
 )
 async def delete_file(file_id: str, services: ServicesDep) -> Response:
-    """Delete a file that no unfinished job needs."""
+    """Delete a file. The answer is 409 while an unfinished job needs it."""
     await services.threads.writes.run(services.tuning.delete_file, FILE_ID.number(file_id))
     return json_response(FileDeleted(id=file_id, object="file", deleted=True))

@@ -1,4 +1,4 @@
-"""`/v1/keys`: make, list and revoke API keys; `/v1/audit`: who changed what, and when."""
+"""`/v1/keys`: create, list and revoke API keys; `/v1/audit`: the log of changes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _MAX_ID = 2**63 - 1
     dependencies=[requires(Scope.ADMIN)],
 )
 async def create_key(body: CreateKey, services: ServicesDep, caller: CallerDep) -> Response:
-    """Make an API key. The answer is the only time that the key itself is seen."""
+    """Create an API key. Only this response contains the secret."""
     created = await write(services, Store.create_key, _grant(body), actor=caller.actor)
     answer = CreatedKey(**dict(key_body(created.record)), key=created.secret)
     return json_response(answer, status=201, headers={"Cache-Control": "no-store"})
@@ -49,9 +49,9 @@ async def create_key(body: CreateKey, services: ServicesDep, caller: CallerDep) 
 async def list_keys(
     services: ServicesDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
+    after: Annotated[str | None, Query(description="Start after this name.")] = None,
 ) -> Response:
-    """Every key by name, revoked ones too."""
+    """List all keys by name, revoked keys included."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.list_keys, after=after, limit=size + 1)
     page, has_more = cut(found, size)
@@ -66,7 +66,7 @@ async def list_keys(
     dependencies=[requires(Scope.ADMIN)],
 )
 async def revoke_key(key_name: str, services: ServicesDep, caller: CallerDep) -> Response:
-    """Revoke a key for good, on every server within a second. Requests that it has begun finish."""
+    """Revoke a key for good. Every server refuses it within a second. Its running requests finish."""
     return json_response(key_body(await write(services, Store.revoke_key, key_name, actor=caller.actor)))
 
 
@@ -80,9 +80,9 @@ async def revoke_key(key_name: str, services: ServicesDep, caller: CallerDep) ->
 async def audit(
     services: ServicesDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Begin below this id.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Start below this id.")] = None,
 ) -> Response:
-    """Every change of tasks, versions, aliases and keys, newest first."""
+    """List all changes of tasks, versions, aliases and keys, newest first."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.audit, before=before, limit=size + 1)
     page, has_more = cut(found, size)
@@ -111,7 +111,7 @@ def key_body(record: KeyRecord) -> Key:
 
 
 def _grant(body: CreateKey) -> KeyGrant:
-    """What the store is asked for. Raises `InvalidRequest` for a time that means another one in every time zone."""
+    """The grant to store. Raises `InvalidRequest` for a timestamp without a UTC offset."""
     if body.expires_at is not None and body.expires_at.utcoffset() is None:
         raise InvalidRequest("the time needs a time zone, such as Z", param="expires_at")
     return KeyGrant(

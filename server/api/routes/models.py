@@ -30,7 +30,7 @@ router = APIRouter(tags=["models"], route_class=GuardedRoute)
     dependencies=[requires(Scope.INFER)],
 )
 async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
-    """The base model and every task with a version in production: what the key allows."""
+    """List the base model and every task with a version in production, as far as the key allows them."""
     only = None if caller.tasks is None else sorted(caller.tasks)
     tasks = await services.threads.reads.run(_served_tasks, services, only)
     models = [_model(services, task.name, int(task.created_at.timestamp()), is_task=True) for task in tasks]
@@ -49,7 +49,7 @@ async def list_models(services: ServicesDep, caller: CallerDep) -> Response:
 async def get_model(
     model_id: str, services: ServicesDep, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
-    """One model by its id: a base name, slashes included, or a task reference."""
+    """Return one model by its id: a name of the base model, slashes included, or a task reference."""
     target = await inference.resolve(caller, model_id, sticky_key)
     if target.record is None:
         return json_response(_base_model(services))
@@ -58,7 +58,7 @@ async def get_model(
 
 
 def _served_tasks(services: Services, only: Sequence[str] | None) -> list[TaskRecord]:
-    """All tasks, or of these, that their bare name can be asked for, up to the limit."""
+    """The tasks with a version in production, up to the limit. `only` restricts them to these names."""
     served: list[TaskRecord] = []
     after: str | None = None
     while len(served) < services.settings.limits.max_listed_models:

@@ -33,9 +33,9 @@ async def list_tasks(
     services: ServicesDep,
     caller: CallerDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
+    after: Annotated[str | None, Query(description="Start after this name.")] = None,
 ) -> Response:
-    """The tasks of this base model, by name: those that the key allows."""
+    """List the tasks of this base model that the key allows, by name."""
     size = page_size(limit, services.settings.limits)
     only = None if caller.tasks is None else sorted(caller.tasks)
     found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1, only=only)
@@ -52,7 +52,7 @@ async def list_tasks(
     dependencies=[requires(Scope.TASKS_WRITE)],
 )
 async def create_task(body: CreateTask, services: ServicesDep, caller: CallerDep) -> Response:
-    """Make a task without versions. Publishing a version makes its task too."""
+    """Create a task without versions. Publishing a version creates its task too."""
     caller.check_task(body.name)
     check_not_reserved(body.name, services.base_names)
     services.check_writable(body.name)
@@ -70,7 +70,7 @@ async def create_task(body: CreateTask, services: ServicesDep, caller: CallerDep
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_task(task: str, services: ServicesDep) -> Response:
-    """One task."""
+    """Return one task."""
     return json_response(task_body(await read(services, Store.get_task, services.base.fingerprint, task)))
 
 
@@ -85,10 +85,10 @@ async def delete_task(
     task: str,
     services: ServicesDep,
     caller: CallerDep,
-    purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
+    purge: Annotated[bool, Query(description="Remove everything that the task ever held, for good.")] = False,
 ) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish, its tuning jobs fail and can be
-    resumed by hand. A purge also removes these, and says what it removed."""
+    """Delete a task with its versions and aliases. Its running requests finish. Its tuning jobs fail and can be resumed
+    by hand. A purge removes the jobs too, and returns counts of what it removed."""
     if purge:
         report = await write(
             services, purge_task, services.kept_runs, services.base.fingerprint, task, actor=caller.actor

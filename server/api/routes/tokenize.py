@@ -26,7 +26,7 @@ router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
 async def tokenize(
     body: TokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
-    """The token ids of a prompt, exactly as a completion would use them."""
+    """Return the token ids of a prompt, exactly as a completion would use them."""
     target = await inference.resolve(caller, body.model, sticky_key)
     (token_ids,) = await encode_texts(
         inference.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
@@ -50,7 +50,7 @@ async def tokenize(
 async def detokenize(
     body: DetokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
-    """The text of token ids."""
+    """Return the text of token ids."""
     target = await inference.resolve(caller, body.model, sticky_key)
     inference.tokenizer.check_ids(body.tokens)
     text = await inference.tokenizer.run(inference.tokenizer.decode, body.tokens, skip_special_tokens=False)

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: from a file of examples to a version."""
+"""`/v1/fine_tuning/jobs`: jobs that tune a version from a file of examples."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventLi
 
 _TUNE = [requires(Scope.TUNE)]
 
-After = Annotated[str | None, Query(description="Begin behind the item of this id.")]
+After = Annotated[str | None, Query(description="Start after the item of this id.")]
 
 router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 
@@ -35,10 +35,10 @@ router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
     dependencies=_TUNE,
 )
 async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) -> Response:
-    """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
+    """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     if services.jobs is None:
         raise NotReady("the base model has no end token, so nothing can be tuned")
-    job = await services.tokenizer.run(new_job, services, body)  # which encodes texts of up to 32,768 characters
+    job = await services.tokenizer.run(new_job, services, body)  # encodes texts of up to 32,768 characters
     max_unfinished = services.settings.limits.max_unfinished_jobs
     record = await services.threads.writes.run(
         services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor
@@ -48,7 +48,7 @@ async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) 
 
 @router.get("/v1/fine_tuning/jobs", name="list", response_model=JobList, responses=errors(404), dependencies=_TUNE)
 async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None) -> Response:
-    """The jobs of this base model, newest first."""
+    """List the jobs of this base model, newest first."""
     size = page_size(limit, services.settings.limits)
     before = None if after is None else JOB_ID.number(after)
     fingerprint = services.base.fingerprint
@@ -60,7 +60,7 @@ async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, 
 
 @router.get("/v1/fine_tuning/jobs/{job_id}", name="get", response_model=Job, responses=errors(404), dependencies=_TUNE)
 async def get_job(job_id: str, services: ServicesDep) -> Response:
-    """One job."""
+    """Return one job."""
     number = JOB_ID.number(job_id)
     record = await services.threads.reads.run(services.tuning.get_job, services.base.fingerprint, number)
     return json_response(job_body(record, services.base_id))
@@ -74,7 +74,7 @@ async def get_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def cancel_job(job_id: str, services: ServicesDep) -> Response:
-    """End a job that has not ended. What it has learnt is dropped."""
+    """Cancel a job that has not ended. Its training state is discarded."""
     return await _act(services, services.tuning.cancel_job, job_id)
 
 
@@ -86,7 +86,7 @@ async def cancel_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def pause_job(job_id: str, services: ServicesDep) -> Response:
-    """Let a queued or running job rest, with all that it has learnt."""
+    """Pause a queued or running job. Its training state is kept."""
     return await _act(services, services.tuning.pause_job, job_id)
 
 
@@ -98,7 +98,7 @@ async def pause_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def resume_job(job_id: str, services: ServicesDep) -> Response:
-    """Put a paused job into the queue again, or a failed one that has kept what it has learnt, and its files."""
+    """Queue a paused job again, or a failed job whose training state and files are still there."""
     max_unfinished = services.settings.limits.max_unfinished_jobs
     return await _act(services, partial(services.tuning.resume_job, max_unfinished=max_unfinished), job_id)
 
@@ -113,7 +113,7 @@ async def resume_job(job_id: str, services: ServicesDep) -> Response:
 async def list_events(
     job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
-    """What happened to a job, newest first: steps, validations, warnings."""
+    """List a job's events, newest first: steps, validations and warnings."""
     size = page_size(limit, services.settings.limits)
     found = await services.threads.reads.run(
         services.tuning.list_events,
@@ -136,7 +136,7 @@ async def list_events(
 async def list_checkpoints(
     job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
-    """The moments that a job could go on from, newest first."""
+    """List a job's checkpoints, newest first."""
     size = page_size(limit, services.settings.limits)
     number, fingerprint = JOB_ID.number(job_id), services.base.fingerprint
     job = await services.threads.reads.run(services.tuning.get_job, fingerprint, number)
@@ -158,7 +158,7 @@ async def _act(services: Services, act: Callable[[str, int], JobRecord], job_id:
 
 
 def _respond(services: Services, record: JobRecord) -> Response:
-    """Answer with a job, whose runner shall look at once."""
+    """Wake the job runner and return the job."""
     if services.jobs is not None:
         services.jobs.nudge()
     return json_response(job_body(record, services.base_id))

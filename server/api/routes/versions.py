@@ -38,9 +38,9 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def publish_version(task: str, upload: UploadDep, services: ServicesDep, caller: CallerDep) -> Response:
-    """Publish a PEFT checkpoint as a new version; the task is made where it is missing.
+    """Publish a PEFT checkpoint as a new version. The task is created if it does not exist.
 
-    With `members` instead of files, the version is an ensemble of versions that the task has.
+    With `members` instead of files, the new version is an ensemble of versions of this task.
     """
     check_task_name(task)
     check_not_reserved(task, services.base_names)
@@ -64,9 +64,9 @@ async def list_versions(
     task: str,
     services: ServicesDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Begin below this number.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Start below this number.")] = None,
 ) -> Response:
-    """The live versions of a task, newest first."""
+    """List the versions of a task that are not retired, newest first."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.list_versions, services.base.fingerprint, task, before=before, limit=size + 1)
     page, has_more = cut(found, size)
@@ -82,7 +82,7 @@ async def list_versions(
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
-    """One live version."""
+    """Return one version that is not retired."""
     return json_response(
         version_body(await read(services, Store.get_version, services.base.fingerprint, task, version))
     )
@@ -96,7 +96,8 @@ async def get_version(task: str, version: VersionNumber, services: ServicesDep) 
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def retire_version(task: str, version: VersionNumber, services: ServicesDep, caller: CallerDep) -> Response:
-    """Retire a version that no alias and no ensemble names. Running requests of it finish; its number is not reused."""
+    """Retire a version. The answer is 409 while an alias or an ensemble names it. Its running requests finish. Its
+    number is never reused."""
     retired = await write(services, Store.retire_version, services.base.fingerprint, task, version, actor=caller.actor)
     return json_response(version_body(retired))
 
@@ -109,7 +110,7 @@ async def retire_version(task: str, version: VersionNumber, services: ServicesDe
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_config(task: str, version: VersionNumber, services: ServicesDep) -> Response:
-    """The version's `adapter_config.json`, for PEFT to load."""
+    """Download the version's `adapter_config.json`, which PEFT can load."""
     content = await read(services, Store.load_content, services.base.fingerprint, task, version)
     return Response(write_config(content), media_type="application/json")
 
@@ -122,7 +123,7 @@ async def download_config(task: str, version: VersionNumber, services: ServicesD
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_tensors(task: str, version: VersionNumber, services: ServicesDep) -> Response:
-    """The version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
+    """Download the version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
     content = await read(services, Store.load_content, services.base.fingerprint, task, version)
     tensors = await services.threads.reads.run(write_tensors, content.checkpoint)
     return Response(tensors, media_type="application/octet-stream")
@@ -136,7 +137,7 @@ async def download_tensors(task: str, version: VersionNumber, services: Services
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_plot(task: str, version: VersionNumber, services: ServicesDep) -> Response:
-    """How the version was tuned, where a job of this server did it: loss, scores and the virtual tokens' way."""
+    """Download the plot of the tuning job that made the version: loss, scores and the path of its virtual tokens."""
     plot = await services.threads.reads.run(services.tuning.load_plot, services.base.fingerprint, task, version)
     return Response(plot, media_type="image/png")
 
