@@ -104,7 +104,7 @@ format: install ## sort imports, format, fix what can be fixed
 demo-model: install ## rebuild the demo model and its soft prompts from nothing (fixed seeds)
 	$(BIN)/python -m demo.build
 
-openapi: install ## write docs/openapi.json
+openapi: install ## write docs/openapi.json and docs/fields.md
 	$(BIN)/python -m server.api
 
 clean: ## remove .venv and caches

@@ -6,7 +6,8 @@ limits.py         what one request may ask for
 errors.py         what this layer refuses
 openapi.py        the OpenAPI document
 docs_page.py      the document as a page
-__main__.py       writes docs/openapi.json
+fields_page.py    docs/fields.md: the known fields of requests, done or not
+__main__.py       writes docs/openapi.json and docs/fields.md
 access/           who may call, and how much
 middleware/       what every request passes
 routes/           one file per resource

@@ -22,7 +22,7 @@ BODIES = {
 }
 
 SAMPLING = [
-    ("max_tokens", -1),
+    ("max_tokens", -2),
     ("max_tokens", "5"),
     ("max_tokens", 1.5),
     ("max_tokens", True),
@@ -32,9 +32,9 @@ SAMPLING = [
     ("temperature", -0.1),
     ("temperature", 2.1),
     ("temperature", "hot"),
-    ("top_p", 0),
+    ("top_p", -0.1),
     ("top_p", 1.1),
-    ("top_k", -1),
+    ("top_k", -2),
     ("min_p", -0.1),
     ("min_p", 1.5),
     ("n", 0),
@@ -137,7 +137,7 @@ async def test_numbers_that_are_none_are_refused(client, value):
 async def test_a_known_parameter_without_support_says_so(client, name):
     """Better than an answer that ignores it."""
     for path in ("/v1/completions", "/v1/chat/completions"):
-        error = error_of(await client.post(path, json=BODIES[path] | {name: 1}))
+        error = error_of(await client.post(path, json=BODIES[path] | {name: 2}))
         assert (error["code"], error["param"]) == ("unsupported_parameter", name)
         assert "not supported" in error["message"]
 

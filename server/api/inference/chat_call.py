@@ -14,10 +14,12 @@ from server.api.inference.plan import GeneratePlan, generate_requests
 from server.api.inference.prompts import encode_chat
 from server.api.inference.request_context import RequestContext
 from server.api.inference.sampling import (
+    NO_LIMIT,
     check_num_logprobs,
     check_stream_options,
     check_votable,
     num_choices,
+    room,
     sampling_params,
     stop_strings,
     votable_tokens,
@@ -49,9 +51,10 @@ class ChatCall:
         check_votable(body, target)
         defaults = target.manifest.defaults
         prompt = await encode_chat(self.inference.tokenizer, target, body.messages, limits)
-        room = self.inference.engine.max_context - target.num_virtual_tokens - len(prompt)
-        max_tokens = _max_tokens(body, defaults, room)
-        is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
+        max_tokens = _max_tokens(body, defaults)
+        if max_tokens == NO_LIMIT:
+            max_tokens = room(self.inference.engine, target, len(prompt))
+        is_asked = bool({body.max_tokens, body.max_completion_tokens} - {None, NO_LIMIT})
         sampling = sampling_params(
             body,
             defaults,
@@ -73,17 +76,16 @@ class ChatCall:
         return GeneratePlan(requests, ChatCompletionAnswer(form), continued, stop)
 
 
-def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], room: int) -> int:
-    """The request's limit, else the version's, else all that the context has room for (1 where it has none)."""
+def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any]) -> int:
+    """The request's limit, else the version's, else `NO_LIMIT`."""
     given = {body.max_tokens, body.max_completion_tokens} - {None}
     if len(given) > 1:
         raise InvalidRequest("max_tokens and max_completion_tokens differ", param="max_completion_tokens")
-    limit = given.pop() if given else defaults.get("max_tokens")
-    return limit if limit is not None else max(room, 1)
+    return given.pop() if given else defaults.get("max_tokens", NO_LIMIT)
 
 
 def _num_logprobs(body: ChatRequest, limits: ApiLimits) -> int | None:
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise InvalidRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
     if not body.logprobs:
         return None

@@ -11,10 +11,12 @@ from server.api.inference.plan import GeneratePlan, generate_requests
 from server.api.inference.prompts import encode_prompts, form_of
 from server.api.inference.request_context import RequestContext
 from server.api.inference.sampling import (
+    NO_LIMIT,
     check_num_logprobs,
     check_stream_options,
     check_votable,
     num_choices,
+    room,
     sampling_params,
     stop_strings,
     votable_tokens,
@@ -49,11 +51,13 @@ class CompletionCall:
         prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
         num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
         max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
+        if max_tokens == NO_LIMIT:
+            max_tokens = room(self.inference.engine, target, max(map(len, prompts)))
         sampling = sampling_params(
             body,
             defaults,
             limits,
-            max_tokens=votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens is not None),
+            max_tokens=votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens not in (None, NO_LIMIT)),
             num_logprobs=num_logprobs,
             prompt_logprobs=num_logprobs if body.echo else None,
         )

@@ -9,6 +9,7 @@ from server.api.errors import InvalidRequest
 from server.api.inference.target import Target
 from server.api.limits import ApiLimits
 from server.api.wire.sampling import GenerationParameters
+from server.engine.client import EngineClient
 from server.engine.request import SamplingParams
 
 _PASSED_ON = (
@@ -23,6 +24,9 @@ _PASSED_ON = (
     "frequency_penalty",
     "repetition_penalty",
 )
+
+NO_LIMIT = -1
+"""As `max_tokens`: as many tokens as the context has room for."""
 
 _NOT_VOTED_ON = ("stream", "echo", "logprobs", "top_logprobs")
 
@@ -102,6 +106,11 @@ def check_votable(body: GenerationParameters, target: Target) -> None:
         asked = getattr(body, parameter, None)
         if asked is not None and asked is not False:
             raise InvalidRequest(f"an ensemble votes on whole answers, so it has no {parameter}", param=parameter)
+
+
+def room(engine: EngineClient, target: Target, num_prompt_tokens: int) -> int:
+    """Number of tokens that the context has room for behind a prompt; 1 where it has none, which the engine refuses."""
+    return max(engine.max_context - target.num_virtual_tokens - num_prompt_tokens, 1)
 
 
 def votable_tokens(max_tokens: int, target: Target, limits: ApiLimits, *, is_asked: bool) -> int:

@@ -26,34 +26,7 @@ from server.api.responses.error_table import (
     answer_to,
 )
 from server.api.wire.errors import ErrorBody, ErrorDetail
-
-UNSUPPORTED_PARAMETERS = frozenset(
-    {
-        "audio",
-        "best_of",
-        "chat_template",
-        "function_call",
-        "functions",
-        "guided_json",
-        "modalities",
-        "moderation",
-        "parallel_tool_calls",
-        "prediction",
-        "prompt_cache_key",
-        "reasoning",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "service_tier",
-        "suffix",
-        "tool_choice",
-        "tools",
-        "use_beam_search",
-        "verbosity",
-        "web_search_options",
-    }
-)
-"""Parameters of OpenAI's and kindred interfaces that are refused by saying that they are not supported."""
+from server.api.wire.passive_fields import known_field
 
 REQUEST_ID_HEADER = "x-request-id"
 _MAX_MESSAGES = 4
@@ -153,8 +126,8 @@ def _validation_body(errors: Sequence[Mapping[str, Any]]) -> ErrorBody:
     if first["type"] == "json_invalid":
         return _body("the body is not valid JSON", INVALID_REQUEST, "malformed_body")
     if first["type"] == "extra_forbidden":
-        if param in UNSUPPORTED_PARAMETERS:
-            return _body(f"the parameter '{param}' is not supported", INVALID_REQUEST, "unsupported_parameter", param)
+        if known := known_field(str(first["loc"][-1])):
+            return _body(known.refusal, INVALID_REQUEST, "unsupported_parameter", param)
         return _body(f"unknown parameter: '{param}'", INVALID_REQUEST, "unknown_parameter", param)
     code = "missing_parameter" if first["type"] == "missing" else "invalid_value"
     messages = dict.fromkeys(error["msg"] for error in errors if error["loc"][:2] == first["loc"][:2])

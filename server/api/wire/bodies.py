@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator, model_validator
+
+from server.api.wire.passive_fields import Fields, without_passive
 
 _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _HOLDS_TEXT = (str, list, dict)
@@ -19,6 +21,14 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True, use_attribute_docstrings=True
     )
+
+    passive_fields: ClassVar[Fields] = {}
+    """Known fields that are accepted where they ask for nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_passive(cls, body: Any) -> Any:
+        return without_passive(cls.passive_fields, body)
 
     @field_validator("*", mode="before")
     @classmethod

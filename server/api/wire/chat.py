@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from server.api.wire.bodies import RequestBody, ResponseBody
+from server.api.wire.passive_fields import CHAT_FIELDS, MESSAGE_FIELDS, TEXT_PART_FIELDS, Fields
 from server.api.wire.sampling import GenerationParameters, Usage
 
 
 class ChatTextPart(RequestBody):
     """A piece of a message."""
+
+    passive_fields: ClassVar[Fields] = TEXT_PART_FIELDS
 
     type: Literal["text"]
     text: str
@@ -20,17 +23,29 @@ class ChatTextPart(RequestBody):
 class ChatMessageBody(RequestBody):
     """One message of the conversation."""
 
+    passive_fields: ClassVar[Fields] = MESSAGE_FIELDS
+
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[ChatTextPart], Field(fail_fast=True)]
-    """A text, or a list of texts, which are joined."""
+    content: str | Annotated[list[ChatTextPart], Field(fail_fast=True)] | None
+    """A text, or a list of texts, which are joined. null is the empty text; only the assistant may say it."""
+
+    @model_validator(mode="after")
+    def _null_is_the_assistants(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("only an assistant's content may be null")
+        return self
 
     def text(self) -> str:
         """The content as one text."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(part.text for part in self.content)
 
 
 class ChatRequest(GenerationParameters):
     """A conversation to answer."""
+
+    passive_fields: ClassVar[Fields] = CHAT_FIELDS
 
     messages: Annotated[list[ChatMessageBody], Field(fail_fast=True, min_length=1)]
     """The conversation. The base model's chat template renders it and must show every message. Without a chat template,

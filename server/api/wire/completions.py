@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from server.api.wire.bodies import ResponseBody
+from server.api.wire.passive_fields import COMPLETION_FIELDS, Fields
 from server.api.wire.sampling import GenerationParameters, TokenIds, Usage
 
 _Many = Field(fail_fast=True, max_length=2**16)  # a server allows fewer (`--max-prompts`)
@@ -15,6 +16,8 @@ Prompt = str | Annotated[list[str], _Many] | TokenIds | Annotated[list[TokenIds]
 
 class CompletionRequest(GenerationParameters):
     """One or more prompts to continue."""
+
+    passive_fields: ClassVar[Fields] = COMPLETION_FIELDS
 
     prompt: Prompt
     """A text, a list of texts, a list of token ids, or a list of such lists. The task's template is applied to texts

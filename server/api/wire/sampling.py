@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
+from server.api.wire.passive_fields import STREAM_OPTION_FIELDS, Fields
 
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
@@ -20,6 +21,8 @@ _Texts = Annotated[list[str], Field(fail_fast=True)]
 class StreamOptions(RequestBody):
     """Options of a stream."""
 
+    passive_fields: ClassVar[Fields] = STREAM_OPTION_FIELDS
+
     include_usage: bool | None = None
     """Send one more chunk at the end, with the usage of the whole request."""
 
@@ -32,16 +35,18 @@ class GenerationParameters(RequestBody):
 
     model: ModelName
     """A task reference (`task`, `task@3`, `task@alias`) or the base model's id."""
-    max_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """Maximum number of generated tokens. Default: 16 for completions; for chat, the room left in the context."""
+    max_tokens: int | None = Field(default=None, ge=-1, le=_MAX_INT32)
+    """Maximum number of generated tokens. -1 is the room left in the context. Default: 16 for completions, -1 for
+    chat."""
     min_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
     """Minimum number of tokens before an end token, stop token or stop string may end the answer. Default 0."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Randomness of the choice. 0 always takes the most likely token. Default 1."""
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    """Choose among the most likely tokens whose probabilities sum to this value. Default 1 (off)."""
-    top_k: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """Choose among this number of most likely tokens. Default 0 (off)."""
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    """Choose among the most likely tokens whose probabilities sum to this value; 0 takes the most likely one.
+    Default 1 (off)."""
+    top_k: int | None = Field(default=None, ge=-1, le=_MAX_INT32)
+    """Choose among this number of most likely tokens. 0 and -1 are off. Default 0."""
     min_p: float | None = Field(default=None, ge=0, le=1)
     """Choose among tokens with at least this fraction of the likeliest token's probability. Default 0 (off)."""
     n: int | None = Field(default=None, ge=1, le=_MAX_INT32)

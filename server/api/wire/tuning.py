@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
 from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
+from server.api.wire.passive_fields import JOB_METHOD_FIELDS, Fields
 
 _Metadata = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, StringConstraints(max_length=512)]
@@ -55,6 +56,8 @@ class Supervised(RequestBody):
 
 class MethodBody(RequestBody):
     """The tuning method and its hyperparameters, as OpenAI's clients send them."""
+
+    passive_fields: ClassVar[Fields] = JOB_METHOD_FIELDS
 
     type: Literal["supervised"]
     supervised: Supervised | None = None
