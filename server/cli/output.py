@@ -6,8 +6,10 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -29,10 +31,13 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def print_json(value: Any) -> None:
-    """Print dataclasses, or lists of them, as JSON. Escaped is what would drive the terminal or its encoding lacks."""
+def print_json(value: Any, time_text: Callable[[datetime], str] = datetime.isoformat) -> None:
+    """Print a value that may hold dataclasses and times as JSON.
+
+    Characters that would drive the terminal, or that its encoding lacks, are escaped.
+    """
     is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_plain)
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=partial(_plain, time_text=time_text))
     print(_DRIVES_TERMINAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
@@ -88,7 +93,14 @@ def console_of(stream: Any) -> Console:
     return console
 
 
-def _plain(value: Any) -> Any:
+def fields_of(record: object, names: Sequence[str]) -> dict[str, Any]:
+    """Return these attributes of a record, in this order."""
+    return {name: getattr(record, name) for name in names}
+
+
+def _plain(value: Any, time_text: Callable[[datetime], str]) -> Any:
+    if isinstance(value, datetime):
+        return time_text(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

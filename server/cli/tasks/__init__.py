@@ -10,5 +10,5 @@ backend.py            what the commands ask of a backend
 http_backend.py       the backend of a server
 store_backend.py      the backend of a database
 choose_backend.py     which of the two the options mean
-views.py              what the commands show and send
+publication.py        what the commands send to publish
 """

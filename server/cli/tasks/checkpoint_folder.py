@@ -9,7 +9,7 @@ from typing import Any
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest, read_manifest_file
 from server.cli.errors import FilesProblem
-from server.cli.tasks.views import CheckpointFiles, Publication
+from server.cli.tasks.publication import CheckpointFiles, Publication
 
 
 def read_publication(folder: Path, manifest: Path | None = None, *, promote: bool = False) -> Publication:

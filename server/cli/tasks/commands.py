@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from prompts_store.records import Alias, AliasTarget, TaskRecord
+from prompts_store.reports import PurgeReport
 from server.cli.errors import FilesProblem, UsageProblem
-from server.cli.output import one_line, print_error, print_json, print_table, working
-from server.cli.tasks.aliases import Json, Reason, Task, aliases, describe_targets, print_alias
-from server.cli.tasks.backend import PRODUCTION, TaskBackend
+from server.cli.output import fields_of, one_line, print_error, print_json, print_table, working
+from server.cli.tasks.aliases import Json, Reason, Task, alias_json, aliases, describe_targets, print_alias
+from server.cli.tasks.backend import PRODUCTION, TaskBackend, VersionSummary
 from server.cli.tasks.checkpoint_folder import read_publication, write_version
 from server.cli.tasks.choose_backend import on_tasks
 from server.cli.tasks.ensemble_folder import is_ensemble, publish_members, write_ensemble
 from server.cli.tasks.ensembles import print_published, publish_ensemble
 from server.cli.tasks.import_folder import import_folder
-from server.cli.tasks.views import AliasPlace, AliasView, PurgedView, TargetView, TaskView, VersionView
 
 tasks = typer.Typer(
     no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or straight on a database."
@@ -29,6 +31,8 @@ tasks.add_typer(aliases, name="alias")
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.", min=1, show_default=False)]
 
+_MOVE_FIELDS = ("alias", "from_targets", "to_targets", "shadow_of", "moved_at", "moved_by", "reason")
+
 
 @tasks.command("list")
 @on_tasks
@@ -36,7 +40,7 @@ def list_tasks(backend: TaskBackend, *, json: Json = False) -> None:
     """List the tasks."""
     found = backend.list_tasks()
     if json:
-        print_json(found)
+        print_json(list(map(_task_json, found)))
     else:
         rows = [(task.name, task.production_version, task.latest_version, task.description) for task in found]
         print_table(("TASK", "PRODUCTION", "LATEST", "DESCRIPTION"), rows)
@@ -48,7 +52,8 @@ def show_task(backend: TaskBackend, task: Task, *, json: Json = False) -> None:
     """Show a task with its versions and aliases."""
     found, versions, aliases = backend.get_task(task), backend.list_versions(task), backend.list_aliases(task)
     if json:
-        print_json({"task": found, "aliases": aliases, "versions": versions})
+        body = {"task": _task_json(found), "aliases": list(map(alias_json, aliases)), "versions": versions}
+        print_json(body, backend.time_text)
     else:
         _print_task(found, versions, aliases)
 
@@ -129,8 +134,8 @@ def promote_version(
     backend: TaskBackend, task: Task, version: Version, *, reason: Reason = "", json: Json = False
 ) -> None:
     """Make a version `production`, whatever `production` was before."""
-    place = AliasPlace(task, PRODUCTION, (TargetView(version, 1),), reason=reason)
-    print_alias(backend.set_alias(place), as_json=json)
+    moved = backend.set_alias(Alias(task, PRODUCTION, (AliasTarget(version),), shadow_of=None), reason)
+    print_alias(moved, as_json=json)
 
 
 @tasks.command("rollback")
@@ -159,13 +164,18 @@ def history(
     """Show the latest moves of an alias, newest first: who, when and why."""
     moves = backend.history(task, alias)
     if json:
-        print_json(moves)
+        print_json([fields_of(move, _MOVE_FIELDS) for move in moves], backend.time_text)
     else:
         rows = [
-            (move.moved_at[:19], move.moved_by, describe_targets(move.from_targets), describe_targets(move.to_targets),
-             move.reason)
+            (
+                _to_the_second(move.moved_at),
+                move.moved_by,
+                describe_targets(move.from_targets),
+                describe_targets(move.to_targets),
+                move.reason,
+            )
             for move in moves
-        ]  # fmt: skip
+        ]
         print_table(("WHEN", "WHO", "FROM", "TO", "REASON"), rows)
 
 
@@ -229,7 +239,15 @@ def export(
     print(f"{task}@{version.version} -> {folder}")
 
 
-def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequence[AliasView]) -> None:
+def _task_json(task: TaskRecord) -> dict[str, Any]:
+    return fields_of(task, ("name", "description", "latest_version", "production_version"))
+
+
+def _to_the_second(moment: datetime) -> str:
+    return moment.isoformat()[:19]
+
+
+def _print_task(task: TaskRecord, versions: Sequence[VersionSummary], aliases: Sequence[Alias]) -> None:
     if task.description:
         print(one_line(task.description))
     rows = [
@@ -239,7 +257,7 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
             version.peft_type or f"of {' '.join(map(str, version.members))}",
             version.num_virtual_tokens,
             version.digest[:12],
-            version.created_at[:19],
+            _to_the_second(version.created_at),
             version.manifest.get("note", ""),
         )
         for version in versions
@@ -247,7 +265,7 @@ def _print_task(task: TaskView, versions: Sequence[VersionView], aliases: Sequen
     print_table(("VERSION", "ALIASES", "TYPE", "TOKENS", "DIGEST", "CREATED", "NOTE"), rows)
 
 
-def _names_of(version: int, aliases: Sequence[AliasView]) -> Iterator[str]:
+def _names_of(version: int, aliases: Sequence[Alias]) -> Iterator[str]:
     """Yield the aliases of a version, with its share where an alias has several."""
     for alias in aliases:
         total = sum(target.weight for target in alias.targets)
@@ -257,7 +275,7 @@ def _names_of(version: int, aliases: Sequence[AliasView]) -> Iterator[str]:
                 yield f"{alias.alias}{share}"
 
 
-def _print_purged(report: PurgedView) -> None:
+def _print_purged(report: PurgeReport) -> None:
     print(
         f"purged {report.task}: {report.num_versions} versions, {report.num_tensors} tensors "
         f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves, "

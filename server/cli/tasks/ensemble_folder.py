@@ -9,9 +9,9 @@ from pathlib import Path
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, read_manifest
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from server.cli.errors import FilesProblem
-from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.backend import TaskBackend, VersionSummary
 from server.cli.tasks.checkpoint_folder import read_publication, write_manifest, write_version
-from server.cli.tasks.views import EnsemblePublication, PublishedView, VersionView
+from server.cli.tasks.publication import EnsemblePublication, PublishResult
 
 MEMBERS = "members"
 
@@ -21,7 +21,7 @@ def is_ensemble(folder: Path) -> bool:
     return not os.path.lexists(folder / CONFIG) and os.path.lexists(folder / MANIFEST)
 
 
-def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishedView:
+def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishResult:
     """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name.
 
     Raises FilesProblem and InvalidFolder.
@@ -31,7 +31,7 @@ def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> Publ
     return backend.publish(read_publication(folder, promote=promote))
 
 
-def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishedView:
+def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishResult:
     """Publish an ensemble's members, those that the task lacks, and then the ensemble.
 
     Raises FilesProblem and InvalidFolder.
@@ -48,7 +48,7 @@ def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str 
     return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
 
 
-def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionView, *, overwrite: bool) -> None:
+def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionSummary, *, overwrite: bool) -> None:
     """Write an ensemble as a folder. Raises FilesProblem."""
     for number in ensemble.members:
         member = backend.get_version(f"{task}@{number}")

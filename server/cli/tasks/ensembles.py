@@ -10,7 +10,7 @@ from server.cli.output import print_json
 from server.cli.tasks.aliases import Json, Task
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.choose_backend import on_tasks
-from server.cli.tasks.views import EnsemblePublication, PublishedView
+from server.cli.tasks.publication import EnsemblePublication, PublishResult
 
 
 @on_tasks
@@ -33,7 +33,7 @@ def publish_ensemble(
     )
 
 
-def print_published(published: PublishedView, *, as_json: bool) -> None:
+def print_published(published: PublishResult, *, as_json: bool) -> None:
     """Print what became of a publication."""
     if as_json:
         print_json(published)

@@ -11,14 +11,14 @@ from server.cli.errors import FilesProblem, ServerRefused
 from server.cli.output import advancing
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.ensemble_folder import publish_folder
-from server.cli.tasks.views import PublishedView
+from server.cli.tasks.publication import PublishResult
 
 SERVER_ERRORS = 500
 
 
 def import_folder(
     backend: TaskBackend, folder: Path, *, promote: bool
-) -> tuple[Sequence[PublishedView], Mapping[str, str]]:
+) -> tuple[Sequence[PublishResult], Mapping[str, str]]:
     """Publish `folder/<task>/` one after the other; return what was published, and why each other one was refused.
 
     Raises FilesProblem where there is nothing to import, and whatever would refuse every checkpoint.

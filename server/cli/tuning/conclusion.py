@@ -13,7 +13,7 @@ from prompts_store.tuning_store import TuningStore
 from server.cli.errors import TuningProblem
 from server.cli.output import one_line
 from server.cli.tasks.checkpoint_folder import write_version
-from server.cli.tasks.views import CheckpointFiles
+from server.cli.tasks.publication import CheckpointFiles
 from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
 from server.cli.tuning.scoring import scoring
