@@ -1,4 +1,4 @@
-"""`softprompt task alias …`, and how aliases are written and shown."""
+"""`softprompt task alias …`, and the text form of aliases."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from server.cli.output import fields_of, print_json
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.choose_backend import on_tasks
 
-aliases = typer.Typer(no_args_is_help=True, help="Point names at versions.")
+aliases = typer.Typer(no_args_is_help=True, help="Set and delete aliases, the movable names of versions.")
 
-Task = Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)]
-AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias's name.", show_default=False)]
-Reason = Annotated[str, typer.Option("--reason", help="Why, for the history.", show_default=False)]
+Task = Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.", show_default=False)]
+AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="Name of the alias.", show_default=False)]
+Reason = Annotated[str, typer.Option("--reason", help="Reason for the move, kept in the history.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _TARGET = re.compile(r"([1-9][0-9]{0,9})(?::([1-9][0-9]{0,6}))?")
@@ -31,16 +31,20 @@ def set_alias(
     task: Task,
     alias: AliasName,
     targets: Annotated[
-        list[str], typer.Argument(metavar="VERSION[:WEIGHT]…", help="Such as 4, or 3:90 4:10.", show_default=False)
+        list[str],
+        typer.Argument(metavar="VERSION[:WEIGHT]…", help="Versions, such as 4, or 3:90 4:10.", show_default=False),
     ],
     *,
     shadow_of: Annotated[
-        str | None, typer.Option("--shadow-of", metavar="ALIAS", help="Run it for comparison on this alias's requests.")
+        str | None,
+        typer.Option(
+            "--shadow-of", metavar="ALIAS", help="Run the version for comparison on the requests of this alias."
+        ),
     ] = None,
     reason: Reason = "",
     json: Json = False,
 ) -> None:
-    """Point an alias at a version, or at several that share the callers by weight."""
+    """Set an alias to a version, or to several versions that share the callers by weight."""
     moved = backend.set_alias(Alias(task, alias, tuple(map(_read_target, targets)), shadow_of), reason)
     print_alias(moved, as_json=json)
 
@@ -48,13 +52,13 @@ def set_alias(
 @aliases.command("delete")
 @on_tasks
 def delete_alias(backend: TaskBackend, task: Task, alias: AliasName, *, reason: Reason = "") -> None:
-    """Delete an alias. Its history stays."""
+    """Delete an alias and keep its history."""
     backend.delete_alias(task, alias, reason)
     print(f"deleted {task}@{alias}")
 
 
 def describe_targets(targets: Sequence[AliasTarget]) -> str | None:
-    """Return targets as `alias set` reads them; None for no targets."""
+    """Return targets in the form that `alias set` reads, or None if there are none."""
     if len(targets) == 1:
         return str(targets[0].version)
     return " ".join(f"{target.version}:{target.weight}" for target in targets) or None
@@ -77,5 +81,5 @@ def print_alias(alias: Alias, *, as_json: bool) -> None:
 def _read_target(text: str) -> AliasTarget:
     match = _TARGET.fullmatch(text)
     if match is None:
-        raise UsageProblem(f"{text} is not a version, such as 4, nor a version with its weight, such as 4:10")
+        raise UsageProblem(f"{text} is neither a version, such as 4, nor a version with its weight, such as 4:10")
     return AliasTarget(int(match[1]), int(match[2] or 1))

@@ -1,9 +1,9 @@
-"""`softprompt task …`: every command, written once for both backends."""
+"""`softprompt task …`: the commands, each for both backends."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,16 +20,17 @@ from server.cli.tasks.backend import PRODUCTION, TaskBackend, VersionSummary
 from server.cli.tasks.checkpoint_folder import read_publication, write_version
 from server.cli.tasks.choose_backend import on_tasks
 from server.cli.tasks.ensemble_folder import is_ensemble, publish_members, write_ensemble
-from server.cli.tasks.ensembles import print_published, publish_ensemble
+from server.cli.tasks.ensembles import Note, Promote, print_published, publish_ensemble
 from server.cli.tasks.import_folder import import_folder
+from server.cli.tasks.publication import Publication
 
 tasks = typer.Typer(
-    no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or straight on a database."
+    no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or directly on a database."
 )
 
 tasks.add_typer(aliases, name="alias")
 
-Version = Annotated[int, typer.Argument(metavar="VERSION", help="The version's number.", min=1, show_default=False)]
+Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the version.", min=1, show_default=False)]
 
 _MOVE_FIELDS = ("alias", "from_targets", "to_targets", "shadow_of", "moved_at", "moved_by", "reason")
 
@@ -62,45 +63,53 @@ def show_task(backend: TaskBackend, task: Task, *, json: Json = False) -> None:
 @on_tasks
 def publish(
     backend: TaskBackend,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A PEFT checkpoint.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a PEFT checkpoint.", show_default=False)],
     *,
-    task: Annotated[str | None, typer.Option("--task", help="The task's name.", show_default="the folder's")] = None,
-    promote: Annotated[bool, typer.Option("--promote", help="Make it `production` at once.")] = False,
+    task: Annotated[str | None, typer.Option("--task", help="Name of the task.", show_default="the folder's")] = None,
+    promote: Promote = False,
     manifest: Annotated[
         Path | None,
         typer.Option(
             "--manifest",
             metavar="FILE",
-            help="JSON: template, labels, stop, add_special_tokens, defaults, metrics, note, description.",
+            help="JSON with template, labels, stop, add_special_tokens, defaults, metrics, note, description.",
             show_default="DIR/manifest.json, if there is one",
         ),
     ] = None,
     task_index: Annotated[
-        int | None, typer.Option("--task-index", min=0, help="Which task of a MULTITASK_PROMPT_TUNING checkpoint.")
+        int | None,
+        typer.Option("--task-index", min=0, help="Index of the task in a MULTITASK_PROMPT_TUNING checkpoint."),
     ] = None,
-    note: Annotated[str | None, typer.Option("--note", help="A line for those who come after.")] = None,
+    note: Note = None,
     allow_base_mismatch: Annotated[
         bool, typer.Option("--allow-base-mismatch", help="Accept a checkpoint that names another base model.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Publish a PEFT checkpoint, or an exported ensemble, as a new version. A task's first becomes `production`."""
+    """Publish a PEFT checkpoint or an exported ensemble as a new version. A task's first becomes `production`."""
     if manifest is None and is_ensemble(folder):
         with working(f"Publishing {folder}"):
             name = task or folder.resolve().name
             published = publish_members(backend, folder, name, note=note, promote=promote)
     else:
-        given = {"task_index": task_index, "note": note}
         found = read_publication(folder, manifest, promote=promote)
-        publication = replace(
-            found,
-            task=task or found.task,
-            allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
-            manifest={**found.manifest, **{key: value for key, value in given.items() if value is not None}},
-        )
+        fields = {"task_index": task_index, "note": note}
+        publication = _with_options(found, task, fields, allow_base_mismatch=allow_base_mismatch)
         with working(f"Publishing {publication.task}"):
             published = backend.publish(publication)
     print_published(published, as_json=json)
+
+
+def _with_options(
+    found: Publication, task: str | None, fields: Mapping[str, object], *, allow_base_mismatch: bool
+) -> Publication:
+    """Return a publication with the options in place of what its manifest says."""
+    return replace(
+        found,
+        task=task or found.task,
+        allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
+        manifest={**found.manifest, **{name: value for name, value in fields.items() if value is not None}},
+    )
 
 
 tasks.command("publish-ensemble")(publish_ensemble)
@@ -110,12 +119,12 @@ tasks.command("publish-ensemble")(publish_ensemble)
 @on_tasks
 def import_tasks(
     backend: TaskBackend,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of PEFT checkpoints.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of PEFT checkpoints.", show_default=False)],
     *,
-    promote: Annotated[bool, typer.Option("--promote", help="Make each `production` at once.")] = False,
+    promote: Annotated[bool, typer.Option("--promote", help="Set `production` of each task at once.")] = False,
     json: Json = False,
 ) -> None:
-    """Publish every checkpoint folder in DIR as the task of its name. One that is refused does not stop the others."""
+    """Publish every checkpoint folder in DIR as the task of its name. A refused folder does not stop the rest."""
     published, refused = import_folder(backend, folder, promote=promote)
     if json:
         print_json({"published": published, "refused": refused})
@@ -133,7 +142,7 @@ def import_tasks(
 def promote_version(
     backend: TaskBackend, task: Task, version: Version, *, reason: Reason = "", json: Json = False
 ) -> None:
-    """Make a version `production`, whatever `production` was before."""
+    """Set `production` to a version."""
     moved = backend.set_alias(Alias(task, PRODUCTION, (AliasTarget(version),), shadow_of=None), reason)
     print_alias(moved, as_json=json)
 
@@ -143,12 +152,12 @@ def promote_version(
 def rollback(
     backend: TaskBackend,
     task: Task,
-    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Another alias than `production`.")] = PRODUCTION,
+    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Alias; by default `production`.")] = PRODUCTION,
     *,
     reason: Reason = "",
     json: Json = False,
 ) -> None:
-    """Point an alias back at what it named before."""
+    """Undo the last move of an alias."""
     print_alias(backend.rollback(task, alias, reason), as_json=json)
 
 
@@ -157,11 +166,11 @@ def rollback(
 def history(
     backend: TaskBackend,
     task: Task,
-    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Another alias than `production`.")] = PRODUCTION,
+    alias: Annotated[str, typer.Argument(metavar="[ALIAS]", help="Alias; by default `production`.")] = PRODUCTION,
     *,
     json: Json = False,
 ) -> None:
-    """Show the latest moves of an alias, newest first: who, when and why."""
+    """Show the latest moves of an alias, newest first, with time, actor and reason."""
     moves = backend.history(task, alias)
     if json:
         print_json([fields_of(move, _MOVE_FIELDS) for move in moves], backend.time_text)
@@ -182,7 +191,7 @@ def history(
 @tasks.command("retire")
 @on_tasks
 def retire(backend: TaskBackend, task: Task, version: Version) -> None:
-    """Retire a version. Refused while an alias or an ensemble names it; its number is never used again."""
+    """Retire a version that no alias and no ensemble names. Its number is never used again."""
     backend.retire(task, version)
     print(f"retired {task}@{version}")
 
@@ -194,18 +203,20 @@ def delete(
     task: Task,
     *,
     purge: Annotated[
-        bool, typer.Option("--purge", help="Remove all it ever held for good, also of a task deleted before.")
+        bool, typer.Option("--purge", help="Remove all its data for good, also of a task deleted earlier.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete a task with all its versions and aliases. Deleted numbers and tensors stay known; purged ones are gone.
+    """Delete a task with all its versions and aliases. Its numbers and tensors stay stored, unless --purge is given.
 
-    Its tuning jobs that have not ended fail; a purge removes them.
+    Its tuning jobs that have not ended fail. A purge removes them.
     """
     if not yes:
         if not sys.stdin.isatty():
-            raise UsageProblem("deleting a task takes all its versions: say --yes where nobody can be asked")
+            raise UsageProblem(
+                "this deletes a task with all its versions; without a terminal to confirm it, pass --yes"
+            )
         typer.confirm(f"{'Purge' if purge else 'Delete'} {one_line(task)} and all its versions?", abort=True)
     if not purge:
         backend.delete(task)
@@ -223,11 +234,11 @@ def delete(
 def export(
     backend: TaskBackend,
     reference: Annotated[str, typer.Argument(help="`task`, `task@3` or `task@alias`.", show_default=False)],
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write it.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)],
     *,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
 ) -> None:
-    """Write a version as a PEFT checkpoint, with a manifest.json that `publish` reads again."""
+    """Write a version as a PEFT checkpoint, with a manifest.json that `publish` reads."""
     task = reference.partition("@")[0]
     with working(f"Exporting {one_line(reference)}"):
         version = backend.get_version(reference)
@@ -266,7 +277,7 @@ def _print_task(task: TaskRecord, versions: Sequence[VersionSummary], aliases: S
 
 
 def _names_of(version: int, aliases: Sequence[Alias]) -> Iterator[str]:
-    """Yield the aliases of a version, with its share where an alias has several."""
+    """Yield the aliases of a version, with its share if an alias has several versions."""
     for alias in aliases:
         total = sum(target.weight for target in alias.targets)
         for target in alias.targets:
@@ -282,6 +293,6 @@ def _print_purged(report: PurgeReport) -> None:
         f"{report.num_jobs} tuning jobs, {report.num_files} files, {report.num_interrupted_runs} interrupted runs"
     )
     if report.num_shared_tensors:
-        print(f"{report.num_shared_tensors} tensors stay: other tasks have the same bytes")
+        print(f"{report.num_shared_tensors} tensors stay, because other tasks use the same bytes")
     if not report.log_is_clear:
         print("the database's own log may hold copies until the database overwrites it")

@@ -1,4 +1,4 @@
-"""An ensemble as a folder: its manifest, which names its members in their order, and each member in a folder below."""
+"""Ensembles as folders: a manifest that names the members in their order, and a folder per member."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MEMBERS = "members"
 
 
 def is_ensemble(folder: Path) -> bool:
-    """Tell whether a folder is an ensemble's: it has a manifest and no configuration."""
+    """Return whether a folder holds an ensemble: it has a manifest and no configuration."""
     return not os.path.lexists(folder / CONFIG) and os.path.lexists(folder / MANIFEST)
 
 
 def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishResult:
-    """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name.
+    """Publish a checkpoint, or an ensemble with its members. The task has the folder's name.
 
     Raises FilesProblem and InvalidFolder.
     """
@@ -32,7 +32,7 @@ def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> Publ
 
 
 def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishResult:
-    """Publish an ensemble's members, those that the task lacks, and then the ensemble.
+    """Publish the members of an ensemble that the task lacks, then the ensemble.
 
     Raises FilesProblem and InvalidFolder.
     """
@@ -49,7 +49,7 @@ def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str 
 
 
 def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionSummary, *, overwrite: bool) -> None:
-    """Write an ensemble as a folder. Raises FilesProblem."""
+    """Write an ensemble into a folder. Raises FilesProblem."""
     for number in ensemble.members:
         member = backend.get_version(f"{task}@{number}")
         write_version(folder / str(number), backend.read_files(task, number), member.manifest, overwrite=overwrite)

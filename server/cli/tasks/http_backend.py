@@ -1,4 +1,4 @@
-"""Tasks on a server, over its HTTP API."""
+"""The tasks of a server, over its HTTP API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CREATED, NOT_FOUND = 201, 404
 
 @dataclass(frozen=True, slots=True)
 class HttpTaskBackend:
-    """A backend over a connection to a server."""
+    """The backend of a server."""
 
     connection: Connection
 
@@ -70,12 +70,12 @@ class HttpTaskBackend:
             "manifest": json.dumps(publication.manifest),
             "promote": str(publication.promote).lower(),
         }
-        # Parts without a file name: fields of a multipart body, which httpx makes of `data` only beside a file.
+        # Parts without a file name are fields. From `data`, httpx makes a multipart body only if there is a file.
         parts = {name: (None, value.encode()) for name, value in fields.items()}
         return _publish_result(self.connection.send("POST", _path(publication.task, "versions"), files=parts))
 
     def set_alias(self, alias: Alias, reason: str) -> Alias:
-        """Read where the alias points, then move it from there."""
+        """Read the alias, then move it on condition that nobody has moved it meanwhile."""
         try:
             _, etag = self._alias(alias.task, alias.alias)
         except ServerRefused as error:

@@ -1,4 +1,4 @@
-"""What the commands send to a backend to publish: the files of a checkpoint, or the members of an ensemble."""
+"""The parameters and the result of publishing a checkpoint or an ensemble."""
 
 from __future__ import annotations
 

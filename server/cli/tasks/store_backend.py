@@ -1,4 +1,4 @@
-"""Tasks straight in a database, for when no server runs or none should be asked."""
+"""The tasks of a database, without a server."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ ACTOR = "cli"
 
 @dataclass(frozen=True, slots=True)
 class StoreTaskBackend:
-    """A backend over an open store.
+    """The backend of an open store.
 
-    `fingerprint` says whose tasks are meant; `read_base` reads the base model's identity, which only publishing needs.
-    `data_dir` is the folder that the database lies in, where it is one's own.
+    `fingerprint` is that of the base model of the tasks. `read_base` reads the base model's identity, which only
+    publishing needs. `data_dir` is the data folder of the database, None for a database that is named by its URL.
     """
 
     store: Store
@@ -69,7 +69,7 @@ class StoreTaskBackend:
         manifest = parse_manifest(publication.manifest)
         base = self.read_base()
         if base.fingerprint != self.fingerprint:
-            raise UsageProblem("the database's tasks belong to another base model; name it with --base-model")
+            raise UsageProblem("the tasks of the database belong to another base model; name it with --base-model")
         checkpoint = read_checkpoint(
             publication.files.config,
             publication.files.tensors,
@@ -163,12 +163,12 @@ def _choose_fingerprint(bases: Sequence[str], options: BackendOptions, read_base
     if options.base_model is None and len(bases) == 1:
         return bases[0]
     if options.base_model is None and bases:
-        raise UsageProblem(f"the database serves several base models; pass --fingerprint, one of {', '.join(bases)}")
+        raise UsageProblem(f"the database has several base models; pass --fingerprint, one of {', '.join(bases)}")
     return read_base().fingerprint
 
 
 def _read_base(options: BackendOptions) -> BaseModel:
-    """Read the base model's identity and numbers, not its weights."""
+    """Read the base model's identity and sizes, not its weights."""
     from server.base_model_source import read_base_model
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
