@@ -39,7 +39,7 @@ def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json:
 
     with working("Upgrading"):
         found = maintenance.upgrade(_url(database_url, data_dir))
-    news = "was already current" if found.is_current else f"upgraded from {found.current or 'an empty database'}"
+    news = "was current already" if found.is_current else f"upgraded from {found.current or 'an empty database'}"
     _print({"from": found.current, "to": found.needed}, f"schema {found.needed}: {news}", json)
 
 

@@ -51,7 +51,7 @@ def test_an_empty_database_is_upgraded_and_then_current(db):
     assert db("upgrade")[0] == 0
     code, out, _ = db("upgrade")
     assert code == 0
-    assert out.endswith(": was already current\n")
+    assert out.endswith(": was current already\n")
     code, out, _ = db("check", "--json")
     assert (code, json.loads(out)["is_current"]) == (0, True)
 

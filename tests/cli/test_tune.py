@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from server.cli import main
-from server.cli.tuning import local as tune_here
+from server.cli.tuning import local
 from server.cli.tuning.conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
@@ -120,7 +120,7 @@ def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
             patch.setattr(ModelRunner, "forward", raising(RuntimeError("secret")))
             return conclude(*arguments)
 
-        patch.setattr(tune_here, "conclude", conclude_on_a_broken_engine)
+        patch.setattr(local, "conclude", conclude_on_a_broken_engine)
         code, out, err = softprompt(*cut)
     assert (code, out) == (1, "")
     assert err.splitlines()[-3:] == [
@@ -147,7 +147,7 @@ def test_a_task_deleted_while_it_is_tuned_does_not_come_back_by_itself(softpromp
             assert main(["task", "delete", "cut", "--data-dir", str(data_dir), "--yes"]) == 0
             return conclude(*arguments)
 
-        patch.setattr(tune_here, "conclude", conclude_after_a_deletion)
+        patch.setattr(local, "conclude", conclude_after_a_deletion)
         code, _, err = softprompt(*cut)
     assert code == 1
     assert err.splitlines()[-2:] == [

@@ -18,7 +18,7 @@ keys = typer.Typer(
     no_args_is_help=True, help="Create, list and revoke API keys, on a server or directly in its database."
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -10,5 +10,6 @@ backend.py            the interface of the commands to a backend
 http_backend.py       the backend of a server
 store_backend.py      the backend of a database
 choose_backend.py     chooses a backend by the options
+printing.py           the text and the JSON that the commands print
 publication.py        the parameters and the result of publishing
 """

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from prompts_store.records import Alias, AliasTarget, TaskRecord
-from prompts_store.reports import PurgeReport
+from prompts_store.records import Alias, AliasTarget
 from server.cli.errors import FilesProblem, UsageProblem
-from server.cli.output import fields_of, one_line, print_error, print_json, print_table, working
-from server.cli.tasks.aliases import Json, Reason, Task, alias_json, aliases, describe_targets, print_alias
-from server.cli.tasks.backend import PRODUCTION, TaskBackend, VersionSummary
+from server.cli.output import one_line, print_error, print_json, working
+from server.cli.tasks.aliases import Json, Reason, Task, alias_json, aliases, print_alias
+from server.cli.tasks.backend import PRODUCTION, TaskBackend
 from server.cli.tasks.checkpoint_folder import read_publication, write_version
 from server.cli.tasks.choose_backend import on_tasks
 from server.cli.tasks.ensemble_folder import is_ensemble, publish_members, write_ensemble
 from server.cli.tasks.ensembles import Note, Promote, print_published, publish_ensemble
 from server.cli.tasks.import_folder import import_folder
+from server.cli.tasks.printing import move_json, print_moves, print_purged, print_task, print_tasks, task_json
 from server.cli.tasks.publication import Publication
 
 tasks = typer.Typer(
@@ -32,8 +31,6 @@ tasks.add_typer(aliases, name="alias")
 
 Version = Annotated[int, typer.Argument(metavar="VERSION", help="Number of the version.", min=1, show_default=False)]
 
-_MOVE_FIELDS = ("alias", "from_targets", "to_targets", "shadow_of", "moved_at", "moved_by", "reason")
-
 
 @tasks.command("list")
 @on_tasks
@@ -41,10 +38,9 @@ def list_tasks(backend: TaskBackend, *, json: Json = False) -> None:
     """List the tasks."""
     found = backend.list_tasks()
     if json:
-        print_json(list(map(_task_json, found)))
+        print_json(list(map(task_json, found)))
     else:
-        rows = [(task.name, task.production_version, task.latest_version, task.description) for task in found]
-        print_table(("TASK", "PRODUCTION", "LATEST", "DESCRIPTION"), rows)
+        print_tasks(found)
 
 
 @tasks.command("show")
@@ -53,10 +49,10 @@ def show_task(backend: TaskBackend, task: Task, *, json: Json = False) -> None:
     """Show a task with its versions and aliases."""
     found, versions, aliases = backend.get_task(task), backend.list_versions(task), backend.list_aliases(task)
     if json:
-        body = {"task": _task_json(found), "aliases": list(map(alias_json, aliases)), "versions": versions}
+        body = {"task": task_json(found), "aliases": list(map(alias_json, aliases)), "versions": versions}
         print_json(body, backend.time_text)
     else:
-        _print_task(found, versions, aliases)
+        print_task(found, versions, aliases)
 
 
 @tasks.command("publish")
@@ -173,19 +169,9 @@ def history(
     """Show the latest moves of an alias, newest first, with time, actor and reason."""
     moves = backend.history(task, alias)
     if json:
-        print_json([fields_of(move, _MOVE_FIELDS) for move in moves], backend.time_text)
+        print_json(list(map(move_json, moves)), backend.time_text)
     else:
-        rows = [
-            (
-                _to_the_second(move.moved_at),
-                move.moved_by,
-                describe_targets(move.from_targets),
-                describe_targets(move.to_targets),
-                move.reason,
-            )
-            for move in moves
-        ]
-        print_table(("WHEN", "WHO", "FROM", "TO", "REASON"), rows)
+        print_moves(moves)
 
 
 @tasks.command("retire")
@@ -226,7 +212,7 @@ def delete(
     if json:
         print_json(report)
     else:
-        _print_purged(report)
+        print_purged(report)
 
 
 @tasks.command("export")
@@ -248,51 +234,3 @@ def export(
             files = backend.read_files(task, version.version)
             write_version(folder, files, version.manifest, overwrite=force)
     print(f"{task}@{version.version} -> {folder}")
-
-
-def _task_json(task: TaskRecord) -> dict[str, Any]:
-    return fields_of(task, ("name", "description", "latest_version", "production_version"))
-
-
-def _to_the_second(moment: datetime) -> str:
-    return moment.isoformat()[:19]
-
-
-def _print_task(task: TaskRecord, versions: Sequence[VersionSummary], aliases: Sequence[Alias]) -> None:
-    if task.description:
-        print(one_line(task.description))
-    rows = [
-        (
-            version.version,
-            ", ".join(_names_of(version.version, aliases)) or None,
-            version.peft_type or f"of {' '.join(map(str, version.members))}",
-            version.num_virtual_tokens,
-            version.digest[:12],
-            _to_the_second(version.created_at),
-            version.manifest.get("note", ""),
-        )
-        for version in versions
-    ]
-    print_table(("VERSION", "ALIASES", "TYPE", "TOKENS", "DIGEST", "CREATED", "NOTE"), rows)
-
-
-def _names_of(version: int, aliases: Sequence[Alias]) -> Iterator[str]:
-    """Yield the aliases of a version, with its share if an alias has several versions."""
-    for alias in aliases:
-        total = sum(target.weight for target in alias.targets)
-        for target in alias.targets:
-            if target.version == version:
-                share = "" if len(alias.targets) == 1 else f" ({target.weight / total:.0%})"
-                yield f"{alias.alias}{share}"
-
-
-def _print_purged(report: PurgeReport) -> None:
-    print(
-        f"purged {report.task}: {report.num_versions} versions, {report.num_tensors} tensors "
-        f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves, "
-        f"{report.num_jobs} tuning jobs, {report.num_files} files, {report.num_interrupted_runs} interrupted runs"
-    )
-    if report.num_shared_tensors:
-        print(f"{report.num_shared_tensors} tensors stay, because other tasks use the same bytes")
-    if not report.log_is_clear:
-        print("the database's own log may hold copies until the database overwrites it")

@@ -39,10 +39,8 @@ def tune(
     With --url, a running server tunes, and this command shows its progress. Ctrl-C then leaves the job to the server,
     or cancels it if --cancel-on-interrupt is given.
     """
-    from prompts_store.names import check_task_name
     from server.tuning.errors import TuningError
 
-    check_task_name(task)
     run.check()
     server.check(place, plan, run.local_only())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then stops the run as Ctrl-C does

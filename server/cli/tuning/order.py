@@ -33,7 +33,10 @@ class Order:
 def order_of(
     task: str, examples: ExampleOptions, options: PlanOptions, about: TaskOptions, gate: GateOptions, run: RunOptions
 ) -> Order:
-    """Check the options and read the examples. Raises CliError and TuningError."""
+    """Check the options and read the examples. Raises CliError, InvalidName and TuningError."""
+    from prompts_store.names import check_task_name
+
+    check_task_name(task)
     plan = options.plan()
     its_gate = gate.gate()
     return Order(task, examples, examples.read(plan.seed), options, plan, about, its_gate, run)

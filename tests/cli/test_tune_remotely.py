@@ -12,7 +12,7 @@ from prompts_store import maintenance
 from prompts_store.tuning_store import TuningStore
 from server.api.access.key_ring import KeyRing
 from server.api.services import Services
-from server.cli.tuning import remote as tune_there
+from server.cli.tuning import remote
 from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.errors import EvaluationFailed, TuningDiverged
 from tests.api.live_server import live_server
@@ -34,7 +34,7 @@ def runs():
 @pytest.fixture
 def url(backend, runs, monkeypatch):
     """A server over the test's database whose jobs are done by fakes; it is asked again at once."""
-    monkeypatch.setattr(tune_there, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(remote, "POLL_INTERVAL_S", 0.01)
     tokenizer = byte_level()
     catalog = TaskCatalog(backend.store, BASE)
     services = Services(
@@ -72,7 +72,7 @@ def jobs_of(url):
 
 def interrupt_at(monkeypatch, num_steps):
     """Let Ctrl-C be pressed once the command has seen so many steps."""
-    take = tune_there.WatchedJob._take
+    take = remote.WatchedJob._take
 
     def watched(self, news):
         told = take(self, news)
@@ -80,7 +80,7 @@ def interrupt_at(monkeypatch, num_steps):
             raise KeyboardInterrupt
         return told
 
-    monkeypatch.setattr(tune_there.WatchedJob, "_take", watched)
+    monkeypatch.setattr(remote.WatchedJob, "_take", watched)
 
 
 def test_a_job_is_asked_for_watched_and_saved(tune, url, tmp_path):
