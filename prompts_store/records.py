@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a command that only talks to a server must start without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class PeftType(StrEnum):
@@ -112,7 +113,6 @@ class TaskRecord:
     """A task: a name within one base model. `latest_version` is the highest live number, None without one."""
 
     name: str
-    base_fingerprint: str
     description: str
     created_at: datetime
     latest_version: int | None
@@ -185,8 +185,8 @@ class AliasTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class AliasRecord:
-    """A movable name for one version, or a weighted few. `etag` is opaque and changes with every move (without quotes).
+class Alias:
+    """A movable name for one version, or a weighted few.
 
     `targets` are in the order of their versions. An alias with `shadow_of` has one target, which is run for comparison
     on the requests of the alias that it names; it may also be asked for itself.
@@ -196,15 +196,21 @@ class AliasRecord:
     alias: str
     targets: tuple[AliasTarget, ...]
     shadow_of: str | None
-    etag: str
-    updated_at: datetime
-    updated_by: str
-    reason: str
 
     @property
     def version(self) -> int:
         """The target of the highest weight, the older of equals."""
         return main_version(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord(Alias):
+    """An alias with its last move. `etag` is opaque and changes with every move (without quotes)."""
+
+    etag: str
+    updated_at: datetime
+    updated_by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from server.cli.tasks.checkpoint_folder import read_publication
-from server.cli.tasks.views import Publication
+from server.cli.tasks.publication import Publication
 from tests.cli.test_against_server import url
 
 __all__ = ["url"]

@@ -8,20 +8,15 @@ import httpx
 import pytest
 
 from prompts_store.errors import InvalidName
+from prompts_store.records import Alias, AliasTarget
 from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
 from server.cli.tasks.http_backend import HttpTaskBackend
-from server.cli.tasks.views import (
-    AliasPlace,
-    AliasView,
-    CheckpointFiles,
-    Publication,
-    PublishedView,
-    TargetView,
-)
+from server.cli.tasks.publication import CheckpointFiles, Publication, PublishResult
 
+NOW = "2026-01-02T03:04:05Z"
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 
 
@@ -54,6 +49,11 @@ def server():
     return FakeServer()
 
 
+def task(name):
+    """A task as the wire has it."""
+    return {"name": name, "description": "", "created_at": NOW, "latest_version": None, "production_version": None}
+
+
 def version(number):
     """A version as the wire has it."""
     return {
@@ -62,7 +62,7 @@ def version(number):
         "digest": "d" * 64,
         "peft_type": "PROMPT_TUNING",
         "num_virtual_tokens": 8,
-        "created_at": "2026-01-02T03:04:05Z",
+        "created_at": NOW,
         "manifest": {},
     }
 
@@ -74,19 +74,14 @@ def alias(number):
 
 def production(number):
     """The same as the commands see it."""
-    return AliasView("sentiment", "production", number, (TargetView(number, 1),), None)
-
-
-def place(number, reason=""):
-    """Where `production` is to point."""
-    return AliasPlace("sentiment", "production", (TargetView(number, 1),), reason=reason)
+    return Alias("sentiment", "production", (AliasTarget(number),), shadow_of=None)
 
 
 def test_lists_are_read_to_their_last_page(server):
     """A page that says there is more is followed from its last item."""
-    first = {"data": [{"name": "a"}, {"name": "b"}], "has_more": True}
+    first = {"data": [task("a"), task("b")], "has_more": True}
     server.answer("GET", "/v1/tasks?limit=100", json=first)
-    server.answer("GET", "/v1/tasks?limit=100&after=b", json={"data": [{"name": "c"}], "has_more": False})
+    server.answer("GET", "/v1/tasks?limit=100&after=b", json={"data": [task("c")], "has_more": False})
     with server.backend() as backend:
         assert [task.name for task in backend.list_tasks()] == ["a", "b", "c"]
 
@@ -97,7 +92,7 @@ def test_publish_sends_two_files_and_a_manifest(server):
     server.answer("POST", path, 201, json=version(1))
     publication = Publication("sentiment", "", CheckpointFiles(b"{}", b"\0tensors"), {"note": "n"}, True, promote=True)
     with server.backend() as backend:
-        assert backend.publish(publication) == PublishedView("sentiment", 1, "d" * 64, created=True)
+        assert backend.publish(publication) == PublishResult("sentiment", 1, "d" * 64, created=True)
         server.answer("POST", path, 200, json=version(1))
         assert backend.publish(publication).created is False
     body = server.requests[0].content
@@ -113,7 +108,7 @@ def test_promote_moves_production_from_where_it_was_read(server):
     server.answer("GET", ALIAS, headers={"etag": '"e1"'}, json=alias(1))
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        assert backend.set_alias(place(2, "better")) == production(2)
+        assert backend.set_alias(production(2), "better") == production(2)
     assert server.requests[-1].headers["if-match"] == '"e1"'
     assert json.loads(server.requests[-1].content) == {
         "targets": [{"version": 2, "weight": 1}],
@@ -127,7 +122,7 @@ def test_promote_creates_production_where_there_is_none(server):
     server.answer("GET", ALIAS, 404, json={"error": {"message": "no such alias", "param": None}})
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        backend.set_alias(place(2))
+        backend.set_alias(production(2), "")
     assert server.requests[-1].headers["if-none-match"] == "*"
 
 
@@ -162,7 +157,7 @@ def test_a_reference_names_a_version_or_goes_through_its_alias(server, reference
 
 def test_the_key_is_sent_and_a_strange_name_is_not(server):
     """What would change the path never leaves the machine."""
-    server.answer("GET", "/v1/tasks/sentiment", json={"name": "sentiment"})
+    server.answer("GET", "/v1/tasks/sentiment", json=task("sentiment"))
     with server.backend(api_key="k3y") as backend:
         backend.get_task("sentiment")
         with pytest.raises(InvalidName):

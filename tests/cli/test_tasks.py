@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from prompts_store.errors import InvalidFolder
 from server.cli.tasks.checkpoint_folder import read_publication
 from server.cli.tasks.import_folder import import_folder
-from server.cli.tasks.views import Publication
+from server.cli.tasks.publication import Publication
 from server.demo import TASKS_DIR
 
 

@@ -12,7 +12,7 @@ from prompts_store import maintenance
 from prompts_store.tuning_store import TuningStore
 from server.api.access.key_ring import KeyRing
 from server.api.services import Services
-from server.cli.tuning import remote as tune_there
+from server.cli.tuning import remote
 from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.errors import EvaluationFailed, TuningDiverged
 from tests.api.live_server import live_server
@@ -34,7 +34,7 @@ def runs():
 @pytest.fixture
 def url(backend, runs, monkeypatch):
     """A server over the test's database whose jobs are done by fakes; it is asked again at once."""
-    monkeypatch.setattr(tune_there, "POLL_INTERVAL_S", 0.01)
+    monkeypatch.setattr(remote, "POLL_INTERVAL_S", 0.01)
     tokenizer = byte_level()
     catalog = TaskCatalog(backend.store, BASE)
     services = Services(
@@ -72,7 +72,7 @@ def jobs_of(url):
 
 def interrupt_at(monkeypatch, num_steps):
     """Let Ctrl-C be pressed once the command has seen so many steps."""
-    take = tune_there.WatchedJob._take
+    take = remote.WatchedJob._take
 
     def watched(self, news):
         told = take(self, news)
@@ -80,7 +80,7 @@ def interrupt_at(monkeypatch, num_steps):
             raise KeyboardInterrupt
         return told
 
-    monkeypatch.setattr(tune_there.WatchedJob, "_take", watched)
+    monkeypatch.setattr(remote.WatchedJob, "_take", watched)
 
 
 def test_a_job_is_asked_for_watched_and_saved(tune, url, tmp_path):
@@ -128,7 +128,7 @@ def test_ctrl_c_leaves_the_job_to_the_server_and_resume_watches_it_again(tune, u
         code, out, err = tune()
     assert (code, out) == (130, "")
     assert err.splitlines()[-1].startswith("softprompt: detached after step ")
-    assert "of 5; ftjob-1 goes on in the server, --resume watches it again" in err.splitlines()[-1]
+    assert "of 5; ftjob-1 continues on the server, --resume watches it again" in err.splitlines()[-1]
     assert jobs_of(url)[0]["status"] == "running"
     opened.set()
     code, out, err = tune("--resume")
@@ -233,7 +233,7 @@ def test_a_job_that_is_refused_leaves_no_file(softprompt, url, backend, tmp_path
 
 def test_there_is_nothing_to_watch_without_a_job(tune):
     """--resume makes none."""
-    assert tune("--resume") == (1, "", "softprompt: mood has no job to go on with\n")
+    assert tune("--resume") == (1, "", "softprompt: mood has no job to resume\n")
 
 
 def test_a_server_that_restarts_is_waited_for(tune, monkeypatch):
@@ -259,7 +259,7 @@ def test_options_of_this_machine_do_not_go_with_a_server(tune, url, option):
     """Wrong usage, before anything is sent."""
     code, _, err = tune(*option)
     assert code == 2
-    assert err == f"softprompt: {option[0]} is about tuning on this machine; it does not go with --url\n"
+    assert err == f"softprompt: {option[0]} applies only to a run on this machine; leave it out with --url\n"
     assert jobs_of(url) == []
 
 
