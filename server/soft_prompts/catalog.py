@@ -60,7 +60,8 @@ class TaskCatalog:
         self._follower = follower
         self._base = base
         self._known: dict[TaskReference, Resolution] = {}
-        self._stale: set[TaskReference] = set()
+        self._stale: dict[TaskReference, None] = {}
+        """In the order in which they are read again; one that fails goes to the end."""
         self._missing = MissingNames()
         self._look_ups: dict[TaskReference, asyncio.Task[Resolution]] = {}
         self._threads = Threads("catalog", _MAX_LOOK_UPS_AT_ONCE + 1)  # one more: a catch-up waits for no look-up
@@ -92,7 +93,7 @@ class TaskCatalog:
         touched = {change.task for change in changes if change.fingerprint == self._base.fingerprint}
         self._seen = changes[-1].id
         self._missing.forget(touched)
-        self._stale |= {reference for reference in self._known if reference.task in touched}
+        self._stale |= {reference: None for reference in self._known if reference.task in touched}
 
     async def catch_up(self) -> None:
         """See `Subscriber`: resolve again what is stale. Raises `StoreUnavailable`."""
@@ -101,11 +102,12 @@ class TaskCatalog:
         left: set[str] = set()
         try:
             while self._stale:
-                reference = self._stale.pop()
+                reference = next(iter(self._stale))
+                del self._stale[reference]
                 try:
                     left |= await uninterrupted(self._renew(reference))
                 except BaseException:
-                    self._stale.add(reference)
+                    self._stale[reference] = None
                     raise
         finally:  # those renewed before the store went away are not stale the next time
             self._drop_unless_known(left)
