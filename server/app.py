@@ -15,11 +15,15 @@ from prompts_store.records import BaseModel, Manifest
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
+from server.api.access.access import Access
 from server.api.access.key_ring import KeyRing
 from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.application import build_api
+from server.api.inference.inference import Inference
+from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
+from server.api.management.store_access import StoreAccess
 from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
@@ -36,6 +40,7 @@ from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.store_follower import StoreFollower
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
@@ -61,26 +66,29 @@ class TasksFolderUnreadable(Exception):
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application. While it runs, the engine computes and the catalog follows the store's changes."""
+    """The application. While it runs, the engine computes, and the catalog and the keys follow the store's changes."""
+    access, inference, store_access = services.access, services.inference, services.store_access
+    store_access.follower.subscribe(access.keys)
+    store_access.follower.subscribe(inference.catalog)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(giving_holes_back())
-            stack.callback(services.threads.close)
-            await stack.enter_async_context(services.engine.running())
-            await stack.enter_async_context(services.catalog.following())
-            await stack.enter_async_context(services.keys.following())
-            await stack.enter_async_context(services.quotas.counting())
+            for owner in (services.observation, store_access, access.keys, inference.catalog):
+                stack.callback(owner.close)
+            await stack.enter_async_context(inference.engine.running())
+            await stack.enter_async_context(store_access.follower.following())
+            await stack.enter_async_context(access.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
-            await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
-            if services.tasks_folder is not None:
-                await stack.enter_async_context(services.tasks_folder.watching())
+            await stack.enter_async_context(inference.shadows.running(inference.engine, inference.catalog))
+            if store_access.tasks_folder is not None:
+                await stack.enter_async_context(store_access.tasks_folder.watching())
             yield
             await services.drain.finish(grace_s=0)
         services.tracing.close()
-        services.store.close()
+        store_access.store.close()
 
     return build_api(services, lifespan)
 
@@ -165,14 +173,22 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
-    catalog = TaskCatalog(store, base)
+    follower = StoreFollower(store)
+    catalog = TaskCatalog(store, base, follower)
     folder = _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
+    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, follower, folder)
     limits = _api_limits(settings)
+    api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
+    quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
+    base_names = frozenset((origin.base_id, *base.names))
     return Services(
-        engine=engine,
-        tokenizer=tokenizer,
-        catalog=catalog,
+        access=Access(keys, quotas, overload, engine, api_settings),
+        inference=Inference(
+            engine, tokenizer, catalog, base_names, eos_token_ids, limits, quotas, overload, ShadowRuns()
+        ),
+        store_access=StoreAccess(store, base, base_names, follower, limits, folder, _kept_runs(settings, base)),
+        base_id=origin.base_id,
+        settings=api_settings,
         jobs=build_job_runner(
             tuned,
             store,
@@ -181,16 +197,6 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
             RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes),
         ),
         tuning_defaults=_tuning_defaults(settings, origin),
-        store=store,
-        keys=keys,
-        base=base,
-        base_id=origin.base_id,
-        eos_token_ids=eos_token_ids,
-        tasks_folder=folder,
-        kept_runs=_kept_runs(settings, base),
-        quotas=_build_quotas(settings),
-        overload=OverloadGuard(settings.max_wait_s, settings.max_num_seqs),
-        settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,
     )

@@ -40,8 +40,8 @@ class EngineContender:
             "data_dir": self._exits.enter_context(tempfile.TemporaryDirectory()),
         }
         services = build_services(ServeSettings(**(settings | setup.settings)))
-        self._exits.callback(services.store.close)
-        self.engine: EngineClient = services.engine
+        self._exits.callback(services.store_access.store.close)
+        self.engine: EngineClient = services.inference.engine
         self.loop = self._exits.enter_context(asyncio.Runner())
         self._running = self.engine.running()
         self.loop.run(self._running.__aenter__())

@@ -1,7 +1,7 @@
 """HTTP: routes, what stands around them, and the conversion between bodies and the engine.
 
 application.py    the application: routes, middleware, and the object that each room works with
-services.py       what lives as long as the application
+services.py       everything that lives as long as the application
 limits.py         what one request may ask for
 errors.py         what this layer refuses
 openapi.py        the OpenAPI document

@@ -16,8 +16,8 @@ from server.jobs.examples import Preparation
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Run
 from server.model.base_model import LoadedModel
-from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.fit import host_of
@@ -47,7 +47,7 @@ class TunedBase:
     tokenizer: Tokenizer
     eos_token_ids: Collection[int]
     engine: AsyncEngine
-    catalog: TaskCatalog
+    follower: StoreFollower
     folder: TasksFolder | None
 
     def owned_tasks(self) -> Collection[str]:
@@ -68,7 +68,7 @@ def build_job_runner(
         tuning,
         Preparation(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
         Conclusion(
-            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot, tuned.owned_tasks
+            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.follower, draw_plot, tuned.owned_tasks
         ),
         pieces=tuned.engine,
         build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),

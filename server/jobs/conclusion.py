@@ -17,7 +17,7 @@ from server.engine.client import EngineClient
 from server.jobs.failures import OwnedTasks, task_owned
 from server.jobs.request import request_from_json
 from server.jobs.training import Heart
-from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.errors import PlotsUnavailable
 from server.tuning.evaluation import Candidate, evaluate
@@ -53,7 +53,7 @@ class Conclusion:
     base: BaseModel
     engine: EngineClient
     tokenizer: Tokenizer
-    catalog: TaskCatalog
+    follower: StoreFollower
     draw_plot: DrawPlot
     owned_tasks: OwnedTasks
     evaluate: Evaluate = evaluate
@@ -117,9 +117,9 @@ class Conclusion:
 
     async def _refresh(self) -> None:
         try:
-            await self.catalog.refresh()
+            await self.follower.refresh()
         except StoreError:  # the follower takes it over later
-            _log.warning("the catalog of tasks cannot be read again now", exc_info=True)
+            _log.warning("what was published cannot be taken over now", exc_info=True)
 
 
 def _events_of(judged: Judgement) -> list[NewEvent]:

@@ -15,7 +15,7 @@ from prompts_store.manifest import parse_manifest
 from prompts_store.names import check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
-from server.background_task import background_task
+from server.background_task import background_task, uninterrupted
 from server.threads import Threads
 
 POLL_INTERVAL_S = 1.0
@@ -69,13 +69,7 @@ class TasksFolder:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
-            # Shielded, so that the end of the watch waits for a publish that has begun.
-            look = asyncio.create_task(self._threads.run(self._try_to_look))
-            try:
-                await asyncio.shield(look)
-            except asyncio.CancelledError:
-                await look
-                raise
+            await uninterrupted(self._threads.run(self._try_to_look))
 
     def _try_to_look(self) -> None:
         try:

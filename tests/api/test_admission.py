@@ -11,6 +11,7 @@ from server.api.access.overload import OverloadGuard
 from server.api.errors import Overloaded
 from server.engine.client import EngineStats
 from tests.api.conftest import client_of, error_of, events_of
+from tests.fakes.services import with_parts
 
 BODIES = {
     "/v1/completions": {"model": "tiny-base", "prompt": "a"},
@@ -227,7 +228,7 @@ def test_a_request_ends_once():
 @pytest.mark.parametrize("path", BODIES)
 async def test_an_overloaded_server_refuses_before_it_computes(services, engine, path):
     """503, when to come again, and that it is worth trying."""
-    async with client_of(replace(services, engine=BusyEngine(engine), overload=saturated(max_wait_s=1.0))) as client:
+    async with client_of(with_parts(services, engine=BusyEngine(engine), overload=saturated(max_wait_s=1.0))) as client:
         response = await client.post(path, json=BODIES[path])
     assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")
     assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("4", "true")
@@ -236,7 +237,7 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
 
 async def test_what_is_refused_at_the_door_is_not_read(services, engine):
     """Whatever the body says: a flood's refusals must be cheap. A time that is none is refused as such."""
-    async with client_of(replace(services, engine=BusyEngine(engine), overload=saturated())) as client:
+    async with client_of(with_parts(services, engine=BusyEngine(engine), overload=saturated())) as client:
 
         async def asked(timeout, body=b"{never"):
             headers = {"x-request-timeout-ms": timeout, "content-type": "application/json"}
@@ -286,11 +287,12 @@ async def test_a_timeout_that_is_none_is_refused(client, timeout):
 @pytest.mark.parametrize("path", BODIES)
 async def test_priority_is_bounded_by_the_key(services, engine, path):
     """What it may not ask for is refused; what it does not say is the best that it may have, but not before others."""
+    store = services.store_access.store
     secrets = {
-        best: services.store.create_key(KeyGrant(f"k{best}", frozenset({"infer"}), best_priority=best)).secret
+        best: store.create_key(KeyGrant(f"k{best}", frozenset({"infer"}), best_priority=best)).secret
         for best in (-5, 0, 7)
     }
-    async with client_of(replace(services, keys=KeyRing(services.store))) as client:
+    async with client_of(with_parts(services, keys=KeyRing(store))) as client:
 
         async def asked(best, priority=None):
             body = BODIES[path] if priority is None else BODIES[path] | {"priority": priority}

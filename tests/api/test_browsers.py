@@ -1,12 +1,11 @@
 """A server without keys is for its own machine: no page from elsewhere uses it by way of a browser there."""
 
-from dataclasses import replace
-
 import pytest
 
 from server.api.access.key_ring import KeyRing
 from server.api.limits import ApiSettings
 from tests.api.conftest import client_of, error_of, publish
+from tests.fakes.services import with_parts
 
 HERE = {"host": "localhost:8000"}
 
@@ -14,7 +13,7 @@ HERE = {"host": "localhost:8000"}
 @pytest.fixture
 async def local(services):
     """An open server, as `softprompt serve` starts it on loopback."""
-    async with client_of(replace(services, settings=ApiSettings(is_local=True))) as http:
+    async with client_of(with_parts(services, settings=ApiSettings(is_local=True))) as http:
         http.headers.update(HERE)
         yield http
 
@@ -24,7 +23,7 @@ async def test_a_form_of_another_page_changes_nothing(local, services, origin):
     """A form is sent by a browser without asking first."""
     response = await publish(local, headers={"origin": origin})
     assert (response.status_code, error_of(response)["code"]) == (403, "origin_not_allowed")
-    assert services.store.list_tasks(services.base.fingerprint) == ()
+    assert services.store_access.store.list_tasks(services.store_access.fingerprint) == ()
 
 
 @pytest.mark.parametrize("host", ["evil.test", "evil.test:8000", "localhost.evil.test", "192.0.2.1:8000", "[", ":8000"])
@@ -47,7 +46,7 @@ async def test_this_machine_is_answered(local, host, origin):
 async def test_an_origin_that_the_operator_names_is_answered(services, allowed):
     """As the browser was told."""
     settings = ApiSettings(is_local=True, cors_origins=(allowed,))
-    async with client_of(replace(services, settings=settings)) as http:
+    async with client_of(with_parts(services, settings=settings)) as http:
         response = await http.get("/v1/tasks", headers=HERE | {"origin": "https://app.test"})
     assert response.status_code == 200
 
@@ -66,7 +65,7 @@ def preflight(origin):
 async def test_a_named_origins_page_may_send_what_its_library_sends(services):
     """The browser asks first, for every header that is not a form's; nobody else's page may send any."""
     settings = ApiSettings(is_local=True, cors_origins=("https://app.test",))
-    async with client_of(replace(services, settings=settings)) as http:
+    async with client_of(with_parts(services, settings=settings)) as http:
         allowed = await http.options("/v1/completions", headers=preflight("https://app.test"))
         assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, "https://app.test")
         assert allowed.headers["access-control-allow-headers"] == SDK_HEADERS
@@ -78,7 +77,7 @@ async def test_a_named_origins_page_may_send_what_its_library_sends(services):
 async def test_a_page_reads_its_answers_details(services):
     """Which version answered, and when to come again."""
     settings = ApiSettings(is_local=True, cors_origins=("https://app.test",))
-    async with client_of(replace(services, settings=settings)) as http:
+    async with client_of(with_parts(services, settings=settings)) as http:
         response = await http.get("/v1/tasks", headers=HERE | {"origin": "https://app.test"})
     exposed = set(response.headers["access-control-expose-headers"].split(", "))
     assert {"etag", "retry-after", "x-request-id", "x-softprompt-version"} <= exposed
@@ -86,7 +85,8 @@ async def test_a_page_reads_its_answers_details(services):
 
 async def test_who_has_a_key_may_come_from_anywhere(services):
     """No browser adds a key to a page's request by itself."""
-    services = replace(services, keys=KeyRing(services.store, "secret"), settings=ApiSettings(is_local=True))
+    keys = KeyRing(services.store_access.store, "secret")
+    services = with_parts(services, keys=keys, settings=ApiSettings(is_local=True))
     async with client_of(services) as http:
         headers = {"host": "prompts.test", "origin": "https://app.test", "authorization": "Bearer secret"}
         assert (await http.get("/v1/tasks", headers=headers)).status_code == 200

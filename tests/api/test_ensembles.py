@@ -250,6 +250,6 @@ async def test_an_ensemble_can_be_an_aliass_target_and_its_shadow(client, ensemb
     response = await client.post("/v1/completions", json=PROMPT | {"model": "sentiment"})
     assert response.json()["choices"][0]["text"] == " positive"
     async with asyncio.timeout(5):
-        while services.shadows.agreement("sentiment", "production", 4).num_compared == 0:
+        while services.inference.shadows.agreement("sentiment", "production", 4).num_compared == 0:
             await asyncio.sleep(0.01)
-    assert services.shadows.agreement("sentiment", "production", 4).num_agreed == 0
+    assert services.inference.shadows.agreement("sentiment", "production", 4).num_agreed == 0

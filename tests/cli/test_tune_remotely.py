@@ -10,16 +10,14 @@ import pytest
 
 from prompts_store import maintenance
 from prompts_store.tuning_store import TuningStore
-from server.api.access.key_ring import KeyRing
-from server.api.services import Services
 from server.cli.tuning import remote
-from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.errors import EvaluationFailed, TuningDiverged
 from tests.api.live_server import live_server
 from tests.fakes.checkpoints import BASE
 from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.services import fake_services
 from tests.fakes.tokenizers import byte_level
-from tests.fakes.tuning_run import PNG, RunControl, fake_runner
+from tests.fakes.tuning_run import PNG, RunControl
 from tests.system.live_server import live_server as demo_server
 
 ROWS = [{"text": f"input {number}", "label": "yes" if number % 2 else "no"} for number in range(20)]
@@ -35,20 +33,8 @@ def runs():
 def url(backend, runs, monkeypatch):
     """A server over the test's database whose jobs are done by fakes; it is asked again at once."""
     monkeypatch.setattr(remote, "POLL_INTERVAL_S", 0.01)
-    tokenizer = byte_level()
-    catalog = TaskCatalog(backend.store, BASE)
-    services = Services(
-        engine=ScriptedEngine(script=lambda request, choice: (), eos_token_ids=tokenizer.eos_token_ids()),
-        tokenizer=tokenizer,
-        catalog=catalog,
-        jobs=fake_runner(backend.store, BASE, catalog, runs),
-        store=backend.store,
-        keys=KeyRing(backend.store),
-        base=BASE,
-        base_id="tiny-base",
-        eos_token_ids=tokenizer.eos_token_ids(),
-    )
-    with live_server(services) as url:
+    engine = ScriptedEngine(script=lambda request, choice: (), eos_token_ids=byte_level().eos_token_ids())
+    with live_server(fake_services(backend.store, engine, runs=runs)) as url:
         yield url
 
 

@@ -16,7 +16,7 @@ from server.jobs.conclusion import Conclusion
 from server.jobs.examples import Preparation
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Pace
-from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
@@ -100,7 +100,9 @@ class ThreadPieces:
         return await asyncio.get_running_loop().run_in_executor(self._thread, piece)
 
 
-def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: RunControl, **options: Any) -> JobRunner:
+def fake_runner(
+    store: Store, base: BaseModel, follower: StoreFollower, control: RunControl, **options: Any
+) -> JobRunner:
     """The real runner over fake runs."""
     tuning, tokenizer = TuningStore(store), byte_level()
     pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
@@ -123,7 +125,7 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
             base,
             None,
             tokenizer,
-            catalog,
+            follower,
             lambda _: PNG,
             lambda: control.owned_tasks,
             control.evaluate,  # type: ignore[arg-type]

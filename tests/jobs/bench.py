@@ -13,6 +13,7 @@ from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore
 from server.jobs.request import JobRequest, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
 from tests.fakes.tuning_run import RunControl, fake_runner
@@ -44,8 +45,10 @@ class Bench:
 
     @asynccontextmanager
     async def server(self, **options):
-        self.catalog = TaskCatalog(self.store, BASE, poll_interval_s=0.02)
-        runner = fake_runner(self.store, BASE, self.catalog, self.control, **options)
+        follower = StoreFollower(self.store)
+        self.catalog = TaskCatalog(self.store, BASE, follower)
+        follower.subscribe(self.catalog)
+        runner = fake_runner(self.store, BASE, follower, self.control, **options)
         async with runner.running():
             yield runner
 

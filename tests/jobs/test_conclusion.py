@@ -12,7 +12,7 @@ from prompts_store.errors import InvalidManifest, JobStatusConflict, StoreCorrup
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.jobs.request import JobRequest
-from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tuning.errors import (
     CheckpointUnreadable,
     EvaluationFailed,
@@ -189,7 +189,7 @@ async def test_a_catalog_that_cannot_be_read_again_does_not_undo_a_job(bench, mo
     async def refresh(self) -> None:
         raise StoreCorrupt("A row is damaged.")
 
-    monkeypatch.setattr(TaskCatalog, "refresh", refresh)
+    monkeypatch.setattr(StoreFollower, "refresh", refresh)
     async with bench.server() as runner:
         job_id = bench.create()
         assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"

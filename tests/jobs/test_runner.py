@@ -20,7 +20,7 @@ from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineStopped
 from server.jobs import runner as runner_module
 from server.jobs.request import JobRequest, request_from_json, request_to_json
-from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tuning.errors import TuningDiverged
 from server.tuning.fit import Host
 from server.tuning.gate import Gate
@@ -373,7 +373,7 @@ async def test_nobody_is_taken_for_dead_because_the_store_was_away(bench, monkey
 
     job_id = bench.create()
     bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "elsewhere")
-    runner = fake_runner(bench.store, BASE, TaskCatalog(bench.store, BASE), bench.control, takeover_s=0.2)
+    runner = fake_runner(bench.store, BASE, StoreFollower(bench.store), bench.control, takeover_s=0.2)
     await runner._take_over()
     await asyncio.sleep(0.3)
     with monkeypatch.context() as outage, pytest.raises(StoreUnavailable):

@@ -11,7 +11,6 @@ import tarfile
 import textwrap
 import threading
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,6 +30,7 @@ from server.cli.serving.serve import bind
 from server.settings import ServeSettings
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 COMPLETION = {"model": "tiny-base", "prompt": "a"}
@@ -127,7 +127,7 @@ def test_vllm_cve_2025_59425():
 )  # fmt: skip
 async def test_vllm_cve_2026_48746_starlette_cve_2026_48710_litellm_cve_2026_49468(services, path):
     """However a path is written, it is a route, which asks for its scope, or it is none."""
-    async with client_of(replace(services, keys=KeyRing(services.store, "secret"))) as client:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store, "secret"))) as client:
         response = await client.get(path)
         with_host = await client.get("/v1/tasks", headers={"host": "/health", "x-forwarded-prefix": "/health"})
     assert response.status_code in (401, 404, 405)
@@ -142,10 +142,10 @@ def test_litellm_cve_2026_42208(services):
 
         def __getattr__(self, name):
             assert not self.is_watched, "a key went to the database"
-            return getattr(services.store, name)
+            return getattr(services.store_access.store, name)
 
     store = Watched()
-    services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
+    services.store_access.store.create_key(KeyGrant("ci", frozenset({"infer"})))
     ring = KeyRing(store)
     store.is_watched = True
     for secret in ("' OR 1=1 --", "x'; DROP TABLE keys; --", "%", "\x00", "\ud800"):
@@ -172,9 +172,9 @@ async def test_vllm_cve_2025_46570(services, engine):
         "team-b": KeyGrant("team-b", frozenset({"infer"}), salt="team"),
         "team": KeyGrant("team", frozenset({"infer"})),
     }
-    secrets = {name: services.store.create_key(grant).secret for name, grant in grants.items()}
+    secrets = {name: services.store_access.store.create_key(grant).secret for name, grant in grants.items()}
     salts = {}
-    async with client_of(replace(services, keys=KeyRing(services.store))) as client:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store))) as client:
         for name, secret in secrets.items():
             for path, body in (
                 ("/v1/completions", COMPLETION),
@@ -281,7 +281,7 @@ async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
     path = f"/v1/tasks/sentiment/aliases/{quote(name, safe='')}"
     response = await client.put(path, json=moved, headers={"if-none-match": "*"})
     assert response.status_code in (400, 404, 405)
-    aliases = services.store.list_aliases(services.base.fingerprint, "sentiment")
+    aliases = services.store_access.store.list_aliases(services.store_access.fingerprint, "sentiment")
     assert [alias.alias for alias in aliases] == ["production"]
 
 

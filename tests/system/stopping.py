@@ -156,7 +156,7 @@ def leave_mid_stream(server: LiveServer, number: int) -> int:
     body = json.dumps(BODY | {"model": TASK, "stream": True, "max_tokens": 400}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n"
     head += "content-type: application/json"
-    engine = server.services.engine
+    engine = server.services.inference.engine
     told = _watch_aborts(engine)
     worst = 0
     for _ in range(number):

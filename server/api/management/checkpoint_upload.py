@@ -13,8 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 from prompts_store.strict_json import JsonRefused, parse_object
 from server.api.errors import InvalidRequest, UnsupportedMediaType, UploadTooLarge
 from server.api.limits import ApiLimits
+from server.api.management.store_access import StoreAccessDep
 from server.api.middleware.body_limit import allow_body
-from server.api.services import ServicesDep
 
 _FILES = ("adapter_config", "adapter_model")
 _FIELDS = ("manifest", "members", "promote", "description")
@@ -89,13 +89,13 @@ class EnsembleUpload:
     promote: bool
 
 
-async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload | EnsembleUpload:
+async def _read_upload(request: Request, store_access: StoreAccessDep) -> CheckpointUpload | EnsembleUpload:
     """Read the multipart body.
 
     Raises `UnsupportedMediaType`, `UploadTooLarge` or `InvalidRequest`, and starlette's `HTTPException` for a body that
     is too large as a whole or no proper multipart.
     """
-    limits = services.settings.limits
+    limits = store_access.limits
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedMediaType("the body must be multipart/form-data")

@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
 from server.api.responses.json_response import json_response
-from server.api.services import ServicesDep
 from server.api.wire.files import File, FileDeleted, FileList
 
 router = APIRouter(tags=["files"], route_class=GuardedRoute)
@@ -35,16 +36,16 @@ async def create_file(upload: UploadedFileDep) -> Response:
     "/v1/files", name="list", response_model=FileList, responses=errors(404), dependencies=[requires(Scope.TUNE)]
 )
 async def list_files(
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
     after: Annotated[str | None, Query(description="Begin behind the file of this id.")] = None,
     order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
     purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
 ) -> Response:
     """The files."""
-    size = page_size(limit, services.settings.limits)
-    found = await services.threads.reads.run(
-        services.tuning.list_files,
+    size = page_size(limit, store_access.limits)
+    found = await store_access.read_tuning(
+        TuningStore.list_files,
         after=None if after is None else FILE_ID.number(after),
         limit=size + 1,
         purpose=purpose,
@@ -63,9 +64,9 @@ async def list_files(
     responses=errors(404),
     dependencies=[requires(Scope.TUNE)],
 )
-async def get_file(file_id: str, services: ServicesDep) -> Response:
+async def get_file(file_id: str, store_access: StoreAccessDep) -> Response:
     """One file, without its content."""
-    return json_response(file_body(await services.threads.reads.run(services.tuning.get_file, FILE_ID.number(file_id))))
+    return json_response(file_body(await store_access.read_tuning(TuningStore.get_file, FILE_ID.number(file_id))))
 
 
 @router.get(
@@ -75,9 +76,9 @@ async def get_file(file_id: str, services: ServicesDep) -> Response:
     responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TUNE)],
 )
-async def get_file_content(file_id: str, services: ServicesDep) -> Response:
+async def get_file_content(file_id: str, store_access: StoreAccessDep) -> Response:
     """The file itself."""
-    content = await services.threads.reads.run(services.tuning.load_file, FILE_ID.number(file_id))
+    content = await store_access.read_tuning(TuningStore.load_file, FILE_ID.number(file_id))
     return Response(content, media_type="application/octet-stream")
 
 
@@ -88,7 +89,7 @@ async def get_file_content(file_id: str, services: ServicesDep) -> Response:
     responses=errors(404, 409),
     dependencies=[requires(Scope.TUNE)],
 )
-async def delete_file(file_id: str, services: ServicesDep) -> Response:
+async def delete_file(file_id: str, store_access: StoreAccessDep) -> Response:
     """Delete a file that no unfinished job needs."""
-    await services.threads.writes.run(services.tuning.delete_file, FILE_ID.number(file_id))
+    await store_access.write_tuning(TuningStore.delete_file, FILE_ID.number(file_id))
     return json_response(FileDeleted(id=file_id, object="file", deleted=True))

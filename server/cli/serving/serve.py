@@ -63,11 +63,11 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
         app = load(settings)
     except LoadFailed as error:
         raise StartFailed(str(error)) from error
-    services, engine = app.state.services, app.state.services.engine
+    services, engine = app.state.services, app.state.services.inference.engine
 
     def on_ready() -> None:
         watchdog.start()
-        announce(welcome(settings, port, is_open=services.keys.is_open))
+        announce(welcome(settings, port, is_open=services.access.keys.is_open))
 
     def is_healthy() -> bool:
         """During shutdown the engine's thread may have ended, but must not hang."""
