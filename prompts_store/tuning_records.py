@@ -41,6 +41,17 @@ class JobStatus(StrEnum):
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
+class StateAtFailure(StrEnum):
+    """What becomes of the saved state of a job that fails."""
+
+    RESUMABLE = "resumable"
+    """The job can be resumed from it."""
+    UNREADABLE = "unreadable"
+    """It is kept, but the server that failed the job cannot read it. Another release or other options may."""
+    DROPPED = "dropped"
+    """It is removed: a resumed job would fail again."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job as it is asked for. `request` is what the tuner must know: a JSON object that the store does not read."""

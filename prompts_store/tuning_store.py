@@ -30,6 +30,7 @@ from prompts_store.tuning_records import (
     NewEvent,
     NewJob,
     Promotion,
+    StateAtFailure,
 )
 
 _CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.FAILED)
@@ -172,11 +173,16 @@ class TuningStore:
             job_claims.release(connection, claim, events)
 
     def fail_job(
-        self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = (), *, keep_state: bool = True
+        self,
+        claim: JobClaim,
+        error: JobError,
+        events: Sequence[NewEvent] = (),
+        *,
+        state: StateAtFailure = StateAtFailure.RESUMABLE,
     ) -> None:
-        """End a job with its cause. With its state, `resume_job` lets it go on; `keep_state` False drops it."""
+        """End a job with its cause. Unless its state is dropped, `resume_job` lets it go on."""
         with self._database.write() as connection:
-            job_claims.fail(connection, claim, error, events, keep_state=keep_state)
+            job_claims.fail(connection, claim, error, events, state=state)
 
     def save_checkpoint(
         self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes, events: Sequence[NewEvent] = ()

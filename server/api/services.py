@@ -19,7 +19,7 @@ from server.api.inference.shadows import ShadowRuns
 from server.api.limits import ApiSettings
 from server.api.middleware.drain import Drain
 from server.engine.client import EngineClient
-from server.jobs.defaults import TuningDefaults
+from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder

@@ -5,11 +5,13 @@ line_fields.py  one line's fields
 conversations.py  which answers of messages are learnt
 split.py        which examples train, which only validate
 encoding.py     an example as token ids
+notes.py        remarks on a file of examples
 survival.py     answers that a tokenizer changes
 plan.py         the method and its hyperparameters
 fit.py          whether a run fits into memory, cache and limits
 cost.py         how much memory a run takes
 piece_time.py   how long its longest piece takes
+job.py          a run's input and output
 run.py          a run, piece by piece
 run_state.py    a run as bytes, to resume from
 kept_runs.py    interrupted runs of the command line, in the data folder

@@ -12,8 +12,14 @@ from functools import partial
 import torch
 
 from prompts_store.checkpoint.prefix import resolve_prefix
-from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix, VersionRecord
-from prompts_store.store import Store
+from prompts_store.records import (
+    BaseModel,
+    Checkpoint,
+    Manifest,
+    ResolvedPrefix,
+    VersionContent,
+    VersionRecord,
+)
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.answering.label_scores import score_all, score_requests
@@ -66,7 +72,7 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _ScoredExample:
     """What came of one example. `label` is the most likely one, None without labels."""
 
     is_exact: bool
@@ -80,15 +86,8 @@ def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest
     return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
 
 
-def published(store: Store, record: VersionRecord) -> Candidate:
-    """A version of the store, or an ensemble with all its members, though they may have been retired meanwhile.
-
-    Raises what `Store.load_content` raises.
-    """
-    contents = [
-        store.load_content(record.base_fingerprint, record.task, part.version, include_retired=True)
-        for part in record.parts
-    ]
+def published(record: VersionRecord, contents: Sequence[VersionContent]) -> Candidate:
+    """A version of the store, or an ensemble. `contents` are those of its members, in their order."""
     prefixes = tuple(prefix_of(content.prefix) for content in contents)
     return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
 
@@ -103,7 +102,7 @@ def base_alone(manifest: Manifest) -> Candidate:
     return Candidate("base", "", (None,), manifest)
 
 
-def told_in_words(manifest: Manifest, instruction: str) -> Candidate:
+def with_instruction(manifest: Manifest, instruction: str) -> Candidate:
     """The base model without a soft prompt, with an instruction before the template."""
     template = instruction + (manifest.template or f" {PLACEHOLDER}")
     return Candidate("instruction", "", (None,), replace(manifest, template=template))
@@ -128,11 +127,13 @@ async def evaluate(
     `on_progress` hears how many examples are done, also whenever one has to be asked again; what it raises is raised.
     Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and `EngineStopped`.
     """
-    judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples))
+    judge = _ExampleScorer(
+        engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples)
+    )
     turns = asyncio.Semaphore(max_at_once)
     num_done = 0
 
-    async def take(example: Example) -> _Answer:
+    async def take(example: Example) -> _ScoredExample:
         nonlocal num_done
         async with turns:
             answer = await _patiently(partial(judge.answer, example), patience, lambda: on_progress(num_done))
@@ -154,8 +155,8 @@ async def evaluate(
 
 
 async def _patiently(
-    answer: Callable[[], Awaitable[_Answer]], patience: Patience, on_retry: Callable[[], object]
-) -> _Answer:
+    answer: Callable[[], Awaitable[_ScoredExample]], patience: Patience, on_retry: Callable[[], object]
+) -> _ScoredExample:
     """The answer at last; what the engine raises of the prompt itself, or once too often, is raised."""
     num_failures = num_refusals = 0
     while True:
@@ -184,7 +185,7 @@ def _failure(name: str, error: EngineError) -> EvaluationFailed:
     return EvaluationFailed(f"the engine failed while {name} was evaluated", code="engine_failed")
 
 
-class _Judge:
+class _ExampleScorer:
     """Asks the engine about one example after another."""
 
     def __init__(
@@ -210,7 +211,7 @@ class _Judge:
         defaults["stop_token_ids"] = frozenset(defaults.get("stop_token_ids", ()))
         self._sampling = SamplingParams(**defaults)
 
-    async def answer(self, example: Example) -> _Answer:
+    async def answer(self, example: Example) -> _ScoredExample:
         candidate = self._candidate
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_answer(self._tokenizer, example, self._end_token_id)
@@ -222,7 +223,7 @@ class _Judge:
         is_continued = self._is_continued(example)
         text = await self._generate(prompt, is_continued=is_continued)
         is_exact = text == example.completion or (is_continued and text == self._behind(prompt, example, expected[:-1]))
-        return _Answer(is_exact, label, of_expected, len(expected))
+        return _ScoredExample(is_exact, label, of_expected, len(expected))
 
     def _is_continued(self, example: Example) -> bool:
         form = PromptForm.TEXT if isinstance(example.prompt, str) else PromptForm.CHAT
@@ -263,7 +264,7 @@ class _Judge:
             generation.close()
 
 
-def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], labels: Sequence[str]) -> Scores:
+def _scores(name: str, examples: Sequence[Example], answers: Sequence[_ScoredExample], labels: Sequence[str]) -> Scores:
     expected = [example.completion for example in examples]
     chosen = [answer.label for answer in answers if answer.label is not None]
     total = sum(answer.logprob for answer in answers)

@@ -22,6 +22,7 @@ from server.tokenizer.chat_message import ChatMessage
 from server.tuning.conversations import every_answer, last_answer
 from server.tuning.errors import ExamplesRefused
 from server.tuning.line_fields import bad_line, text_field
+from server.tuning.notes import Note, info, warning
 
 
 class ExampleForm(StrEnum):
@@ -80,7 +81,7 @@ class ExampleSet:
     examples: tuple[Example, ...]
     labels: tuple[str, ...]
     digest: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def read_examples(
@@ -181,17 +182,18 @@ class _Reader:
                 raise ExamplesRefused(
                     "every example has the same label: nothing is to be told apart", code="single_class"
                 )
-        notes = [
-            self._of_answers(),
-            _note(self._duplicates, "repeat an earlier example"),
-            _note(self._contradictions, "give an earlier input another answer"),
-        ]
-        return ExampleSet(self._form, tuple(self._examples), labels, digest, tuple(note for note in notes if note))
+        return ExampleSet(self._form, tuple(self._examples), labels, digest, tuple(self._notes()))
 
-    def _of_answers(self) -> str:
-        if len(self._examples) == self._num_lines:
-            return ""
-        return f"{self._num_lines} conversations have {len(self._examples)} answers to learn, each of them an example"
+    def _notes(self) -> Iterator[Note]:
+        if len(self._examples) != self._num_lines:
+            answers = f"{len(self._examples)} answers to learn, each of them an example"
+            yield info(f"{self._num_lines} conversations have {answers}")
+        for lines, problem in (
+            (self._duplicates, "repeat an earlier example"),
+            (self._contradictions, "give an earlier input another answer"),
+        ):
+            if lines:
+                yield warning(_on_lines(lines, problem))
 
 
 class _KeyTwice(Exception):
@@ -241,9 +243,7 @@ def _parse(line: bytes, number: int, reading: Reading) -> tuple[ExampleForm, tup
             raise bad_line("has other keys than prompt and completion, or text and label, or messages", number)
 
 
-def _note(of: Iterable[int], what: str) -> str:
-    lines = list(dict.fromkeys(of))
-    if not lines:
-        return ""
+def _on_lines(numbers: Iterable[int], problem: str) -> str:
+    lines = list(dict.fromkeys(numbers))
     shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")
-    return f"{len(lines)} lines {what} (lines {shown})"
+    return f"{len(lines)} lines {problem} (lines {shown})"

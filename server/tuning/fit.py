@@ -21,6 +21,7 @@ from server.tuning.cost import Costs, costs_of, parameter_bytes
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
+from server.tuning.notes import Note, warning
 from server.tuning.plan import Method, TuningPlan
 
 _GIB = 1024**3
@@ -114,9 +115,16 @@ class Host:
         """As many tokens of an answer as were learnt, but no more than can be served behind a prompt."""
         return max(1, min(num_tokens, self.engine.max_context - plan.num_virtual_tokens - 1))
 
-    def num_longer_than_served(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
-        """How many examples can be learnt from here, but never asked."""
-        return sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+    def notes_on_lengths(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> tuple[Note, ...]:
+        """A note if training examples fit into a run, but are longer than the engine can serve."""
+        num_longer = sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+        if not num_longer:
+            return ()
+        return (
+            warning(
+                f"{num_longer} examples are learnt from, but longer than what this server's KV cache can ever answer"
+            ),
+        )
 
     def _check_memory_of_parameters(self, plan: TuningPlan) -> None:
         if self.costs is None:

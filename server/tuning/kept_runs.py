@@ -15,20 +15,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from prompts_store.errors import TaskNotFound
 from prompts_store.manifest import content_fields
 from prompts_store.records import BaseModel
-from prompts_store.reports import PurgeReport
-from prompts_store.store import Store
 from server.tuning.errors import RunNotKept
+from server.tuning.job import TuningJob
 from server.tuning.plan import plan_to_json
-
-if TYPE_CHECKING:
-    from server.tuning.run import TuningJob  # which takes PyTorch along
 
 _NUM_DIGITS = 16
 _STATE, _LOCK, _NEW = ".safetensors", ".lock", ".new"
@@ -156,20 +151,6 @@ def run_key(base: BaseModel, job: TuningJob) -> str:
         "dtype": base.serving_dtype,
     }
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
-
-
-def purge_task(store: Store, kept: KeptRuns | None, fingerprint: str, task: str, *, actor: str) -> PurgeReport:
-    """Purge a task from the store, and its kept runs from the data folder; a task may have only these.
-
-    Raises StoreError and `RunNotKept`.
-    """
-    try:
-        report = store.purge_task(fingerprint, task, actor=actor)
-    except TaskNotFound:
-        if kept is None or not (num_runs := kept.purge(task)):
-            raise
-        return PurgeReport(task, 0, 0, 0, 0, 0, 0, 0, log_is_clear=True, num_interrupted_runs=num_runs)
-    return report if kept is None else replace(report, num_interrupted_runs=kept.purge(task))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from server.tuning.errors import PlanRefused
 
 AUTO: Literal["auto"] = "auto"
+_NUM_VALIDATIONS = 12
 
 
 class Method(StrEnum):
@@ -111,6 +112,20 @@ class TuningPlan:
             raise PlanRefused("is needed where the initialisation is TEXT", param="init_text")
         if self.method is Method.PREFIX_TUNING and self.initialisation is Initialisation.SAMPLE_VOCAB:
             object.__setattr__(self, "initialisation", Initialisation.RANDOM)
+
+    def steps_for(self, num_examples: int) -> int:
+        """Number of optimiser steps over this many training examples."""
+        if self.num_steps is not None:
+            return self.num_steps
+        steps_per_epoch = num_examples / self.batch_size
+        if self.num_epochs is not None:
+            return max(1, math.ceil(self.num_epochs * steps_per_epoch))
+        return min(2000, max(200, math.ceil(3 * steps_per_epoch)))
+
+    def validation_is_due(self, step: int, num_steps: int) -> bool:
+        """Whether a run of `num_steps` validates after this step."""
+        every = self.validate_every or max(1, num_steps // _NUM_VALIDATIONS)
+        return step % every == 0 or step == num_steps
 
 
 def check_all_used(plan: TuningPlan) -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 
-from prompts_store.records import Manifest
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples
@@ -18,56 +16,22 @@ from server.tuning.errors import TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.optimizer import rate_at
 from server.tuning.order import ExampleOrder
 from server.tuning.piece_time import check_longest
-from server.tuning.plan import AUTO, TuningPlan
+from server.tuning.plan import AUTO
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
-from server.tuning.run_state import Best, Progress, Saved, job_digest, pack, unpack
-from server.tuning.split import TuningData
+from server.tuning.run_state import Best, Matrices, Progress, RunTensors, job_digest, pack, restore
 from server.tuning.trainer import Pieces, Trainer
 from server.tuning.watch import warnings
 
 MAX_VALIDATED = 128
 """A validation takes a sample of so many examples at most; `evaluation.py` judges by all."""
 
-_NUM_VALIDATIONS = 12
-_INITIAL, _BEST, _NOW, _STATE = "initial", "best", "now", "optimizer."
-"""Names of a state's tensors: two matrices `[num_virtual_tokens, …]`, each parameter, and what the optimiser knows."""
 _Found = TypeVar("_Found")
 
 Events = tuple[TuningEvent, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TuningJob:
-    """What a run is made of, besides the base model and its tokenizer.
-
-    `manifest` is the one that the version will have: its template, `add_special_tokens` and labels decide what the
-    model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
-    `end_token_id` is appended to completions (`answering.label_scores.end_token_id`).
-    """
-
-    plan: TuningPlan
-    data: TuningData
-    manifest: Manifest
-    base_name: str
-    end_token_id: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TuningResult:
-    """What a run leaves.
-
-    `config` and `tensors` are the two files as PEFT wrote them. `metrics` are JSON values for the version's manifest;
-    `history` are the events, of a very long run evenly thinned. `best_step` is the step whose state this is.
-    """
-
-    config: bytes
-    tensors: bytes
-    metrics: Mapping[str, Any]
-    history: Events
-    best_step: int
 
 
 class TuningRun:
@@ -97,15 +61,15 @@ class TuningRun:
         self._validation = _sample(_encode(tokenizer, job, job.data.validation, room), plan.seed)
         model = TuningModel(loaded, tokenizer, plan, job.data.labels)
         self._prompt = model.prompt
-        self._device = model.device
         self._trainer = Trainer(model, plan)
-        self._initial_matrix = self._prompt.matrix()
-        self._best_matrix = self._initial_matrix.clone()
         self._progress = Progress()
         self._digest = job_digest(plan, job.manifest, [*self._training, *self._validation], _identity(loaded))
-        self.num_steps = _num_steps(plan, len(self._training))
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        self.num_steps = plan.steps_for(len(self._training))
+        if checkpoint is None:
+            initial = self._prompt.matrix()
+            self._matrices = Matrices(initial, initial.clone())
+        else:
+            self._progress, self._matrices = restore(checkpoint, self._digest, self._trainer, self._prompt)
         self._initial = self._trainer.values() if self._progress.learning_rate is None else []
         self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed, first_step=self.step)
         self._max_piece_s = max_piece_s
@@ -143,17 +107,17 @@ class TuningRun:
 
         The parameters are in it once, beside the optimiser's moments: an encoder's take hundreds of megabytes.
         """
-        is_begun = self._progress.learning_rate is not None  # before that, the sweep plays with the parameters
-        now = self._prompt.parameters if is_begun else self._initial
-        state = self._trainer.optimizer_state() if is_begun else {}
-        tensors = {_INITIAL: self._initial_matrix, _BEST: self._best_matrix}
-        tensors |= {f"{_NOW}.{index}": value for index, value in enumerate(now)}
-        tensors |= {f"{_STATE}{name}": value for name, value in state.items()}
+        is_training = self._progress.learning_rate is not None  # until then, the search for a rate moves the parameters
+        tensors = RunTensors(
+            self._matrices,
+            self._prompt.parameters if is_training else self._initial,
+            self._trainer.optimizer_state() if is_training else {},
+        )
         return pack(self._digest, self._progress, tensors)
 
     def result(self) -> TuningResult:
         """The best state on validation so far, as a PEFT checkpoint."""
-        config, tensors = self._prompt.save(self._job.base_name, self._best_matrix)
+        config, tensors = self._prompt.save(self._job.base_name, self._matrices.best)
         best_step = 0 if self._progress.best is None else self._progress.best.step
         return TuningResult(config, tensors, self._metrics(), self.history, best_step)
 
@@ -164,11 +128,11 @@ class TuningRun:
         if self._max_piece_s is not None and progress.finished is None:
             examples, encoded = self._job.data.training, self._training
             judged, max_s = self._validation, self._max_piece_s
-            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, judged, max_s))
+            yield from _without_events(check_longest(self._trainer, self._plan, examples, encoded, judged, max_s))
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:
-            if progress.validated_step != progress.step and self._validation_is_due():
+            if progress.validated_step != progress.step and self._plan.validation_is_due(progress.step, self.num_steps):
                 yield from self._validate()
             elif progress.step == self.num_steps:
                 yield self._finish("steps")
@@ -177,17 +141,13 @@ class TuningRun:
             else:
                 yield from self._train_step()
 
-    def _validation_is_due(self) -> bool:
-        every = self._plan.validate_every or max(1, self.num_steps // _NUM_VALIDATIONS)
-        return self._progress.step % every == 0 or self._progress.step == self.num_steps
-
     def _train_step(self) -> Iterator[Events]:
         progress = self._progress
         assert progress.learning_rate is not None
         rate = progress.learning_rate * rate_at(self._plan, progress.step, self.num_steps)
         before = self._prompt.matrix()
         batch = self._batch(progress.step)
-        loss = yield from _silently(self._trainer.accumulate(batch))
+        loss = yield from _without_events(self._trainer.accumulate(batch))
         grad_norm = self._trainer.update(rate)
         after = self._prompt.matrix()
         done = StepDone(
@@ -197,7 +157,7 @@ class TuningRun:
             learning_rate=rate,
             grad_norm=grad_norm,
             update_ratio=_ratio(after - before, before),
-            distance=_ratio(after - self._initial_matrix, self._initial_matrix),
+            distance=_ratio(after - self._matrices.initial, self._matrices.initial),
             num_tokens=sum(example.num_tokens for example in batch),
         )
         if not all(map(math.isfinite, (loss, grad_norm, done.update_ratio, done.distance))):
@@ -208,7 +168,7 @@ class TuningRun:
 
     def _validate(self) -> Iterator[Events]:
         progress = self._progress
-        found = yield from _silently(self._trainer.judge(self._validation))
+        found = yield from _without_events(self._trainer.judge(self._validation))
         if not math.isfinite(found.loss):
             yield self._give_up()
             return
@@ -218,7 +178,7 @@ class TuningRun:
         if is_best:
             progress.best = Best(progress.step, found.loss, found.token_accuracy, found.exact_match)
             progress.num_stale = 0
-            self._best_matrix = self._prompt.matrix()
+            self._matrices.best = self._prompt.matrix()
         else:
             progress.num_stale += 1
         yield self._tell(Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best))
@@ -229,7 +189,7 @@ class TuningRun:
         tried: list[RateTried] = []
         for factor in SWEEP if given == AUTO else ():
             batches = (self._batch(step) for step in range(min(NUM_SWEEP_STEPS, self.num_steps)))
-            one = yield from _silently(try_rate(self._trainer, default * factor, batches, self._validation))
+            one = yield from _without_events(try_rate(self._trainer, default * factor, batches, self._validation))
             self._trainer.begin_anew(self._initial)
             tried.append(one)
             yield (one,)
@@ -287,26 +247,8 @@ class TuningRun:
             "validation_exact_match": None if best is None else best.exact_match,
         }
 
-    def _restore(self, checkpoint: bytes) -> None:
-        saved = unpack(checkpoint, self._digest)
-        self._initial_matrix, self._best_matrix = (self._saved_matrix(saved, kind) for kind in (_INITIAL, _BEST))
-        self._trainer.set_values(self._saved_values(saved, _NOW))
-        state = {name.removeprefix(_STATE): value for name, value in saved.tensors.items() if name.startswith(_STATE)}
-        self._trainer.restore_optimizer(state)
-        self._progress = saved.progress
 
-    def _saved_matrix(self, saved: Saved, kind: str) -> torch.Tensor:
-        """One of the two matrices. States were once saved with all the parameters that made them."""
-        if kind in saved.tensors:
-            return saved.tensors[kind].to(self._device)
-        self._trainer.set_values(self._saved_values(saved, kind))
-        return self._prompt.matrix()
-
-    def _saved_values(self, saved: Saved, kind: str) -> list[torch.Tensor]:
-        return [saved.tensors[f"{kind}.{index}"] for index in range(len(self._prompt.parameters))]
-
-
-def _silently(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
+def _without_events(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
     """Work that has nothing to tell between its pieces."""
     while True:
         try:
@@ -324,15 +266,6 @@ def _encode(tokenizer: Tokenizer, job: TuningJob, examples: Sequence[Example], r
 def _sample(examples: Sequence[EncodedExample], seed: int) -> list[EncodedExample]:
     indices = random.Random(seed).sample(range(len(examples)), min(MAX_VALIDATED, len(examples)))
     return [examples[index] for index in sorted(indices)]
-
-
-def _num_steps(plan: TuningPlan, num_examples: int) -> int:
-    if plan.num_steps is not None:
-        return plan.num_steps
-    an_epoch = num_examples / plan.batch_size
-    if plan.num_epochs is not None:
-        return max(1, math.ceil(plan.num_epochs * an_epoch))
-    return min(2000, max(200, math.ceil(3 * an_epoch)))
 
 
 def _ratio(change: torch.Tensor, of: torch.Tensor) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleInput, ExampleSet
+from server.tuning.notes import Note, info, warning
 
 MAX_HELD_OUT = 200
 """A split of our own holds out a tenth of the examples, but no more than these."""
@@ -37,7 +38,7 @@ class TuningData:
     validation: tuple[Example, ...]
     labels: tuple[str, ...]
     digest: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     validation_digest: str | None = None
 
 
@@ -62,7 +63,7 @@ def tuning_data(
         raise ExamplesRefused("every validation input is in the training file too", code="leakage")
     notes = [*_named("training", training), *_named("validation", validation)]
     if num_leaked:
-        notes.append(f"{num_leaked} validation examples have an input of the training file; they are left out")
+        notes.append(warning(f"{num_leaked} validation examples have an input of the training file; they are left out"))
     if unknown := set(validation.labels) - set(training.labels or validation.labels):
         message = (
             f"{len(unknown)} labels of the validation file never occur in training, {sorted(unknown)[0]!r} among them"
@@ -98,9 +99,10 @@ def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[st
             "every input that is held out is trained on in another conversation too: give a validation file",
             code="leakage",
         )
-    notes = [*training.notes, f"{len(unseen)} of {len(training.examples)} examples are held out for validation"]
+    held_out_note = info(f"{len(unseen)} of {len(training.examples)} examples are held out for validation")
+    notes = [*training.notes, held_out_note]
     if num_seen := len(aside) - len(unseen):
-        notes.append(f"{num_seen} more are left out: conversations that are trained on begin as theirs do")
+        notes.append(warning(f"{num_seen} more are left out: conversations that are trained on begin as theirs do"))
     if split is Split.EVERY_LABEL_TRAINED:
         notes += _of_labels(labels, unseen)
     return TuningData(kept, unseen, training.labels, training.digest, tuple(notes))
@@ -148,17 +150,17 @@ def _answers_to(
     return answers
 
 
-def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[str]:
+def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[Note]:
     """What a person should know of the labels: some are never judged, some look alike."""
-    notes = []
+    notes: list[Note] = []
     judged = {example.completion for example in judged_by}
     if unjudged := [label for label in labels if label not in judged]:
-        notes.append(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them")
+        notes.append(warning(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them"))
     first: dict[str, str] = {}
     for label in labels:
         twin = first.setdefault(" ".join(label.split()).casefold(), label)
         if twin != label:
-            notes.append(f"the labels {twin!r} and {label!r} differ by case or spaces alone")
+            notes.append(warning(f"the labels {twin!r} and {label!r} differ by case or spaces alone"))
             break
     return notes
 
@@ -169,5 +171,5 @@ def _without(examples: Sequence[Example], trained: Sequence[Example]) -> tuple[E
     return tuple(example for example in examples if example.prompt not in inputs)
 
 
-def _named(name: str, examples: ExampleSet) -> list[str]:
-    return [f"{name} file: {note}" for note in examples.notes]
+def _named(name: str, examples: ExampleSet) -> list[Note]:
+    return [replace(note, text=f"{name} file: {note.text}") for note in examples.notes]

@@ -13,11 +13,12 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_answer
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example
+from server.tuning.notes import Note, warning
 
 _MAX_SHOWN = 80
 
 
-def notes_on_answers(tokenizer: Tokenizer, examples: Sequence[Example], labels: Sequence[str]) -> tuple[str, ...]:
+def notes_on_answers(tokenizer: Tokenizer, examples: Sequence[Example], labels: Sequence[str]) -> tuple[Note, ...]:
     """Remarks for a person: answers that come back as another text, and labels that become the same tokens.
 
     Raises `ExamplesRefused` for tokens that the base model has no row for.
@@ -27,16 +28,17 @@ def notes_on_answers(tokenizer: Tokenizer, examples: Sequence[Example], labels: 
     if changed:
         first, found = changed[0]
         notes.append(
-            f"{len(changed)} answers do not survive this tokenizer, so that none of them can match to the letter: "
-            f"line {first.line} has {_shown(first.completion)}, and {_shown(found)} is what is learnt and answered"
+            warning(
+                f"{len(changed)} answers do not survive this tokenizer, so that none of them can match to the letter: "
+                f"line {first.line} has {_shown(first.completion)}, and {_shown(found)} is what is learnt and answered"
+            )
         )
     one_of: dict[tuple[int, ...], str] = {}
     for label in labels:
         other = one_of.setdefault(_label_ids(tokenizer, label), label)
         if other != label:
-            notes.append(
-                f"the labels {_shown(other)} and {_shown(label)} are the same tokens: nothing can tell them apart"
-            )
+            same = f"the labels {_shown(other)} and {_shown(label)} are the same tokens"
+            notes.append(warning(f"{same}: nothing can tell them apart"))
     return tuple(notes)
 
 

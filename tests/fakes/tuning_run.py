@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
-from server.jobs.conclusion import Conclusion
-from server.jobs.examples import Preparation
+from server.jobs.preparer import JobPreparer
+from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
-from server.jobs.training import Pace
+from server.jobs.training import Intervals
 from server.soft_prompts.catalog import TaskCatalog
 from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example, ExampleLimits
 from server.tuning.fit import Host
-from server.tuning.run import TuningJob, TuningResult
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores
 from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
@@ -103,12 +103,12 @@ class ThreadPieces:
 def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: RunControl, **options: Any) -> JobRunner:
     """The real runner over fake runs."""
     tuning, tokenizer = TuningStore(store), byte_level()
-    pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
+    intervals = Intervals(options.pop("heartbeat_s", 0.02), options.pop("checkpoint_s", 0.0))
     assert tokenizer.eos_token_id is not None
     host = options.pop("host", None) or Host(ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30)
     return JobRunner(
         tuning,
-        Preparation(
+        JobPreparer(
             tuning,
             base.names[0],
             tokenizer,
@@ -117,7 +117,7 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
             host,
             lambda: control.owned_tasks,
         ),
-        Conclusion(
+        JobPublisher(
             store,
             tuning,
             base,
@@ -127,8 +127,9 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
             lambda _: PNG,
             lambda: control.owned_tasks,
             control.evaluate,  # type: ignore[arg-type]
+            retry_s=0.01,
         ),
         pieces=ThreadPieces(),
         build=control.build,
-        options=RunnerOptions(pace, **{"poll_interval_s": 0.02, **options}),
+        options=RunnerOptions(intervals, **{"poll_interval_s": 0.02, **options}),
     )

@@ -10,6 +10,7 @@ import pytest
 from server.tokenizer.chat_message import ChatMessage
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, Reading, read_examples
+from server.tuning.notes import info, warning
 from tests.tuning.tiny import jsonl
 
 SYSTEM, FIRST, SECOND = (
@@ -46,7 +47,7 @@ def test_every_answer_is_an_example_with_what_was_said_before_it():
         Example(turns(SYSTEM, FIRST), "Hello.", 1),
         Example(turns(SYSTEM, FIRST, HELLO, SECOND), "No.", 1),
     )
-    assert found.notes == ("1 conversations have 2 answers to learn, each of them an example",)
+    assert found.notes == (info("1 conversations have 2 answers to learn, each of them an example"),)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_one_answer_is_read_alike_by_every_rule(reading):
 def test_lines_are_counted_once_in_remarks():
     """However many of a conversation's answers repeat an earlier one."""
     found = read_examples(jsonl(*[{"messages": [FIRST, HELLO, SECOND, NO]}] * 2))
-    assert found.notes[1:] == ("1 lines repeat an earlier example (lines 2)",)
+    assert found.notes[1:] == (warning("1 lines repeat an earlier example (lines 2)"),)
 
 
 def test_examples_are_counted_not_lines():

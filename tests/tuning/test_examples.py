@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, read_examples
+from server.tuning.notes import warning
 from tests.tuning.tiny import jsonl
 
 GOOD = {"prompt": "a", "completion": "b"}
@@ -178,6 +179,6 @@ def test_duplicates_and_contradictions_are_told():
     """With the first five lines of each; they are no error."""
     found = read_examples(jsonl(GOOD, *[GOOD] * 6, {"prompt": "a", "completion": "c"}))
     assert found.notes == (
-        "6 lines repeat an earlier example (lines 2, 3, 4, 5, 6, …)",
-        "1 lines give an earlier input another answer (lines 8)",
+        warning("6 lines repeat an earlier example (lines 2, 3, 4, 5, 6, …)"),
+        warning("1 lines give an earlier input another answer (lines 8)"),
     )

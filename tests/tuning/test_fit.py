@@ -19,6 +19,7 @@ from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
 from server.tuning.fit import Host
+from server.tuning.notes import NoteLevel
 from server.tuning.plan import Method, TuningPlan
 from tests.tuning.tiny import tiny_base, tiny_model
 
@@ -94,11 +95,13 @@ def test_held_out_examples_that_the_cache_can_never_hold_are_refused_with_their_
         assert refused.value.code == "example_too_long"
 
 
-def test_training_examples_longer_than_the_cache_are_counted():
+def test_training_examples_longer_than_the_cache_are_noted():
     """They can be learnt from; that nobody can ever ask them is worth a word."""
     encoded = [EncodedExample((5,) * length, (6,)) for length in (3, 43, 44)]
     small = host(num_blocks=8, max_prefix_blocks=2)
-    assert small.num_longer_than_served(TuningPlan(num_virtual_tokens=4), encoded) == 1
+    (note,) = small.notes_on_lengths(TuningPlan(num_virtual_tokens=4), encoded)
+    assert note.text.startswith("1 examples are learnt from, but longer than")
+    assert note.level is NoteLevel.WARN
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from server.tuning.events import Finished, RateChosen, StepDone, Validated
 from server.tuning.history import MAX_POINTS, History, history_from_json, history_to_json
-from server.tuning.run_state import Progress, pack, unpack
+from server.tuning.run_state import Matrices, Progress, RunTensors, pack, unpack
 from server.tuning.watch import warnings
 from tests.tuning.histories import remembered, steps, validated
 
@@ -73,6 +74,8 @@ def test_a_warning_knows_the_whole_run_and_not_only_what_is_kept():
 
 def test_the_longest_history_fits_into_a_checkpoint(long_history):
     """Its header has room for 100 MB."""
-    data = pack("job", Progress(step=LONG, history=long_history), {})
+    matrix = torch.zeros(1)
+    tensors = RunTensors(Matrices(matrix, matrix.clone()), (), {})
+    data = pack("job", Progress(step=LONG, history=long_history), tensors)
     assert unpack(data, "job").progress.history == long_history
     assert len(data) < 2_000_000

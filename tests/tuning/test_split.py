@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import read_examples
+from server.tuning.notes import info, warning
 from server.tuning.split import MAX_HELD_OUT, Split, tuning_data
 from tests.tuning.tiny import jsonl
 
@@ -46,7 +47,7 @@ def test_another_seed_holds_out_others():
 def test_no_more_is_held_out_than_is_worth_judging():
     data = tuning_data(completions(range(3000)))
     assert len(data.validation) == MAX_HELD_OUT
-    assert data.notes == ("200 of 3000 examples are held out for validation",)
+    assert data.notes == (info("200 of 3000 examples are held out for validation"),)
 
 
 def test_what_a_file_says_of_itself_is_kept():
@@ -54,7 +55,7 @@ def test_what_a_file_says_of_itself_is_kept():
     examples = labelled("abab")
     data = tuning_data(examples)
     assert (data.labels, data.digest) == (("a", "b"), examples.digest)
-    assert tuning_data(completions([1, 1, 2])).notes[0].startswith("1 lines give an earlier input another answer")
+    assert tuning_data(completions([1, 1, 2])).notes[0].text.startswith("1 lines give an earlier input another answer")
 
 
 LABELS = st.lists(st.sampled_from("abcdef"), min_size=4, max_size=60).filter(lambda labels: len(set(labels)) > 1)
@@ -112,10 +113,10 @@ def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
         jsonl(*({"text": f"in {n}", "label": label} for n, label in enumerate(["Yes", "yes", "no"] * 4)))
     )
     notes = tuning_data(examples).notes
-    assert "the labels 'Yes' and 'yes' differ by case or spaces alone" in notes
-    assert any(note.startswith("2 labels have no validation example, ") for note in notes)
+    assert warning("the labels 'Yes' and 'yes' differ by case or spaces alone") in notes
+    assert any(note.text.startswith("2 labels have no validation example, ") for note in notes)
     judged_by = read_examples(jsonl({"text": "x", "label": "no"}, {"text": "y", "label": "yes"}))
-    assert "1 labels have no validation example, 'Yes' among them" in tuning_data(examples, judged_by).notes
+    assert warning("1 labels have no validation example, 'Yes' among them") in tuning_data(examples, judged_by).notes
 
 
 @pytest.mark.parametrize("numbers", [[1], [1, 1, 1]])
@@ -139,7 +140,7 @@ def test_two_files_never_share_an_input(training, validation):
     num_leaked = sum(number in training for number in validation)
     assert len(data.validation) == len(validation) - num_leaked
     told = f"{num_leaked} validation examples have an input of the training file; they are left out"
-    assert (told in data.notes) == (num_leaked > 0)
+    assert (warning(told) in data.notes) == (num_leaked > 0)
 
 
 def test_a_label_that_is_never_trained_on_is_refused():
@@ -150,7 +151,7 @@ def test_a_label_that_is_never_trained_on_is_refused():
 
 def test_remarks_name_the_file_they_are_about():
     data = tuning_data(completions([1, 1]), completions([2, 2]))
-    assert [note.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
+    assert [note.text.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
 
 
 def conversations(*lines):
@@ -189,6 +190,6 @@ def test_conversations_that_begin_alike_are_held_out_by_what_comes_after():
     assert [one.completion[0] for one in data.validation] == ["a", "a"]
     assert len(data.training) == 36
     assert data.notes[-2:] == (
-        "2 of 40 examples are held out for validation",
-        "2 more are left out: conversations that are trained on begin as theirs do",
+        info("2 of 40 examples are held out for validation"),
+        warning("2 more are left out: conversations that are trained on begin as theirs do"),
     )

@@ -24,6 +24,7 @@ from prompts_store.tuning_records import (
     JobRecord,
     JobStatus,
     NewEvent,
+    StateAtFailure,
 )
 
 MAX_FRUITLESS_CLAIMS = 3
@@ -112,11 +113,11 @@ def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], pr
 
 
 def fail(
-    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, keep_state: bool
+    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, state: StateAtFailure
 ) -> None:
     """End a job with its cause. Raises ClaimLost."""
     found = held(connection, claim, _HELD)
-    jobs.fail(connection, found.id, error, events, keep_state=keep_state)
+    jobs.fail(connection, found.id, error, events, state=state)
 
 
 def succeed(

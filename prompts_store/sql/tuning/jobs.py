@@ -15,10 +15,14 @@ from prompts_store.sql.tuning import job_log
 from prompts_store.sql.tuning.files import UNFINISHED
 from prompts_store.sql.tuning.tables import files, jobs
 from prompts_store.strict_json import canonical
-from prompts_store.tuning_records import JobError, JobRecord, JobStatus, NewEvent, NewJob
+from prompts_store.tuning_records import JobError, JobRecord, JobStatus, NewEvent, NewJob, StateAtFailure
 
 _RESUMABLE = (JobStatus.PAUSED, JobStatus.FAILED)
 _PAUSABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
+_KEPT = {
+    StateAtFailure.RESUMABLE: NewEvent("What it has learnt is kept: resumed, it goes on from there."),
+    StateAtFailure.UNREADABLE: NewEvent("Its saved state is kept, but this server cannot go on from it.", level="warn"),
+}
 
 
 def create(connection: Connection, job: NewJob, *, max_unfinished: int, actor: str) -> JobRecord:
@@ -107,16 +111,15 @@ def fail(
     error: JobError,
     events: Sequence[NewEvent] = (),
     *,
-    keep_state: bool = True,
+    state: StateAtFailure = StateAtFailure.RESUMABLE,
 ) -> None:
-    """End a job with its cause. With the state that it has saved, if any, it can be resumed."""
+    """End a job with its cause. `state` decides about its saved state, if it has one."""
     finish(connection, job_id, {"status": JobStatus.FAILED, "error": error_json(error)})
     job_log.append(connection, job_id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
-    if not keep_state:
+    if state is StateAtFailure.DROPPED:
         job_log.drop_states(connection, [job_id])
     elif job_log.has_state(connection, job_id):
-        kept = NewEvent("What it has learnt is kept: resumed, it goes on from there.")
-        job_log.append(connection, job_id, [kept])
+        job_log.append(connection, job_id, [_KEPT[state]])
 
 
 def finish(connection: Connection, job_id: int, values: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from server.api.responses.documented import errors, purged
 from server.api.responses.json_response import json_response
 from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.wire.tasks import CreateTask, Task, TaskList
-from server.tuning.kept_runs import purge_task
+from server.jobs.purge import purge_task
 
 router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 

@@ -30,9 +30,10 @@ from server.cli.tasks.views import (
     VersionView,
 )
 from server.cli.where import BackendOptions
+from server.jobs.purge import purge_task
 from server.settings import sqlite_url
 from server.tuning.errors import RunNotKept
-from server.tuning.kept_runs import KeptRuns, purge_task
+from server.tuning.kept_runs import KeptRuns
 
 PAGE = 100
 ACTOR = "cli"

@@ -53,7 +53,7 @@ def evaluate(
         labels = candidates[0].manifest.labels or examples.labels
         try:
             for note in notes_on_answers(at.bench.tokenizer, examples.examples, labels):
-                print(one_line(note), file=sys.stderr)
+                print(one_line(note.text), file=sys.stderr)
             found = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
         except TuningError as error:
             raise TuningProblem(f"{file}: {error}") from error
@@ -97,12 +97,12 @@ def print_scores(scores: Sequence[Scores]) -> None:
 
 def _candidates(at: Place, names: Sequence[str], instruction: str | None, *, with_base: bool) -> list[Candidate]:
     """The versions, then the base model told in words and alone, both on the first version's template."""
-    from server.tuning.evaluation import base_alone, told_in_words
+    from server.tuning.evaluation import base_alone, with_instruction
 
     candidates = [_candidate(at, name) for name in names]
     manifest = candidates[0].manifest
     if instruction is not None:
-        candidates.append(told_in_words(manifest, instruction))
+        candidates.append(with_instruction(manifest, instruction))
     if with_base:
         candidates.append(base_alone(manifest))
     return candidates
@@ -111,8 +111,8 @@ def _candidates(at: Place, names: Sequence[str], instruction: str | None, *, wit
 def _candidate(at: Place, name: str) -> Candidate:
     """The version that a reference means now. Raises NotFound and InvalidName."""
     from prompts_store.names import TaskReference
-    from server.tuning.evaluation import published
+    from server.jobs.candidates import load_candidate
 
     bench = at.bench
     record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
-    return published(bench.store, record)
+    return load_candidate(bench.store, record)

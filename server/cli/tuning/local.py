@@ -21,8 +21,9 @@ from server.engine.errors import EngineError
 from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.fit import Host, host_of
+from server.tuning.job import TuningJob
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _place_of(example: Example, examples: Sequence[Example]) -> str:
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
     for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
-        print(one_line(note), file=sys.stderr)
+        print(one_line(note.text), file=sys.stderr)
 
 
 def _job(at: Place, order: Order) -> TuningJob:

@@ -10,7 +10,7 @@ from prompts_store.records import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore
-from server.jobs.examples import Preparation, Prepared
+from server.jobs.preparer import JobPreparer, Prepared
 from server.jobs.request import JobRequest, request_to_json
 from server.tuning.encoding import encode_examples
 from server.tuning.errors import ExamplesRefused
@@ -70,10 +70,10 @@ def prepare(tmp_path):
             tokenizer = byte_level(template)
             assert tokenizer.eos_token_id is not None
             host = Host(ScriptedEngine(lambda *_: (), frozenset()), BASE, COSTS, 4 << 30)
-            preparation = Preparation(
+            preparer = JobPreparer(
                 tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple
             )
-            return preparation.prepare(tuning.create_job(job, max_unfinished=9, actor="ann"))
+            return preparer.prepare(tuning.create_job(job, max_unfinished=9, actor="ann"))
 
         yield run
 
@@ -96,7 +96,7 @@ def test_an_unfinished_job_finds_the_examples_of_its_checkpoint(prepare, convers
 
 def test_the_preview_shows_each_answer_of_the_first_conversation(prepare):
     """With what is learnt of it, and what was said before it."""
-    notes = prepare(two_answers).notes
+    notes = prepare(two_answers).events
     previews = [note for note in notes if "tokens" in note.data]
     assert [note.message for note in previews] == [
         f"The first example, its answer {number} of 2, as the model sees it behind the virtual tokens."
@@ -110,7 +110,7 @@ def test_the_preview_shows_each_answer_of_the_first_conversation(prepare):
 
 
 def test_one_answer_is_previewed_as_ever(prepare):
-    (preview,) = (note for note in prepare(one_answer).notes if "tokens" in note.data)
+    (preview,) = (note for note in prepare(one_answer).events if "tokens" in note.data)
     assert preview.message == "The first example, as the model sees it behind the virtual tokens."
 
 
@@ -133,5 +133,5 @@ def test_what_would_not_be_in_the_prompt_is_not_learnt(prepare, template, said, 
 
 def test_a_developer_is_learnt_as_a_system_message_where_only_that_is_known(prepare):
     prepared = prepare(lambda number: [{**SYSTEM, "role": "developer"}, *one_answer(number)[1:]], KNOWN)
-    (preview,) = (note for note in prepared.notes if "tokens" in note.data)
+    (preview,) = (note for note in prepared.events if "tokens" in note.data)
     assert "".join(one["text"] for one in preview.data["tokens"]).startswith("Be brief. q")

@@ -148,7 +148,7 @@ async def test_a_server_that_cannot_go_on_with_a_job_leaves_it_to_one_that_can(b
     """One with other options, of another release, with more memory: what was learnt waits for it."""
     bench.control.on_step = gate = Gateway(2)
     job_id = bench.create()
-    async with bench.server(checkpoint_interval_s=1000.0) as runner:
+    async with bench.server(checkpoint_s=1000.0) as runner:
         await pause_at(gate, bench, runner, job_id)
     build, bench.control.build = bench.control.build, raising(refusal)
     bench.tuning.resume_job(F, job_id)
@@ -206,7 +206,7 @@ async def test_a_task_deleted_in_mid_run_ends_its_job_with_all_that_it_has_learn
     await bench.run(bench.create())
     bench.control.on_step, bench.control.began_at = (gate := Gateway(3)), []
     job_id = bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20)))
-    async with bench.server(checkpoint_interval_s=1000.0) as runner:
+    async with bench.server(checkpoint_s=1000.0) as runner:
         await gate.until_reached()
         bench.store.delete_task(F, "mood")
         runner.nudge()
