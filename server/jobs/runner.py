@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -44,7 +45,8 @@ class RunnerOptions:
     """Times of the runner, in seconds.
 
     The runner asks the store for jobs every `poll_interval_s`. It takes over a job whose server has not beaten for
-    `takeover_s`. At a shutdown it waits at most `leave_timeout_s` for the piece that runs. `owner` names this server.
+    `takeover_s` by `clock`. At a shutdown it waits at most `leave_timeout_s` for the piece that runs. `owner` names
+    this server.
     """
 
     intervals: Intervals = field(default_factory=Intervals)
@@ -52,6 +54,7 @@ class RunnerOptions:
     takeover_s: float = 10.0
     leave_timeout_s: float = 10.0
     owner: str = field(default_factory=_this_server)
+    clock: Callable[[], float] = time.monotonic
 
 
 class JobRunner:
@@ -75,7 +78,7 @@ class JobRunner:
         self._fingerprint = preparer.host.base.fingerprint
         self._threads = Threads("tuning-jobs", 4)
         self._heartbeats: dict[JobClaim, ClaimHeartbeat] = {}
-        self._take_over = TakeOver(tuning, self._threads, self._fingerprint, options.takeover_s)
+        self._take_over = TakeOver(tuning, self._threads, self._fingerprint, options.takeover_s, options.clock)
         self._working: Counter[JobStatus] = Counter()
         self._ended: Counter[JobStatus] = Counter()
         self._training: Training | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class TakeOver:
-    """Releases a job whose heartbeat count has not changed for `takeover_s`, by the clock of this server.
+    """Releases a job whose heartbeat count has not changed for `takeover_s`, by `clock`, which counts seconds.
 
     While the store cannot be reached no server can beat. So an error of the store clears all silence seen before it,
     and after the outage every claim gets the full time again. Belongs to the event loop.
@@ -27,7 +26,7 @@ class TakeOver:
     threads: Threads
     fingerprint: str
     takeover_s: float
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float]
     _silent_since: dict[Heartbeat, float] = field(default_factory=dict, init=False)
 
     async def release_stale(self, own: Collection[JobClaim]) -> AsyncIterator[JobStatus]:

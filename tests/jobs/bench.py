@@ -42,6 +42,9 @@ class Bench:
     def messages(self, job_id: int) -> list[str]:
         return [event.message for event in self.tuning.list_events(F, job_id, limit=1000)][::-1]
 
+    def digest(self, task: str = "mood") -> str:
+        return self.store.get_version(F, task, 1).digest
+
     @asynccontextmanager
     async def server(self, **options):
         self.catalog = TaskCatalog(self.store, BASE, poll_interval_s=0.02)

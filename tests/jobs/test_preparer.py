@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from prompts_store.records import Manifest
 from prompts_store.store import Store
-from prompts_store.tuning_records import NewJob
+from prompts_store.tuning_records import JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
 from server.jobs.preparer import JobPreparer, Prepared
 from server.jobs.request import JobRequest, request_to_json
@@ -22,6 +23,7 @@ from tests.fakes.checkpoints import BASE
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
 from tests.fakes.tuning_run import COSTS
+from tests.jobs.bench import LINES, REQUEST, F
 
 GENERIC = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
 KNOWN = "{% for m in messages %}{% if m.role in ['system', 'user'] %}{{ m.content }} {% endif %}{% endfor %}->"
@@ -135,3 +137,114 @@ def test_a_developer_is_learnt_as_a_system_message_where_only_that_is_known(prep
     prepared = prepare(lambda number: [{**SYSTEM, "role": "developer"}, *one_answer(number)[1:]], KNOWN)
     (preview,) = (note for note in prepared.events if "tokens" in note.data)
     assert "".join(one["text"] for one in preview.data["tokens"]).startswith("Be brief. q")
+
+
+# --- in a server -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "param"),
+    [
+        (b"\n\n", "empty_file", "training_file"),
+        ([*LINES, "{"], "bad_line", "training_file"),
+        ([*LINES, '{"prompt": "x"}'], "bad_line", "training_file"),
+        ([*LINES, '{"text": "x", "label": "a"}'], "mixed_forms", "training_file"),
+        (b"\xff\xfe" + "\n".join(LINES).encode(), "not_utf8", "training_file"),
+        (['{"text": "a", "label": "x"}', '{"text": "b", "label": "x"}'], "single_class", "training_file"),
+        (['{"prompt": "a", "completion": "b"}'], "too_few_examples", "training_file"),
+        ([*LINES, json.dumps({"prompt": "long " * 400, "completion": "x"})], "example_too_long", "training_file"),
+    ],
+)
+async def test_bad_files_fail_the_job_with_the_line_at_fault(bench, lines, code, param):
+    """Before anything is trained; the error names the file."""
+    failed = await bench.run(bench.create(lines=lines))
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", code, param)
+    if code == "bad_line":
+        assert failed.error.message.startswith("line 21: ")
+    assert bench.control.began_at == []
+    assert bench.store.list_tasks(F) == ()
+
+
+async def test_a_validation_file_that_is_the_training_file_is_refused(bench):
+    """Its scores would be of examples that were trained on."""
+    failed = await bench.run(bench.create(validation="\n".join(LINES).encode()))
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", "leakage", "validation_file")
+
+
+async def test_answers_outside_the_labels_are_refused(bench):
+    """Labels that the request names are all that an answer may be."""
+    request = replace(REQUEST, manifest=Manifest(template="{input}", labels=("yes", "maybe")))
+    failed = await bench.run(bench.create(request))
+    assert (failed.error.code, failed.error.param) == ("unknown_label", "training_file")
+
+
+def small_host(**changes) -> Host:
+    """A server with a cache of 60 tokens and a prefix budget of 3 virtual tokens."""
+    engine = ScriptedEngine(lambda *_: (), frozenset(), **{"max_context": 60, **changes})
+    return Host(engine, BASE, COSTS, 4 << 30)
+
+
+@pytest.mark.parametrize(
+    ("host", "code", "param"),
+    [
+        (small_host(max_prefix_tokens=3), "invalid_value", "num_virtual_tokens"),
+        (small_host(max_context=12), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=10_000), "example_too_long", "training_file"),
+        (replace(small_host(), memory_bytes=1_000), "invalid_value", "num_virtual_tokens"),
+    ],
+)
+async def test_what_cannot_be_served_or_computed_fails_before_training(bench, host, code, param):
+    """Whichever server reads its files; also one that was started with less room since the job was created."""
+    job_id = bench.create()
+    failed = await bench.run(job_id, host=host)
+    assert (failed.status, failed.error.code, failed.error.param) == ("failed", code, param), failed.error
+    assert bench.control.began_at == []
+    queued = bench.create()
+    claim, _ = bench.tuning.claim_job(F, JobStatus.VALIDATING_FILES, "a")
+    bench.tuning.mark_valid(claim)
+    assert (await bench.run(queued, host=host)).error == failed.error
+    assert bench.control.began_at == []
+
+
+async def test_training_examples_longer_than_the_cache_are_logged(bench):
+    """They are learnt from, but no request of that length fits."""
+    lines = [*LINES, json.dumps({"prompt": "long " * 20, "completion": "x"})]
+    validation = json.dumps({"prompt": "input 99", "completion": "yes"}).encode()
+    job_id = bench.create(lines=lines, validation=validation)
+    assert (await bench.run(job_id, host=small_host())).status == "succeeded"
+    assert any(text.startswith("1 examples are learnt from, but longer than") for text in bench.messages(job_id))
+
+
+@pytest.mark.parametrize("by", ["name", "folder"])
+async def test_a_task_that_is_taken_since_fails_the_job(bench, by):
+    """The server was restarted with another --base-names or --tasks-dir."""
+    host = None
+    if by == "name":
+        host = Host(small_host().engine, replace(BASE, names=("mood",)))
+    else:
+        bench.control.owned_tasks = ("mood",)
+    failed = await bench.run(bench.create(), host=host)
+    expected = {"name": "task_taken", "folder": "task_read_only"}
+    assert (failed.error.code, failed.error.param) == (expected[by], "suffix")
+    assert bench.control.began_at == []
+
+
+async def test_answers_that_the_tokenizer_changes_are_logged(bench):
+    """Those that it gives back as another text could never match to the letter."""
+    lines = [json.dumps({"prompt": f"a {n}", "completion": "yes<end>"}) for n in range(20)]
+    job_id = bench.create(lines=lines)
+    assert (await bench.run(job_id)).status == "succeeded"
+    (told,) = [text for text in bench.messages(job_id) if "do not survive" in text]
+    assert told.startswith("20 answers do not survive this tokenizer")
+    assert "line 1 has 'yes<end>', and 'yes' is what is learnt and answered." in told
+
+
+async def test_a_note_on_labels_is_a_warning_whatever_their_text(bench):
+    """Its level is that of its kind: a label may read like the note that examples are held out."""
+    labels = ["held out", "Held out", "answers to learn"]
+    lines = [json.dumps({"text": f"input {number}", "label": labels[number % 3]}) for number in range(30)]
+    job_id = bench.create(lines=lines)
+    await bench.run(job_id)
+    levels = {event.message: event.level for event in bench.tuning.list_events(F, job_id, limit=100)}
+    assert levels["The labels 'held out' and 'Held out' differ by case or spaces alone."] == "warn"
+    assert levels["3 of 30 examples are held out for validation."] == "info"

@@ -135,17 +135,22 @@ async def test_a_task_that_a_folder_publishes_by_now_is_left_alone(bench):
         assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"
 
 
+RESUMABLE = "What it has learnt is kept: resumed, it goes on from there."
+UNREADABLE = "Its saved state is kept, but this server cannot go on from it."
+
+
 @pytest.mark.parametrize(
-    "refusal",
+    ("refusal", "said"),
     [
-        CheckpointUnreadable("the saved state is of another job"),
-        MemoryError(),
-        ExamplesRefused("has 9 tokens too many", code="example_too_long", line=3),
-        TuningUnsupported("this base model cannot be tuned"),
+        (CheckpointUnreadable("the saved state is of another job"), UNREADABLE),
+        (StoreCorrupt("A checkpoint does not agree with its digest."), UNREADABLE),
+        (MemoryError(), RESUMABLE),
+        (ExamplesRefused("has 9 tokens too many", code="example_too_long", line=3), RESUMABLE),
+        (TuningUnsupported("this base model cannot be tuned"), RESUMABLE),
     ],
 )
-async def test_a_server_that_cannot_go_on_with_a_job_leaves_it_to_one_that_can(bench, refusal):
-    """One with other options, of another release, with more memory: what was learnt waits for it."""
+async def test_a_server_that_cannot_resume_a_job_leaves_its_state(bench, refusal, said):
+    """A server with other options, of another release or with more memory can; the log promises no more than is so."""
     bench.control.on_step = gate = Gateway(2)
     job_id = bench.create()
     async with bench.server(checkpoint_s=1000.0) as runner:
@@ -153,6 +158,7 @@ async def test_a_server_that_cannot_go_on_with_a_job_leaves_it_to_one_that_can(b
     build, bench.control.build = bench.control.build, raising(refusal)
     bench.tuning.resume_job(F, job_id)
     assert (await bench.run(job_id)).status == "failed"
+    assert bench.messages(job_id)[-1] == said
     bench.control.build = build
     bench.tuning.resume_job(F, job_id)
     async with bench.server():

@@ -29,6 +29,7 @@ from server.tuning.survival import notes_on_answers
 if TYPE_CHECKING:
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.examples import Example
+    from server.tuning.notes import Note
 
 CHECKPOINT_INTERVAL_S = 10.0
 
@@ -42,7 +43,7 @@ def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
         begun_at = at.bench.store.revision()
         job = _job(at, order)
         _print_notes(order, job, at.bench.tokenizer)
-        _check(at, job)
+        _print(_check(at, job))
         kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
         kept = kept_runs.of(order.task, run_key(at.bench.base, job))
         with kept.held():
@@ -89,7 +90,11 @@ def _place_of(example: Example, examples: Sequence[Example]) -> str:
 
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
-    for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
+    _print((*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)))
+
+
+def _print(notes: Sequence[Note]) -> None:
+    for note in notes:
         print(one_line(note.text), file=sys.stderr)
 
 
@@ -105,8 +110,11 @@ def _host(at: Place) -> Host:
     return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
 
 
-def _check(at: Place, job: TuningJob) -> None:
-    """Raise TuningError for what could never be judged and served here, before anything is trained."""
+def _check(at: Place, job: TuningJob) -> tuple[Note, ...]:
+    """Raise TuningError for what could never be judged and served here, before anything is trained.
+
+    Returns notes on examples that can be trained on, but not served.
+    """
     bench, plan, data, host = at.bench, job.plan, job.data, _host(at)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
@@ -117,6 +125,7 @@ def _check(at: Place, job: TuningJob) -> None:
     host.check_judged(plan, data.validation, judged, labels)
     for examples, encoded in ((data.training, learnt), (data.validation, judged)):
         host.check_memory(plan, examples, encoded)
+    return host.notes_on_lengths(plan, learnt)
 
 
 def _begin(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:
