@@ -19,8 +19,7 @@ from server.cli.tuning import local as tune_here
 from server.cli.tuning.conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
-from server.tuning.errors import EvaluationFailed
-from server.tuning.errors import TuningDiverged
+from server.tuning.errors import EvaluationFailed, TuningDiverged
 from server.tuning.run import TuningRun
 from server.tuning.scores import Scores
 
