@@ -1,4 +1,4 @@
-"""How good a version is, through the very path that serves it: an `EngineClient`, its template, its tokenizer."""
+"""Evaluation of a version through the path that serves it: an `EngineClient`, its template and its tokenizer."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ from server.tuning.scores import Scores, accuracy, macro_f1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """What is judged: a version (published or not yet), the base model alone, or the base model told in words.
+    """A version (published or not), the base model alone, or the base model with an instruction.
 
-    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key. `prefixes` is one
-    (None without a soft prompt), or of an ensemble one a member, in its order.
+    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key. `prefixes` has one
+    element, None without a soft prompt; an ensemble has one per member, in its order.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often an example is asked again, and after how many seconds, until the candidate cannot be scored.
+    """Number of failures and refusals per example after which the candidate cannot be scored, and the pause after each.
 
-    A failed step may be another request's fault, and a full queue says nothing of the candidate at all.
+    A failed step may be the fault of another request, and a full queue does not depend on the candidate.
     """
 
     max_failures: int = 3
@@ -73,7 +73,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class _ScoredExample:
-    """What came of one example. `label` is the most likely one, None without labels."""
+    """Result of one example. `label` is the most likely one, None without labels."""
 
     is_exact: bool
     label: str | None
@@ -82,7 +82,7 @@ class _ScoredExample:
 
 
 def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
-    """A checkpoint that is no version yet. Raises `InvalidCheckpoint`."""
+    """A checkpoint that is not published. Raises `InvalidCheckpoint`."""
     return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
 
 
@@ -93,7 +93,7 @@ def published(record: VersionRecord, contents: Sequence[VersionContent]) -> Cand
 
 
 def prefix_of(resolved: ResolvedPrefix) -> Prefix:
-    """A resolved prefix of the store as the engine takes it."""
+    """Convert a resolved prefix of the store for the engine."""
     return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 
 
@@ -122,9 +122,9 @@ async def evaluate(
 ) -> Scores:
     """Score a candidate on one example or more, `max_at_once` at a time.
 
-    Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
-    strings apply. An example that the engine fails on, or has no room for, is asked again as `patience` says.
-    `on_progress` hears how many examples are done, also whenever one has to be asked again; what it raises is raised.
+    Answers are always greedy, so that a score can be repeated; the version's other defaults and its stop strings apply.
+    An example on which the engine fails, or for which its queue is full, is repeated as `patience` says. `on_progress`
+    gets the number of examples done, also before a repeat; its errors are raised here.
     Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and `EngineStopped`.
     """
     judge = _ExampleScorer(
@@ -151,13 +151,13 @@ async def evaluate(
     finally:
         for each in running:
             each.cancel()
-        await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
+        await asyncio.gather(*running, return_exceptions=True)  # no task outlives the call
 
 
 async def _patiently(
     answer: Callable[[], Awaitable[_ScoredExample]], patience: Patience, on_retry: Callable[[], object]
 ) -> _ScoredExample:
-    """The answer at last; what the engine raises of the prompt itself, or once too often, is raised."""
+    """Repeat until there is an answer. Raises an error of the prompt itself, and one that is repeated too often."""
     num_failures = num_refusals = 0
     while True:
         try:
@@ -186,7 +186,7 @@ def _failure(name: str, error: EngineError) -> EvaluationFailed:
 
 
 class _ExampleScorer:
-    """Asks the engine about one example after another."""
+    """Scores one example after another with the engine."""
 
     def __init__(
         self,
@@ -230,10 +230,10 @@ class _ExampleScorer:
         return is_continued(self._candidate.manifest.template, form)
 
     def _behind(self, prompt: tuple[int, ...], example: Example, expected: tuple[int, ...]) -> str:
-        """The example's answer as it reads where its tokens go on with the prompt.
+        """The example's answer as its tokens are decoded behind the prompt.
 
-        Such a text may begin with the space that encoding put before the answer. One that does not survive its tokens
-        is expected to the letter only.
+        Such a text may begin with a space that encoding put before the answer. An answer that decoding changes is
+        expected to the letter only.
         """
         survives = self._tokenizer.decode(expected) == example.completion
         return text_behind(self._tokenizer, prompt, expected) if survives else example.completion

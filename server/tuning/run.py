@@ -1,4 +1,4 @@
-"""A tuning run: one bounded piece of work after another, so that an engine can serve in between."""
+"""A tuning run: bounded pieces of work, so that an engine can serve requests between two of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from server.tuning.trainer import Pieces, Trainer
 from server.tuning.watch import warnings
 
 MAX_VALIDATED = 128
-"""A validation takes a sample of so many examples at most; `evaluation.py` judges by all."""
+"""Maximum number of examples in a validation, which takes a sample; `evaluation.py` scores all of them."""
 
 _Found = TypeVar("_Found")
 
@@ -35,14 +35,14 @@ Events = tuple[TuningEvent, ...]
 
 
 class TuningRun:
-    """One run. All methods belong to one thread (in the server: the engine's); nothing here waits.
+    """One run. All methods belong to one thread, in the server the engine's; none of them waits.
 
-    Building one encodes the examples and makes the twin and the soft prompt: seconds for many examples, no training.
-    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken. `max_piece_s` is how long a piece
-    may take at most: the first pieces then find out whether one would take longer.
+    The constructor encodes the examples and makes the twin and the soft prompt, which takes seconds for many examples.
+    With `checkpoint`, a result of `checkpoint()`, the run resumes from it. `max_piece_s` is the maximum time of a
+    piece: the first pieces measure whether a later one would exceed it.
 
     Raises `ExamplesRefused` (too long, no tokens), `PlanRefused` (an initialisation without tokens),
-    `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or was taken of another job.
+    `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or of another job.
     """
 
     def __init__(
@@ -76,17 +76,19 @@ class TuningRun:
         self._pieces = self._work()
 
     def advance(self) -> Events:
-        """Do the next bounded piece: forward and backward of one micro-batch, the optimiser step with the last one, or
-        one validation micro-batch. Answers what is to be told, mostly nothing.
+        """Do the next piece, and return its events, mostly none.
 
-        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` where a piece would take too long. Must not be
+        A piece is the forward and backward pass of one micro-batch, with the optimiser step after the last one, or one
+        micro-batch of a validation.
+
+        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` if a piece would take too long. Must not be
         called once `is_done`.
         """
         return next(self._pieces)
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing more to do."""
+        """Whether the run has ended."""
         return self._progress.finished is not None
 
     @property
@@ -96,16 +98,16 @@ class TuningRun:
 
     @property
     def history(self) -> Events:
-        """The events so far, those before a resume included; of very many steps or validations evenly fewer."""
+        """Events so far, with those before a resume. Very many steps or validations are thinned out evenly."""
         return tuple(self._progress.history.events)
 
     def checkpoint(self) -> bytes:
-        """The state after the latest whole optimiser step or validation (safetensors with JSON in its header).
+        """State after the latest whole optimiser step or validation (safetensors with JSON in its header).
 
-        May be asked for at any time between two calls of `advance`; what is begun is done anew after a resume. A
-        resumed run gives the same result, bit for bit on a CPU, as one that was never interrupted.
+        May be called between any two calls of `advance`. A resumed run repeats the step or validation that was not
+        finished. Its result is that of a run without an interruption, bit for bit on a CPU.
 
-        The parameters are in it once, beside the optimiser's moments: an encoder's take hundreds of megabytes.
+        The checkpoint has the parameters once, because an encoder's take hundreds of megabytes.
         """
         is_training = self._progress.learning_rate is not None  # until then, the search for a rate moves the parameters
         tensors = RunTensors(
@@ -116,7 +118,7 @@ class TuningRun:
         return pack(self._digest, self._progress, tensors)
 
     def result(self) -> TuningResult:
-        """The best state on validation so far, as a PEFT checkpoint."""
+        """The state with the best validation so far, as a PEFT checkpoint."""
         config, tensors = self._prompt.save(self._job.base_name, self._matrices.best)
         best_step = 0 if self._progress.best is None else self._progress.best.step
         return TuningResult(config, tensors, self._metrics(), self.history, best_step)
@@ -164,11 +166,11 @@ class TuningRun:
             yield self._give_up()
             return
         progress.step += 1
-        yield self._tell(done)
+        yield self._report(done)
 
     def _validate(self) -> Iterator[Events]:
         progress = self._progress
-        found = yield from _without_events(self._trainer.judge(self._validation))
+        found = yield from _without_events(self._trainer.validate(self._validation))
         if not math.isfinite(found.loss):
             yield self._give_up()
             return
@@ -181,7 +183,9 @@ class TuningRun:
             self._matrices.best = self._prompt.matrix()
         else:
             progress.num_stale += 1
-        yield self._tell(Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best))
+        yield self._report(
+            Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best)
+        )
 
     def _choose_rate(self) -> Iterator[Events]:
         default = default_rate(self._plan.method, self._prompt.parameters)
@@ -190,7 +194,7 @@ class TuningRun:
         for factor in SWEEP if given == AUTO else ():
             batches = (self._batch(step) for step in range(min(NUM_SWEEP_STEPS, self.num_steps)))
             one = yield from _without_events(try_rate(self._trainer, default * factor, batches, self._validation))
-            self._trainer.begin_anew(self._initial)
+            self._trainer.restart(self._initial)
             tried.append(one)
             yield (one,)
         if tried:
@@ -202,26 +206,26 @@ class TuningRun:
         for one in tried:
             self._progress.history.add(one)
         self._progress.learning_rate = rate
-        self._initial = []  # of an encoder as large as all else that it has
-        yield self._tell(RateChosen(rate))
+        self._initial = []  # an encoder's parameters are large
+        yield self._report(RateChosen(rate))
 
     def _batch(self, step: int) -> list[EncodedExample]:
         return [self._training[index] for index in self._order.of_step(step)]
 
-    # --- telling and remembering --------------------------------------------------------------------------------------
+    # --- events and result --------------------------------------------------------------------------------------------
 
-    def _tell(self, event: TuningEvent) -> Events:
+    def _report(self, event: TuningEvent) -> Events:
         history = self._progress.history
         history.add(event)
-        said = warnings(history)
-        for warning in said:
+        warned = warnings(history)
+        for warning in warned:
             history.add(warning)
-        return (event, *said)
+        return (event, *warned)
 
     def _finish(self, reason: str) -> Events:
         progress = self._progress
         progress.finished = reason
-        return self._tell(Finished(progress.step, reason, 0 if progress.best is None else progress.best.step))
+        return self._report(Finished(progress.step, reason, 0 if progress.best is None else progress.best.step))
 
     def _give_up(self) -> Events:
         best = self._progress.best
@@ -249,7 +253,7 @@ class TuningRun:
 
 
 def _without_events(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
-    """Work that has nothing to tell between its pieces."""
+    """Run work that reports no events between its pieces, and return its result."""
     while True:
         try:
             next(pieces)
@@ -273,6 +277,6 @@ def _ratio(change: torch.Tensor, of: torch.Tensor) -> float:
 
 
 def _identity(loaded: LoadedModel) -> list[object]:
-    """What tells base models apart well enough for a checkpoint: their numbers (the store knows the fingerprint)."""
+    """Sizes of the base model, which identify it well enough for a checkpoint; the store has its fingerprint."""
     architecture = loaded.architecture
     return [architecture.hidden_size, architecture.num_layers, architecture.vocab_size, str(loaded.dtype)]

@@ -1,4 +1,4 @@
-"""Which examples are learnt from and which are only judged by."""
+"""Split of the examples into those to train on and those to validate with."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from server.tuning.examples import Example, ExampleInput, ExampleSet
 from server.tuning.notes import Note, info, warning
 
 MAX_HELD_OUT = 200
-"""A split of our own holds out a tenth of the examples, but no more than these."""
+"""Maximum number of inputs to hold out; up to it, a tenth of the inputs."""
 
 
 class Split(StrEnum):
-    """How a share of one file is held out: any inputs, or inputs whose answers all stay in training too.
+    """Rule to hold out inputs of one file: any of them, or only those whose answers all stay in training.
 
-    A job keeps the split that it was created with.
+    A job keeps the rule that it was created with.
     """
 
     RANDOM = "random"
@@ -28,10 +28,10 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """What a run works with: no input of `validation` is one of `training`.
+    """Examples of a run. No input of `validation` is in `training`.
 
-    `labels` are those of both files where they have labels. `digest` is that of the training file's bytes,
-    `validation_digest` that of the other file's, if there is one.
+    `labels` are those of the training file, empty without labels. `digest` is that of the training file's bytes,
+    `validation_digest` that of the validation file's bytes, None without such a file.
     """
 
     training: tuple[Example, ...]
@@ -49,11 +49,11 @@ def tuning_data(
     split: Split = Split.EVERY_LABEL_TRAINED,
     labels: Sequence[str] = (),
 ) -> TuningData:
-    """Join two files, or hold out a share of the one by `seed` and `split`. `labels` are named by who tunes, if any.
+    """Join two files, or hold out a part of one by `seed` and `split`. `labels` are those of the request, if any.
 
-    Validation examples whose input is trained on are left out and told in the notes. Raises `ExamplesRefused` where
-    none remains (the two files are the same), where a label of the validation is never trained on, for fewer than two
-    different inputs, and where every label has a single input.
+    Validation examples whose input is trained on are left out, and a note counts them. Raises `ExamplesRefused` if none
+    remains, if a label of the validation is never trained on, for fewer than two different inputs, and if every label
+    has a single input.
     """
     if validation is None:
         return _held_out(training, seed, split, labels or training.labels)
@@ -74,7 +74,7 @@ def tuning_data(
 
 
 def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[str]) -> TuningData:
-    """Hold out by the whole input of a line, so that neither duplicates nor conversations straddle the two."""
+    """Hold out all examples of the drawn inputs, so that no duplicate and no conversation is on both sides."""
     whole = {example.line: example.prompt for example in training.examples}  # of a conversation, the last answer's
     inputs = list(dict.fromkeys(whole.values()))
     if len(inputs) < 2:
@@ -116,10 +116,10 @@ def _but_last_ones(
     are_labels: bool,
     seed: int,
 ) -> set[ExampleInput]:
-    """As many inputs as were drawn, where there are: the drawn ones but for a label's last one, then others.
+    """Replace drawn inputs whose hold-out would leave a label untrained with other inputs, as far as there are any.
 
-    `pairs` are every input with its answer. Answers are labels where they are called so, or are so few that each comes
-    twice in the mean; else nothing changes.
+    `pairs` has every input with its answer. Answers count as labels if `are_labels`, or if each occurs at least twice
+    on average. Otherwise the drawn inputs stay as they are.
     """
     num_left = Counter(answer for _, answer in set(pairs))
     if not are_labels and 2 * len(num_left) > len(inputs):
@@ -151,7 +151,7 @@ def _answers_to(
 
 
 def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[Note]:
-    """What a person should know of the labels: some are never judged, some look alike."""
+    """Notes on labels without a validation example, and on labels that look alike."""
     notes: list[Note] = []
     judged = {example.completion for example in judged_by}
     if unjudged := [label for label in labels if label not in judged]:
@@ -166,7 +166,7 @@ def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[Note
 
 
 def _without(examples: Sequence[Example], trained: Sequence[Example]) -> tuple[Example, ...]:
-    """The examples whose input is none that is trained on."""
+    """The examples whose input is not trained on."""
     inputs = {example.prompt for example in trained}
     return tuple(example for example in examples if example.prompt not in inputs)
 

@@ -116,7 +116,7 @@ def digest(answer):
 @BOTH
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(Trainer, "update", 2), (Trainer, "judge", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
+    [(Trainer, "update", 2), (Trainer, "validate", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
     ids=["after an optimiser step", "in a validation", "in an optimiser step", "while the state is written"],
 )
 def test_a_signal_anywhere_leaves_the_result_as_it_is(tune, whole, monkeypatch, owner, name, call, number, data_dir):

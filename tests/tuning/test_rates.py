@@ -9,7 +9,7 @@ import pytest
 from server.tuning.encoding import EncodedExample
 from server.tuning.events import RateTried
 from server.tuning.rates import best_rate, try_rate
-from server.tuning.trainer import Judgement
+from server.tuning.trainer import ValidationScores
 
 BATCH = [EncodedExample((1,), (2,))]
 
@@ -30,9 +30,9 @@ class FakeTrainer:
         self.rates.append(rate)
         return 1.0
 
-    def judge(self, examples):
+    def validate(self, examples):
         yield
-        return Judgement(self.validation, 0.5, 0.5)
+        return ValidationScores(self.validation, 0.5, 0.5)
 
 
 def outcome(pieces):
