@@ -53,6 +53,7 @@ async def test_what_ends_a_job_waits_for_the_beat_in_flight():
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The disk is full."), asyncio.CancelledError()])
 async def test_a_write_that_failed_leaves_its_events_to_the_next(error):
+    """They come first in the next write, before the events queued since."""
     heartbeat = ClaimHeartbeat(SlowStore(), CLAIM, interval_s=1.0)
     heartbeat.queue([STEP])
     with pytest.raises(type(error)):

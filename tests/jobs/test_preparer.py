@@ -93,6 +93,7 @@ def digest_of(prepared):
     [(one_answer, False, ONE_ANSWER), (one_answer, True, ONE_ANSWER), (three_answers, True, LAST_OF_THREE)],
 )
 def test_an_unfinished_job_finds_the_examples_of_its_checkpoint(prepare, conversation, of_older_release, digest):
+    """The digest that its checkpoint belongs to is that of the release that created the job."""
     assert digest_of(prepare(conversation, of_older_release=of_older_release)) == digest
 
 
@@ -111,7 +112,8 @@ def test_the_preview_shows_each_answer_of_the_first_conversation(prepare):
     assert {note.level for note in notes} == {"info"}
 
 
-def test_one_answer_is_previewed_as_ever(prepare):
+def test_one_answer_is_previewed_without_a_number(prepare):
+    """The text of its event is that of a file without conversations."""
     (preview,) = (note for note in prepare(one_answer).events if "tokens" in note.data)
     assert preview.message == "The first example, as the model sees it behind the virtual tokens."
 
@@ -133,7 +135,8 @@ def test_what_would_not_be_in_the_prompt_is_not_learnt(prepare, template, said, 
     assert (caught.value.code, caught.value.line is None) == ("bad_line", False)
 
 
-def test_a_developer_is_learnt_as_a_system_message_where_only_that_is_known(prepare):
+def test_a_developer_message_is_a_system_message_if_need_be(prepare):
+    """As serving does for a chat template that knows no developer."""
     prepared = prepare(lambda number: [{**SYSTEM, "role": "developer"}, *one_answer(number)[1:]], KNOWN)
     (preview,) = (note for note in prepared.events if "tokens" in note.data)
     assert "".join(one["text"] for one in preview.data["tokens"]).startswith("Be brief. q")

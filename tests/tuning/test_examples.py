@@ -40,6 +40,7 @@ def outcome(chunks):
 
 
 def test_a_prompt_and_its_completion():
+    """The form of one input and one answer."""
     found = read_examples(jsonl({"prompt": " a ", "completion": "b"}))
     assert (found.form, found.examples, found.labels) == (ExampleForm.COMPLETION, (Example(" a ", "b", 1),), ())
 
@@ -120,6 +121,7 @@ def test_each_kind_of_bad_line_is_told(line, code, said):
 
 
 def test_two_forms_in_one_file_are_refused():
+    """The error names the line, and both forms."""
     with pytest.raises(ExamplesRefused, match="line 2: is in the label form, but the lines before") as caught:
         read_examples(jsonl(GOOD, {"text": "a", "label": "b"}))
     assert caught.value.code == "mixed_forms"
@@ -127,18 +129,21 @@ def test_two_forms_in_one_file_are_refused():
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_of_nothing_is_refused(content):
+    """Also one of blank lines."""
     with pytest.raises(ExamplesRefused) as caught:
         read_examples(content)
     assert (caught.value.code, caught.value.line) == ("empty_file", None)
 
 
 def test_one_label_alone_is_nothing_to_learn():
+    """A classifier needs two labels."""
     with pytest.raises(ExamplesRefused) as caught:
         read_examples(jsonl({"text": "a", "label": "x"}, {"text": "b", "label": "x"}))
     assert caught.value.code == "single_class"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line():
+    """Some editors write one."""
     assert read_examples(b"\xef\xbb\xbf" + jsonl(GOOD)).examples == (Example("a", "b", 1),)
 
 

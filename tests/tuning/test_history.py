@@ -29,6 +29,7 @@ def long_history() -> History:
 
 
 def test_a_short_run_is_remembered_whole():
+    """Nothing is thinned out below the limit."""
     told = [RateChosen(0.1), *steps([1.0] * MAX_POINTS), Finished(MAX_POINTS, "steps", 0)]
     assert remembered(told).events == told
 
@@ -40,11 +41,13 @@ def test_a_long_run_is_thinned_evenly(long_history, kind):
 
 
 def test_whatever_comes_once_is_kept(long_history):
+    """The chosen rate and the end survive the thinning."""
     assert long_history.events[0] == RateChosen(0.1)
     assert long_history.events[-1] == Finished(LONG, "steps", 1)
 
 
 def test_few_validations_are_all_kept_among_many_steps():
+    """Each kind of event has a limit of its own."""
     told = steps([1.0] * LONG)
     for number in (9000, 6000, 3000):
         told.insert(number, validated(number, 1.0))

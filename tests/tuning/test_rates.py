@@ -44,6 +44,7 @@ def outcome(pieces):
 
 
 def test_a_rate_is_tried_with_a_short_warm_up_and_judged():
+    """The validation loss after its steps is its result."""
     trainer = FakeTrainer([1.0] * 7, validation=0.5)
     assert outcome(try_rate(trainer, 10.0, iter([BATCH] * 7), BATCH)) == RateTried(10.0, 0.5)
     assert trainer.rates == pytest.approx([2, 4, 6, 8, 10, 10, 10])

@@ -25,7 +25,7 @@ def labelled(labels, start=0):
 
 
 @given(INPUTS, st.integers(0, 2**31 - 1))
-def test_a_split_of_one_file_is_disjoint_whole_and_decided_by_its_seed(numbers, seed):
+def test_a_split_is_disjoint_and_whole_and_follows_its_seed(numbers, seed):
     """Every example is on one side, in the file's order; a tenth of the inputs, one at least, is on the other."""
     examples = completions(numbers)
     data = tuning_data(examples, seed=seed)
@@ -40,11 +40,13 @@ def test_a_split_of_one_file_is_disjoint_whole_and_decided_by_its_seed(numbers, 
 
 
 def test_another_seed_holds_out_others():
+    """The seed is all that draws."""
     examples = completions(range(100))
     assert len({tuning_data(examples, seed=seed).validation for seed in range(5)}) > 1
 
 
-def test_no_more_is_held_out_than_is_worth_judging():
+def test_at_most_200_examples_are_held_out():
+    """More would only cost training data and time."""
     data = tuning_data(completions(range(3000)))
     assert len(data.validation) == MAX_HELD_OUT
     assert data.notes == (info("200 of 3000 examples are held out for validation"),)
@@ -108,7 +110,8 @@ def test_a_job_of_before_keeps_its_split():
     assert any("c" not in {one.completion for one in data.training} for data in splits)
 
 
-def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
+def test_labels_unjudged_or_alike_are_noted():
+    """Each kind in a note of its own."""
     examples = read_examples(
         jsonl(*({"text": f"in {n}", "label": label} for n, label in enumerate(["Yes", "yes", "no"] * 4)))
     )
@@ -121,6 +124,7 @@ def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
 
 @pytest.mark.parametrize("numbers", [[1], [1, 1, 1]])
 def test_one_input_cannot_be_on_both_sides(numbers):
+    """A file with one input alone is refused."""
     with pytest.raises(ExamplesRefused) as caught:
         tuning_data(completions(numbers))
     assert caught.value.code == "too_few_examples"
@@ -144,12 +148,14 @@ def test_two_files_never_share_an_input(training, validation):
 
 
 def test_a_label_that_is_never_trained_on_is_refused():
+    """No run could learn it."""
     with pytest.raises(ExamplesRefused, match="1 labels of the validation file never occur in training, 'c'") as caught:
         tuning_data(labelled("ab"), labelled("abc", start=10))
     assert caught.value.code == "unknown_label"
 
 
-def test_remarks_name_the_file_they_are_about():
+def test_notes_name_their_file():
+    """Where there are two files."""
     data = tuning_data(completions([1, 1]), completions([2, 2]))
     assert [note.text.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
 
@@ -184,7 +190,7 @@ def test_no_conversation_is_on_both_sides(shapes, seed):
     assert not {one.prompt for one in data.training} & {one.prompt for one in data.validation}
 
 
-def test_conversations_that_begin_alike_are_held_out_by_what_comes_after():
+def test_conversations_that_begin_alike_are_held_out_apart():
     """The shared beginning is told to be left out."""
     data = tuning_data(conversations(*(f"hello hi q{n} a{n}" for n in range(20))))
     assert [one.completion[0] for one in data.validation] == ["a", "a"]

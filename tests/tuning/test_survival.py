@@ -35,7 +35,7 @@ def test_nothing_is_said_of_answers_that_survive(family):
         (byte_level(), "yes<end>", "yes"),
     ],
 )
-def test_the_first_answer_that_does_not_survive_is_told_with_both_texts(tokenizer, written, comes_back):
+def test_the_first_changed_answer_is_noted_with_both_texts(tokenizer, written, comes_back):
     """Case, spaces around signs, unknown words, leading spaces, an end token written out."""
     (note,) = notes(tokenizer, "yes", written, written)
     assert note.text.startswith("2 answers do not survive this tokenizer")

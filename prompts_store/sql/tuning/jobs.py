@@ -70,7 +70,7 @@ def page(connection: Connection, fingerprint: str, *, before: int | None, limit:
 
 
 def cancel(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
-    """End a job; its server finds that at the next heartbeat. Raises JobNotFound, and JobStatusConflict after its end."""
+    """End a job; its server finds that at the next heartbeat. Raises JobNotFound and JobStatusConflict."""
     _move(connection, fingerprint, job_id, UNFINISHED, {"status": JobStatus.CANCELLED}, "The job was cancelled.")
     finish(connection, job_id, {})
     job_log.drop_states(connection, [job_id])
