@@ -48,8 +48,8 @@ class StepDone:
 class Validated:
     """Result of a validation after `step` steps.
 
-    `exact_match` is the share of examples in which every completion token, the end token included, is the most likely
-    one after the correct tokens before it. Greedy decoding answers exactly these examples correctly.
+    `exact_match` is the share of examples in which every completion token is the most likely one after the correct
+    tokens before it. The end token counts too. Greedy decoding answers exactly these examples correctly.
     """
 
     step: int

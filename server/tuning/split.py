@@ -52,8 +52,8 @@ def tuning_data(
     """Join two files, or hold out a part of one by `seed` and `split`. `labels` are those of the request, if any.
 
     Validation examples whose input is trained on are left out, and a note counts them. Raises `ExamplesRefused` if none
-    remains, if a label of the validation is never trained on, for fewer than two different inputs, and if every label
-    has a single input.
+    remains, or if a label of the validation is never trained on. Raises it also for fewer than two different inputs,
+    and if every label has a single input.
     """
     if validation is None:
         return _held_out(training, seed, split, labels or training.labels)
