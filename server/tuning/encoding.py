@@ -83,8 +83,8 @@ def encode_examples(
 ) -> tuple[EncodedExample, ...]:
     """Encode every example. `max_tokens` is the context without the virtual tokens.
 
-    Raises `ExamplesRefused` for the first example that is longer, has an input without a token, or a token without a row
-    in the embedding matrix.
+    Raises `ExamplesRefused` for the first example that is longer, has an input without a token, or has a token without
+    a row in the embeddings.
     """
     encoded = []
     for example in examples:

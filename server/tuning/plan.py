@@ -24,7 +24,7 @@ class Method(StrEnum):
 class Initialisation(StrEnum):
     """Initial values of the virtual tokens.
 
-    `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` takes the embeddings of random tokens, and `TEXT`
+    `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` takes the embeddings of random tokens, `TEXT`
     those of `init_text`. `LABELS` takes those of the examples' labels in a row (class labels in Lester et al. 2021).
     A text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING, `TEXT` and `LABELS` give the keys and values
     that the base model computes from the text. The encoder of P_TUNING always starts at random.
