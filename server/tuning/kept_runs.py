@@ -90,7 +90,7 @@ class KeptRun:
             holding = _holding(self.path.with_suffix(_LOCK))
             holding.__enter__()
         except BlockingIOError as error:
-            raise RunNotKept("another process works on this run: wait for its end, or stop it") from error
+            raise RunNotKept("this run is in progress in another process: wait for its end, or stop it") from error
         except OSError as error:
             raise RunNotKept(f"{self._refusal(error)}; name another folder with --data-dir") from error
         try:

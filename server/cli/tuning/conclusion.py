@@ -80,7 +80,7 @@ async def _judge(at: Place, order: Order, job: TuningJob, result: TuningResult) 
     """The judgement, and the scores of the base model alone."""
     bench = at.bench
     aim = Aim(order.task, order.gate is not None, order.gate, compare=True)
-    rival = load_rival(bench.store, bench.base, aim)
+    rival = await asyncio.to_thread(load_rival, bench.store, bench.base, aim)
     async with scoring(bench, job.data.validation, job.data.labels) as score:
         judged = await judge_result(bench.base, aim, rival, job, result, score)
         return judged, await scores_of(score, base_alone(job.manifest))
