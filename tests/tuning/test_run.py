@@ -142,6 +142,7 @@ def test_fused_attention_ends_the_same_wherever_it_is_cut_too(method, monkeypatc
 
 def test_the_process_keeps_its_random_state():
     """A run draws from its own seed only."""
+    run_of(tiny_job(PLAN))  # the fake base model, which is made once, seeds the process
     torch.manual_seed(7)
     before = torch.get_rng_state()
     finish(run_of(tiny_job(PLAN)))
