@@ -26,8 +26,9 @@ from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import Method, TuningPlan
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
 
 MIB = 1 << 20

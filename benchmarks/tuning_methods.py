@@ -26,8 +26,9 @@ from server.demo import BASE_DIR, BASE_NAME, TEMPLATE
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import Initialisation, Method, TuningPlan
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
 
 TASK = next(task for task in TASKS if task.name == "route")

@@ -31,9 +31,9 @@ from server.engine.async_engine import AsyncEngine
 from server.engine.event_stream import EngineObserver
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
-from server.jobs.defaults import TuningDefaults
+from server.jobs.request import TuningDefaults
 from server.jobs.runner import RunnerOptions
-from server.jobs.training import Pace
+from server.jobs.training import Intervals
 from server.model.allocator import giving_holes_back
 from server.model.base_model import LoadedModel
 from server.settings import ServeSettings
@@ -251,8 +251,8 @@ def _prepared_store_url(settings: ServeSettings) -> str:
 
 
 def _runner_options(settings: ServeSettings) -> RunnerOptions:
-    pace = Pace(checkpoint_interval_s=settings.tuning_checkpoint_s)
-    return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
+    intervals = Intervals(checkpoint_s=settings.tuning_checkpoint_s)
+    return RunnerOptions(intervals, takeover_s=settings.tuning_takeover_s)
 
 
 def _tuning_defaults(settings: ServeSettings, origin: Origin) -> TuningDefaults:

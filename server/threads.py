@@ -10,7 +10,7 @@ key-ring              the API keys, once a change names one
 catalog               look-ups and loads of what requests name, and what changes have touched
 tasks-folder          publication of the operator's folder
 tuning-jobs           claims and take-overs of jobs, their files and their checkpoints
-tuning-heart          the beats of one job
+tuning-heartbeat      the beats of one job
 
 asyncio's shared threads are left to what comes one at a time. Each of these threads holds one connection to the
 database at most: the store's pools are as large as all of them together.

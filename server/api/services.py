@@ -13,7 +13,7 @@ from server.api.inference.inference import Inference
 from server.api.limits import ApiSettings
 from server.api.management.store_access import StoreAccess
 from server.api.middleware.drain import Drain
-from server.jobs.defaults import TuningDefaults
+from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing

@@ -1,4 +1,4 @@
-"""What a run must fit into, asked before anything is trained: the engine that serves its result, and memory."""
+"""Limits that a run must fit into: those of the engine that serves its result, and memory. Checked before training."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from server.tuning.cost import Costs, costs_of, parameter_bytes
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
+from server.tuning.notes import Note, warning
 from server.tuning.plan import Method, TuningPlan
 
 _GIB = 1024**3
@@ -28,10 +29,10 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Host:
-    """Where runs are computed and what comes of them is served.
+    """The machine that computes runs and serves their results.
 
-    `costs` is None where the device itself says when its memory is full, without ending the process. `memory_bytes` is
-    what a run may take, None for what the machine has left.
+    `costs` is None on a device that reports a lack of memory as an error, without an end of the process. A run may take
+    `memory_bytes`, or with None the memory that the machine has left.
     """
 
     engine: EngineClient
@@ -40,7 +41,7 @@ class Host:
     memory_bytes: int | None = None
 
     def check_plan(self, plan: TuningPlan) -> None:
-        """Raise `PlanRefused` for a soft prompt that could never be served or published here, or not be learnt."""
+        """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
         prefix = _prefix(plan)
         try:
             self.engine.check_servable(GenerateRequest("", "", (0,), SamplingParams(1), prefix))
@@ -58,7 +59,7 @@ class Host:
         self._check_memory_of_parameters(plan)
 
     def check_defaults(self, plan: TuningPlan, manifest: Manifest) -> None:
-        """Raise `InvalidManifest` for defaults that would refuse every request which does not say otherwise."""
+        """Raise `InvalidManifest` for defaults with which the engine refuses every request that keeps them."""
         defaults = manifest.defaults
         stop = frozenset(defaults.get("stop_token_ids", ()))
         prefix = _prefix(plan)
@@ -80,9 +81,9 @@ class Host:
         encoded: Sequence[EncodedExample],
         labels: Sequence[tuple[int, ...]],
     ) -> None:
-        """Raise `ExamplesRefused` for the first held-out example that the engine could never answer.
+        """Raise `ExamplesRefused` for the first held-out example that the engine cannot score.
 
-        `labels` are the token ids of each label and its end.
+        `labels` are the token ids of each label with its end token.
         """
         prefix = _prefix(plan)
         for example, one in zip(examples, encoded, strict=True):
@@ -94,8 +95,10 @@ class Host:
                 raise ExamplesRefused(f"could never be answered here: {error}", code=code, line=example.line) from error
 
     def check_memory(self, plan: TuningPlan, examples: Sequence[Example], encoded: Sequence[EncodedExample]) -> None:
-        """Raise `ExamplesRefused` where the longest example takes more memory than there is, and `PlanRefused` where a
-        micro-batch of shorter ones does."""
+        """Check that the longest example and the largest micro-batch fit into memory.
+
+        Raises `ExamplesRefused` for the example, and `PlanRefused` for the micro-batch.
+        """
         if self.costs is None:
             return
         room = self._room()
@@ -111,12 +114,19 @@ class Host:
             raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")
 
     def longest_answer(self, plan: TuningPlan, num_tokens: int) -> int:
-        """As many tokens of an answer as were learnt, but no more than can be served behind a prompt."""
+        """Return `num_tokens`, but at most the number of tokens that can follow a prompt of one token."""
         return max(1, min(num_tokens, self.engine.max_context - plan.num_virtual_tokens - 1))
 
-    def num_longer_than_served(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
-        """How many examples can be learnt from here, but never asked."""
-        return sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+    def notes_on_lengths(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> tuple[Note, ...]:
+        """A note if training examples fit into a run, but are longer than the engine can serve."""
+        num_longer = sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+        if not num_longer:
+            return ()
+        return (
+            warning(
+                f"{num_longer} examples are learnt from, but longer than what this server's KV cache can ever answer"
+            ),
+        )
 
     def _check_memory_of_parameters(self, plan: TuningPlan) -> None:
         if self.costs is None:
@@ -132,7 +142,7 @@ class Host:
 
 
 def host_of(engine: EngineClient, base: BaseModel, loaded: LoadedModel, memory_bytes: int | None = None) -> Host:
-    """The host of runs on a loaded base model."""
+    """Host of runs on a loaded base model."""
     is_bounded = loaded.device.type == "cpu" or memory_bytes is not None
     return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes)
 
@@ -145,5 +155,5 @@ def _too_much(needed: int, room: int) -> str:
 
 
 def _prefix(plan: TuningPlan) -> Prefix:
-    """A soft prompt of the plan's size, without values."""
+    """A soft prompt of the plan's size without values, for checks only."""
     return Prefix("", PrefixKind.EMBEDDINGS, torch.empty(plan.num_virtual_tokens, 0))

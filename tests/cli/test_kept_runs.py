@@ -20,7 +20,7 @@ from prompts_store.tuning_store import TuningStore
 from server.cli import main
 from server.cli.tuning import conclusion as tune_conclusion
 from server.demo import BASE_DIR
-from server.tuning import judgement
+from server.jobs import candidates
 from server.tuning.kept_runs import KeptRun
 from server.tuning.run import TuningRun
 from server.tuning.trainer import Trainer
@@ -116,7 +116,7 @@ def digest(answer):
 @BOTH
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(Trainer, "update", 2), (Trainer, "judge", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
+    [(Trainer, "update", 2), (Trainer, "validate", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
     ids=["after an optimiser step", "in a validation", "in an optimiser step", "while the state is written"],
 )
 def test_a_signal_anywhere_leaves_the_result_as_it_is(tune, whole, monkeypatch, owner, name, call, number, data_dir):
@@ -166,7 +166,7 @@ def test_a_second_signal_stops_at_once_and_keeps_nothing_in_part(tune, whole, mo
 
 @BOTH
 @pytest.mark.parametrize(
-    ("owner", "name"), [(judgement, "published"), (TuningStore, "publish")], ids=["judging", "publishing"]
+    ("owner", "name"), [(candidates, "load_candidate"), (TuningStore, "publish")], ids=["judging", "publishing"]
 )
 def test_a_signal_at_the_end_loses_nothing(tune, monkeypatch, number, owner, name):
     """The run is kept until its version is there; a second version never comes of it."""

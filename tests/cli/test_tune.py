@@ -19,7 +19,7 @@ from server.cli.tuning import local
 from server.cli.tuning.conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
-from server.tuning.errors import EvaluationFailed
+from server.tuning.errors import EvaluationFailed, TuningDiverged
 from server.tuning.run import TuningRun
 from server.tuning.scores import Scores
 
@@ -369,3 +369,17 @@ def test_a_held_out_example_that_the_cache_never_holds_is_said_before_anything_i
     )
     assert code == 1
     assert "line 2: could never be answered here: this server's KV cache holds 96 tokens" in err.splitlines()[-1]
+
+
+def test_training_examples_that_no_request_can_ask_are_noted(softprompt, data_dir, tmp_path, monkeypatch):
+    """As a job of a server notes them: they are learnt from, but longer than the KV cache."""
+    monkeypatch.setenv("SOFTPROMPT_NUM_KV_BLOCKS", "6")
+    monkeypatch.setattr(TuningRun, "advance", raising(TuningDiverged("no step is needed")))
+    train, validation = tmp_path / "train.jsonl", tmp_path / "validation.jsonl"
+    short = [{"text": "fine", "label": "yes"}, {"text": "dull", "label": "no"}]
+    train.write_text("".join(json.dumps(row) + "\n" for row in [*short, {"text": "a day " * 60, "label": "no"}]))
+    validation.write_text("".join(json.dumps({**row, "text": f"so {row['text']}"}) + "\n" for row in short))
+    files = ("--train", train, "--validation", validation, "--data-dir", data_dir)
+    code, _, err = softprompt("tune", "mood", *files, *QUICK)
+    assert code == 1
+    assert "1 examples are learnt from, but longer than what this server's KV cache can ever answer" in err.splitlines()

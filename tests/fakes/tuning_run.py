@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
-from server.jobs.conclusion import Conclusion
-from server.jobs.examples import Preparation
+from server.jobs.preparer import JobPreparer
+from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
-from server.jobs.training import Pace
+from server.jobs.training import Intervals
 from server.store_follower import StoreFollower
 from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example, ExampleLimits
 from server.tuning.fit import Host
-from server.tuning.run import TuningJob, TuningResult
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores
 from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
@@ -105,12 +105,12 @@ def fake_runner(
 ) -> JobRunner:
     """The real runner over fake runs."""
     tuning, tokenizer = TuningStore(store), byte_level()
-    pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
+    intervals = Intervals(options.pop("heartbeat_s", 0.02), options.pop("checkpoint_s", 0.0))
     assert tokenizer.eos_token_id is not None
     host = options.pop("host", None) or Host(ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30)
     return JobRunner(
         tuning,
-        Preparation(
+        JobPreparer(
             tuning,
             base.names[0],
             tokenizer,
@@ -119,7 +119,7 @@ def fake_runner(
             host,
             lambda: control.owned_tasks,
         ),
-        Conclusion(
+        JobPublisher(
             store,
             tuning,
             base,
@@ -129,8 +129,9 @@ def fake_runner(
             lambda _: PNG,
             lambda: control.owned_tasks,
             control.evaluate,  # type: ignore[arg-type]
+            retry_s=0.01,
         ),
         pieces=ThreadPieces(),
         build=control.build,
-        options=RunnerOptions(pace, **{"poll_interval_s": 0.02, **options}),
+        options=RunnerOptions(intervals, **{"poll_interval_s": 0.02, **options}),
     )

@@ -43,6 +43,9 @@ class Bench:
     def messages(self, job_id: int) -> list[str]:
         return [event.message for event in self.tuning.list_events(F, job_id, limit=1000)][::-1]
 
+    def digest(self, task: str = "mood") -> str:
+        return self.store.get_version(F, task, 1).digest
+
     @asynccontextmanager
     async def server(self, **options):
         follower = StoreFollower(self.store)

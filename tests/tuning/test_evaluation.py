@@ -13,7 +13,7 @@ from server.engine.request import GenerateRequest, ScoreRequest
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_completion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, told_in_words
+from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, with_instruction
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
@@ -86,7 +86,7 @@ async def test_an_ensemble_votes_and_is_asked_by_each_member():
 async def test_an_instruction_stands_before_the_template():
     """The baseline told in words differs from the base by the instruction alone."""
     engine = engine_that_says("yes")
-    await scores_of(engine, told_in_words(MANIFEST, "Vowel?"))
+    await scores_of(engine, with_instruction(MANIFEST, "Vowel?"))
     scored = [request for request in engine.requests if isinstance(request, ScoreRequest)]
     assert TOKENIZER.decode(scored[0].prompt_token_ids) == "Vowel? a ->\n"
 

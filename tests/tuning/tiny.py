@@ -14,8 +14,8 @@ from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import TuningPlan
-from server.tuning.run import TuningJob
 from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import byte_level
 

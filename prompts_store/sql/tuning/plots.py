@@ -10,7 +10,7 @@ from prompts_store.sql.tuning.tables import version_plots
 
 
 def put(connection: Connection, fingerprint: str, task: str, version: int, png: bytes) -> None:
-    """Keep a version's plot, if it has none yet. Raises TaskNotFound and VersionNotFound."""
+    """Store a version's plot, unless it has one. Raises TaskNotFound and VersionNotFound."""
     row = versions.row(connection, fingerprint, task, version)
     if connection.scalar(select(version_plots.c.version_id).where(version_plots.c.version_id == row.id)) is None:
         connection.execute(insert(version_plots).values(version_id=row.id, png=png))

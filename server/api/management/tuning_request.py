@@ -14,8 +14,7 @@ from server.api.errors import InvalidRequest, ModelNotFound
 from server.api.management.store_access import StoreAccess
 from server.api.management.tuning_bodies import FILE_ID
 from server.api.wire.tuning import CreateJob, Hyperparameters
-from server.jobs.defaults import TuningDefaults
-from server.jobs.request import JobRequest, request_to_json
+from server.jobs.request import JobRequest, TuningDefaults, request_to_json
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import init_text_ids

@@ -16,7 +16,7 @@ from server.api.management.task_bodies import purged_body, task_body
 from server.api.responses.documented import errors, purged
 from server.api.responses.json_response import json_response
 from server.api.wire.tasks import CreateTask, Task, TaskList
-from server.tuning.kept_runs import purge_task
+from server.jobs.purge import purge_task
 
 router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 

@@ -21,9 +21,10 @@ from server.cli.serving.serve_options import read_settings
 from server.cli.tasks.backend import VersionSummary
 from server.cli.tasks.publication import CheckpointFiles, EnsemblePublication, Publication, PublishResult
 from server.cli.where import BackendOptions
+from server.jobs.purge import purge_task
 from server.settings import sqlite_url
 from server.tuning.errors import RunNotKept
-from server.tuning.kept_runs import KeptRuns, purge_task
+from server.tuning.kept_runs import KeptRuns
 
 PAGE = 100
 ACTOR = "cli"

@@ -18,11 +18,12 @@ from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
 from server.cli.tuning.scoring import scoring
 from server.cli.tuning.workbench import LocalWorkbench
+from server.jobs.candidates import load_rival
 from server.tuning.errors import PlotsUnavailable
 from server.tuning.evaluation import base_alone
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.judgement import Aim, Judgement, judge_result, scores_of
 from server.tuning.plot import draw_plot
-from server.tuning.run import TuningJob, TuningResult
 from server.tuning.scores import Scores, Unscored
 
 ACTOR = "cli"
@@ -68,8 +69,9 @@ async def _judge(
     """Return the judgement with the base model's exact match among its metrics, and the base model's scores."""
     bench = local.bench
     aim = Aim(order.task, order.gate is not None, order.gate, compare=True)
+    rival = await asyncio.to_thread(load_rival, bench.store, bench.base, aim)
     async with scoring(bench, job.data.validation, job.data.labels) as score:
-        judged = await judge_result(bench.store, bench.base, aim, job, result, score)
+        judged = await judge_result(bench.base, aim, rival, job, result, score)
         base = await scores_of(score, base_alone(job.manifest))
     if isinstance(base, Scores):
         metrics = {**judged.manifest.metrics, "base_exact_match": base.exact_match}

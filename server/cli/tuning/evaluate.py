@@ -54,7 +54,7 @@ def evaluate(
         labels = candidates[0].manifest.labels or examples.labels
         try:
             for note in notes_on_answers(local.bench.tokenizer, examples.examples, labels):
-                print(one_line(note), file=sys.stderr)
+                print(one_line(note.text), file=sys.stderr)
             found = asyncio.run(_score_all(local.bench, candidates, examples.examples, labels))
         except TuningError as error:
             raise TuningProblem(f"{file}: {error}") from error
@@ -107,12 +107,12 @@ def _candidates(
     local: LocalWorkbench, names: Sequence[str], instruction: str | None, *, with_base: bool
 ) -> list[Candidate]:
     """Return the versions, then the base model with the instruction and alone, on the first version's template."""
-    from server.tuning.evaluation import base_alone, told_in_words
+    from server.tuning.evaluation import base_alone, with_instruction
 
     candidates = [_candidate(local, name) for name in names]
     manifest = candidates[0].manifest
     if instruction is not None:
-        candidates.append(told_in_words(manifest, instruction))
+        candidates.append(with_instruction(manifest, instruction))
     if with_base:
         candidates.append(base_alone(manifest))
     return candidates
@@ -121,8 +121,8 @@ def _candidates(
 def _candidate(local: LocalWorkbench, name: str) -> Candidate:
     """Return the version that a reference names now. Raises NotFound and InvalidName."""
     from prompts_store.names import TaskReference
-    from server.tuning.evaluation import published
+    from server.jobs.candidates import load_candidate
 
     bench = local.bench
     record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
-    return published(bench.store, record)
+    return load_candidate(bench.store, record)

@@ -21,13 +21,15 @@ from server.engine.errors import EngineError
 from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.fit import Host, host_of
+from server.tuning.job import TuningJob
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.examples import Example
+    from server.tuning.notes import Note
 
 CHECKPOINT_INTERVAL_S = 10.0
 
@@ -41,7 +43,7 @@ def tune_locally(order: Order, place: WorkbenchOptions) -> Outcome:
         begun_at = local.bench.store.revision()
         job = _job(local, order)
         _print_notes(order, job, local.bench.tokenizer)
-        _check(local, job)
+        _print(_check(local, job))
         kept_runs = KeptRuns(local.data_dir, local.bench.base.fingerprint)
         kept = kept_runs.of(order.task, run_key(local.bench.base, job))
         with kept.held():
@@ -90,8 +92,12 @@ def _position_of(example: Example, examples: Sequence[Example]) -> str:
 
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
-    for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
-        print(one_line(note), file=sys.stderr)
+    _print((*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)))
+
+
+def _print(notes: Sequence[Note]) -> None:
+    for note in notes:
+        print(one_line(note.text), file=sys.stderr)
 
 
 def _job(local: LocalWorkbench, order: Order) -> TuningJob:
@@ -106,8 +112,11 @@ def _host(local: LocalWorkbench) -> Host:
     return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
 
 
-def _check(local: LocalWorkbench, job: TuningJob) -> None:
-    """Raise TuningError before training if the result could not be evaluated and served on this machine."""
+def _check(local: LocalWorkbench, job: TuningJob) -> tuple[Note, ...]:
+    """Raise TuningError before training if the result could not be evaluated and served on this machine.
+
+    Returns notes on examples that can be trained on, but not served.
+    """
     bench, plan, data, host = local.bench, job.plan, job.data, _host(local)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
@@ -118,6 +127,7 @@ def _check(local: LocalWorkbench, job: TuningJob) -> None:
     host.check_judged(plan, data.validation, validation, labels)
     for examples, encoded in ((data.training, training), (data.validation, validation)):
         host.check_memory(plan, examples, encoded)
+    return host.notes_on_lengths(plan, training)
 
 
 def _begin(local: LocalWorkbench, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:

@@ -72,9 +72,9 @@ class TuneView:
             print(line, file=sys.stderr, flush=True)
 
     def _remember(self, events: Sequence[TuningEvent]) -> None:
-        from server.tuning.events import StepDone, Validated
+        from server.tuning.events import StepDone, Validated, Warned
 
-        self._warned += [line for line in _lines(events) if line.startswith("warning")]
+        self._warned += _lines([event for event in events if isinstance(event, Warned)])
         for event in events:
             if isinstance(event, StepDone):
                 self._last_step = event

@@ -11,7 +11,7 @@ import pytest
 from prompts_store.errors import StoreUnavailable
 from prompts_store.strict_json import canonical
 from prompts_store.tuning_records import JobClaim, NewEvent
-from server.jobs.training import Heart
+from server.jobs.training import ClaimHeartbeat
 
 CLAIM = JobClaim(7, 1)
 STEP, GATE = NewEvent("Step 1."), NewEvent("The gate opened.")
@@ -33,16 +33,16 @@ class SlowStore:
 async def test_what_ends_a_job_waits_for_the_beat_in_flight():
     """Otherwise the job has ended when the beat comes, and what it carries is refused."""
     store = SlowStore()
-    heart = Heart(store, CLAIM, interval_s=0.001)
+    heartbeat = ClaimHeartbeat(store, CLAIM, interval_s=0.001)
 
     async def end() -> None:
-        async with heart.telling() as events:
+        async with heartbeat.queued_events() as events:
             store.log += [*events, NewEvent("The end.")]
 
-    heart.tell([STEP])
-    async with heart.beating():
+    heartbeat.queue([STEP])
+    async with heartbeat.beating():
         await asyncio.to_thread(store.reached.wait, 30)
-        heart.tell([GATE])
+        heartbeat.queue([GATE])
         ending = asyncio.create_task(end())
         await asyncio.sleep(0.01)
         assert not ending.done()
@@ -53,14 +53,15 @@ async def test_what_ends_a_job_waits_for_the_beat_in_flight():
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The disk is full."), asyncio.CancelledError()])
 async def test_a_write_that_failed_leaves_its_events_to_the_next(error):
-    heart = Heart(SlowStore(), CLAIM, interval_s=1.0)
-    heart.tell([STEP])
+    """They come first in the next write, before the events queued since."""
+    heartbeat = ClaimHeartbeat(SlowStore(), CLAIM, interval_s=1.0)
+    heartbeat.queue([STEP])
     with pytest.raises(type(error)):
-        async with heart.telling() as events:
+        async with heartbeat.queued_events() as events:
             assert events == (STEP,)
-            heart.tell([GATE])
+            heartbeat.queue([GATE])
             raise error
-    async with heart.telling() as events:
+    async with heartbeat.queued_events() as events:
         assert events == (STEP, GATE)
 
 
@@ -74,11 +75,11 @@ async def test_a_heart_beats_on_after_events_that_no_store_takes(caplog):
 
     store = StrictStore()
     store.let.set()
-    heart = Heart(store, CLAIM, interval_s=0.001)
-    heart.tell([NewEvent("Step 1.", data={"distance": math.inf})])
-    async with heart.beating():
+    heartbeat = ClaimHeartbeat(store, CLAIM, interval_s=0.001)
+    heartbeat.queue([NewEvent("Step 1.", data={"distance": math.inf})])
+    async with heartbeat.beating():
         await asyncio.to_thread(store.reached.wait, 30)
-        heart.tell([GATE])
+        heartbeat.queue([GATE])
         async with asyncio.timeout(30):
             while not store.log:
                 await asyncio.sleep(0.001)

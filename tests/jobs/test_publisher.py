@@ -35,7 +35,7 @@ def cannot_be_scored(*names: str):
 
 
 @pytest.mark.parametrize("promote", [True, False])
-async def test_a_result_that_cannot_be_scored_is_published_and_not_promoted(bench, promote):
+async def test_a_result_without_scores_is_published_and_not_promoted(bench, promote):
     """What was learnt is there, with the reason; nothing serves it until somebody says so."""
     bench.control.on_evaluate = cannot_be_scored("mood (new)")
     job_id = bench.create(replace(REQUEST, promote=promote))
@@ -51,6 +51,7 @@ async def test_a_result_that_cannot_be_scored_is_published_and_not_promoted(benc
 
 
 async def test_a_gate_without_scores_stays_shut(bench):
+    """Even one that every score would pass."""
     bench.control.on_evaluate = cannot_be_scored("mood (new)")
     job_id = bench.create(gated(min_score=0.0))
     assert (await bench.run(job_id)).status == "succeeded"
@@ -83,7 +84,7 @@ def take_a_row_from_the_rival(bench) -> None:
         (take_a_row_from_the_rival, "the text holds token id 9"),
     ],
 )
-async def test_a_rival_that_cannot_be_scored_keeps_the_gate_shut_and_loses_nothing(bench, spoil, why):
+async def test_a_rival_that_cannot_be_scored_keeps_the_gate_shut(bench, spoil, why):
     """Its tensors are damaged, or the engine fails on it: the result is published beside it, and says why."""
     await bench.run(bench.create())
     spoil(bench)
@@ -97,7 +98,7 @@ async def test_a_rival_that_cannot_be_scored_keeps_the_gate_shut_and_loses_nothi
     assert why in told
 
 
-async def test_a_failure_after_the_training_leaves_a_job_that_can_be_resumed(bench, monkeypatch):
+async def test_a_job_that_fails_after_its_training_can_be_resumed(bench, monkeypatch):
     """Nothing is trained again, and nothing is lost."""
     complete_job = TuningStore.complete_job
 
@@ -135,24 +136,30 @@ async def test_a_task_that_a_folder_publishes_by_now_is_left_alone(bench):
         assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"
 
 
+RESUMABLE = "What it has learnt is kept: resumed, it goes on from there."
+UNREADABLE = "Its saved state is kept, but this server cannot go on from it."
+
+
 @pytest.mark.parametrize(
-    "refusal",
+    ("refusal", "said"),
     [
-        CheckpointUnreadable("the saved state is of another job"),
-        MemoryError(),
-        ExamplesRefused("has 9 tokens too many", code="example_too_long", line=3),
-        TuningUnsupported("this base model cannot be tuned"),
+        (CheckpointUnreadable("the saved state is of another job"), UNREADABLE),
+        (StoreCorrupt("A checkpoint does not agree with its digest."), UNREADABLE),
+        (MemoryError(), RESUMABLE),
+        (ExamplesRefused("has 9 tokens too many", code="example_too_long", line=3), RESUMABLE),
+        (TuningUnsupported("this base model cannot be tuned"), RESUMABLE),
     ],
 )
-async def test_a_server_that_cannot_go_on_with_a_job_leaves_it_to_one_that_can(bench, refusal):
-    """One with other options, of another release, with more memory: what was learnt waits for it."""
+async def test_a_server_that_cannot_resume_a_job_leaves_its_state(bench, refusal, said):
+    """A server with other options, of another release or with more memory can; the log promises no more than is so."""
     bench.control.on_step = gate = Gateway(2)
     job_id = bench.create()
-    async with bench.server(checkpoint_interval_s=1000.0) as runner:
+    async with bench.server(checkpoint_s=1000.0) as runner:
         await pause_at(gate, bench, runner, job_id)
     build, bench.control.build = bench.control.build, raising(refusal)
     bench.tuning.resume_job(F, job_id)
     assert (await bench.run(job_id)).status == "failed"
+    assert bench.messages(job_id)[-1] == said
     bench.control.build = build
     bench.tuning.resume_job(F, job_id)
     async with bench.server():
@@ -201,12 +208,12 @@ async def test_a_catalog_that_cannot_be_read_again_does_not_undo_a_job(bench, mo
 # --- deleted tasks ----------------------------------------------------------------------------------------------------
 
 
-async def test_a_task_deleted_in_mid_run_ends_its_job_with_all_that_it_has_learnt(bench):
+async def test_a_task_deleted_during_a_run_fails_its_job(bench):
     """Nothing is published; the job can be resumed by hand, from the step that it had reached."""
     await bench.run(bench.create())
     bench.control.on_step, bench.control.began_at = (gate := Gateway(3)), []
     job_id = bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20)))
-    async with bench.server(checkpoint_interval_s=1000.0) as runner:
+    async with bench.server(checkpoint_s=1000.0) as runner:
         await gate.until_reached()
         bench.store.delete_task(F, "mood")
         runner.nudge()
@@ -235,7 +242,8 @@ def purge(store: Store) -> None:
 
 
 @pytest.mark.parametrize("end", [delete_and_make_again, purge])
-async def test_a_task_that_goes_while_its_result_is_judged_stays_gone(bench, end):
+async def test_a_task_deleted_during_the_evaluation_stays_deleted(bench, end):
+    """Nothing is published to it, nor to a new task of its name."""
     await bench.run(bench.create())
     job_id = bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20)))
     todo = [end]
@@ -259,6 +267,7 @@ def gated(**gate) -> JobRequest:
 
 
 async def test_a_first_version_below_the_gate_is_published_but_not_live(bench):
+    """Without the gate it would be in production as the first version."""
     bench.control.score = 0.4
     job_id = bench.create(gated(min_score=0.9))
     done = await bench.run(job_id)
@@ -268,6 +277,7 @@ async def test_a_first_version_below_the_gate_is_published_but_not_live(bench):
 
 
 async def test_a_gate_compares_with_production(bench):
+    """A lower score keeps production, a higher one moves it."""
     await bench.run(bench.create())
     bench.control.scores = {"mood@1": 0.8}
     for seed, score, production in ((11, 0.7, 1), (12, 0.85, 3)):
@@ -279,7 +289,8 @@ async def test_a_gate_compares_with_production(bench):
     assert bench.store.alias_history(F, "mood", "production")[0].reason.startswith("tuned; gate: exact_match 0.850")
 
 
-async def test_an_alias_that_moves_during_the_evaluation_stays_where_it_was_moved(bench):
+async def test_an_alias_moved_during_the_evaluation_is_not_moved_again(bench):
+    """A person's move is later than the job's decision."""
     await bench.run(bench.create())
     await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))
     moved = []
@@ -300,7 +311,7 @@ def retire_production(store: Store) -> None:
     store.retire_version(F, "mood", 1)
 
 
-async def test_a_job_is_held_against_what_was_in_production_though_that_is_retired_meanwhile(bench):
+async def test_a_rival_retired_during_the_evaluation_is_still_compared(bench):
     """Everything of it is in memory before the result is scored."""
     await bench.run(bench.create())
     await bench.run(bench.create(replace(REQUEST, plan=replace(REQUEST.plan, seed=20))))

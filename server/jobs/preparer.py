@@ -1,4 +1,4 @@
-"""A job's files, read and checked; everything here takes its time, and belongs into a thread."""
+"""Prepare a job: read its files, and check them against its request and this server. Slow: call it in a thread."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.tuning_records import JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
+from server.jobs.event_texts import note_event, preview_event
 from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
@@ -16,27 +17,25 @@ from server.tuning.encoding import EncodedExample, encode_completion, encode_exa
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleLimits, ExampleSet, Reading, read_examples
 from server.tuning.fit import Host
-from server.tuning.run import TuningJob
+from server.tuning.job import TuningJob
 from server.tuning.split import TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
-_FACTS = ("held out", "answers to learn")
-"""What notes say that is nothing to worry about."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A job ready to run, and what there is to say about its files."""
+    """A job ready to run, and the events of its log about its files."""
 
     job: TuningJob
-    notes: tuple[NewEvent, ...]
+    events: tuple[NewEvent, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Preparation:
-    """What turns a job of the store into one that can run."""
+class JobPreparer:
+    """Turns a job of the store into one that can run."""
 
     store: TuningStore
     base_name: str
@@ -63,7 +62,7 @@ class Preparation:
         encode = partial(encode_examples, self.tokenizer, manifest, end_token_id=self.end_token_id, max_tokens=room)
         encoded = [*encode(data.training)]
         self.host.check_memory(request.plan, data.training, encoded)
-        num_unasked = self.host.num_longer_than_served(request.plan, encoded)
+        unservable = self.host.notes_on_lengths(request.plan, encoded)
         try:
             judged = encode(data.validation)
             self.host.check_judged(request.plan, data.validation, judged, self._label_ids(labels))
@@ -77,11 +76,11 @@ class Preparation:
         manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
         changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
-        notes = (*map(_note, (*data.notes, *changed)), *_unasked(num_unasked))
+        notes = map(note_event, (*data.notes, *changed, *unservable))
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
     def _check_task(self, task: str) -> None:
-        """What was free when the job was created may be taken since."""
+        """Raise `TaskTaken` if the task's name has been taken since the job was created."""
         if task in self.host.base.names:
             raise TaskTaken("the task's name is one of the base model's by now: create the job with another suffix")
         if task in self.owned_tasks():
@@ -109,16 +108,13 @@ class Preparation:
             raise FileRefused(error, param) from error
 
     def _previews(self, training: Sequence[Example], encoded: Sequence[EncodedExample]) -> list[NewEvent]:
-        """The first line's examples, of which a conversation may have many, token by token."""
+        """The examples of the first line, token by token. A conversation has one per answer."""
         num_answers = sum(example.line == training[0].line for example in training)
-        events = []
-        for number, one in enumerate(encoded[: min(num_answers, _MAX_PREVIEWED_ANSWERS)], start=1):
-            of = "" if num_answers == 1 else f", its answer {number} of {num_answers}"
-            tokens = preview(self.tokenizer, one)[:_MAX_PREVIEWED_TOKENS]
-            told = [{"id": token.token_id, "text": token.text, "learnt": token.is_learnt} for token in tokens]
-            said = f"The first example{of}, as the model sees it behind the virtual tokens."
-            events.append(NewEvent(said, data={"tokens": told}))
-        return events
+        shown = encoded[: min(num_answers, _MAX_PREVIEWED_ANSWERS)]
+        return [
+            preview_event(number, num_answers, preview(self.tokenizer, one)[:_MAX_PREVIEWED_TOKENS])
+            for number, one in enumerate(shown, start=1)
+        ]
 
 
 def _judged_by(record: JobRecord) -> str:
@@ -126,21 +122,10 @@ def _judged_by(record: JobRecord) -> str:
 
 
 def _check_labels(labels: Sequence[str], wanted: Sequence[str], data: TuningData) -> None:
-    """Raise `ExamplesRefused` where labels were named and an answer is none of them."""
+    """Raise `ExamplesRefused` if the request names labels and an answer is not one of them."""
     if not wanted:
         return
     examples: tuple[Example, ...] = (*data.training, *data.validation)
     for example in examples:
         if example.completion not in labels:
             raise ExamplesRefused("the answer is none of the job's labels", code="unknown_label", line=example.line)
-
-
-def _unasked(num_examples: int) -> list[NewEvent]:
-    if not num_examples:
-        return []
-    text = f"{num_examples} examples are learnt from, but longer than what this server's KV cache can ever answer."
-    return [NewEvent(text, level="warn")]
-
-
-def _note(text: str) -> NewEvent:
-    return NewEvent(f"{text[0].upper()}{text[1:]}.", level="info" if any(fact in text for fact in _FACTS) else "warn")
