@@ -23,8 +23,8 @@ from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
-from server.engine.async_engine import AsyncEngine
-from server.engine.event_stream import EngineObserver
+from server.engine.events import EngineObserver
+from server.engine.paged.async_engine import AsyncEngine
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
@@ -167,7 +167,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     catalog = TaskCatalog(store, base)
     folder = _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
+    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, catalog, folder)
     limits = _api_limits(settings)
     return Services(
         engine=engine,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.engine.request import FinishReason, TokenEvent, TokenLogprob
+from server.engine.events import FinishReason, TokenEvent, TokenLogprob
 from server.tokenizer.detokenizer import Detokenizer
 from server.tokenizer.stop_strings import StopMatcher
 from server.tokenizer.tokenizer import Tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from server.engine.errors import EngineError, StepFailed
-from server.engine.request import RequestFailed
+from server.engine.events import RequestFailed
 
 
 def failure_of(event: RequestFailed) -> EngineError:

@@ -9,17 +9,10 @@ from itertools import zip_longest
 
 from server.answering.choice_text import ChoiceText, TextDelta, TextToken, text_token
 from server.answering.engine_failure import failure_of
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.engine.errors import EngineError, EngineStopped
-from server.engine.request import (
-    ChoiceFinished,
-    EngineEvent,
-    FinishReason,
-    GenerateRequest,
-    PromptProcessed,
-    RequestFailed,
-    TokenEvent,
-)
+from server.engine.events import ChoiceFinished, EngineEvent, FinishReason, PromptProcessed, RequestFailed, TokenEvent
+from server.engine.request import Generate, Request
 from server.tokenizer.detokenizer import Detokenizer
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -54,9 +47,9 @@ class Generation:
 
     def __init__(
         self,
-        engine: EngineClient,
+        engine: RequestRunner,
         tokenizer: Tokenizer,
-        requests: Sequence[GenerateRequest],
+        requests: Sequence[Request[Generate]],
         *,
         is_continued: bool,
         stop: Sequence[str] = (),
@@ -116,7 +109,7 @@ class Generation:
 
     async def _text_events(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> AsyncIterator[TextEvent]:
         request = self._requests[prompt]
-        choices = [self._choice_text(prompt, number) for number in range(request.num_choices)]
+        choices = [self._choice_text(prompt, number) for number in range(request.kind.num_choices)]
         failure: EngineError | None = None
         async for event in stream:
             self._num_output_tokens += isinstance(event, TokenEvent)
@@ -142,11 +135,11 @@ class Generation:
     def _choice_text(self, prompt: int, number: int) -> ChoiceText:
         request = self._requests[prompt]
         return ChoiceText(
-            prompt * request.num_choices + number,
+            prompt * request.kind.num_choices + number,
             self._tokenizer,
             request.prompt_token_ids if self._is_continued else (),
             self._stop,
-            request.sampling.min_tokens,
+            request.kind.sampling.min_tokens,
         )
 
     def _echoed(self, prompt: int, event: PromptProcessed) -> PromptText:

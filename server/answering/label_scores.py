@@ -8,8 +8,9 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from server.answering.engine_failure import failure_of
-from server.engine.client import EngineClient
-from server.engine.request import RequestFailed, Scored, ScoreRequest
+from server.engine.client import RequestRunner
+from server.engine.events import RequestFailed, Scored
+from server.engine.request import Request, Score
 from server.model.prefix import Prefix
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -27,16 +28,15 @@ def score_requests(
     *,
     salt: bytes = b"",
     priority: int = 0,
-    is_own: bool = False,
-) -> list[ScoreRequest]:
+) -> list[Request[Score]]:
     """What scores the continuations behind every prompt: for each prompt, by each prefix."""
     return [
-        ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority, is_own)
+        Request(f"score-{uuid.uuid4().hex}", task, prompt, Score(continuations), prefix, salt, priority)
         for prompt, prefix in itertools.product(prompts, prefixes)
     ]
 
 
-async def score_all(engine: EngineClient, requests: Sequence[ScoreRequest]) -> list[Scored]:
+async def score_all(engine: RequestRunner, requests: Sequence[Request[Score]]) -> list[Scored]:
     """The scores of requests that run all at once.
 
     Raises `EngineError`. When one fails, or the caller is cancelled, none goes on running.
@@ -54,7 +54,7 @@ class Scoring:
 
     num_output_tokens = 0
 
-    def __init__(self, engine: EngineClient, requests: Sequence[ScoreRequest]) -> None:
+    def __init__(self, engine: RequestRunner, requests: Sequence[Request[Score]]) -> None:
         self._running = [asyncio.create_task(score(engine, request)) for request in requests]
 
     async def __aiter__(self) -> AsyncIterator[Scored]:
@@ -68,7 +68,7 @@ class Scoring:
             each.cancel()
 
 
-async def score(engine: EngineClient, request: ScoreRequest) -> Scored:
+async def score(engine: RequestRunner, request: Request[Score]) -> Scored:
     """The scores of one request. Raises `EngineError`."""
     scored: Scored | None = None
     async for event in engine.stream(request):

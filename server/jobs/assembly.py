@@ -10,7 +10,7 @@ from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id
-from server.engine.async_engine import AsyncEngine
+from server.engine.client import EngineClient, PieceRunner
 from server.jobs.conclusion import Conclusion
 from server.jobs.examples import Preparation
 from server.jobs.runner import JobRunner, RunnerOptions
@@ -38,6 +38,8 @@ class RunBounds:
 class TunedBase:
     """The base model that jobs tune for, and what serves it. `base_id` is its public name.
 
+    `pieces` runs training on the engine's device. Evaluations are requests of the server's own.
+
     `folder` publishes tasks of its own, which jobs leave alone.
     """
 
@@ -46,7 +48,8 @@ class TunedBase:
     loaded: LoadedModel
     tokenizer: Tokenizer
     eos_token_ids: Collection[int]
-    engine: AsyncEngine
+    engine: EngineClient
+    pieces: PieceRunner
     catalog: TaskCatalog
     folder: TasksFolder | None
 
@@ -68,9 +71,16 @@ def build_job_runner(
         tuning,
         Preparation(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
         Conclusion(
-            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot, tuned.owned_tasks
+            store,
+            tuning,
+            tuned.base,
+            tuned.engine.unobserved,
+            tuned.tokenizer,
+            tuned.catalog,
+            draw_plot,
+            tuned.owned_tasks,
         ),
-        pieces=tuned.engine,
+        pieces=tuned.pieces,
         build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),
         options=options,
     )

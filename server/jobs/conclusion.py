@@ -13,7 +13,7 @@ from prompts_store.records import BaseModel, Checkpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.jobs.failures import OwnedTasks, task_owned
 from server.jobs.request import request_from_json
 from server.jobs.training import Heart
@@ -51,7 +51,7 @@ class Conclusion:
     store: Store
     tuning: TuningStore
     base: BaseModel
-    engine: EngineClient
+    engine: RequestRunner
     tokenizer: Tokenizer
     catalog: TaskCatalog
     draw_plot: DrawPlot

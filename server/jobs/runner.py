@@ -22,7 +22,7 @@ from prompts_store.errors import ClaimLost, StoreUnavailable
 from prompts_store.tuning_records import Heartbeat, JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task
-from server.engine.background import PieceRunner
+from server.engine.client import PieceRunner
 from server.engine.errors import EngineStopped
 from server.jobs.conclusion import Conclusion, Finished
 from server.jobs.examples import Preparation

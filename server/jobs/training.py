@@ -16,7 +16,7 @@ from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task
-from server.engine.background import PieceRunner
+from server.engine.client import PieceRunner
 from server.jobs.tally import Tally
 from server.threads import Threads
 from server.tuning.events import (

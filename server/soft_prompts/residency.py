@@ -8,6 +8,7 @@ together never hold more than the prefix budget. Only the engine thread calls th
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
 from server.model.prefix import Prefix
@@ -51,6 +52,11 @@ class PrefixResidency:
         self._pending: list[ResidentPrefix] = []
         self.num_loads = 0
         self.num_evictions = 0
+
+    @property
+    def resident(self) -> Iterable[ResidentPrefix]:
+        """The prefixes that hold blocks, leased and idle, least recently used first."""
+        return self._resident.values()
 
     @property
     def num_resident(self) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from prompts_store.records import Manifest
 from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
-from server.engine.request import GenerateRequest, ScoreRequest
+from server.engine.request import Generate, Score
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_completion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
@@ -68,9 +68,9 @@ async def test_requests_are_those_that_serving_would_make():
     engine = engine_that_says("yes")
     manifest = Manifest(template="<{input}>", defaults={"max_tokens": 7, "temperature": 0.9, "top_k": 3}, stop=("e",))
     scores = await scores_of(engine, Candidate("mood@1", "mood", (None,), manifest))
-    generated = [request for request in engine.requests if isinstance(request, GenerateRequest)]
+    generated = [request for request in engine.requests if isinstance(request.kind, Generate)]
     assert {TOKENIZER.decode(request.prompt_token_ids) for request in generated} == {"<a>", "<b>", "<c>"}
-    assert {(one.sampling.max_tokens, one.sampling.temperature, one.sampling.top_k) for one in generated} == {(7, 0, 3)}
+    assert {(one.max_tokens, one.temperature, one.top_k) for one in generated} == {(7, 0, 3)}
     assert {request.task for request in engine.requests} == {"mood"}
     assert scores.exact_match == 0, "the stop string cuts the answer short, as it would in serving"
 
@@ -87,7 +87,7 @@ async def test_an_instruction_stands_before_the_template():
     """The baseline told in words differs from the base by the instruction alone."""
     engine = engine_that_says("yes")
     await scores_of(engine, told_in_words(MANIFEST, "Vowel?"))
-    scored = [request for request in engine.requests if isinstance(request, ScoreRequest)]
+    scored = [request for request in engine.requests if isinstance(request.kind, Score)]
     assert TOKENIZER.decode(scored[0].prompt_token_ids) == "Vowel? a ->\n"
 
 

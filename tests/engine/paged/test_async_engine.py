@@ -10,11 +10,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from server.engine.async_engine import AsyncEngine
 from server.engine.errors import ContextExceeded, EngineOverloaded, EngineStopped, StepFailed
-from server.engine.options import EngineOptions
-from server.engine.request import RequestFailed, RequestFinished, ScoreRequest, TokenEvent
-from tests.engine.fakes import EngineHarness, check_answer, generate, make_options, make_prefix, text, tokens_of
+from server.engine.events import RequestFailed, RequestFinished, TokenEvent
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.options import EngineOptions
+from server.engine.request import Request, Score
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, text, tokens_of
+from tests.engine.paged.scripted_runner import make_prefix
 
 
 class Face:
@@ -74,12 +78,12 @@ async def test_the_door_refuses_before_a_stream_exists():
     async with running() as face:
         with pytest.raises(ContextExceeded):
             face.client.stream(generate("r", text(90), max_tokens=7))
-        assert face.client._open == {}
+        assert face.client.num_open == 0
 
 
 async def test_scores_come_as_one_event():
     async with running() as face:
-        request = ScoreRequest("s", "", (1, 2), ((3, 4), (5,)))
+        request = Request("s", "", (1, 2), Score(((3, 4), (5,))))
         check_answer(request, await face.ask(request))
 
 
@@ -115,7 +119,7 @@ async def test_a_stream_that_was_never_read_aborts_its_request_too():
     async with running() as face:
         face.client.stream(generate("r", **LONG))
         gc.collect()
-        await face.until(lambda: face.client._open == {})
+        await face.until(lambda: face.client.num_open == 0)
         await face.until_idle()
 
 
@@ -132,7 +136,7 @@ async def test_closing_a_stream_that_has_ended_does_nothing():
 async def test_an_old_stream_that_was_not_read_to_its_end_spares_a_new_request_of_its_id():
     async with running() as face:
         old = face.client.stream(generate("same", max_tokens=1))
-        await face.until(lambda: face.client._open == {})
+        await face.until(lambda: face.client.num_open == 0)
         request = generate("same", **LONG)
         new = face.client.stream(request)
         events = [await anext(new)]
@@ -191,7 +195,7 @@ async def test_a_failed_step_reaches_its_streams_and_the_engine_goes_on():
 async def test_stopping_cuts_off_what_is_unfinished():
     async with running() as face:
         face.gate.clear()
-        score = ScoreRequest("s", "", (1,), ((2, 3),))
+        score = Request("s", "", (1,), Score(((2, 3),)))
         streams = [face.client.stream(generate("r", **LONG)), face.client.stream(score)]
         stopping = asyncio.create_task(face.client.stop())
         for stream in streams:

@@ -7,8 +7,8 @@ unless that whole block, text included, was found in the cache. Only the engine 
 
 from __future__ import annotations
 
-from server.engine.block_manager import BlockManager, chain_key
-from server.engine.sequence import Sequence
+from server.engine.paged.block_manager import BlockManager, chain_key
+from server.engine.paged.sequence import Sequence
 from server.model.kv_cache import BlockCopy
 from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
 

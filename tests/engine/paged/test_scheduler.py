@@ -6,23 +6,24 @@ from dataclasses import replace
 
 import pytest
 
-from server.engine.request import ScoreRequest, TokenEvent
-from tests.engine.fakes import (
-    EngineHarness,
-    check_answer,
-    generate,
-    make_options,
-    make_prefix,
-    prompt_event,
-    text,
-    tokens_of,
-)
+from server.engine.events import TokenEvent
+from server.engine.request import Request, Score
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, prompt_event, text, tokens_of
+from tests.engine.paged.scripted_runner import make_prefix
 
 
 def check_all(harness: EngineHarness) -> None:
     for request_id, request in harness.requests.items():
         check_answer(request, harness.events[request_id])
     harness.check_empty()
+
+
+def set_counters(harness: EngineHarness, **served: int) -> None:
+    for task, count in served.items():
+        counters = harness.scheduler.counters
+        counters.charge(task, count - counters.served(task))
 
 
 def steps_to_first_token(harness: EngineHarness, events: list) -> int:
@@ -71,7 +72,7 @@ def test_prompts_that_are_scored_share_the_rows_of_logits_of_a_step_and_hold_nob
 
 def test_continuations_that_are_scored_share_the_rows_of_logits_of_a_step():
     harness = EngineHarness(make_options(max_scored_rows=4))
-    harness.add(ScoreRequest("s", "", text(20), (text(9, 1), text(8, 2), text(7, 3))))
+    harness.add(Request("s", "", text(20), Score((text(9, 1), text(8, 2), text(7, 3)))))
     harness.steps(2)
     assert harness.runner.batches == [(20,), (5, 1, 1)]
     harness.drain()
@@ -125,7 +126,7 @@ def test_a_load_is_charged_to_the_task_that_needs_it_and_only_once():
         harness.add(generate(f"r{number}", text(5), task="cold", prefix=make_prefix(1, 8), max_tokens=4))
     harness.add(generate("plain", text(5), task="plain", max_tokens=4))
     harness.steps(1)
-    served = harness.scheduler._counters.served
+    served = harness.scheduler.counters.served
     assert (served("cold"), served("plain")) == (8 + 5 + 5, 5)
     assert harness.runner.loads == [(8,)]
     harness.drain()
@@ -219,7 +220,7 @@ def test_two_busy_tasks_are_served_alike():
     for number in range(20):
         harness.add(generate(f"b{number}", text(12, 100 + number), task="b", max_tokens=10))
     harness.steps(60)
-    served = harness.scheduler._counters.served
+    served = harness.scheduler.counters.served
     assert abs(served("a") - served("b")) <= 24 + 12
     harness.drain()
     check_all(harness)
@@ -256,11 +257,10 @@ def test_nobody_is_admitted_far_ahead_of_the_first_that_waits_for_room():
     harness.add(generate("first", text(70, 1), task="first", max_tokens=2))
     harness.add(generate("second", text(70, 2), task="second", max_tokens=2))
     harness.add(generate("far", text(4, 3), task="far", max_tokens=2))
-    served = harness.scheduler._counters._served
-    served.update({"running": 1000, "first": 0, "second": 30, "far": 60})
+    set_counters(harness, running=1000, first=0, second=30, far=60)
     harness.steps(1)
     assert harness.events["far"] == []
-    served["far"] = 31
+    set_counters(harness, far=31)
     harness.steps(1)
     assert harness.events["far"] != []
     harness.drain()
@@ -292,7 +292,7 @@ def test_the_youngest_sequence_of_the_task_that_holds_most_is_preempted():
     harness.add(generate("young", text(8, 2), task="big", max_tokens=20))
     while not harness.engine.stats.num_preemptions:
         harness.steps(1)
-    (waiting,) = harness.scheduler._waiting["big"]
+    (waiting,) = harness.scheduler.waiting
     assert waiting.group.request_id == "young"
     harness.drain()
     check_all(harness)

@@ -7,10 +7,12 @@ import threading
 
 import pytest
 
-from server.engine.background import BackgroundBudget, BackgroundShare
 from server.engine.errors import EngineStopped
-from tests.engine.fakes import check_answer, generate, make_options, text
-from tests.engine.test_async_engine import Face, running
+from server.engine.paged.background import BackgroundBudget, BackgroundShare
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import make_options
+from tests.engine.paged.requests import generate, text
+from tests.engine.paged.test_async_engine import Face, running
 
 
 def served(budget: BackgroundBudget, step_s: float, piece_s: float, num_steps: int, *, is_queueing: bool) -> float:
