@@ -1,4 +1,4 @@
-"""An engine that says what a script tells it to: the API's tests need no model."""
+"""An engine that generates by a script: the API's tests need no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from server.engine.client import EngineStats
+from server.engine.client import EngineStats, RequestRunner
 from server.engine.errors import ContextExceeded, EngineError, PrefixTooLarge, PromptEmpty
 from server.engine.event_stream import EventStream
 from server.engine.events import (
@@ -32,10 +32,10 @@ Score = Callable[[Request[Score], tuple[int, ...]], float]
 
 @dataclass
 class ScriptedEngine:
-    """Implements `EngineClient`. What a test wants otherwise, it sets.
+    """Implements `EngineClient`; a test sets the fields that it needs otherwise.
 
-    `script` gives the tokens of a choice, `score` the log-probability of a continuation. `refuse` is raised at the
-    door; `fail_after` tokens a request fails with `cause`; while `gate` is cleared, no token comes.
+    `script` gives the tokens of a choice, `score` the log-probability of a continuation. `stream` and `check` raise
+    `refuse`. A request fails with `cause` after `fail_after` tokens. While `gate` is cleared, no token comes.
     """
 
     script: Script
@@ -82,11 +82,18 @@ class ScriptedEngine:
         self.aborted.append((request_id, choice))
 
     def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
+        return self._stream(request, self.observers)
+
+    @property
+    def unobserved(self) -> RequestRunner:
+        return _Unobserved(self)
+
+    def _stream(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> EventStream:
         self.check((request,))
         self.requests.append(request)
         self.unfinished.add(request.request_id)
         events = self._generate(request) if isinstance(request.kind, Generate) else self._score(request)
-        watching = [] if request.is_own else [observer.begin(request) for observer in self.observers]
+        watching = [observer.begin(request) for observer in observers]
 
         async def next_event() -> EngineEvent:
             event = await anext(events)
@@ -102,8 +109,7 @@ class ScriptedEngine:
         if not request.prompt_token_ids:
             raise PromptEmpty("the prompt is empty")
         virtual = request.prefix.num_virtual_tokens if request.prefix else 0
-        wanted = request.kind.sampling.max_tokens if isinstance(request.kind, Generate) else 1
-        total = virtual + len(request.prompt_token_ids) + wanted
+        total = virtual + len(request.prompt_token_ids) + request.kind.max_new_tokens
         if total > self.max_context:
             raise ContextExceeded(f"{total} positions are needed, and the context has {self.max_context}")
         if virtual > self.max_prefix_tokens:
@@ -185,3 +191,18 @@ class ScriptedEngine:
             return None
         top = tuple((token_id + rank, -0.5 - rank) for rank in range(num_top))
         return TokenLogprob(token_id, -0.5, top)
+
+
+@dataclass(frozen=True)
+class _Unobserved:
+    engine: ScriptedEngine
+
+    def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
+        return self.engine._stream(request, ())
+
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        self.engine.abort(request_id, choice)
+
+    @property
+    def max_context(self) -> int:
+        return self.engine.max_context

@@ -1,4 +1,4 @@
-"""The engine's thread and its face: streams, disconnects, stopping, and what happens when the thread dies."""
+"""The engine's thread and its client: streams, disconnects, stopping, and a thread that dies."""
 
 from __future__ import annotations
 
@@ -121,6 +121,40 @@ async def test_a_stream_that_was_never_read_aborts_its_request_too():
         gc.collect()
         await face.until(lambda: face.client.num_open == 0)
         await face.until_idle()
+
+
+class Begun:
+    """An observer that notes which requests begin, and a request's observer that notes nothing."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def begin(self, request):
+        self.ids.append(request.request_id)
+        return self
+
+    def event(self, event):
+        pass
+
+    def end(self, *, is_aborted):
+        pass
+
+
+async def test_observers_see_no_request_of_the_unobserved_client():
+    """Metrics and traces are of what clients send; both clients share the queue and the ids."""
+    options, observer = make_options(), Begun()
+    client = AsyncEngine(EngineHarness(options).engine, options, observers=[observer])
+    async with client.running():
+        own = client.unobserved.stream(generate("own"))
+        with pytest.raises(ValueError, match="in use"):
+            client.stream(generate("own"))
+        assert client.unobserved.max_context == client.max_context
+        check_answer(generate("own"), [event async for event in own])
+        assert [event async for event in client.stream(generate("theirs"))]
+        left = client.unobserved.stream(generate("left", **LONG))
+        client.unobserved.abort("left")
+        assert len(tokens_of([event async for event in left])) < 80
+    assert observer.ids == ["theirs"]
 
 
 async def test_closing_a_stream_that_has_ended_does_nothing():
