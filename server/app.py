@@ -30,7 +30,7 @@ from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.defaults import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Pace
-from server.model.allocator import giving_holes_back
+from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
@@ -66,7 +66,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(giving_holes_back())
+            await stack.enter_async_context(trimming_heap())
             stack.callback(services.threads.close)
             await stack.enter_async_context(services.engine.running())
             await stack.enter_async_context(services.catalog.following())
@@ -229,7 +229,7 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
         return None
     folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
     try:
-        folder.look(at_once=True)
+        folder.scan(at_once=True)
     except OSError as error:
         raise TasksFolderUnreadable(f"--tasks-dir {settings.tasks_dir} cannot be read: {error.strerror}") from error
     return folder

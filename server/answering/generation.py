@@ -1,4 +1,4 @@
-"""A few generate requests at once, as one stream of text."""
+"""The text of generate requests that run together, as one stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """A prompt was processed. `text` and `tokens` are those of the prompt where it is echoed, else empty."""
+    """A prompt was processed. `text` and `tokens` are the prompt's if it is echoed, else empty."""
 
     prompt: int
     num_cached_tokens: int
@@ -29,7 +29,7 @@ class PromptText:
 
 @dataclass(frozen=True, slots=True)
 class Outvoted:
-    """An answer by a member of an ensemble that is not the ensemble's. It cost so many tokens."""
+    """A member's answer that an ensemble did not choose. It took `num_tokens` tokens."""
 
     num_tokens: int
 
@@ -38,11 +38,11 @@ TextEvent = PromptText | TextDelta | Outvoted
 
 
 class Generation:
-    """Runs generate requests with one number of choices each; their choices are numbered through.
+    """Runs generate requests that have the same number of choices; choices are numbered across all requests.
 
-    Where `is_continued`, each text goes on with its prompt, else it is a text of its own (`template.is_continued`).
-    `start` hands them to the engine, iterating yields their text as it comes, and `close`, which must follow `start`
-    whatever happens, ends what is still running.
+    `is_continued` says whether each text continues its prompt or is a text of its own (`template.is_continued`).
+    `start` gives the requests to the engine. Iterating yields their text as it comes. `close` must follow `start` in
+    any case: it ends the requests that still run.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Generation:
                 yield event
 
     def close(self) -> None:
-        """End what is still running. Its pumps are not cancelled: they read on to the engine's last event."""
+        """End the requests that still run. Their pumps are not cancelled: they read until the engine's last event."""
         for request, pump in zip(self._requests, self._pumps, strict=False):
             if not pump.done():
                 self._engine.abort(request.request_id)
@@ -143,7 +143,7 @@ class Generation:
         )
 
     def _echoed(self, prompt: int, event: PromptProcessed) -> PromptText:
-        """The prompt as the model saw it; run in a thread, since prompts are long."""
+        """The prompt decoded from its tokens; runs in a thread, since prompts are long."""
         token_ids = self._requests[prompt].prompt_token_ids
         detokenizer = Detokenizer(self._tokenizer)
         text, tokens = "", []

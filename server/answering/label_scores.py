@@ -1,4 +1,4 @@
-"""How likely continuations are behind prompts: what classification chooses by and perplexity is made of."""
+"""Log-probabilities of continuations behind prompts, for classification and perplexity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def score_requests(
     salt: bytes = b"",
     priority: int = 0,
 ) -> list[Request[Score]]:
-    """What scores the continuations behind every prompt: for each prompt, by each prefix."""
+    """Requests that score the continuations: one per prompt and prefix, prompt by prompt."""
     return [
         Request(f"score-{uuid.uuid4().hex}", task, prompt, Score(continuations), prefix, salt, priority)
         for prompt, prefix in itertools.product(prompts, prefixes)
@@ -37,9 +37,9 @@ def score_requests(
 
 
 async def score_all(engine: RequestRunner, requests: Sequence[Request[Score]]) -> list[Scored]:
-    """The scores of requests that run all at once.
+    """The scores of requests that run together.
 
-    Raises `EngineError`. When one fails, or the caller is cancelled, none goes on running.
+    Raises `EngineError`. If one request fails, or the caller is cancelled, all are ended.
     """
     scoring = Scoring(engine, requests)
     try:
@@ -49,8 +49,10 @@ async def score_all(engine: RequestRunner, requests: Sequence[Request[Score]]) -
 
 
 class Scoring:
-    """Score requests that run all at once, with the same face as `Generation`: iterating yields their scores in order,
-    once all are there; `close` ends what is still running."""
+    """Score requests that run together, with the interface of `Generation`.
+
+    Iterating yields their scores in order, once all are complete. `close` ends the requests that still run.
+    """
 
     num_output_tokens = 0
 
@@ -63,7 +65,7 @@ class Scoring:
             yield scored
 
     def close(self) -> None:
-        """End what is still running."""
+        """End the requests that still run."""
         for each in self._running:
             each.cancel()
 

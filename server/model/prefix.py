@@ -1,4 +1,4 @@
-"""A soft prompt as the engine sees it: a digest and the tensors that become its KV blocks."""
+"""A soft prompt as the engine uses it: a digest, and the tensor that becomes its KV blocks."""
 
 from __future__ import annotations
 

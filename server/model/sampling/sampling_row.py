@@ -1,4 +1,4 @@
-"""What one sampled token is chosen by."""
+"""The inputs of one sampled token."""
 
 from __future__ import annotations
 
