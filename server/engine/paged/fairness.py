@@ -46,7 +46,7 @@ class TokenCounters:
             self._forget_idle()
 
     def charge(self, task: str, num_tokens: int) -> None:
-        """The task is served tokens."""
+        """Add tokens that the task was served."""
         self._served[task] += num_tokens
         self.total += num_tokens
 

@@ -7,7 +7,6 @@ from collections import abc
 
 from server.engine.events import (
     ChoiceFinished,
-    EngineEvent,
     FinishReason,
     PromptProcessed,
     RequestFinished,
@@ -59,14 +58,10 @@ class GenerateGroup(RequestGroup):
         if self._sampling.max_tokens == 0:
             for one in live:
                 self.emit(ChoiceFinished(one.choice, FinishReason.LENGTH))
-                control.finish(one)
+                self._finish(one, control)
             return
         for one, sampled in zip(live, readout.sampled, strict=True):
             self._append(one, sampled, control)
-
-    def result(self) -> EngineEvent:
-        """See `RequestGroup`."""
-        return RequestFinished()
 
     def report_abort(self, sequence: Sequence) -> None:
         """See `RequestGroup`."""
@@ -104,7 +99,12 @@ class GenerateGroup(RequestGroup):
         reason = self._finish_reason(sequence)
         self.emit(TokenEvent(sequence.choice, sampled.token_id, logprob, reason))
         if reason is not None:
-            control.finish(sequence)
+            self._finish(sequence, control)
+
+    def _finish(self, sequence: Sequence, control: SequenceControl) -> None:
+        control.finish(sequence)
+        if self.is_complete:
+            control.close(self, RequestFinished())
 
     def _finish_reason(self, sequence: Sequence) -> FinishReason | None:
         if sequence.tokens[-1] in self._end_token_ids:

@@ -43,7 +43,7 @@ class OpenRequests:
                 self._withdraw(sequence)
                 group.report_abort(sequence)
         if choice is None or group.is_complete:
-            self._close(group, RequestFinished())
+            self.close(group, RequestFinished())
 
     def fork(self, parent: Sequence, children: abc.Sequence[Sequence]) -> None:
         """See `SequenceControl`."""
@@ -53,9 +53,13 @@ class OpenRequests:
 
     def finish(self, sequence: Sequence) -> None:
         """See `SequenceControl`."""
-        self._remove(sequence)
-        if sequence.group.is_complete:
-            self._close(sequence.group, sequence.group.result())
+        sequence.is_finished = True
+        self._scheduler.remove(sequence)
+
+    def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
+        """See `SequenceControl`."""
+        if self._groups.pop(group.request_id, None) is not None:
+            group.emit(terminal)
 
     def fail(self, group: RequestGroup, cause: BaseException) -> None:
         """End a request with its cause. Its blocks may hold wrong values: they are never found again."""
@@ -67,7 +71,7 @@ class OpenRequests:
                     self._scheduler.blocks.forget(block)
                 self._scheduler.remove(sequence)
             sequence.is_finished = True
-        self._close(group, RequestFailed(cause))
+        self.close(group, RequestFailed(cause))
 
     def fail_leaseholders(self, entry: ResidentPrefix, cause: BaseException) -> None:
         """End the requests that hold a lease on a prefix."""
@@ -83,15 +87,7 @@ class OpenRequests:
             sequence.is_finished = True
             return
         heirs, sequence.pending_forks = sequence.pending_forks, []
-        self._remove(sequence)
+        self.finish(sequence)
         if heirs:
             heirs[0].pending_forks, heirs[0].score_from = heirs[1:], sequence.score_from
             self._scheduler.add(heirs[0])
-
-    def _remove(self, sequence: Sequence) -> None:
-        sequence.is_finished = True
-        self._scheduler.remove(sequence)
-
-    def _close(self, group: RequestGroup, terminal: EngineEvent) -> None:
-        if self._groups.pop(group.request_id, None) is not None:
-            group.emit(terminal)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 
-from server.engine.events import EngineEvent, Scored, TokenLogprob
+from server.engine.events import Scored, TokenLogprob
 from server.engine.paged.sequence import EventSink, RequestGroup, Sequence, SequenceControl
 from server.engine.request import Kind, Request, Score
 from server.model.sampling.readout import Readout, RowLogprobs, Scoring
@@ -34,11 +34,9 @@ class ScoreGroup(RequestGroup):
         else:
             self._fork_continuations(sequence, readout.scores, control)
         control.finish(sequence)
-
-    def result(self) -> EngineEvent:
-        """See `RequestGroup`."""
-        scores = tuple(value for value in self._scores if value is not None)
-        return Scored(scores, self.num_cached_tokens or 0)
+        if self.is_complete:
+            scores = tuple(value for value in self._scores if value is not None)
+            control.close(self, Scored(scores, self.num_cached_tokens or 0))
 
     def report_abort(self, sequence: Sequence) -> None:
         """Continuations have no events of their own."""

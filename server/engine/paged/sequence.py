@@ -115,13 +115,16 @@ class Sequence:
 
 
 class SequenceControl(Protocol):
-    """The engine, as a group uses it to start and end its sequences."""
+    """The engine, as a group uses it to start and end its sequences, and to end itself."""
 
     def fork(self, parent: Sequence, children: abc.Sequence[Sequence]) -> None:
         """Start children whose tokens begin with what the parent has computed, on the parent's blocks."""
 
     def finish(self, sequence: Sequence) -> None:
-        """End a sequence. The group's last one ends the request, with the event that `result` makes."""
+        """End a sequence: take its blocks and its lease back."""
+
+    def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
+        """End a request with its terminal event."""
 
 
 class RequestGroup(ABC):
@@ -174,10 +177,6 @@ class RequestGroup(ABC):
     @abstractmethod
     def advance(self, sequence: Sequence, readout: Readout, control: SequenceControl) -> None:
         """A step has computed all tokens of a sequence: use what it read, and go on or end."""
-
-    @abstractmethod
-    def result(self) -> EngineEvent:
-        """The terminal event, once every sequence has ended."""
 
     @abstractmethod
     def report_abort(self, sequence: Sequence) -> None:
