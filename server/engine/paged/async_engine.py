@@ -47,10 +47,12 @@ class AsyncEngine:
         wedged_after_s: float = 300.0,
         background: BackgroundShare = BackgroundShare(),  # noqa: B008  (frozen)
         observers: Sequence[EngineObserver] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._options = options
         self._wedged_after_s = wedged_after_s
+        self._clock = clock
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._pieces: deque[Piece] = deque()
         self._budget = BackgroundBudget(background)
@@ -180,7 +182,7 @@ class AsyncEngine:
     def is_wedged(self) -> bool:
         """See `EngineClient`."""
         busy_since = self._busy_since
-        overdue = busy_since is not None and time.monotonic() - busy_since > self._wedged_after_s
+        overdue = busy_since is not None and self._clock() - busy_since > self._wedged_after_s
         return overdue and self._thread.is_alive()
 
     # --- the engine thread --------------------------------------------------------------------------------------------
@@ -201,9 +203,9 @@ class AsyncEngine:
     def _compute(self) -> None:
         """Compute one step if there are requests, then one piece of background work if its turn has come."""
         if self._engine.has_work:
-            began = time.monotonic()
+            began = self._clock()
             self._engine.step()
-            self._budget.earn(time.monotonic() - began, is_queueing=self._engine.stats.num_waiting > 0)
+            self._budget.earn(self._clock() - began, is_queueing=self._engine.stats.num_waiting > 0)
         if not self._engine.has_work:
             self._budget.forgive()
         if self._pieces and self._budget.is_free:
@@ -214,7 +216,7 @@ class AsyncEngine:
         if piece.outcome.done():
             return
         self._deliver()  # a piece may take longer than a step: no token waits for it
-        began = time.monotonic()
+        began = self._clock()
         try:
             result = piece.work()
         except Exception as error:
@@ -223,7 +225,7 @@ class AsyncEngine:
         else:
             self._call_soon(settle, piece.outcome, result, None)
         if self._engine.has_work:
-            self._budget.spend(time.monotonic() - began)
+            self._budget.spend(self._clock() - began)
 
     @property
     def _has_work(self) -> bool:
@@ -232,12 +234,12 @@ class AsyncEngine:
     def _take_messages(self) -> bool:
         """Empty the inbox, waiting for a message while there is nothing to compute. False at the message to stop."""
         while True:
-            self._busy_since = time.monotonic() if self._has_work else None
+            self._busy_since = self._clock() if self._has_work else None
             try:
                 message = self._inbox.get(block=not self._has_work)
             except queue.Empty:
                 return True
-            self._busy_since = time.monotonic()
+            self._busy_since = self._clock()
             if isinstance(message, Stop):
                 return False
             if isinstance(message, Piece):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from server.engine.events import (
     TERMINAL,
     EngineEvent,
+    TokenEvent,
 )
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions, check_request
 from server.engine.request import Kind, Request
+from tests.engine.paged.alone import check_answer
 from tests.engine.paged.scripted_runner import EOS, VOCAB_SIZE, ScriptedRunner
 
 
@@ -71,6 +73,20 @@ class EngineHarness:
             self.engine.step()
             count += 1
         return count
+
+    def steps_to_first_token(self, events: list[EngineEvent]) -> int:
+        """Compute until a request has its first token; returns the number of steps."""
+        for count in range(1, 500):
+            self.engine.step()
+            if any(isinstance(event, TokenEvent) for event in events):
+                return count
+        raise AssertionError("no token came")
+
+    def check_all(self) -> None:
+        """Assert that every request got what it gets alone, and that nothing is left."""
+        for request_id, request in self.requests.items():
+            check_answer(request, self.events[request_id])
+        self.check_empty()
 
     def check_books(self) -> None:
         """Assert that blocks, leases and queues say the same, and that nothing was read or written wrongly."""

@@ -29,7 +29,12 @@ class Face:
         self.client = AsyncEngine(self.harness.engine, options)
         self.gate = threading.Event()
         self.gate.set()
-        self.harness.runner.on_forward = lambda: self.gate.wait(20) and None
+        self.is_computing = threading.Event()
+        self.harness.runner.on_forward = self._compute
+
+    def _compute(self) -> None:
+        self.is_computing.set()
+        self.gate.wait(20)
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -167,7 +172,7 @@ async def test_closing_a_stream_that_has_ended_does_nothing():
             await anext(stream)
 
 
-async def test_an_old_stream_that_was_not_read_to_its_end_spares_a_new_request_of_its_id():
+async def test_closing_an_unread_old_stream_does_not_abort_a_new_request_of_its_id():
     async with running() as face:
         old = face.client.stream(generate("same", max_tokens=1))
         await face.until(lambda: face.client.num_open == 0)
@@ -243,7 +248,7 @@ async def test_stopping_cuts_off_what_is_unfinished():
             face.client.stream(generate("s"))
 
 
-async def test_who_is_cut_off_learns_it_at_once_and_its_blocks_come_home():
+async def test_cut_off_requests_fail_at_once_and_free_their_blocks():
     """Even while a step hangs; the thread lives on."""
     async with running() as face:
         face.gate.clear()
@@ -321,28 +326,43 @@ async def test_an_engine_whose_device_is_dead_is_not_alive():
         await face.until(lambda: not face.client.is_alive)
 
 
+class Clock:
+    """A clock that a test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 async def test_a_step_that_takes_too_long_counts_as_wedged_until_it_ends():
-    options = make_options()
+    """A thread that has ended well is not wedged, however long ago that was."""
+    options, clock = make_options(), Clock()
     face = Face(options)
-    face.client = AsyncEngine(face.harness.engine, options, wedged_after_s=0.02)
+    face.client = AsyncEngine(face.harness.engine, options, wedged_after_s=60.0, clock=clock)
     async with face.client.running():
-        assert face.client.is_alive
         face.gate.clear()
         stream = face.client.stream(generate("r", max_tokens=1))
-        await face.until(lambda: not face.client.is_alive)
+        await asyncio.to_thread(face.is_computing.wait, 20)
+        clock.now = 60.0
+        assert face.client.is_alive
+        clock.now = 60.1
         assert face.client.is_wedged
+        assert not face.client.is_alive
         face.gate.set()
         assert [event async for event in stream]
         await face.until(lambda: face.client.is_alive)
-    await asyncio.sleep(0.03)
-    assert not face.client.is_wedged, "it has ended well"
+    clock.now = 1000.0
+    assert not face.client.is_wedged
 
 
 async def test_waiting_for_work_is_not_wedged():
-    options = make_options()
-    client = AsyncEngine(EngineHarness(options).engine, options, wedged_after_s=0.001)
+    """However long no request comes."""
+    options, clock = make_options(), Clock()
+    client = AsyncEngine(EngineHarness(options).engine, options, wedged_after_s=60.0, clock=clock)
     async with client.running():
-        await asyncio.sleep(0.02)
+        clock.now = 1000.0
         assert client.is_alive
 
 
