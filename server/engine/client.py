@@ -65,8 +65,8 @@ class EngineClient(RequestRunner, Protocol):
         """The same engine for requests of the server's own, which no client sent: observers do not see them."""
 
     def check(self, requests: Sequence[Request[Kind]]) -> None:
-        """Raise what `stream` would of any of these, and `PrefixTooLarge` for soft prompts that could never be resident
-        at once."""
+        """Raise as `stream` would for any of these, and `PrefixTooLarge` if their soft prompts could never be resident
+        together."""
 
     def check_servable(self, request: Request[Kind]) -> None:
         """Raise `RequestRefused` for a request that an idle engine could not serve either."""
@@ -93,6 +93,5 @@ class PieceRunner(Protocol):
     async def between_steps(self, piece: Callable[[], T]) -> T:
         """Run one piece on the engine's thread when its turn comes, and return its result.
 
-        What the piece raises is raised here. Cancelling the caller does not stop a piece that has begun. Raises
-        `EngineStopped`.
+        Raises the piece's exception, and `EngineStopped`. Cancelling the caller does not stop a piece that has begun.
         """

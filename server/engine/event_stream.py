@@ -44,7 +44,7 @@ class EventStream:
         return event
 
     async def aclose(self) -> None:
-        """Abort what is unfinished."""
+        """Abort the request if it is unfinished."""
         self._abandon()
 
     def __del__(self) -> None:

@@ -16,7 +16,7 @@ from server.model.transfer import to_index
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one attention layer stores per token: key `[num_kv_heads, key_dim]`, value `[num_kv_heads, value_dim]`."""
+    """Shapes that a layer stores per token: key `[num_kv_heads, key_dim]`, value `[num_kv_heads, value_dim]`."""
 
     num_kv_heads: int
     key_dim: int

@@ -9,7 +9,7 @@ import torch
 
 
 class PrefixKind(StrEnum):
-    """How a prefix reaches the KV cache: through the model, or written as it is."""
+    """The way of a prefix into the KV cache: through the model, or written unchanged."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"

@@ -50,7 +50,7 @@ class Detokenizer:
         return self._advance()
 
     def flush(self) -> str:
-        """The text of what is still incomplete, once no more tokens come."""
+        """The text of the incomplete rest, once no more tokens come."""
         return self._advance()
 
     def next_bytes(self, token_id: int) -> bytes:

@@ -145,7 +145,7 @@ class Tokenizer:
 
     @property
     def id_mapping(self) -> Mapping[str, int]:
-        """Every token and its id, added tokens included: what a fingerprint of the tokenizer is taken of."""
+        """Every token and its id, added tokens included: the fingerprint covers it."""
         return self._backend.get_vocab(with_added_tokens=True)
 
     @cached_property

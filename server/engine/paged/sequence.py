@@ -172,7 +172,7 @@ class RequestGroup(ABC):
 
     @abstractmethod
     def read_last_row(self, sequence: Sequence, row: int) -> tuple[abc.Sequence[SamplingRow], Scoring | None]:
-        """What a step reads of the row of logits after a sequence's last token: tokens to sample, tokens to score."""
+        """The tokens to sample and to score from the row of logits after a sequence's last token."""
 
     @abstractmethod
     def advance(self, sequence: Sequence, readout: Readout, control: SequenceControl) -> None:

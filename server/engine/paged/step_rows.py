@@ -1,4 +1,4 @@
-"""The rows of a step's logits that each sequence reads, and what for: known before they are computed."""
+"""The rows of a step's logits that each sequence reads, planned before they are computed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.model.sampling.readout import Scoring, Wanted
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StepRows:
-    """The tokens of one sequence that a step computes, and what it wants of the chunk's rows of logits."""
+    """The chunk of one sequence that a step computes, and the tokens to sample and score from its rows of logits."""
 
     sequence: Sequence
     chunk: Chunk
@@ -20,7 +20,7 @@ class StepRows:
 
 
 def plan_rows(runnable: Mapping[Sequence, int]) -> list[StepRows]:
-    """The chunks of a step, of the given number of tokens per sequence, and what is read of the logits they make."""
+    """The chunks of a step, with the given number of tokens per sequence, and the rows that are read of each."""
     plans, first_row = [], 0
     for sequence, num_tokens in runnable.items():
         chunk = _chunk(sequence, num_tokens)

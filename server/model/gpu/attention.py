@@ -102,7 +102,7 @@ def _attend(
     num_splits: int,
     output: torch.Tensor,
 ) -> None:
-    """Fill the tiles' rows of `output`; more splits than 1 are for tiles of one token."""
+    """Fill the tiles' rows of `output`. More than one split is for tiles of one token."""
     from server.model.gpu.kernels import attend_kernel, join_kernel
 
     query = _dense_rows(call.query)

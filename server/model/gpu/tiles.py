@@ -41,7 +41,7 @@ def _row_numbers(rows: torch.Tensor | slice, sequences: torch.Tensor) -> torch.T
 
 
 def prefill_tiles(spans: Sequence[PrefillSpan], max_tokens: int) -> Tiles:
-    """Tiles of spans, of at most `max_tokens` each: what one program takes."""
+    """Tiles of spans, of at most `max_tokens` each: one program takes one tile."""
     device = spans[0].blocks.device
     tiles = [
         (sequence, row, min(max_tokens, span.last - row), span.start + row - span.first)
