@@ -27,14 +27,14 @@ from server.api.management.store_access import StoreAccess
 from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
-from server.engine.async_engine import AsyncEngine
-from server.engine.event_stream import EngineObserver
+from server.engine.events import EngineObserver
+from server.engine.paged.async_engine import AsyncEngine
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.request import TuningDefaults
 from server.jobs.runner import RunnerOptions
 from server.jobs.training import Intervals
-from server.model.allocator import giving_holes_back
+from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
@@ -74,7 +74,7 @@ def create_app(services: Services) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(giving_holes_back())
+            await stack.enter_async_context(trimming_heap())
             for owner in (services.observation, store_access, access.keys, inference.catalog):
                 stack.callback(owner.close)
             await stack.enter_async_context(inference.engine.running())
@@ -176,7 +176,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     follower = StoreFollower(store)
     catalog = TaskCatalog(store, base, follower)
     folder = _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, follower, folder)
+    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, follower, folder)
     limits = _api_limits(settings)
     api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
     quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
@@ -235,7 +235,7 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
         return None
     folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
     try:
-        folder.look(at_once=True)
+        folder.scan(at_once=True)
     except OSError as error:
         raise TasksFolderUnreadable(f"--tasks-dir {settings.tasks_dir} cannot be read: {error.strerror}") from error
     return folder

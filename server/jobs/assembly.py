@@ -10,7 +10,7 @@ from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id
-from server.engine.async_engine import AsyncEngine
+from server.engine.client import EngineClient, PieceRunner
 from server.jobs.preparer import JobPreparer
 from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
@@ -41,7 +41,8 @@ class RunBounds:
 class TunedBase:
     """Base model that jobs tune, with its engine and the store's follower. `base_id` is its public name.
 
-    Jobs never publish to the tasks of `folder`.
+    `pieces` runs training on the engine's device. Evaluations are requests of the server's own. Jobs never publish to
+    the tasks of `folder`.
     """
 
     base: BaseModel
@@ -49,7 +50,8 @@ class TunedBase:
     loaded: LoadedModel
     tokenizer: Tokenizer
     eos_token_ids: Collection[int]
-    engine: AsyncEngine
+    engine: EngineClient
+    pieces: PieceRunner
     follower: StoreFollower
     folder: TasksFolder | None
 
@@ -71,9 +73,16 @@ def build_job_runner(
         tuning,
         JobPreparer(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
         JobPublisher(
-            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.follower, draw_plot, tuned.owned_tasks
+            store,
+            tuning,
+            tuned.base,
+            tuned.engine.unobserved,
+            tuned.tokenizer,
+            tuned.follower,
+            draw_plot,
+            tuned.owned_tasks,
         ),
-        pieces=tuned.engine,
+        pieces=tuned.pieces,
         build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),
         options=options,
     )

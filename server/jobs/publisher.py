@@ -13,7 +13,7 @@ from prompts_store.records import BaseModel, Checkpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.jobs.candidates import load_rival
 from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.event_texts import judgement_events
@@ -55,7 +55,7 @@ class JobPublisher:
     store: Store
     tuning: TuningStore
     base: BaseModel
-    engine: EngineClient
+    engine: RequestRunner
     tokenizer: Tokenizer
     follower: StoreFollower
     draw_plot: DrawPlot

@@ -22,7 +22,7 @@ from prompts_store.errors import ClaimLost, StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task
-from server.engine.background import PieceRunner
+from server.engine.client import PieceRunner
 from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.held_job import HeldJob
 from server.jobs.preparer import JobPreparer

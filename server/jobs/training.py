@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from prompts_store.errors import StoreUnavailable
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
-from server.engine.background import PieceRunner
+from server.engine.client import PieceRunner
 from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.event_texts import run_event
 from server.threads import Threads

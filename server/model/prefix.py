@@ -1,4 +1,4 @@
-"""A soft prompt as the engine sees it: a digest and the tensors that become its KV blocks."""
+"""A soft prompt as the engine uses it: a digest, and the tensor that becomes its KV blocks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class PrefixKind(StrEnum):
-    """How a prefix reaches the KV cache: through the model, or written as it is."""
+    """The way of a prefix into the KV cache: through the model, or written unchanged."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"

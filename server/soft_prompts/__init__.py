@@ -1,4 +1,4 @@
-"""Which soft prompts are loaded, which are resident, and how they get there.
+"""Soft prompts in memory: from a task reference to a prefix in the KV cache.
 
 catalog.py       from a task reference to a version, by what is known of the store
 missing.py       names that the store does not have

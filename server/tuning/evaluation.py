@@ -24,7 +24,7 @@ from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.answering.label_scores import score_all, score_requests
 from server.answering.votes import log_mean, mean_probabilities, voted
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.engine.errors import (
     EngineError,
     EngineOverloaded,
@@ -33,7 +33,7 @@ from server.engine.errors import (
     RequestRefused,
     StepFailed,
 )
-from server.engine.request import GenerateRequest, SamplingParams
+from server.engine.request import Generate, Request, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
 from server.tokenizer.detokenizer import text_behind
 from server.tokenizer.errors import UnknownToken
@@ -109,7 +109,7 @@ def with_instruction(manifest: Manifest, instruction: str) -> Candidate:
 
 
 async def evaluate(
-    engine: EngineClient,
+    engine: RequestRunner,
     tokenizer: Tokenizer,
     candidate: Candidate,
     examples: Sequence[Example],
@@ -190,7 +190,7 @@ class _ExampleScorer:
 
     def __init__(
         self,
-        engine: EngineClient,
+        engine: RequestRunner,
         tokenizer: Tokenizer,
         candidate: Candidate,
         end_token_id: int,
@@ -216,7 +216,7 @@ class _ExampleScorer:
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_answer(self._tokenizer, example, self._end_token_id)
         continuations = (expected, *self._label_ids)
-        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations, is_own=True)
+        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations)
         scored = await score_all(self._engine, requests)
         of_expected = log_mean([member.logprobs[0] for member in scored])
         label = self._chosen([member.logprobs[1:] for member in scored])
@@ -250,7 +250,7 @@ class _ExampleScorer:
         room -= max(0 if prefix is None else prefix.num_virtual_tokens for prefix in candidate.prefixes)
         sampling = replace(self._sampling, max_tokens=max(1, min(self._sampling.max_tokens, room)))
         requests = [
-            GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix, is_own=True)
+            Request(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, Generate(sampling), prefix)
             for prefix in candidate.prefixes
         ]
         generation = Generation(

@@ -13,7 +13,7 @@ from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel, Manifest, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
-from server.engine.request import GenerateRequest, Request, SamplingParams, ScoreRequest
+from server.engine.request import Generate, Request, SamplingParams, Score
 from server.model.base_model import LoadedModel
 from server.model.memory import available_bytes
 from server.model.prefix import Prefix, PrefixKind
@@ -44,7 +44,7 @@ class Host:
         """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
         prefix = _prefix(plan)
         try:
-            self.engine.check_servable(GenerateRequest("", "", (0,), SamplingParams(1), prefix))
+            self.engine.check_servable(Request("", "", (0,), Generate(SamplingParams(1)), prefix))
         except (PrefixTooLarge, ContextExceeded) as error:
             message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
             raise PlanRefused(message, param="num_virtual_tokens") from error
@@ -68,7 +68,7 @@ class Host:
             ("max_tokens", SamplingParams(defaults.get("max_tokens", 1))),
         ):
             try:
-                self.engine.check_servable(GenerateRequest("", "", (0,), sampling, prefix))
+                self.engine.check_servable(Request("", "", (0,), Generate(sampling), prefix))
             except RequestRefused as error:
                 raise InvalidManifest(
                     f"{name} cannot be served: {error}.", param=f"manifest.defaults.{name}"
@@ -87,7 +87,7 @@ class Host:
         """
         prefix = _prefix(plan)
         for example, one in zip(examples, encoded, strict=True):
-            request: Request = ScoreRequest("", "", one.prompt, (one.completion, *labels), prefix)
+            request = Request("", "", one.prompt, Score((one.completion, *labels)), prefix)
             try:
                 self.engine.check_servable(request)
             except RequestRefused as error:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from server.model.allocator import give_large_blocks_back
+from server.model.allocator import map_large_blocks
 from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
@@ -50,7 +50,7 @@ class TuningModel:
     """
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: tuple[str, ...]) -> None:
-        give_large_blocks_back()
+        map_large_blocks()
         twin = make_twin(loaded.model)
         self._attention = _Attention(twin, loaded.device)
         self._attention.choose(1, plan.num_virtual_tokens, plan.num_virtual_tokens)  # of an initialisation by text

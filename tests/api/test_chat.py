@@ -83,10 +83,10 @@ async def test_the_answer_may_fill_the_context(client, engine):
     body = BASE | {"model": "sentiment"}
     await client.post("/v1/chat/completions", json=body)
     (request,) = engine.requests
-    assert request.sampling.max_tokens == engine.max_context - 4 - len(request.prompt_token_ids)
+    assert request.kind.sampling.max_tokens == engine.max_context - 4 - len(request.prompt_token_ids)
     for name in ("max_tokens", "max_completion_tokens"):
         await client.post("/v1/chat/completions", json=body | {name: 5})
-        assert engine.requests[-1].sampling.max_tokens == 5
+        assert engine.requests[-1].kind.sampling.max_tokens == 5
 
 
 async def test_two_different_limits_contradict_each_other(client):

@@ -200,10 +200,10 @@ async def test_what_cannot_be_voted_on_is_refused(client, ensemble, engine, path
 
 async def test_without_a_limit_an_answer_ends_where_votes_end(client, ensemble, engine):
     assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
-    assert {request.sampling.max_tokens for request in engine.requests} == {64}
+    assert {request.kind.sampling.max_tokens for request in engine.requests} == {64}
     off = CHAT | {"stream": False, "n": 1, "logprobs": False, "max_tokens": 3}
     assert (await client.post("/v1/chat/completions", json=off)).status_code == 200
-    assert engine.requests[-1].sampling.max_tokens == 3
+    assert engine.requests[-1].kind.sampling.max_tokens == 3
 
 
 async def test_what_could_never_be_resident_at_once_is_refused_at_the_door(client, ensemble, engine):

@@ -26,7 +26,7 @@ def write(tmp_path):
 async def client(services, store, write, tmp_path):
     write(0)
     folder = TasksFolder(tmp_path / "tasks", store, BASE, poll_interval_s=0.02)
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     async with client_of(with_parts(services, tasks_folder=folder)) as http:
         yield http
 

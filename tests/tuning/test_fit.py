@@ -8,9 +8,9 @@ import pytest
 
 from prompts_store.errors import InvalidManifest
 from prompts_store.records import Manifest
-from server.engine.async_engine import AsyncEngine
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner

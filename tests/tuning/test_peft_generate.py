@@ -9,9 +9,10 @@ import torch
 from peft import PeftModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
-from server.engine.request import GenerateRequest, SamplingParams, TokenEvent
+from server.engine.events import TokenEvent
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
+from server.engine.request import Generate, Request, SamplingParams
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -53,7 +54,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
     events: dict[int, list] = {}
     prompts = [encode_prompt(tokenizer, MANIFEST, example) for example in job.data.validation]
     for number, prompt in enumerate(prompts):
-        request = GenerateRequest(str(number), "t", prompt, SamplingParams(NUM_NEW, temperature=0), prefix)
+        request = Request(str(number), "t", prompt, Generate(SamplingParams(NUM_NEW, temperature=0)), prefix)
         engine.add(request, events.setdefault(number, []).append)
     while engine.has_work:
         engine.step()

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load, save
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from server.engine.async_engine import AsyncEngine
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
 from server.model.attention_backend import choose_backend
 from server.model.base_model import LoadedModel
 from server.model.kv_cache import KVCache

@@ -11,7 +11,7 @@ from typing import Literal
 from server.api.inference.target import Target
 from server.api.inference.usage import UsageCounter
 from server.api.wire.sampling import GenerationParameters
-from server.engine.request import FinishReason
+from server.engine.events import FinishReason
 
 FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] = {
     FinishReason.STOP: "stop",

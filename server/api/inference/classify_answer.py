@@ -10,7 +10,7 @@ from server.answering.votes import log_mean, mean_probabilities
 from server.api.inference.plan import AnswerEvent
 from server.api.inference.usage import UsageCounter
 from server.api.wire.classify import Classification, ClassifyResult, LabelProbability
-from server.engine.request import Scored
+from server.engine.events import Scored
 
 
 class ClassifyAnswer:

@@ -12,7 +12,8 @@ from server.api.inference.answer_form import AnswerForm
 from server.api.inference.request_context import RequestContext
 from server.api.inference.target import Target
 from server.api.wire.bodies import ResponseBody
-from server.engine.request import GenerateRequest, SamplingParams, Scored, ScoreRequest
+from server.engine.events import Scored
+from server.engine.request import Generate, Request, SamplingParams, Score
 
 BodyT = TypeVar("BodyT", bound=ResponseBody)
 AnswerEvent = TextEvent | Scored
@@ -45,7 +46,7 @@ class GeneratePlan(Generic[AnswerT_co]):
     `is_continued` says whether the texts go on with their prompts (`template.is_continued`).
     """
 
-    requests: tuple[GenerateRequest, ...]
+    requests: tuple[Request[Generate], ...]
     answer: AnswerT_co
     is_continued: bool
     stop: tuple[str, ...] = ()
@@ -54,14 +55,14 @@ class GeneratePlan(Generic[AnswerT_co]):
     @property
     def is_repeatable(self) -> bool:
         """Whether the same requests would be answered with the same text again."""
-        return all(request.sampling.temperature == 0 for request in self.requests)
+        return all(request.kind.sampling.temperature == 0 for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScorePlan(Generic[AnswerT_co]):
     """Continuations to score: one request per prompt and prefix of the target, in this order."""
 
-    requests: tuple[ScoreRequest, ...]
+    requests: tuple[Request[Score], ...]
     answer: AnswerT_co
     is_repeatable = True
 
@@ -71,16 +72,15 @@ Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co]
 
 def generate_requests(
     form: AnswerForm, target: Target, context: RequestContext, sampling: SamplingParams
-) -> tuple[GenerateRequest, ...]:
+) -> tuple[Request[Generate], ...]:
     """The form's prompts, each behind every prefix of the target."""
     return tuple(
-        GenerateRequest(
+        Request(
             request_id=f"{form.id}-{number}",
             task=target.task,
             prompt_token_ids=prompt,
-            sampling=sampling,
+            kind=Generate(sampling, form.num_choices),
             prefix=prefix,
-            num_choices=form.num_choices,
             salt=context.salt,
             priority=context.priority,
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Outvoted, PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
-from server.engine.request import Scored
+from server.engine.events import Scored
 
 
 class UsageCounter:

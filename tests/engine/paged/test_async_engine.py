@@ -1,4 +1,4 @@
-"""The engine's thread and its face: streams, disconnects, stopping, and what happens when the thread dies."""
+"""The engine's thread and its client: streams, disconnects, stopping, and a thread that dies."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from server.engine.async_engine import AsyncEngine
 from server.engine.errors import ContextExceeded, EngineOverloaded, EngineStopped, StepFailed
-from server.engine.options import EngineOptions
-from server.engine.request import RequestFailed, RequestFinished, ScoreRequest, TokenEvent
-from tests.engine.fakes import EngineHarness, check_answer, generate, make_options, make_prefix, text, tokens_of
+from server.engine.events import RequestFailed, RequestFinished, TokenEvent
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.options import EngineOptions
+from server.engine.request import Request, Score
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, text, tokens_of
+from tests.engine.paged.scripted_runner import make_prefix
 
 
 class Face:
@@ -25,7 +29,12 @@ class Face:
         self.client = AsyncEngine(self.harness.engine, options)
         self.gate = threading.Event()
         self.gate.set()
-        self.harness.runner.on_forward = lambda: self.gate.wait(20) and None
+        self.is_computing = threading.Event()
+        self.harness.runner.on_forward = self._compute
+
+    def _compute(self) -> None:
+        self.is_computing.set()
+        self.gate.wait(20)
 
     async def until(self, is_true: Callable[[], bool]) -> None:
         async with asyncio.timeout(20):
@@ -74,12 +83,12 @@ async def test_the_door_refuses_before_a_stream_exists():
     async with running() as face:
         with pytest.raises(ContextExceeded):
             face.client.stream(generate("r", text(90), max_tokens=7))
-        assert face.client._open == {}
+        assert face.client.num_open == 0
 
 
 async def test_scores_come_as_one_event():
     async with running() as face:
-        request = ScoreRequest("s", "", (1, 2), ((3, 4), (5,)))
+        request = Request("s", "", (1, 2), Score(((3, 4), (5,))))
         check_answer(request, await face.ask(request))
 
 
@@ -115,8 +124,42 @@ async def test_a_stream_that_was_never_read_aborts_its_request_too():
     async with running() as face:
         face.client.stream(generate("r", **LONG))
         gc.collect()
-        await face.until(lambda: face.client._open == {})
+        await face.until(lambda: face.client.num_open == 0)
         await face.until_idle()
+
+
+class Begun:
+    """An observer that notes which requests begin, and a request's observer that notes nothing."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def begin(self, request):
+        self.ids.append(request.request_id)
+        return self
+
+    def event(self, event):
+        pass
+
+    def end(self, *, is_aborted):
+        pass
+
+
+async def test_observers_see_no_request_of_the_unobserved_client():
+    """Metrics and traces are of what clients send; both clients share the queue and the ids."""
+    options, observer = make_options(), Begun()
+    client = AsyncEngine(EngineHarness(options).engine, options, observers=[observer])
+    async with client.running():
+        own = client.unobserved.stream(generate("own"))
+        with pytest.raises(ValueError, match="in use"):
+            client.stream(generate("own"))
+        assert client.unobserved.max_context == client.max_context
+        check_answer(generate("own"), [event async for event in own])
+        assert [event async for event in client.stream(generate("theirs"))]
+        left = client.unobserved.stream(generate("left", **LONG))
+        client.unobserved.abort("left")
+        assert len(tokens_of([event async for event in left])) < 80
+    assert observer.ids == ["theirs"]
 
 
 async def test_closing_a_stream_that_has_ended_does_nothing():
@@ -129,10 +172,10 @@ async def test_closing_a_stream_that_has_ended_does_nothing():
             await anext(stream)
 
 
-async def test_an_old_stream_that_was_not_read_to_its_end_spares_a_new_request_of_its_id():
+async def test_closing_an_unread_old_stream_does_not_abort_a_new_request_of_its_id():
     async with running() as face:
         old = face.client.stream(generate("same", max_tokens=1))
-        await face.until(lambda: face.client._open == {})
+        await face.until(lambda: face.client.num_open == 0)
         request = generate("same", **LONG)
         new = face.client.stream(request)
         events = [await anext(new)]
@@ -191,7 +234,7 @@ async def test_a_failed_step_reaches_its_streams_and_the_engine_goes_on():
 async def test_stopping_cuts_off_what_is_unfinished():
     async with running() as face:
         face.gate.clear()
-        score = ScoreRequest("s", "", (1,), ((2, 3),))
+        score = Request("s", "", (1,), Score(((2, 3),)))
         streams = [face.client.stream(generate("r", **LONG)), face.client.stream(score)]
         stopping = asyncio.create_task(face.client.stop())
         for stream in streams:
@@ -205,7 +248,7 @@ async def test_stopping_cuts_off_what_is_unfinished():
             face.client.stream(generate("s"))
 
 
-async def test_who_is_cut_off_learns_it_at_once_and_its_blocks_come_home():
+async def test_cut_off_requests_fail_at_once_and_free_their_blocks():
     """Even while a step hangs; the thread lives on."""
     async with running() as face:
         face.gate.clear()
@@ -283,28 +326,43 @@ async def test_an_engine_whose_device_is_dead_is_not_alive():
         await face.until(lambda: not face.client.is_alive)
 
 
+class Clock:
+    """A clock that a test sets, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 async def test_a_step_that_takes_too_long_counts_as_wedged_until_it_ends():
-    options = make_options()
+    """A thread that has ended well is not wedged, however long ago that was."""
+    options, clock = make_options(), Clock()
     face = Face(options)
-    face.client = AsyncEngine(face.harness.engine, options, wedged_after_s=0.02)
+    face.client = AsyncEngine(face.harness.engine, options, wedged_after_s=60.0, clock=clock)
     async with face.client.running():
-        assert face.client.is_alive
         face.gate.clear()
         stream = face.client.stream(generate("r", max_tokens=1))
-        await face.until(lambda: not face.client.is_alive)
+        await asyncio.to_thread(face.is_computing.wait, 20)
+        clock.now = 60.0
+        assert face.client.is_alive
+        clock.now = 60.1
         assert face.client.is_wedged
+        assert not face.client.is_alive
         face.gate.set()
         assert [event async for event in stream]
         await face.until(lambda: face.client.is_alive)
-    await asyncio.sleep(0.03)
-    assert not face.client.is_wedged, "it has ended well"
+    clock.now = 1000.0
+    assert not face.client.is_wedged
 
 
 async def test_waiting_for_work_is_not_wedged():
-    options = make_options()
-    client = AsyncEngine(EngineHarness(options).engine, options, wedged_after_s=0.001)
+    """However long no request comes."""
+    options, clock = make_options(), Clock()
+    client = AsyncEngine(EngineHarness(options).engine, options, wedged_after_s=60.0, clock=clock)
     async with client.running():
-        await asyncio.sleep(0.02)
+        clock.now = 1000.0
         assert client.is_alive
 
 

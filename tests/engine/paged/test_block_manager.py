@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.block_manager import BlockManager, OutOfBlocks, chain_key, chain_root
-from tests.engine.fakes import make_prefix
+from server.engine.paged.block_manager import BlockManager, OutOfBlocks, chain_key, chain_root
+from tests.engine.paged.scripted_runner import make_prefix
 
 
 def test_the_padding_block_is_never_handed_out():

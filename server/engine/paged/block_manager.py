@@ -1,8 +1,8 @@
-"""Whose memory is it: reference counts of KV blocks, and the prefix cache of text blocks.
+"""Reference counts of KV blocks, and the prefix cache of text blocks.
 
-A full block of text is known by a hash chained from its prefix digest, its salt and all tokens before it, so equal keys
-mean equal keys and values. A block without references keeps its content until it is handed out again: the longest
-unused goes first, blocks that nobody could find by hash before all others. Only the engine thread calls this.
+The key of a full block of text is a hash chained from its prefix digest, its salt and all tokens up to its end: equal
+hashes mean equal keys and values. A block without references keeps its content until it is allocated again: blocks
+without a hash go first, then the least recently used. Only the engine thread calls this.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BlockKey = bytes
 
 
 def chain_root(prefix: Prefix | None, salt: bytes) -> BlockKey:
-    """Where a sequence's hash chain starts: the prefix digest and the caller's isolation salt."""
+    """The start of a sequence's hash chain: the prefix digest and the caller's isolation salt."""
     digest = prefix.digest if prefix is not None else ""
     return hashlib.sha256(b"softprompt kv chain 1\n" + digest.encode() + b"\n" + salt).digest()
 
@@ -29,7 +29,7 @@ def chain_key(parent: BlockKey, tokens: Sequence[int]) -> BlockKey:
 
 
 class OutOfBlocks(Exception):
-    """No block is free. The scheduler makes room; it never reaches a caller."""
+    """No block is free. The scheduler makes room first, so this never reaches a caller."""
 
 
 class BlockManager:
@@ -42,7 +42,7 @@ class BlockManager:
         self._keys: list[BlockKey | None] = [None] * num_blocks
         self._cached: dict[BlockKey, int] = {}
         self._fresh: list[int] = []
-        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))  # next to go first
+        self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))  # the next to allocate first
 
     @property
     def num_free(self) -> int:
@@ -50,7 +50,7 @@ class BlockManager:
         return len(self._free)
 
     def allocate(self) -> int:
-        """Hand out a block with one reference, forgetting what it cached. Raises `OutOfBlocks`."""
+        """Allocate a block with one reference, and drop its hash. Raises `OutOfBlocks`."""
         if not self._free:
             raise OutOfBlocks
         block, _ = self._free.popitem(last=False)
@@ -60,10 +60,10 @@ class BlockManager:
         return block
 
     def take_fresh(self) -> tuple[int, ...]:
-        """The blocks handed out since the last call: they must be zeroed before anything is written to them.
+        """The blocks allocated since the last call: they must be zeroed before anything is written to them.
 
-        A masked slot still takes part in the arithmetic, and what another task left there may be so large that it
-        overflows: minus infinity plus infinity is not a number.
+        A masked slot still takes part in the arithmetic. Numbers that another task left there may overflow, and minus
+        infinity plus infinity is NaN.
         """
         fresh, self._fresh = tuple(dict.fromkeys(self._fresh)), []
         return fresh
@@ -75,7 +75,7 @@ class BlockManager:
         self._references[block] += 1
 
     def free(self, block: int) -> None:
-        """Take one reference back; without references the block can be handed out again."""
+        """Take one reference back. A block without references can be allocated again."""
         assert self._references[block] > 0, "a block was freed twice"
         self._references[block] -= 1
         if self._references[block] == 0:
@@ -84,7 +84,7 @@ class BlockManager:
                 self._free.move_to_end(block, last=False)
 
     def free_all(self, blocks: Iterable[int]) -> None:
-        """Free a sequence's blocks, last first: the tail of a cached chain is of no use without its head."""
+        """Free a sequence's blocks, last first: the tail of a cached chain is useless without its head."""
         for block in reversed(list(blocks)):
             self.free(block)
 
@@ -93,21 +93,21 @@ class BlockManager:
         return self._cached.get(key)
 
     def register(self, block: int, key: BlockKey) -> None:
-        """Let a full block be found. Of two blocks with equal content the first stays known."""
+        """Cache a full block under its key. Of two blocks with equal content, the first stays cached."""
         if key not in self._cached and self._keys[block] is None:
             self._cached[key] = block
             self._keys[block] = key
 
     def forget(self, block: int) -> None:
-        """Stop finding a block, whose content is not to be trusted."""
+        """Remove a block from the cache: its content may be wrong."""
         self._forget(block)
 
     def references(self, block: int) -> int:
-        """How many hold this block."""
+        """The reference count of a block."""
         return self._references[block]
 
     def check(self) -> None:
-        """Assert the books agree: each block is either free or referenced, and each cached key names its block."""
+        """Assert that each block is either free or referenced, and each cached key names its block."""
         free = set(self._free)
         for block in range(1, len(self._references)):
             assert (block in free) == (self._references[block] == 0), f"block {block} is both free and held, or neither"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine.fairness import TokenCounters
+from server.engine.paged.fairness import TokenCounters
 
 
 def counters(**served: int) -> TokenCounters:

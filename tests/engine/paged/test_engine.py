@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine.request import (
+from server.engine.events import (
+    TERMINAL,
     ChoiceFinished,
     FinishReason,
-    GenerateRequest,
     PromptProcessed,
     RequestFinished,
-    SamplingParams,
     Scored,
-    ScoreRequest,
     TokenEvent,
 )
-from tests.engine.fakes import (
-    EOS,
-    NAN_TOKEN,
-    TERMINAL,
-    EngineHarness,
-    alone_choice,
-    alone_logprobs,
-    check_answer,
-    generate,
-    history_of,
-    make_options,
-    make_prefix,
-    prompt_event,
-    reason_of,
-    scripted_logits,
-    text,
-    tokens_of,
-)
+from server.engine.request import Generate, Request, SamplingParams, Score
+from tests.engine.paged.alone import alone_choice, alone_logprobs, check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, prompt_event, reason_of, text, tokens_of
+from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, history_of, make_prefix, scripted_logits
 
 
 @pytest.fixture
@@ -203,8 +188,8 @@ def test_a_step_without_work_does_nothing(harness):
 # --- scoring ----------------------------------------------------------------------------------------------------------
 
 
-def score(name: str, *continuations: tuple[int, ...], prompt=(1, 2, 3), prefix=None, task="") -> ScoreRequest:
-    return ScoreRequest(name, task, prompt, continuations, prefix)
+def score(name: str, *continuations: tuple[int, ...], prompt=(1, 2, 3), prefix=None, task="") -> Request[Score]:
+    return Request(name, task, prompt, Score(continuations), prefix)
 
 
 def test_scores_are_sums_over_each_continuation(harness):
@@ -358,6 +343,6 @@ def test_a_new_request_may_take_the_id_of_one_that_ended(harness):
     for _ in range(2):
         sampling = SamplingParams(max_tokens=2, temperature=0.0, ignore_eos=True)
         events: list = []
-        harness.engine.add(GenerateRequest("same", "", (1, 2), sampling), events.append)
+        harness.engine.add(Request("same", "", (1, 2), Generate(sampling)), events.append)
         harness.drain()
         assert isinstance(events[-1], RequestFinished)

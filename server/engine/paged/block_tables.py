@@ -1,14 +1,14 @@
-"""Which blocks a sequence stands on: its prefix's, cached ones it found, and its own.
+"""The block table of a sequence: the prefix's blocks, cached ones, and its own.
 
-A table covers positions, virtual tokens first. Its first blocks are the prefix's full ones, held by the lease; every
-later one is held by a reference of the sequence. A prefix's part-filled last block is copied into the first of those,
-unless that whole block, text included, was found in the cache. Only the engine thread calls this.
+A table covers positions, virtual tokens first. The lease holds its first blocks, the full ones of the prefix. The
+sequence holds a reference on each later block. The prefix's part-filled last block is copied into the first of those,
+unless that block was found in the cache, text included. Only the engine thread calls this.
 """
 
 from __future__ import annotations
 
-from server.engine.block_manager import BlockManager, chain_key
-from server.engine.sequence import Sequence
+from server.engine.paged.block_manager import BlockManager, chain_key
+from server.engine.paged.sequence import Sequence
 from server.model.kv_cache import BlockCopy
 from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
 
@@ -22,7 +22,7 @@ class BlockTables:
         self._size = blocks.block_size
 
     def open(self, sequence: Sequence, lease: ResidentPrefix | None) -> None:
-        """Begin a table: the prefix's full blocks, then cached blocks as far as they reach."""
+        """Begin a table: the prefix's full blocks, then all cached blocks that continue them."""
         sequence.lease = lease
         if lease is not None:
             sequence.num_shared_blocks = sequence.num_virtual // self._size
@@ -38,7 +38,7 @@ class BlockTables:
         return self._num_total(sequence) - sequence.num_virtual // self._size
 
     def fill(self, sequence: Sequence) -> BlockCopy | None:
-        """Allocate what is missing; the answer is the copy of the part-filled virtual block, where one is needed.
+        """Allocate the missing blocks. Returns the copy of the part-filled virtual block, if one is needed.
 
         Raises `OutOfBlocks`.
         """
@@ -55,9 +55,9 @@ class BlockTables:
         return bool(self._blocks.num_free) or self._num_positions(parent) % self._size == 0
 
     def fork(self, parent: Sequence, child: Sequence) -> BlockCopy | None:
-        """Let `child`, whose tokens begin with what `parent` has computed, stand on the parent's blocks.
+        """Give `child`, whose tokens begin with those that `parent` has computed, the parent's blocks.
 
-        Full blocks are shared; the answer is the copy of a part-filled last one.
+        Full blocks are shared. Returns the copy of a part-filled last one.
         """
         num_full, num_slots = divmod(self._num_positions(parent), self._size)
         child.num_computed, child.num_shared_blocks = parent.num_computed, parent.num_shared_blocks
@@ -73,7 +73,7 @@ class BlockTables:
         return BlockCopy(parent.block_table[num_full], child.block_table[num_full], num_slots)
 
     def commit(self, sequence: Sequence, num_tokens: int) -> None:
-        """A step has computed tokens of a sequence: its full blocks can be found by others from now on."""
+        """A step has computed tokens of a sequence: cache its full blocks."""
         index = self._num_positions(sequence) // self._size - sequence.num_virtual // self._size
         sequence.num_computed += num_tokens
         own = sequence.own_blocks
@@ -82,7 +82,7 @@ class BlockTables:
             index += 1
 
     def release(self, sequence: Sequence) -> None:
-        """Give everything back."""
+        """Give all blocks and the lease back."""
         self._blocks.free_all(sequence.own_blocks)
         if sequence.lease is not None:
             self._residency.release(sequence.lease)
@@ -90,7 +90,7 @@ class BlockTables:
         sequence.block_table, sequence.num_shared_blocks, sequence.num_computed = [], 0, 0
 
     def _share_cached(self, sequence: Sequence) -> None:
-        """Take over cached blocks, short of the first token whose logits are wanted."""
+        """Share cached blocks, up to the first token whose logits are wanted."""
         limit = sequence.num_target - 1
         if sequence.next_score is not None:
             limit = min(limit, sequence.next_score - 1)

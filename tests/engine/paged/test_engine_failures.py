@@ -5,22 +5,15 @@ from __future__ import annotations
 import pytest
 
 from server.engine.errors import StepFailed
-from server.engine.request import GenerateRequest, RequestFailed, SamplingParams, ScoreRequest
-from tests.engine.fakes import (
-    NAN_TOKEN,
-    EngineHarness,
-    InjectedFailure,
-    check_answer,
-    generate,
-    is_nan,
-    make_options,
-    make_prefix,
-    text,
-    tokens_of,
-)
+from server.engine.events import RequestFailed
+from server.engine.request import Generate, Request, SamplingParams, Score
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, is_nan, text, tokens_of
+from tests.engine.paged.scripted_runner import NAN_TOKEN, InjectedFailure, make_prefix
 
 
-def nan(name: str, prompt: tuple[int, ...], **sampling) -> GenerateRequest:
+def nan(name: str, prompt: tuple[int, ...], **sampling) -> Request[Generate]:
     return generate(name, (*prompt, NAN_TOKEN), logit_bias=(), **sampling)
 
 
@@ -46,7 +39,7 @@ def test_nan_in_a_later_choice_ends_an_earlier_one_of_the_same_batch_without_fur
     good = harness.add(generate("good"))
     for seed in range(200):
         sampling = SamplingParams(max_tokens=3, temperature=2.0, seed=seed, ignore_eos=True)
-        request = GenerateRequest(f"r{seed}", "", (1, 2), sampling, num_choices=4)
+        request = Request(f"r{seed}", "", (1, 2), Generate(sampling, num_choices=4))
         events = harness.add(request)
         harness.drain()
         check_answer(request, events)
@@ -168,8 +161,8 @@ def test_a_request_ends_even_where_scrubbing_blocks_fails():
 
 def test_nan_in_one_continuation_fails_the_score_request():
     harness = EngineHarness()
-    events = harness.add(ScoreRequest("s", "", (1, 2), ((3, 4), (NAN_TOKEN, 5), (6,))))
-    fine = harness.add(ScoreRequest("t", "", (1, 2), ((3, 4), (5, NAN_TOKEN))))
+    events = harness.add(Request("s", "", (1, 2), Score(((3, 4), (NAN_TOKEN, 5), (6,)))))
+    fine = harness.add(Request("t", "", (1, 2), Score(((3, 4), (5, NAN_TOKEN)))))
     harness.drain()
     assert is_nan(the_cause(events))
     check_answer(harness.requests["t"], fine)

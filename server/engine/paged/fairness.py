@@ -1,20 +1,26 @@
-"""Which task is served next: virtual token counters, one a task.
+"""Virtual token counters, one per task: the task with the lowest counter is served next.
 
-Each task's counter grows by the tokens it was served; the lowest goes first (VTC: Sheng et al., "Fairness in Serving
-Large Language Models", OSDI 2024). A task that returns from idle starts at the lowest counter of those that are
-busy: idling earns no credit.
+A task's counter grows by the tokens that it was served (VTC: Sheng et al., "Fairness in Serving Large Language Models",
+OSDI 2024). A task that returns from idle starts at the lowest counter of the busy ones: idling earns no credit.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class TokenCounters:
-    """Counters of the busy tasks. Only the engine thread calls this."""
+    """Counters of the tasks, in tokens. Only the engine thread calls this."""
 
     def __init__(self) -> None:
         self._served: dict[str, int] = {}
         self._num_open: dict[str, int] = {}
-        self.total = 0  # tokens served to everybody, ever
+        self.total = 0  # tokens served to all tasks so far
+
+    @property
+    def num_open(self) -> Mapping[str, int]:
+        """Open sequences of each busy task."""
+        return self._num_open
 
     @property
     def num_busy(self) -> int:
@@ -40,12 +46,12 @@ class TokenCounters:
             self._forget_idle()
 
     def charge(self, task: str, num_tokens: int) -> None:
-        """The task is served tokens."""
+        """Add tokens that the task was served."""
         self._served[task] += num_tokens
         self.total += num_tokens
 
     def _forget_idle(self) -> None:
-        """Drop counters that say nothing more: those of idle tasks at or below every busy one."""
+        """Drop counters without effect: those of idle tasks at or below every busy one."""
         if not self._num_open:
             self._served.clear()
         elif len(self._served) > 2 * len(self._num_open) + 64:

@@ -1,4 +1,4 @@
-"""What is refused at the door, and with which words; what passes can always be served."""
+"""The check of a request: its errors and their words. A request that passes can always be served."""
 
 from __future__ import annotations
 
@@ -14,28 +14,37 @@ from server.engine.errors import (
     RequestRefused,
     TokenOutOfRange,
 )
-from server.engine.options import check_request, check_together
-from server.engine.request import ScoreRequest
-from tests.engine.fakes import VOCAB_SIZE, EngineHarness, check_answer, generate, make_options, make_prefix, text
+from server.engine.paged.options import check_request, check_together
+from server.engine.request import Request, Score
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, text
+from tests.engine.paged.scripted_runner import VOCAB_SIZE, make_prefix
 
 OPTIONS = make_options(num_blocks=9, max_context=28, max_prefix_blocks=3)  # 32 tokens of cache, 12 of prefixes
 RANGE = f"token ids must be from 0 to {VOCAB_SIZE - 1}"
 
+
+def score(prompt: tuple[int, ...], *continuations: tuple[int, ...]) -> Request[Score]:
+    """A request that scores continuations."""
+    return Request("r", "", prompt, Score(continuations))
+
+
 REFUSALS = {
     "empty prompt": (generate("r", ()), PromptEmpty, "the prompt is empty: at least one token is needed"),
-    "empty score prompt": (ScoreRequest("r", "", (), ((1,),)), PromptEmpty, "the prompt is empty"),
+    "empty score prompt": (score((), (1,)), PromptEmpty, "the prompt is empty"),
     "prompt token too large": (generate("r", (1, VOCAB_SIZE)), TokenOutOfRange, RANGE),
     "negative prompt token": (generate("r", (-1, 1)), TokenOutOfRange, RANGE),
     "stop token": (generate("r", stop_token_ids=frozenset({99})), TokenOutOfRange, RANGE),
     "biased token": (generate("r", logit_bias=((VOCAB_SIZE, 1.0),)), TokenOutOfRange, RANGE),
-    "continuation token": (ScoreRequest("r", "", (1,), ((1,), (2, 99))), TokenOutOfRange, RANGE),
+    "continuation token": (score((1,), (1,), (2, 99)), TokenOutOfRange, RANGE),
     "context": (
         generate("r", text(15), prefix=make_prefix(1, 6), max_tokens=8),
         ContextExceeded,
         "the context holds 28 tokens: 6 virtual tokens + 15 prompt tokens + 8 new tokens = 29",
     ),
     "context of a score": (
-        ScoreRequest("r", "", text(25), ((1,), (1, 2, 3, 4))),
+        score(text(25), (1,), (1, 2, 3, 4)),
         ContextExceeded,
         "the context holds 28 tokens: 0 virtual tokens + 25 prompt tokens + 4 new tokens = 29",
     ),
@@ -44,8 +53,8 @@ REFUSALS = {
         PrefixTooLarge,
         "the soft prompt has 13 virtual tokens; this server keeps room for 12",
     ),
-    "no continuations": (ScoreRequest("r", "", (1,), ()), RequestRefused, "at least one continuation"),
-    "empty continuation": (ScoreRequest("r", "", (1,), ((1,), ())), RequestRefused, "at least one token"),
+    "no continuations": (score((1,)), RequestRefused, "at least one continuation"),
+    "empty continuation": (score((1,), (1,), ()), RequestRefused, "at least one token"),
     "no choices": (generate("r", num_choices=0), RequestRefused, "at least one choice"),
 }
 

@@ -1,4 +1,4 @@
-"""The engine's fixed numbers, and the check of a request against them."""
+"""Sizes and limits of the engine, and the check of a request against them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, RequestRefused, TokenOutOfRange
-from server.engine.request import GenerateRequest, Request
+from server.engine.request import Kind, Request
 from server.model.prefix import Prefix
 
 MAX_SCORED_ROWS = 256
-"""A prompt of any length may be scored token by token, and a row of logits is as long as the vocabulary."""
+"""Rows that score given tokens per step: a long prompt has many, and each row is as long as the vocabulary."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class EngineOptions:
     `num_blocks` counts the padding block 0. `max_num_seqs` bounds the sequences that run at once, `max_batch_tokens`
     the tokens of a step (at just `max_num_seqs`, prompts wait while a full batch decodes), `max_open_requests` the
     requests accepted and not yet answered, `max_prefix_blocks` the blocks of all resident prefixes. `max_context`
-    counts positions: virtual tokens, prompt and output. `fair_quantum` is how many tokens a task may be served ahead of
-    one that waits for room before it is held back. `max_scored_rows` bounds the rows of logits of a step beside one for
-    each sequence: those that score given tokens.
+    counts positions: virtual tokens, prompt and output. A task may be served `fair_quantum` tokens more than one that
+    waits for room; then it must wait too. `max_scored_rows` bounds the rows of logits of a step that score given
+    tokens, beside one row per sequence.
     """
 
     num_blocks: int
@@ -52,17 +52,17 @@ class EngineOptions:
             raise ValueError("max_prefix_blocks must leave at least one block for text")
 
 
-def check_request(request: Request, options: EngineOptions) -> None:
-    """Raise `RequestRefused` for what could never be served; an accepted request never fails for memory."""
+def check_request(request: Request[Kind], options: EngineOptions) -> None:
+    """Raise `RequestRefused` for a request that could never be served. One that passes never fails for memory."""
     prompt = request.prompt_token_ids
     if not prompt:
         raise PromptEmpty("the prompt is empty: at least one token is needed")
-    _check_counts(request)
+    request.kind.check()
     _check_tokens(request, options.vocab_size)
     num_virtual = 0 if request.prefix is None else request.prefix.num_virtual_tokens
     if request.prefix is not None:
         _check_prefix(request.prefix, options)
-    num_new = _most_new_tokens(request)
+    num_new = request.kind.max_new_tokens
     total = num_virtual + len(prompt) + num_new
     numbers = f"{num_virtual} virtual tokens + {len(prompt)} prompt tokens + {num_new} new tokens = {total}"
     if total > options.max_context:
@@ -75,7 +75,7 @@ def check_request(request: Request, options: EngineOptions) -> None:
 
 
 def check_together(prefixes: Sequence[Prefix | None], options: EngineOptions) -> None:
-    """Check the requests of one answer, of which these are the prefixes.
+    """Check the requests of one answer together, by their prefixes: one per request.
 
     Raises `RequestRefused` where the queue could never hold them all, and `PrefixTooLarge` where the prefixes could
     never be resident at once.
@@ -93,28 +93,8 @@ def check_together(prefixes: Sequence[Prefix | None], options: EngineOptions) ->
         )
 
 
-def _check_counts(request: Request) -> None:
-    if isinstance(request, GenerateRequest):
-        if request.num_choices < 1:
-            raise RequestRefused("at least one choice is needed")
-    elif not request.continuations:
-        raise RequestRefused("at least one continuation is needed")
-    elif not all(request.continuations):
-        raise RequestRefused("each continuation needs at least one token")
-
-
-def _most_new_tokens(request: Request) -> int:
-    if isinstance(request, GenerateRequest):
-        return request.sampling.max_tokens
-    return max(len(continuation) for continuation in request.continuations)
-
-
-def _check_tokens(request: Request, vocab_size: int) -> None:
-    if isinstance(request, GenerateRequest):
-        given = [*request.prompt_token_ids, *(token for token, _ in request.sampling.logit_bias)]
-        given.extend(request.sampling.stop_token_ids)
-    else:
-        given = [*request.prompt_token_ids, *(token for tokens in request.continuations for token in tokens)]
+def _check_tokens(request: Request[Kind], vocab_size: int) -> None:
+    given = [*request.prompt_token_ids, *request.kind.token_ids()]
     if min(given) < 0 or max(given) >= vocab_size:
         raise TokenOutOfRange(f"token ids must be from 0 to {vocab_size - 1}")
 

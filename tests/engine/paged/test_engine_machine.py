@@ -21,30 +21,20 @@ from hypothesis.stateful import (
 )
 
 from server.engine.errors import RequestRefused, StepFailed
-from server.engine.request import (
+from server.engine.events import (
+    TERMINAL,
     FinishReason,
-    GenerateRequest,
     PromptProcessed,
-    Request,
     RequestFailed,
     RequestFinished,
-    SamplingParams,
     Scored,
-    ScoreRequest,
     TokenEvent,
 )
-from tests.engine.fakes import (
-    NAN_TOKEN,
-    TERMINAL,
-    EngineHarness,
-    alone_choice,
-    check_answer,
-    is_nan,
-    make_options,
-    make_prefix,
-    text,
-    tokens_of,
-)
+from server.engine.request import Generate, Kind, Request, SamplingParams, Score
+from tests.engine.paged.alone import alone_choice, check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import is_nan, text, tokens_of
+from tests.engine.paged.scripted_runner import NAN_TOKEN, make_prefix
 
 PREFIXES = [None, *(make_prefix(number, length) for number, length in enumerate((1, 3, 4, 5, 8, 6, 2), start=1))]
 PREFIX = st.integers(0, len(PREFIXES) - 1)
@@ -110,7 +100,7 @@ class EngineMachine(RuleBasedStateMachine):
         if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
             prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
-        self.submit(GenerateRequest(self.new_name(), task, prompt, params, PREFIXES[prefix], num_choices, salt))
+        self.submit(Request(self.new_name(), task, prompt, Generate(params, num_choices), PREFIXES[prefix], salt))
         self.saw("choices", num_choices > 1)
         self.saw("prompt log-probabilities", params.prompt_logprobs is not None)
 
@@ -121,7 +111,7 @@ class EngineMachine(RuleBasedStateMachine):
         continuations=st.lists(st.lists(tokens, min_size=1, max_size=6).map(tuple), min_size=1, max_size=4),
     )
     def score(self, prompt, prefix, task, continuations):
-        self.submit(ScoreRequest(self.new_name(), task, prompt, tuple(continuations), PREFIXES[prefix]))
+        self.submit(Request(self.new_name(), task, prompt, Score(tuple(continuations)), PREFIXES[prefix]))
 
     @rule(words=st.sampled_from(SHARED_TEXTS), prefix=PREFIX, count=st.integers(3, 8), num_tasks=st.integers(1, 3))
     def burst(self, words, prefix, count, num_tasks):
@@ -130,9 +120,9 @@ class EngineMachine(RuleBasedStateMachine):
             params = SamplingParams(max_tokens=12, temperature=1.0, seed=number, ignore_eos=True)
             prompt = words + text(number % 4, seed=number)
             task = TASKS[number % num_tasks]
-            self.submit(GenerateRequest(self.new_name(), task, prompt, params, PREFIXES[prefix]))
+            self.submit(Request(self.new_name(), task, prompt, Generate(params), PREFIXES[prefix]))
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request[Kind]) -> None:
         try:
             self.harness.add(request)
         except RequestRefused:
@@ -158,9 +148,9 @@ class EngineMachine(RuleBasedStateMachine):
     def abort_choice(self, data):
         request_id = data.draw(st.sampled_from(self.open_requests()))
         request = self.harness.requests[request_id]
-        if not isinstance(request, GenerateRequest):
+        if not isinstance(request.kind, Generate):
             return
-        choice = data.draw(st.integers(0, request.num_choices - 1))
+        choice = data.draw(st.integers(0, request.kind.num_choices - 1))
         self.aborted_choices.add((request_id, choice))
         self.harness.engine.abort(request_id, choice)
         self.saw("aborted choices")
@@ -206,7 +196,7 @@ class EngineMachine(RuleBasedStateMachine):
             self.check_request(request_id, request)
         self.note_coverage()
 
-    def check_request(self, request_id: str, request: Request) -> None:
+    def check_request(self, request_id: str, request: Request[Kind]) -> None:
         events = self.harness.events[request_id]
         assert sum(isinstance(event, TERMINAL) for event in events) == 1
         assert sum(isinstance(event, PromptProcessed) for event in events) <= 1
@@ -225,13 +215,13 @@ class EngineMachine(RuleBasedStateMachine):
             return
         check_answer(request, events)
 
-    def check_partly_aborted(self, request_id: str, request: Request) -> None:
+    def check_partly_aborted(self, request_id: str, request: Request[Kind]) -> None:
         """Choices that were not aborted are as ever; those that were have a beginning of it."""
         events = self.harness.events[request_id]
-        assert isinstance(request, GenerateRequest)
+        assert isinstance(request.kind, Generate)
         if isinstance(events[-1], RequestFailed):
             return
-        for choice in range(request.num_choices):
+        for choice in range(request.kind.num_choices):
             alone = alone_choice(request, choice)
             got = tokens_of(events, choice)
             ended = [event for event in events if getattr(event, "choice", None) == choice and event.finish_reason]
@@ -245,7 +235,7 @@ class EngineMachine(RuleBasedStateMachine):
     # --- what was reached ---------------------------------------------------------------------------------------------
 
     def open_requests(self) -> list[str]:
-        return sorted(self.harness.engine._groups) if hasattr(self, "harness") else []
+        return sorted(group.request_id for group in self.harness.engine.requests) if hasattr(self, "harness") else []
 
     def new_name(self) -> str:
         self.numbers += 1
@@ -257,15 +247,15 @@ class EngineMachine(RuleBasedStateMachine):
 
     def observe(self) -> None:
         scheduler = self.harness.scheduler
-        prefix_blocks = {block for entry in scheduler.residency._resident.values() for block in entry.blocks}
+        prefix_blocks = {block for entry in scheduler.residency.resident for block in entry.blocks}
         shared_blocks = [
             block
-            for sequence in scheduler._running
+            for sequence in scheduler.running
             for block in sequence.own_blocks
             if scheduler.blocks.references(block) > 1 and block not in prefix_blocks
         ]
         self.saw("shared text blocks", bool(shared_blocks))
-        groups = Counter(id(sequence.group) for sequence in scheduler._running)
+        groups = Counter(id(sequence.group) for sequence in scheduler.running)
         self.saw("forks running together", any(count > 1 for count in groups.values()))
         self.saw("a mixed batch", bool(self.harness.runner.batches) and len(set(self.harness.runner.batches[-1])) > 1)
 

@@ -7,10 +7,12 @@ import threading
 
 import pytest
 
-from server.engine.background import BackgroundBudget, BackgroundShare
 from server.engine.errors import EngineStopped
-from tests.engine.fakes import check_answer, generate, make_options, text
-from tests.engine.test_async_engine import Face, running
+from server.engine.paged.background import BackgroundBudget, BackgroundShare
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import make_options
+from tests.engine.paged.requests import generate, text
+from tests.engine.paged.test_async_engine import Face, running
 
 
 def served(budget: BackgroundBudget, step_s: float, piece_s: float, num_steps: int, *, is_queueing: bool) -> float:
@@ -53,7 +55,7 @@ async def test_a_piece_runs_on_the_engine_thread_and_answers():
         assert await asyncio.gather(*(face.client.between_steps(lambda n=n: n) for n in range(20))) == [*range(20)]
 
 
-async def test_pieces_get_on_beside_requests_whose_answers_stay_the_same():
+async def test_pieces_run_beside_requests_without_changing_answers():
     async with running(num_blocks=41, max_num_seqs=4) as face:
         requests = [generate(f"r{n}", text(5, n), task=f"t{n % 3}", max_tokens=12) for n in range(60)]
         answers = asyncio.gather(*map(face.ask, requests))
@@ -114,7 +116,7 @@ async def test_a_sender_that_leaves_takes_its_waiting_piece_along():
     assert ran == []
 
 
-async def test_an_engine_that_stops_says_so_to_who_waits_for_a_piece():
+async def test_stopping_fails_the_pieces_that_wait():
     began, gate = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -126,7 +128,7 @@ async def test_an_engine_that_stops_says_so_to_who_waits_for_a_piece():
         await asyncio.to_thread(began.wait, 20)
         waiting = asyncio.create_task(face.client.between_steps(lambda: None))
         stopping = asyncio.create_task(face.client.stop())
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)  # it has begun to stop, and waits for the thread
         gate.set()
         await held
         with pytest.raises(EngineStopped):

@@ -1,17 +1,17 @@
-"""Which blocks a sequence stands on, for prefixes that end within a block and on its border."""
+"""Block tables: the blocks of a sequence, for prefixes that end within a block and on its border."""
 
 from __future__ import annotations
 
 import pytest
 
-from server.engine.block_manager import BlockManager
-from server.engine.block_tables import BlockTables
-from server.engine.request import GenerateRequest, SamplingParams, ScoreRequest
-from server.engine.sequence import RequestGroup, Sequence
+from server.engine.paged.block_manager import BlockManager
+from server.engine.paged.block_tables import BlockTables
+from server.engine.paged.sequence import Sequence
 from server.model.kv_cache import BlockCopy
 from server.model.prefix import Prefix
 from server.soft_prompts.residency import PrefixResidency
-from tests.engine.fakes import make_prefix
+from tests.engine.paged.requests import generate_group
+from tests.engine.paged.scripted_runner import make_prefix
 
 BLOCK_SIZE = 4
 
@@ -35,8 +35,7 @@ class Tables:
 
 def sequence_of(prefix: Prefix | None, num_tokens: int, num_choices: int = 1, salt: bytes = b"") -> Sequence:
     prompt = tuple(range(1, num_tokens + 1))
-    request = GenerateRequest("r", "t", prompt, SamplingParams(max_tokens=4), prefix, num_choices, salt)
-    return RequestGroup(request, lambda event: None, seed=0, arrival=0).sequences[0]
+    return generate_group("r", prompt, prefix=prefix, num_choices=num_choices, salt=salt).sequences[0]
 
 
 @pytest.mark.parametrize("num_virtual", [0, 1, 3, 4, 5, 8, 11])
@@ -93,9 +92,7 @@ def test_the_first_token_whose_log_probability_is_wanted_bounds_the_cached_part(
     first = sequence_of(None, 12)
     books.start(first)
     books.compute(first)
-    request = ScoreRequest("s", "t", tuple(range(1, 8)), ((8, 9, 10, 11, 12),))
-    group = RequestGroup(request, lambda event: None, seed=0, arrival=0)
-    stem = group.sequences[0]
+    stem = sequence_of(None, 7)
     stem.score_from = 3  # as for a prompt whose log-probabilities are wanted from its fourth token on
     books.start(stem)
     assert stem.num_computed == 0

@@ -1,27 +1,24 @@
-"""One request inside the engine: what was asked, what has been computed, and which blocks it holds.
+"""Sequences, and the group of all sequences of one request.
 
-Of what a request owns only this is mutable, and only the engine thread touches it.
+Of the state of a request only this is mutable, and only the engine thread touches it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections import abc
 from collections.abc import Callable
-from enum import Enum, auto
+from typing import Protocol
 
-from server.engine.block_manager import BlockKey, chain_root
-from server.engine.request import EngineEvent, GenerateRequest, Request, SamplingParams, ScoreRequest, TokenLogprob
+from server.engine.events import EngineEvent, TokenLogprob
+from server.engine.paged.block_manager import BlockKey, chain_root
+from server.engine.request import Kind, Request
 from server.model.prefix import Prefix
+from server.model.sampling.readout import Readout, Scoring
+from server.model.sampling.sampling_row import SamplingRow
 from server.soft_prompts.residency import ResidentPrefix
 
 EventSink = Callable[[EngineEvent], None]
-
-
-class SequenceKind(Enum):
-    """What a sequence is computed for."""
-
-    GENERATE = auto()  # sample a token after the last one
-    STEM = auto()  # compute a prompt whose continuations are scored
-    SCORE = auto()  # log-probabilities of given tokens
 
 
 class Sequence:
@@ -29,17 +26,18 @@ class Sequence:
 
     `tokens` are text tokens: prompt, then output or the continuation to score. `num_computed` of them have their keys
     and values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
-    prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on.
+    prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on. Where `is_scored`, all
+    tokens are given, and the last one is predicted but never read.
     """
 
     def __init__(
-        self, group: RequestGroup, kind: SequenceKind, choice: int, tokens: list[int], num_prompt: int
+        self, group: RequestGroup, choice: int, tokens: list[int], num_prompt: int, *, is_scored: bool = False
     ) -> None:
         self.group = group
-        self.kind = kind
         self.choice = choice
         self.tokens = tokens
         self.num_prompt = num_prompt
+        self.is_scored = is_scored
         self.num_computed = 0
         self.block_table: list[int] = []
         self.num_shared_blocks = 0
@@ -48,7 +46,7 @@ class Sequence:
         self.score_from: int | None = None
         self.scores: list[TokenLogprob] = []
         self.num_turn_start = num_prompt  # tokens at the latest admission
-        self.waits_for_room_since: int | None = None  # tokens served to everybody when it first found no room
+        self.waits_for_room_since: int | None = None  # tokens served to all tasks when it first found no room
         self.pending_forks: list[Sequence] = []
         self.is_finished = False
 
@@ -59,7 +57,7 @@ class Sequence:
 
     @property
     def prefix(self) -> Prefix | None:
-        """What stands before the text."""
+        """The soft prompt before the text, or None."""
         return self.group.prefix
 
     @property
@@ -74,12 +72,12 @@ class Sequence:
 
     @property
     def num_target(self) -> int:
-        """Text tokens to compute now: a scored continuation's last token is predicted, never read."""
-        return len(self.tokens) - 1 if self.kind is SequenceKind.SCORE else len(self.tokens)
+        """Text tokens to compute now."""
+        return len(self.tokens) - 1 if self.is_scored else len(self.tokens)
 
     @property
     def num_remaining(self) -> int:
-        """Text tokens that the next steps must compute before anything comes out."""
+        """Text tokens that the next steps must compute before the request can go on."""
         return self.num_target - self.num_computed
 
     @property
@@ -108,7 +106,7 @@ class Sequence:
     @property
     def num_given(self) -> int:
         """Tokens that were not sampled."""
-        return len(self.tokens) if self.kind is SequenceKind.SCORE else self.num_prompt
+        return len(self.tokens) if self.is_scored else self.num_prompt
 
     @property
     def own_blocks(self) -> list[int]:
@@ -116,19 +114,36 @@ class Sequence:
         return self.block_table[self.num_shared_blocks :]
 
 
-class RequestGroup:
-    """All sequences of one request, and where its events go."""
+class SequenceControl(Protocol):
+    """The engine, as a group uses it to start and end its sequences, and to end itself."""
 
-    def __init__(self, request: Request, sink: EventSink, seed: int, arrival: int) -> None:
+    def fork(self, parent: Sequence, children: abc.Sequence[Sequence]) -> None:
+        """Start children whose tokens begin with what the parent has computed, on the parent's blocks."""
+
+    def finish(self, sequence: Sequence) -> None:
+        """End a sequence: take its blocks and its lease back."""
+
+    def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
+        """End a request with its terminal event."""
+
+
+class RequestGroup(ABC):
+    """All sequences of one request, and the sink of its events.
+
+    Each kind of request has a subclass. The first of `sequences` is queued when the request is accepted; `advance`
+    forks the others. `num_top_logprobs` is the number of most likely tokens that are wanted with each scored one.
+    `has_choices` says whether a choice can be aborted alone.
+    """
+
+    num_top_logprobs = 0
+    has_choices = False
+
+    def __init__(self, request: Request[Kind], sink: EventSink, arrival: int) -> None:
         self.request = request
-        self.sink = sink
-        self.seed = seed
+        self.emit = sink
         self.arrival = arrival
         self.num_cached_tokens: int | None = None  # set at the first admission
         self.sequences: list[Sequence] = []
-        self.is_prompt_reported = False
-        self.scores: list[float | None] = []
-        self._create(request)
 
     @property
     def request_id(self) -> str:
@@ -147,29 +162,22 @@ class RequestGroup:
 
     @property
     def salt(self) -> bytes:
-        """What keeps this caller's cached blocks apart."""
+        """The salt that keeps this caller's cached blocks apart."""
         return self.request.salt
-
-    @property
-    def sampling(self) -> SamplingParams:
-        """Parameters of a generate request."""
-        assert isinstance(self.request, GenerateRequest)
-        return self.request.sampling
 
     @property
     def is_complete(self) -> bool:
         """Whether every sequence has ended."""
         return all(sequence.is_finished for sequence in self.sequences)
 
-    def _create(self, request: Request) -> None:
-        prompt = list(request.prompt_token_ids)
-        if isinstance(request, ScoreRequest):
-            self.scores = [None] * len(request.continuations)
-            self.sequences = [Sequence(self, SequenceKind.STEM, 0, prompt, len(prompt))]
-            return
-        for choice in range(request.num_choices):
-            self.sequences.append(Sequence(self, SequenceKind.GENERATE, choice, list(prompt), len(prompt)))
-        first, *others = self.sequences
-        first.pending_forks = others
-        if request.sampling.prompt_logprobs is not None:
-            first.score_from = 1
+    @abstractmethod
+    def read_last_row(self, sequence: Sequence, row: int) -> tuple[abc.Sequence[SamplingRow], Scoring | None]:
+        """The tokens to sample and to score from the row of logits after a sequence's last token."""
+
+    @abstractmethod
+    def advance(self, sequence: Sequence, readout: Readout, control: SequenceControl) -> None:
+        """A step has computed all tokens of a sequence: use what it read, and go on or end."""
+
+    @abstractmethod
+    def report_abort(self, sequence: Sequence) -> None:
+        """A sequence was aborted: emit the event for it, if this kind of request has one."""
