@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from prompts_store.errors import TaskDeleted
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
 from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
@@ -16,6 +15,7 @@ from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
+from prompts_store.tuning_errors import TaskDeleted
 from prompts_store.tuning_records import (
     FileRecord,
     Heartbeat,

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Protocol
 
-from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
+from prompts_store.errors import StoreError, StoreUnavailable
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task

@@ -12,20 +12,19 @@ import pytest
 from sqlalchemy import text
 
 from prompts_store import maintenance
-from prompts_store.errors import (
+from prompts_store.errors import InvalidName, StoreCorrupt
+from prompts_store.names import TaskReference
+from prompts_store.records import Manifest
+from prompts_store.store import Store
+from prompts_store.tuning_errors import (
     ClaimLost,
     FileNotFound,
-    InvalidName,
     JobNotFound,
     JobStatusConflict,
     PlotNotFound,
     QueueFull,
-    StoreCorrupt,
     TaskDeleted,
 )
-from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
-from prompts_store.store import Store
 from prompts_store.tuning_records import (
     JobClaim,
     JobError,

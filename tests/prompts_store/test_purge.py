@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import (
-    AliasNotFound,
-    InvalidName,
-    JobNotFound,
-    JobStatusConflict,
-    TaskNotFound,
-    VersionNotFound,
-)
+from prompts_store.errors import AliasNotFound, InvalidName, TaskNotFound, VersionNotFound
 from prompts_store.names import TaskReference
 from prompts_store.records import ChangeKind, Checkpoint, Manifest
 from prompts_store.reports import GcReport, VersionKey
 from prompts_store.store import Store
+from prompts_store.tuning_errors import JobNotFound, JobStatusConflict
 from prompts_store.tuning_records import JobError, JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE, checkpoint
