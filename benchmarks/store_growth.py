@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, Checkpoint, Manifest, PeftType, StoredTensor
+from prompts_store.records import BaseModel, Checkpoint, PeftType, StoredTensor
 from prompts_store.store import Store
 
 SIZES = (10, 100, 1_000, 10_000)

@@ -11,9 +11,9 @@ from prompts_store.checkpoint.digests import content_digest
 from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.ensembles import draft_ensemble
 from prompts_store.errors import CheckpointTooLarge, InvalidManifest
-from prompts_store.manifest import manifest_to_json, parse_manifest
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import BaseModel, ChangeKind, Checkpoint, EnsembleDraft, Manifest, Published
+from prompts_store.records import BaseModel, ChangeKind, Checkpoint, EnsembleDraft, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
 from prompts_store.sql.alias_history import AliasKey, Author
 from prompts_store.sql.versions import VersionDraft
@@ -22,11 +22,10 @@ from prompts_store.sql.versions import VersionDraft
 def draft_version(
     base: BaseModel, checkpoint: Checkpoint, manifest: Manifest, *, actor: str, max_tensor_bytes: int
 ) -> VersionDraft:
-    """Check and digest a version. Raises InvalidManifest and InvalidCheckpoint."""
+    """Check and digest a version. Raises InvalidCheckpoint."""
     if sum(tensor.values.nbytes for tensor in checkpoint.tensors) > max_tensor_bytes:
         message = f"The tensors take more than {max_tensor_bytes} bytes as float32."
         raise CheckpointTooLarge(message, param="adapter_model")
-    manifest = parse_manifest(manifest_to_json(manifest))
     prefix = resolve_prefix(checkpoint, manifest.task_index, base)
     name = base_name(checkpoint.config)
     return VersionDraft(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from prompts_store.manifest import Manifest
 
 
 class PeftType(StrEnum):
@@ -82,29 +84,6 @@ class ResolvedPrefix:
     kind: TensorKind
     digest: str
     values: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a version carries beside its tensors.
-
-    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
-    `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
-    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
-    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
-    lowercase hexadecimal).
-    """
-
-    template: str | None = None
-    labels: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
-    add_special_tokens: bool | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    task_index: int | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    parent_version: int | None = None
-    training_data_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

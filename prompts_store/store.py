@@ -13,7 +13,7 @@ from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.key_store import KeyStore
 from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.manifest import check_text
+from prompts_store.manifest import Manifest, check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble
 from prompts_store.records import (
@@ -22,7 +22,6 @@ from prompts_store.records import (
     AliasTarget,
     BaseModel,
     Checkpoint,
-    Manifest,
     Published,
     Resolution,
     TaskRecord,

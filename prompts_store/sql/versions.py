@@ -12,17 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
-from prompts_store.manifest import manifest_from_json, manifest_to_json
+from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import (
-    ChangeKind,
-    Checkpoint,
-    EnsembleDraft,
-    Manifest,
-    PeftType,
-    ResolvedPrefix,
-    VersionRecord,
-)
+from prompts_store.records import ChangeKind, Checkpoint, EnsembleDraft, PeftType, ResolvedPrefix, VersionRecord
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id

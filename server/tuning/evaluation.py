@@ -12,7 +12,8 @@ from functools import partial
 import torch
 
 from prompts_store.checkpoint.prefix import resolve_prefix
-from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix, VersionRecord
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel, Checkpoint, ResolvedPrefix, VersionRecord
 from prompts_store.store import Store
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation

@@ -10,7 +10,8 @@ import torch
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
 from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel, Manifest, PeftType
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
 from server.engine.request import GenerateRequest, Request, SamplingParams, ScoreRequest

@@ -13,8 +13,9 @@ from typing import Any
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
+from prompts_store.records import AliasRecord, BaseModel, Checkpoint
 from prompts_store.store import Store
 from prompts_store.tuning_records import Promotion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples

@@ -13,8 +13,8 @@ import torch
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.tuning_records import JobError, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineStopped

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreFull, StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

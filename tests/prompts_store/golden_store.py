@@ -11,7 +11,8 @@ from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
 from prompts_store.keys import KeyGrant, KeyLimits
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.reports import VersionKey
 from prompts_store.sql.databases.copying import advance, last_id
 from prompts_store.sql.databases.database import Database

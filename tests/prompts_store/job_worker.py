@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobOutcome, JobStatus, Promotion
 from prompts_store.tuning_store import TuningStore

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from prompts_store.errors import PreconditionFailed
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

@@ -16,8 +16,9 @@ from prompts_store.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasRecord, AliasTarget, Manifest
+from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

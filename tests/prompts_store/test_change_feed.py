@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prompts_store.records import ChangeKind, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import ChangeKind
 from prompts_store.sql import changes
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint

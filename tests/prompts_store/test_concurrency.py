@@ -13,8 +13,9 @@ from typing import TypeVar
 import pytest
 
 from prompts_store.errors import PreconditionFailed, StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Manifest
+from prompts_store.records import ChangeKind
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 from tests.prompts_store.conftest import DATABASES

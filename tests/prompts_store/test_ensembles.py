@@ -20,8 +20,9 @@ from prompts_store.errors import (
     VersionNotFound,
 )
 from prompts_store.limits import MAX_MEMBERS
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest, PeftType, VersionRecord
+from prompts_store.records import PeftType, VersionRecord
 from prompts_store.sql.tables import versions
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from prompts_store import maintenance
 from prompts_store.errors import InvalidName, StoreCorrupt
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_errors import (
     ClaimLost,

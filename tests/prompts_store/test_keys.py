@@ -12,7 +12,7 @@ from sqlalchemy import text
 from prompts_store import maintenance
 from prompts_store.errors import InvalidKey, InvalidName, KeyExists, KeyNotFound
 from prompts_store.keys import KeyGrant, KeyLimits, check_digest, digest_of, new_secret
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

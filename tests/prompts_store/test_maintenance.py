@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from prompts_store import maintenance
 from prompts_store.errors import BackupExists, BackupUnreadable, SchemaUnsupported, StoreNotEmpty, StoreUnavailable
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.sql.databases import copying
 from prompts_store.store import Store
 from tests.prompts_store import golden_store

@@ -12,8 +12,8 @@ import pytest
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.store import Store
 from tests.prompts_store import postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint

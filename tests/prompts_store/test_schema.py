@@ -12,8 +12,9 @@ from alembic.runtime.migration import MigrationContext
 
 from prompts_store import maintenance
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.sql.databases.database import Database
 from prompts_store.sql.databases.schema import migrate
 from prompts_store.sql.tables import metadata

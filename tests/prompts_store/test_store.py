@@ -30,8 +30,9 @@ from prompts_store.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Manifest, PeftType, Published
+from prompts_store.records import ChangeKind, PeftType, Published
 from prompts_store.sql.tables import tasks
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, task_index

@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from prompts_store import maintenance
 from prompts_store.errors import NotFound, StoreError, TaskExists, VersionInUse
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.store import Store
 from tests.prompts_store import postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint

@@ -7,8 +7,9 @@ import torch
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import AliasNotFound, StoreCorrupt, StoreUnavailable, TaskNotFound, VersionNotFound
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.store import Store
 from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.catalog import TaskCatalog

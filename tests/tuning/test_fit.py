@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prompts_store.errors import InvalidManifest
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.engine.async_engine import AsyncEngine
 from server.engine.engine import Engine
 from server.engine.options import EngineOptions

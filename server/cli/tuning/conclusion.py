@@ -7,8 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from prompts_store.manifest import manifest_to_json
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, manifest_to_json
 from prompts_store.tuning_store import TuningStore
 from server.cli.errors import TuningProblem
 from server.cli.output import one_line

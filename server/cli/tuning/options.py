@@ -15,7 +15,7 @@ from server.cli.tuning.workbench import WorkbenchOptions
 from server.cli.where import ApiKey
 
 if TYPE_CHECKING:
-    from prompts_store.records import Manifest
+    from prompts_store.manifest import Manifest
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.gate import Gate
     from server.tuning.plan import TuningPlan
@@ -123,7 +123,6 @@ class TaskOptions:
 
         Raises InvalidManifest and ExamplesRefused.
         """
-        from prompts_store.manifest import manifest_to_json, parse_manifest
         from server.tuning.encoding import longest_answer
 
         longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
@@ -138,7 +137,7 @@ class TaskOptions:
             manifest = replace(manifest, template=_unescaped(self.template), add_special_tokens=None)
         if self.add_special_tokens is not None:
             manifest = replace(manifest, add_special_tokens=self.add_special_tokens)
-        return parse_manifest(manifest_to_json(manifest))
+        return manifest
 
     def job_fields(self) -> dict[str, Any]:
         """Return the same as fields of a server's job, which decides what is left out."""
