@@ -62,10 +62,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A PEFT prompt-learning checkpoint that passed every check.
-
-    `config` is the parsed `adapter_config.json`, kept whole for export.
-    """
+    """The contents of a PEFT prompt-learning checkpoint. `config` is `adapter_config.json`, kept whole for export."""
 
     peft_type: PeftType
     num_virtual_tokens: int
@@ -84,6 +81,25 @@ class ResolvedPrefix:
     kind: TensorKind
     digest: str
     values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedCheckpoint(Checkpoint):
+    """A checkpoint that passed every check against `base`. Only checkpoint/reader.py makes one, of read-only arrays.
+
+    `prefix` is what the base model sees of it; `task_index` chose it among several tasks (None: there is one alone).
+    `base_name` is the base model that the checkpoint names, "" if none.
+    """
+
+    base: BaseModel
+    task_index: int | None
+    base_name: str
+    prefix: ResolvedPrefix
+
+    @property
+    def base_mismatch(self) -> bool:
+        """Whether the publisher accepted a name that is not the base model's."""
+        return bool(self.base_name) and self.base_name not in self.base.names
 
 
 @dataclass(frozen=True, slots=True)

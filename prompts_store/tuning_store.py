@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Published
+from prompts_store.records import AliasTarget, ParsedCheckpoint, Published
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
@@ -205,9 +205,8 @@ class TuningStore:
 
     def publish(
         self,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         manifest: Manifest,
         promotion: Promotion,
         *,
@@ -218,11 +217,12 @@ class TuningStore:
         """Publish what was tuned outside of any job, and promote it where that is wanted and still right.
 
         `begun_at` is the store's revision when tuning began. Raises TaskDeleted if the task was deleted since then,
-        NameReserved, InvalidManifest and InvalidCheckpoint.
+        NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
         check_task_name(task)
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             if changes.was_deleted(connection, base.fingerprint, task, begun_at):
                 raise TaskDeleted(f'The task "{task}" was deleted while it was tuned, so nothing is published to it.')
@@ -234,9 +234,8 @@ class TuningStore:
     def complete_job(
         self,
         claim: JobClaim,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         outcome: JobOutcome,
         events: Sequence[NewEvent] = (),
         *,
@@ -244,10 +243,11 @@ class TuningStore:
     ) -> Published:
         """Publish what a job tuned, promote it where that is wanted and still right, and end the job: all or nothing.
 
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        Raises NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             job_claims.held(connection, claim, (JobStatus.RUNNING,))
             published = _publish(connection, base.fingerprint, task, draft, outcome.promotion)

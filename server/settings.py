@@ -15,6 +15,8 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+
 DATABASE_FILE = "softprompt.db"
 
 
@@ -134,7 +136,11 @@ class ServeSettings(BaseSettings):
         10.0, gt=0, allow_inf_nan=False, description="Seconds that a client may leave an answer unread."
     )
     max_body_bytes: int = Field(4 * 1024**2, ge=1024, description="Most bytes of a body that is no upload.")
-    max_tensor_bytes: int = Field(64 * 1024**2, ge=1024, description="Most bytes of an uploaded tensor file.")
+    max_tensor_bytes: int = Field(
+        DEFAULT_MAX_TENSOR_BYTES,
+        ge=1024,
+        description="Most bytes of a version's tensors, in their file and as float32.",
+    )
     max_prompts: int = Field(64, ge=1, description="Most prompts of a completion.")
     max_choices: int = Field(16, ge=1, description="Most answers to a prompt (`n`).")
     max_sequences: int = Field(128, ge=1, description="Most prompts times `n`.")

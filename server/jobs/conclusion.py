@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from prompts_store.errors import StoreError, StoreUnavailable
-from prompts_store.records import BaseModel, Checkpoint, Published
+from prompts_store.records import BaseModel, ParsedCheckpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
@@ -97,7 +97,7 @@ class Conclusion:
             return None
 
     async def _publish(
-        self, finished: Finished, checkpoint: Checkpoint, outcome: JobOutcome, heart: Heart
+        self, finished: Finished, checkpoint: ParsedCheckpoint, outcome: JobOutcome, heart: Heart
     ) -> Published:
         """Publish; while the store is away, wait for it: all that was learnt is here alone."""
         while True:
@@ -108,11 +108,11 @@ class Conclusion:
                 await asyncio.sleep(_RETRY_S)
 
     def _write(
-        self, finished: Finished, checkpoint: Checkpoint, outcome: JobOutcome, events: Sequence[NewEvent]
+        self, finished: Finished, checkpoint: ParsedCheckpoint, outcome: JobOutcome, events: Sequence[NewEvent]
     ) -> Published:
         record = finished.record
         return self.tuning.complete_job(
-            finished.claim, self.base, record.task, checkpoint, outcome, events, actor=record.created_by
+            finished.claim, record.task, checkpoint, outcome, events, actor=record.created_by
         )
 
     async def _refresh(self) -> None:

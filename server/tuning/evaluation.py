@@ -9,11 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
-from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel, Checkpoint, ResolvedPrefix, VersionRecord
+from prompts_store.records import ParsedCheckpoint, VersionRecord
 from prompts_store.store import Store
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
@@ -29,7 +26,7 @@ from server.engine.errors import (
     StepFailed,
 )
 from server.engine.request import GenerateRequest, SamplingParams
-from server.model.prefix import Prefix, PrefixKind
+from server.model.prefix import Prefix, prefix_of
 from server.tokenizer.detokenizer import text_behind
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.template import PLACEHOLDER, PromptForm, is_continued
@@ -76,9 +73,9 @@ class _Answer:
     num_tokens: int
 
 
-def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
-    """A checkpoint that is no version yet. Raises `InvalidCheckpoint`."""
-    return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
+def unpublished(name: str, task: str, checkpoint: ParsedCheckpoint, manifest: Manifest) -> Candidate:
+    """A checkpoint that is no version yet."""
+    return Candidate(name, task, (prefix_of(checkpoint.prefix),), manifest)
 
 
 def published(store: Store, record: VersionRecord) -> Candidate:
@@ -92,11 +89,6 @@ def published(store: Store, record: VersionRecord) -> Candidate:
     ]
     prefixes = tuple(prefix_of(content.prefix) for content in contents)
     return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
-
-
-def prefix_of(resolved: ResolvedPrefix) -> Prefix:
-    """A resolved prefix of the store as the engine takes it."""
-    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 
 
 def base_alone(manifest: Manifest) -> Candidate:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
-from prompts_store.limits import MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from prompts_store.records import BaseModel, PeftType
 from server.engine.client import EngineClient
@@ -32,13 +31,14 @@ class Host:
     """Where runs are computed and what comes of them is served.
 
     `costs` is None where the device itself says when its memory is full, without ending the process. `memory_bytes` is
-    what a run may take, None for what the machine has left.
+    what a run may take, None for what the machine has left. `max_tensor_bytes` is the store's limit of a version.
     """
 
     engine: EngineClient
     base: BaseModel
     costs: Costs | None = None
     memory_bytes: int | None = None
+    max_tensor_bytes: int = field(kw_only=True)
 
     def check_plan(self, plan: TuningPlan) -> None:
         """Raise `PlanRefused` for a soft prompt that could never be served or published here, or not be learnt."""
@@ -53,8 +53,9 @@ class Host:
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
         num_bytes = 4 * torch.Size(shape).numel()
-        if num_bytes > MAX_TENSOR_BYTES:
-            message = f"makes a soft prompt of {num_bytes} bytes, and at most {MAX_TENSOR_BYTES} are published"
+        if num_bytes > self.max_tensor_bytes:
+            limit = f"at most {self.max_tensor_bytes} are published (--max-tensor-bytes)"
+            message = f"makes a soft prompt of {num_bytes} bytes, and {limit}"
             raise PlanRefused(message, param="num_virtual_tokens")
         self._check_memory_of_parameters(plan)
 
@@ -132,10 +133,17 @@ class Host:
         return available_bytes() if self.memory_bytes is None else self.memory_bytes
 
 
-def host_of(engine: EngineClient, base: BaseModel, loaded: LoadedModel, memory_bytes: int | None = None) -> Host:
+def host_of(
+    engine: EngineClient,
+    base: BaseModel,
+    loaded: LoadedModel,
+    memory_bytes: int | None = None,
+    *,
+    max_tensor_bytes: int,
+) -> Host:
     """The host of runs on a loaded base model."""
     is_bounded = loaded.device.type == "cpu" or memory_bytes is not None
-    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes)
+    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes, max_tensor_bytes=max_tensor_bytes)
 
 
 _HOW = "or give the machine more memory (--tuning-memory-gib, where it is set)"

@@ -15,7 +15,7 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasRecord, BaseModel, Checkpoint
+from prompts_store.records import AliasRecord, BaseModel, ParsedCheckpoint
 from prompts_store.store import Store
 from prompts_store.tuning_records import Promotion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
@@ -47,7 +47,7 @@ class Judgement:
     version that it was compared with, None where it was with none; `verdict` is None without a gate. A result without
     scores is refused promotion, by whatever gate or none."""
 
-    checkpoint: Checkpoint
+    checkpoint: ParsedCheckpoint
     manifest: Manifest
     scores: Scores | Unscored
     production: Scores | Unscored | None
@@ -65,8 +65,8 @@ async def judge_result(
     """
     is_compared = aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)
     rival = await asyncio.to_thread(_production, store, base, aim.task, is_compared=is_compared)
-    checkpoint = await asyncio.to_thread(_read, result, base)
-    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    checkpoint = await asyncio.to_thread(_read, result, base, store.max_tensor_bytes)
+    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
@@ -129,6 +129,13 @@ def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate |
         return Unscored(f"{alias.task}@{alias.version}", str(error))
 
 
-def _read(result: TuningResult, base: BaseModel) -> Checkpoint:
+def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:
     """The result as any published checkpoint is read."""
-    return read_checkpoint(result.config, result.tensors, base, task_index=None, allow_base_mismatch=False)
+    return read_checkpoint(
+        result.config,
+        result.tensors,
+        base,
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=max_tensor_bytes,
+    )

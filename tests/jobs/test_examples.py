@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import NewJob
@@ -69,7 +70,13 @@ def prepare(tmp_path):
             job = NewJob(BASE.fingerprint, "mood", file.id, None, 3, request)
             tokenizer = byte_level(template)
             assert tokenizer.eos_token_id is not None
-            host = Host(ScriptedEngine(lambda *_: (), frozenset()), BASE, COSTS, 4 << 30)
+            host = Host(
+                ScriptedEngine(lambda *_: (), frozenset()),
+                BASE,
+                COSTS,
+                4 << 30,
+                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+            )
             preparation = Preparation(
                 tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple
             )

@@ -13,6 +13,7 @@ import torch
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
 from prompts_store.tuning_records import JobError, JobStatus
@@ -111,7 +112,7 @@ async def test_answers_outside_the_labels_are_refused(bench):
 def small_host(**changes) -> Host:
     """A server with a cache of 60 tokens and a prefix budget of 3 virtual tokens."""
     engine = ScriptedEngine(lambda *_: (), frozenset(), **{"max_context": 60, **changes})
-    return Host(engine, BASE, COSTS, 4 << 30)
+    return Host(engine, BASE, COSTS, 4 << 30, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +150,7 @@ async def test_a_task_that_is_taken_meanwhile_fails_the_job_before_it_is_learnt(
     """The server was restarted with another --base-names or --tasks-dir."""
     host = None
     if by == "name":
-        host = Host(small_host().engine, replace(BASE, names=("mood",)))
+        host = Host(small_host().engine, replace(BASE, names=("mood",)), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
     else:
         bench.control.owned_tasks = ("mood",)
     failed = await bench.run(bench.create(), host=host)

@@ -39,7 +39,7 @@ class Operation:
     def run(self, store: Store) -> None:
         """Do it."""
         if self.kind == "publish":
-            store.publish(BASE, TASK, checkpoint(seed=self.seed), Manifest(), promote=self.seed % 3 == 0)
+            store.publish(TASK, checkpoint(seed=self.seed), Manifest(), promote=self.seed % 3 == 0)
         elif self.kind == "move":
             targets = [AliasTarget(version, weight) for version, weight in self.targets]
             store.put_alias(F, TASK, self.alias, targets, if_match=None, must_not_exist=False)

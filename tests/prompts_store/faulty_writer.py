@@ -39,7 +39,7 @@ def main(path: str, mode: str, control: str) -> None:
 
 
 def publish(store: Store, seed: int):
-    return store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=True).version
+    return store.publish("t", checkpoint(seed=seed), Manifest(), promote=True).version
 
 
 def fails(store: Store, seed: int, *, is_full: bool) -> bool:

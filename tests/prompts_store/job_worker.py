@@ -27,7 +27,7 @@ def main(url: str, what: str) -> None:
             if what == "hang":
                 time.sleep(60)
             outcome = JobOutcome(Manifest(), Promotion(), 1, {})
-            tuning.complete_job(claim, BASE, job.task, checkpoint(seed=claim.job_id), outcome, actor="worker")
+            tuning.complete_job(claim, job.task, checkpoint(seed=claim.job_id), outcome, actor="worker")
 
 
 if __name__ == "__main__":

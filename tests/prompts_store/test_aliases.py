@@ -29,7 +29,7 @@ F = BASE.fingerprint
 def store(store: Store) -> Store:
     """A task with four versions; `production` is version 1."""
     for seed in range(4):
-        store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), actor="ann")
+        store.publish("t", checkpoint(seed=seed), Manifest(), actor="ann")
     return store
 
 
@@ -147,7 +147,7 @@ def test_deleting_the_task_ends_its_aliases(store: Store) -> None:
     store.create_task(F, "t")
     assert store.list_aliases(F, "t") == ()
     assert store.alias_history(F, "t", "production")[0].to_version is None
-    store.publish(BASE, "t", checkpoint(seed=9), Manifest())
+    store.publish("t", checkpoint(seed=9), Manifest())
     with pytest.raises(NoPreviousVersion):
         store.rollback(F, "t")
 
@@ -215,7 +215,7 @@ def test_history_says_all_targets_and_why(store: Store) -> None:
 
 def test_a_promotion_ends_a_canary(store: Store) -> None:
     split(store, *CANARY)
-    store.publish(BASE, "t", checkpoint(seed=0), Manifest(), promote=True)
+    store.publish("t", checkpoint(seed=0), Manifest(), promote=True)
     assert store.get_alias(F, "t", "production").targets == (AliasTarget(1),)
 
 

@@ -110,7 +110,7 @@ def test_a_commit_ends_the_wait(store: Store, other: Store, writer_is: str, monk
             time.sleep(0.1)
             assert not waiting.done()
             began = time.monotonic()
-            writer.publish(BASE, f"t{turn}", checkpoint(), Manifest())
+            writer.publish(f"t{turn}", checkpoint(), Manifest())
             revision = waiting.result()
             assert time.monotonic() - began < SOON_S
             assert revision == 3 * (turn + 1), "the three changes of a publish come together"

@@ -39,7 +39,7 @@ def together(call: Callable[[int], T]) -> list[T]:
 
 
 def publish(store: Store, seed: int, *, promote: bool = False) -> int:
-    return store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=promote).version.version
+    return store.publish("t", checkpoint(seed=seed), Manifest(), promote=promote).version.version
 
 
 def test_threads_get_numbers_without_gap_or_twin(store: Store) -> None:

@@ -85,7 +85,7 @@ def outcome(promotion: Promotion = UNASKED, **manifest: object) -> JobOutcome:
 
 def complete(tuning: TuningStore, claim: JobClaim, promotion: Promotion = UNASKED, seed: int = 1) -> bool:
     task = tuning.get_job(F, claim.job_id).task
-    return tuning.complete_job(claim, BASE, task, checkpoint(seed=seed), outcome(promotion), actor="ann").promoted
+    return tuning.complete_job(claim, task, checkpoint(seed=seed), outcome(promotion), actor="ann").promoted
 
 
 def messages(tuning: TuningStore, job_id: int) -> list[str]:
@@ -273,7 +273,7 @@ def test_who_tunes_for_a_deleted_task_publishes_nothing_and_keeps_what_was_learn
     complete(tuning, running(tuning, create))
     claim = running(tuning, create)
     store.delete_task(F, "mood")
-    store.publish(BASE, "mood", checkpoint(seed=5), Manifest(note="another"))
+    store.publish("mood", checkpoint(seed=5), Manifest(note="another"))
     for write in (lambda: tuning.beat(claim), lambda: complete(tuning, claim, seed=2)):
         with pytest.raises(ClaimLost, match="failed"):
             write()
@@ -298,7 +298,7 @@ def test_what_was_tuned_outside_of_a_job_is_not_published_to_a_task_deleted_mean
     store: Store, tuning: TuningStore
 ) -> None:
     """A task that was deleted before, or never there, is made."""
-    publish = partial(tuning.publish, BASE, "mood", checkpoint(), Manifest(), UNASKED)
+    publish = partial(tuning.publish, "mood", checkpoint(), Manifest(), UNASKED)
     publish(begun_at=store.revision())
     begun_at = store.revision()
     store.delete_task(F, "mood")
@@ -355,7 +355,7 @@ def test_a_holder_that_saves_a_state_lives(tuning: TuningStore, create: Callable
 def test_no_chunk_outlives_its_job(store: Store, tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
     for end in (lambda claim: tuning.cancel_job(F, claim.job_id), lambda _: store.purge_task(F, "mood")):
         claim = running(tuning, create)
-        store.publish(BASE, "mood", checkpoint(seed=8), Manifest())
+        store.publish("mood", checkpoint(seed=8), Manifest())
         tuning.save_checkpoint(claim, 1, {}, b"state")
         end(claim)
         with store.database.read() as connection:
@@ -368,7 +368,7 @@ def test_no_chunk_outlives_its_job(store: Store, tuning: TuningStore, create: Ca
 def test_a_later_version_is_promoted_where_it_is_wanted_and_the_alias_has_not_moved(
     store: Store, tuning: TuningStore, create: Callable[..., JobRecord]
 ) -> None:
-    store.publish(BASE, "mood", checkpoint(seed=8), Manifest())
+    store.publish("mood", checkpoint(seed=8), Manifest())
     etag = store.get_alias(F, "mood", "production").etag
     assert not complete(tuning, running(tuning, create), seed=2)
     assert complete(tuning, running(tuning, create), Promotion(True, False, etag, "gate: 0.9"), seed=3)
@@ -400,7 +400,7 @@ def test_the_same_content_again_is_the_same_version(
 
 def test_a_plot_goes_with_its_version(store: Store, tuning: TuningStore, create: Callable[..., JobRecord]) -> None:
     complete(tuning, running(tuning, create), seed=1)
-    store.publish(BASE, "mood", checkpoint(seed=2), Manifest(), promote=True)
+    store.publish("mood", checkpoint(seed=2), Manifest(), promote=True)
     with pytest.raises(PlotNotFound):
         tuning.load_plot(F, "mood", 2)
     store.retire_version(F, "mood", 1)

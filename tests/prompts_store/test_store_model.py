@@ -104,7 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
     def publish(self, name: str, seed: int, promote: bool) -> None:
         task = self.model[name]
         known = next((number for number, other in task.live.items() if other == seed), None)
-        published = self.store.publish(BASE, name, CHECKPOINTS[seed], Manifest(), promote=promote)
+        published = self.store.publish(name, CHECKPOINTS[seed], Manifest(), promote=promote)
         number = published.version.version
         if known is None:
             promote = promote or not task.live

@@ -7,6 +7,7 @@ import torch
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import AliasNotFound, StoreCorrupt, StoreUnavailable, TaskNotFound, VersionNotFound
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget
@@ -72,8 +73,10 @@ async def catalog(counted):
 
 def publish(store, task="sentiment", *, seed=0, promote=False, **manifest):
     files = prompt_tuning_files(seed=seed)
-    checkpoint = read_checkpoint(*files.values(), BASE, task_index=None, allow_base_mismatch=False)
-    return store.publish(BASE, task, checkpoint, Manifest(**manifest), promote=promote).version
+    checkpoint = read_checkpoint(
+        *files.values(), BASE, task_index=None, allow_base_mismatch=False, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+    )
+    return store.publish(task, checkpoint, Manifest(**manifest), promote=promote).version
 
 
 def move(store, alias, *versions):

@@ -24,6 +24,10 @@ PRODUCTION = "production"
 class TaskBackend(Protocol):
     """Where tasks live. Methods raise CliError or prompts_store.errors.StoreError, with a message for the user."""
 
+    @property
+    def max_tensor_bytes(self) -> int:
+        """Most bytes of a checkpoint's tensors that are read to be published."""
+
     def list_tasks(self) -> Sequence[TaskView]:
         """Return every task, by name."""
 

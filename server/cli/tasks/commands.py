@@ -86,7 +86,7 @@ def publish(
             published = publish_members(backend, folder, name, note=note, promote=promote)
     else:
         given = {"task_index": task_index, "note": note}
-        found = read_publication(folder, manifest, promote=promote)
+        found = read_publication(folder, manifest, max_tensor_bytes=backend.max_tensor_bytes, promote=promote)
         publication = replace(
             found,
             task=task or found.task,

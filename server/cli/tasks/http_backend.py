@@ -29,6 +29,8 @@ from server.cli.tasks.views import (
 )
 
 CREATED, NOT_FOUND = 201, 404
+MAX_SENT_BYTES = 1024**3
+"""Of a checkpoint's tensors. It bounds the memory of this command; the server decides by its own --max-tensor-bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class HttpTaskBackend:
     """A backend over a connection to a server."""
 
     connection: Connection
+
+    @property
+    def max_tensor_bytes(self) -> int:
+        return MAX_SENT_BYTES
 
     def list_tasks(self) -> Sequence[TaskView]:
         return [_task_view(task) for task in self.connection.pages("/v1/tasks", cursor="after", key="name")]

@@ -48,9 +48,7 @@ def conclude(at: Place, order: Order, job: TuningJob, result: TuningResult, begu
         raise TuningProblem(judged.scores.reason)
     published = None
     if order.run.publish:
-        store, its_base = TuningStore(at.bench.store), at.bench.base
-        published = store.publish(
-            its_base,
+        published = TuningStore(at.bench.store).publish(
             order.task,
             judged.checkpoint,
             manifest,

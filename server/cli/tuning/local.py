@@ -101,7 +101,8 @@ def _job(at: Place, order: Order) -> TuningJob:
 
 def _host(at: Place) -> Host:
     bench = at.bench
-    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
+    limit = bench.store.max_tensor_bytes
+    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes, max_tensor_bytes=limit)
 
 
 def _check(at: Place, job: TuningJob) -> None:
