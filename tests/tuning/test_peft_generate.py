@@ -53,7 +53,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
         allow_base_mismatch=False,
         max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
     )
-    prefix = unpublished("t", "t", checkpoint, MANIFEST, tiny_base()).prefixes[0]
+    prefix = unpublished("t", "t", checkpoint, MANIFEST).prefixes[0]
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)

@@ -256,7 +256,7 @@ async def test_what_was_learnt_to_the_letter_is_served_to_the_letter(family):
     )
     engine = engine_of(loaded)
     async with engine.running():
-        candidate = unpublished("mood", "mood", checkpoint, MANIFEST, tiny_base())
+        candidate = unpublished("mood", "mood", checkpoint, MANIFEST)
         scores = await evaluate(engine, tokenizer, candidate, data.validation, end_token_id=end)
     assert scores.exact_match == result.metrics["validation_exact_match"] == 1
 
