@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.demo import BASE_DIR
 from server.model.architecture import read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention

@@ -21,7 +21,7 @@ from demo.data.example import Example, Split
 from demo.evaluation import answers, exact_match
 from demo.prompt_tuning import load_base
 from demo.tokenization import encode
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.demo import BASE_DIR, BASE_NAME, TEMPLATE
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.tokenizer.tokenizer import Tokenizer

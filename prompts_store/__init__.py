@@ -17,6 +17,7 @@ records.py              what the store takes and returns
 tuning_records.py       the same for files and jobs
 reports.py              the same for maintenance
 errors.py               what the store refuses or fails with
+tuning_errors.py        the same for files and jobs
 strict_json.py          JSON from outside
 limits.py               bounds of what comes from outside
 sql/                    tables and queries

@@ -12,9 +12,9 @@ from dataclasses import replace
 from prompts_store.checkpoint.digests import ensemble_digest
 from prompts_store.errors import InvalidMembers
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
-from prompts_store.manifest import SHARED_BY_MEMBERS, manifest_to_json, parse_manifest
+from prompts_store.manifest import SHARED_BY_MEMBERS, Manifest
 from prompts_store.names import MAX_VERSION
-from prompts_store.records import EnsembleDraft, EnsembleMember, Manifest, VersionRecord
+from prompts_store.records import EnsembleDraft, EnsembleMember, VersionRecord
 from prompts_store.strict_json import canonical
 
 
@@ -42,7 +42,7 @@ def draft_ensemble(
     if missing:
         raise InvalidMembers(f'Task "{task}" has no live version {missing[0]}.')
     versions = [by_number[number] for number in numbers]
-    manifest = _shared_manifest(versions, parse_manifest(manifest_to_json(manifest)))
+    manifest = _shared_manifest(versions, manifest)
     return EnsembleDraft(
         members=tuple(map(_member, versions)),
         manifest=manifest,

@@ -1,27 +1,23 @@
 """What the store refuses or fails with. Every class bears a stable `code`; every message is written for the caller.
 
+The tree goes on in tuning_errors.py, with files and tuning jobs.
+
 StoreError
 ├── NotFound
 │   ├── TaskNotFound
 │   ├── VersionNotFound
 │   ├── AliasNotFound
 │   ├── KeyNotFound
-│   ├── PlotNotFound
-│   ├── FileNotFound
-│   ├── JobNotFound
 │   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
-│   ├── TaskDeleted            the task was deleted while it was tuned
 │   ├── KeyExists              a key has or had this name
 │   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already
 │   ├── StoreNotEmpty          a backup is restored only into an empty store
-│   ├── BackupExists           a file of this name is there already
-│   ├── FileInUse              a tuning job still needs the file
-│   └── JobStatusConflict      the tuning job is not where this can be done to it
+│   └── BackupExists           a file of this name is there already
 ├── PreconditionFailed         the alias is not where the caller believes it to be
 ├── InvalidName
 ├── InvalidKey                 `param` names the field
@@ -39,8 +35,6 @@ StoreError
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
 ├── InvalidFolder              a file of a version's folder cannot be read; the message has its path
-├── QueueFull                  too many tuning jobs have not ended
-├── ClaimLost                  the tuning job is no longer this server's to work on
 ├── BackupUnreadable           a file to restore from is no whole soft prompt store
 ├── ValueTooLarge              the database has no room for a value of this size
 ├── StoreCorrupt               what was read back is not what was written
@@ -52,10 +46,7 @@ StoreError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from prompts_store.tuning_records import JobStatus
+from typing import ClassVar
 
 
 class StoreError(Exception):
@@ -94,24 +85,6 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
-class PlotNotFound(NotFound):
-    """The version was not tuned here, or without a plot."""
-
-    code = "plot_not_found"
-
-
-class FileNotFound(NotFound):
-    """There is no file of this id."""
-
-    code = "file_not_found"
-
-
-class JobNotFound(NotFound):
-    """There is no tuning job of this id."""
-
-    code = "job_not_found"
-
-
 class NoCheckpoint(NotFound):
     """The version is an ensemble, so it has no checkpoint."""
 
@@ -128,12 +101,6 @@ class TaskExists(Conflict):
     """A live task has this name."""
 
     code = "task_exists"
-
-
-class TaskDeleted(Conflict):
-    """The task was deleted while it was tuned, so nothing is published to its name."""
-
-    code = "task_deleted"
 
 
 class KeyExists(Conflict):
@@ -176,18 +143,6 @@ class BackupExists(Conflict):
     """There is a file where the backup should go."""
 
     code = "backup_exists"
-
-
-class FileInUse(Conflict):
-    """A tuning job that has not ended needs the file."""
-
-    code = "file_in_use"
-
-
-class JobStatusConflict(Conflict):
-    """What was asked for cannot be done to a job of this status."""
-
-    code = "job_status_conflict"
 
 
 class PreconditionFailed(StoreError):
@@ -302,25 +257,6 @@ class InvalidFolder(StoreError):
     """A file of a version's folder is missing, no regular file, too large, not permitted, or no proper manifest."""
 
     code = "invalid_folder"
-
-
-class QueueFull(StoreError):
-    """As many tuning jobs as there may be have not ended."""
-
-    code = "tuning_queue_full"
-
-
-class ClaimLost(StoreError):
-    """The job was cancelled or paused, is gone, or another server works on it.
-
-    `status` is where it is now, None where it is gone.
-    """
-
-    code = "claim_lost"
-
-    def __init__(self, message: str, *, status: JobStatus | None = None) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class BackupUnreadable(StoreError):

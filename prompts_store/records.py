@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # a command that only talks to a server must start without NumPy
     import numpy as np
     from numpy.typing import NDArray
+
+from prompts_store.manifest import Manifest
 
 
 class PeftType(StrEnum):
@@ -61,10 +63,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A PEFT prompt-learning checkpoint that passed every check.
-
-    `config` is the parsed `adapter_config.json`, kept whole for export.
-    """
+    """The contents of a PEFT prompt-learning checkpoint. `config` is `adapter_config.json`, kept whole for export."""
 
     peft_type: PeftType
     num_virtual_tokens: int
@@ -85,27 +84,23 @@ class ResolvedPrefix:
     values: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a version carries beside its tensors.
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedCheckpoint(Checkpoint):
+    """A checkpoint that passed every check against `base`. Only checkpoint/reader.py makes one, of read-only arrays.
 
-    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
-    `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
-    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
-    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
-    lowercase hexadecimal).
+    `prefix` is what the base model sees of it; `task_index` chose it among several tasks (None: there is one alone).
+    `base_name` is the base model that the checkpoint names, "" if none.
     """
 
-    template: str | None = None
-    labels: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
-    add_special_tokens: bool | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    task_index: int | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    parent_version: int | None = None
-    training_data_digest: str | None = None
+    base: BaseModel
+    task_index: int | None
+    base_name: str
+    prefix: ResolvedPrefix
+
+    @property
+    def base_mismatch(self) -> bool:
+        """Whether the publisher accepted a name that is not the base model's."""
+        return bool(self.base_name) and self.base_name not in self.base.names
 
 
 @dataclass(frozen=True, slots=True)

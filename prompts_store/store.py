@@ -12,17 +12,15 @@ from prompts_store.change_feed import ChangeFeed
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.key_store import KeyStore
-from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.manifest import check_text
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest, check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
     AliasTarget,
-    BaseModel,
-    Checkpoint,
-    Manifest,
+    ParsedCheckpoint,
     Published,
     Resolution,
     TaskRecord,
@@ -58,13 +56,13 @@ class Store(KeyStore, ChangeFeed):
         self._max_tensor_bytes = max_tensor_bytes
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool | None = None, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Self:
+    def open(cls, url: str, *, migrate: bool | None = None, max_tensor_bytes: int = DEFAULT_MAX_TENSOR_BYTES) -> Self:
         """Open a SQLite file by URL or path, or a PostgreSQL database by URL.
 
         `migrate` None brings a SQLite file, also a new one, to this release's schema and leaves a PostgreSQL database,
         which other releases may use at the moment, to `maintenance.upgrade`. `max_tensor_bytes` limits what publish
-        accepts, counted as float32. Raises SchemaOutdated, SchemaUnsupported (both with the database untouched) and
-        StoreUnavailable.
+        accepts, counted as float32; what is stored is read whatever its size. Raises SchemaOutdated, SchemaUnsupported
+        (both with the database untouched) and StoreUnavailable.
         """
         database = Database(url)
         try:
@@ -158,25 +156,27 @@ class Store(KeyStore, ChangeFeed):
 
     def publish(
         self,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         manifest: Manifest,
         *,
         promote: bool = False,
         description: str = "",
         actor: str = "",
     ) -> Published:
-        """Make a version of a task, and the task if it is missing (`description` is then its own).
+        """Make a version of a task of the checkpoint's base model, and the task if it is missing.
+
+        `description` is that of a new task.
 
         Content that is a live version already answers with that version, its metrics and note ignored. `promote` moves
         `production` here unconditionally; a task's only live version becomes `production` in any case.
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        Raises NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
         check_task_name(task)
+        base = checkpoint.base
         check_not_reserved(task, base.names)
         check_text(description, "description", MAX_DESCRIPTION_LENGTH)
-        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             return publish(connection, base.fingerprint, task, draft, promote=promote, description=description)
 

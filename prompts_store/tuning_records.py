@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from prompts_store.errors import TaskDeleted
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
+from prompts_store.records import AliasTarget, ParsedCheckpoint, Published
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
+from prompts_store.tuning_errors import TaskDeleted
 from prompts_store.tuning_records import (
     FileRecord,
     Heartbeat,
@@ -210,9 +211,8 @@ class TuningStore:
 
     def publish(
         self,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         manifest: Manifest,
         promotion: Promotion,
         *,
@@ -223,12 +223,13 @@ class TuningStore:
         """Publish a version that was tuned without a job, and promote it if `promotion` wants that.
 
         The promotion is skipped if the alias has moved since its etag was read. `begun_at` is the store's revision when
-        tuning began. Raises TaskDeleted if the task was deleted since then, NameReserved, InvalidManifest and
-        InvalidCheckpoint.
+        tuning began. Raises TaskDeleted if the task was deleted since then, NameReserved, InvalidManifest,
+        CheckpointTooLarge and InvalidTaskIndex.
         """
         check_task_name(task)
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             if changes.was_deleted(connection, base.fingerprint, task, begun_at):
                 raise TaskDeleted(f'The task "{task}" was deleted while it was tuned, so nothing is published to it.')
@@ -240,9 +241,8 @@ class TuningStore:
     def complete_job(
         self,
         claim: JobClaim,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         outcome: JobOutcome,
         events: Sequence[NewEvent] = (),
         *,
@@ -250,10 +250,11 @@ class TuningStore:
     ) -> Published:
         """Publish the version of a job, promote it as `publish` does, and end the job, in one transaction.
 
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        Raises NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             job_claims.held(connection, claim, (JobStatus.RUNNING,))
             published = _publish(connection, base.fingerprint, task, draft, outcome.promotion)

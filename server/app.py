@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyLimits
-from prompts_store.records import BaseModel, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
@@ -99,9 +100,7 @@ def build_services(settings: ServeSettings) -> Services:
     Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
     `TasksFolderUnreadable`, with messages for the operator.
     """
-    store = Store.open(
-        _prepared_store_url(settings)
-    )  # first: a database that cannot be used is said before a long load
+    store = _open_store(settings)  # first: a database that cannot be used is said before a long load
     try:
         keys = KeyRing(store, settings.read_admin_key())
         if keys.is_open and not settings.may_be_open:
@@ -137,7 +136,7 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 
     Raises `ModelError`, `StoreError` and `TextError`, with messages for the operator.
     """
-    with Store.open(_prepared_store_url(settings)) as store:
+    with _open_store(settings) as store:
         origin = find_origin(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -241,13 +240,13 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
     return folder
 
 
-def _prepared_store_url(settings: ServeSettings) -> str:
+def _open_store(settings: ServeSettings) -> Store:
     if settings.database_url is None:
         try:
             settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"the data folder {settings.data_dir} cannot be made: {error.strerror}") from error
-    return settings.store_url
+    return Store.open(settings.store_url, max_tensor_bytes=settings.max_tensor_bytes)
 
 
 def _runner_options(settings: ServeSettings) -> RunnerOptions:

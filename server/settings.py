@@ -15,6 +15,8 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+
 DATABASE_FILE = "softprompt.db"
 
 
@@ -175,7 +177,9 @@ class ServeSettings(BaseSettings):
         4 * 1024**2, ge=1024, description="Maximum size of a body that is not an upload, in bytes."
     )
     max_tensor_bytes: int = Field(
-        64 * 1024**2, ge=1024, description="Maximum size of an uploaded tensor file, in bytes."
+        DEFAULT_MAX_TENSOR_BYTES,
+        ge=1024,
+        description="Maximum size of a version's tensors, in bytes: of their file, and as float32.",
     )
     max_prompts: int = Field(64, ge=1, description="Maximum number of prompts of a completion.")
     max_choices: int = Field(16, ge=1, description="Maximum number of answers to a prompt (`n`).")

@@ -1,6 +1,6 @@
 """PEFT checkpoints: read strictly, resolved to what the model sees, and written again.
 
-reader.py              the two files -> Checkpoint
+reader.py              the two files -> ParsedCheckpoint
 folder.py              the same files in a folder, with manifest.json -> what is published
 config_reader.py       `adapter_config.json` -> what its tensors must be
 safetensors_format.py  the safetensors container, read and written

@@ -30,10 +30,14 @@ _QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What the reader needs of `adapter_config.json`. `raw` is the whole parsed object."""
+    """What the reader needs of `adapter_config.json`. `raw` is the whole parsed object.
+
+    `base_name` is the base model that it names, "" if none.
+    """
 
     peft_type: PeftType
     counts: Counts
+    base_name: str
     raw: Mapping[str, Any]
 
 
@@ -54,17 +58,15 @@ def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> A
         num_tasks=_required_count(raw, "num_tasks") if has_tasks else 0,
         num_ranks=_required_count(raw, "num_ranks") if has_tasks else 0,
     )
-    config = AdapterConfig(peft_type, counts, raw)
-    _check_contents(config)
-    _check_fits(config, base)
-    name = base_name(raw)
+    _check_contents(peft_type, counts, raw)
+    _check_fits(peft_type, counts, raw, base)
+    name = _base_name(raw)
     if name and name not in base.names and not allow_base_mismatch:
         raise BaseMismatch(f"The checkpoint was made for {_quoted(name, 'another base model')}.", param=PARAM)
-    return config
+    return AdapterConfig(peft_type, counts, name, raw)
 
 
-def base_name(raw: Mapping[str, Any]) -> str:
-    """Return `base_model_name_or_path`, "" where it is missing or null. Raises MalformedConfig."""
+def _base_name(raw: Mapping[str, Any]) -> str:
     name = raw.get("base_model_name_or_path")
     if name is None:
         return ""
@@ -100,24 +102,24 @@ def _check_task(raw: Mapping[str, Any]) -> None:
         raise MalformedConfig("num_transformer_submodules is not 1.", param=PARAM)
 
 
-def _check_contents(config: AdapterConfig) -> None:
-    if config.raw.get("modules_to_save"):
+def _check_contents(peft_type: PeftType, counts: Counts, raw: Mapping[str, Any]) -> None:
+    if raw.get("modules_to_save"):
         raise MalformedConfig("modules_to_save changes the base model; a soft prompt cannot.", param=PARAM)
-    key = LAYOUTS[config.peft_type].token_ids
-    token_ids = None if key is None else config.raw.get(key)
-    if isinstance(token_ids, list) and len(token_ids) != config.counts.num_virtual_tokens:
+    key = LAYOUTS[peft_type].token_ids
+    token_ids = None if key is None else raw.get(key)
+    if isinstance(token_ids, list) and len(token_ids) != counts.num_virtual_tokens:
         raise MalformedConfig(f"num_virtual_tokens is not the number of {key}.", param=PARAM)
 
 
-def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
-    if config.counts.num_virtual_tokens >= base.max_context:
+def _check_fits(peft_type: PeftType, counts: Counts, raw: Mapping[str, Any], base: BaseModel) -> None:
+    if counts.num_virtual_tokens >= base.max_context:
         raise ShapeMismatch(
             f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
         )
-    if config.counts.num_ranks > base.hidden_size:
+    if counts.num_ranks > base.hidden_size:
         raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
-    for key, expected in LAYOUTS[config.peft_type].base_numbers(base).items():
-        found = _optional_count(config.raw, key)
+    for key, expected in LAYOUTS[peft_type].base_numbers(base).items():
+        found = _optional_count(raw, key)
         if None not in (found, expected) and found != expected:
             raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
 

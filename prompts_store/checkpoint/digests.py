@@ -26,8 +26,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts_store.manifest import content_fields
-from prompts_store.records import Checkpoint, Manifest, TensorKind
+from prompts_store.manifest import Manifest, content_fields
+from prompts_store.records import Checkpoint, TensorKind
 from prompts_store.strict_json import canonical
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts_store.errors import InvalidFolder
-from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
+from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES
 from prompts_store.strict_json import JsonRefused, parse_object
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
@@ -37,13 +37,16 @@ def holds_version(folder: Path) -> bool:
     return any(_is_there(folder / name) for name in (CONFIG, TENSORS, MANIFEST, _PICKLE))
 
 
-def read_files(folder: Path) -> tuple[bytes, bytes]:
-    """Return the contents of `adapter_config.json` and `adapter_model.safetensors`, unchecked. Raises InvalidFolder."""
+def read_files(folder: Path, *, max_tensor_bytes: int) -> tuple[bytes, bytes]:
+    """Return the contents of `adapter_config.json` and `adapter_model.safetensors`, unchecked.
+
+    `max_tensor_bytes` limits the second file without its header. Raises InvalidFolder.
+    """
     if _is_there(folder / _PICKLE) and not _is_there(folder / TENSORS):
         raise InvalidFolder(f"{folder / _PICKLE} is a pickle; save the adapter with safe_serialization=True.")
     return (
         _read_regular(folder / CONFIG, MAX_CONFIG_BYTES),
-        _read_regular(folder / TENSORS, MAX_FRAME_BYTES + MAX_TENSOR_BYTES),
+        _read_regular(folder / TENSORS, MAX_FRAME_BYTES + max_tensor_bytes),
     )
 
 

@@ -12,17 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
-from prompts_store.manifest import manifest_from_json, manifest_to_json
+from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import (
-    ChangeKind,
-    Checkpoint,
-    EnsembleDraft,
-    Manifest,
-    PeftType,
-    ResolvedPrefix,
-    VersionRecord,
-)
+from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, PeftType, VersionRecord
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
@@ -36,12 +28,9 @@ _LIVE = versions.c.retired_at.is_(None)
 class VersionDraft:
     """A version before it has a number: checked and digested, so that the transaction only writes."""
 
-    checkpoint: Checkpoint
+    checkpoint: ParsedCheckpoint
     manifest: Manifest
-    prefix: ResolvedPrefix
     digest: str
-    base_name: str
-    base_mismatch: bool
     actor: str
 
 
@@ -163,14 +152,15 @@ def record(match: Row[Any]) -> VersionRecord:
 
 
 def _of_checkpoint(draft: VersionDraft) -> dict[str, Any]:
+    checkpoint = draft.checkpoint
     return {
-        "prefix_digest": draft.prefix.digest,
-        "prefix_shape": canonical(list(draft.prefix.values.shape)),
-        "peft_type": draft.checkpoint.peft_type,
-        "num_virtual_tokens": draft.checkpoint.num_virtual_tokens,
-        "base_name": draft.base_name,
-        "base_mismatch": draft.base_mismatch,
-        "config": canonical(draft.checkpoint.config),
+        "prefix_digest": checkpoint.prefix.digest,
+        "prefix_shape": canonical(list(checkpoint.prefix.values.shape)),
+        "peft_type": checkpoint.peft_type,
+        "num_virtual_tokens": checkpoint.num_virtual_tokens,
+        "base_name": checkpoint.base_name,
+        "base_mismatch": checkpoint.base_mismatch,
+        "config": canonical(checkpoint.config),
     }
 
 

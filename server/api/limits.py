@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+
 MIB = 1024**2
 
 
@@ -20,7 +22,7 @@ class ApiLimits:
     max_body_bytes: int = 4 * MIB
     body_timeout_s: float = 10.0
     max_config_bytes: int = 1 * MIB
-    max_tensor_bytes: int = 64 * MIB
+    max_tensor_bytes: int = DEFAULT_MAX_TENSOR_BYTES
     max_manifest_bytes: int = 256 * 1024
     max_prompts: int = 64
     max_choices: int = 16

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 _SERVER, _DATABASE = "On a server", "Directly on a database"
 
@@ -47,3 +49,12 @@ class BackendOptions(LocationOptions):
     fingerprint: Annotated[
         str | None, _option("--fingerprint", "Fingerprint of the base model, if the database has several.", _DATABASE)
     ] = None
+    max_tensor_bytes: Annotated[
+        int,
+        _option(
+            "--max-tensor-bytes",
+            "Most bytes of a version's tensors to publish, as for `serve`.",
+            _DATABASE,
+            "SOFTPROMPT_MAX_TENSOR_BYTES",
+        ),
+    ] = DEFAULT_MAX_TENSOR_BYTES

@@ -68,7 +68,7 @@ def build_job_runner(
     if end is None:
         return None
     tuning = TuningStore(store)
-    host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes)
+    host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes, max_tensor_bytes=store.max_tensor_bytes)
     return JobRunner(
         tuning,
         JobPreparer(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),

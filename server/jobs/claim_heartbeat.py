@@ -7,7 +7,8 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from prompts_store.errors import ClaimLost, StoreError, StoreUnavailable
+from prompts_store.errors import StoreError, StoreUnavailable
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import JobClaim, JobProgress, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from prompts_store.errors import ClaimLost, StoreCorrupt, StoreUnavailable
+from prompts_store.errors import StoreCorrupt, StoreUnavailable
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import JobClaim, JobStatus, StateAtFailure
 from prompts_store.tuning_store import TuningStore
 from server.engine.errors import EngineStopped

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.tuning_records import JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.jobs.event_texts import note_event, preview_event
@@ -73,7 +72,6 @@ class JobPreparer:
         if not manifest.defaults:
             longest = self.host.longest_answer(request.plan, max(len(one.completion) for one in encoded))
             manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
-        manifest = parse_manifest(manifest_to_json(manifest))
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
         changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
         notes = map(note_event, (*data.notes, *changed, *unservable))

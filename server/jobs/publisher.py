@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from prompts_store.errors import StoreError, StoreUnavailable
-from prompts_store.records import BaseModel, Checkpoint, Published
+from prompts_store.records import BaseModel, ParsedCheckpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
@@ -75,7 +75,8 @@ class JobPublisher:
         aim = Aim(record.task, request.promote, request.gate)
         rival = await asyncio.to_thread(load_rival, self.store, self.base, aim)
         score = partial(self._scores, job=job, heartbeat=heartbeat)
-        judged = await judge_result(self.base, aim, rival, job, result, score)
+        limit = self.store.max_tensor_bytes
+        judged = await judge_result(self.base, aim, rival, job, result, score, max_tensor_bytes=limit)
         heartbeat.queue(judgement_events(judged))
         plot = await self._plot(result, heartbeat)
         outcome = JobOutcome(judged.manifest, judged.promotion, finished.num_tokens, judged.manifest.metrics, plot)
@@ -103,7 +104,7 @@ class JobPublisher:
             return None
 
     async def _complete(
-        self, finished: FinishedRun, checkpoint: Checkpoint, outcome: JobOutcome, heartbeat: ClaimHeartbeat
+        self, finished: FinishedRun, checkpoint: ParsedCheckpoint, outcome: JobOutcome, heartbeat: ClaimHeartbeat
     ) -> Published:
         """Publish the version and end the job. Repeat this while the store cannot be reached."""
         while True:
@@ -114,11 +115,11 @@ class JobPublisher:
                 await asyncio.sleep(self.retry_s)
 
     def _write(
-        self, finished: FinishedRun, checkpoint: Checkpoint, outcome: JobOutcome, events: Sequence[NewEvent]
+        self, finished: FinishedRun, checkpoint: ParsedCheckpoint, outcome: JobOutcome, events: Sequence[NewEvent]
     ) -> Published:
         record = finished.record
         return self.tuning.complete_job(
-            finished.claim, self.base, record.task, checkpoint, outcome, events, actor=record.created_by
+            finished.claim, record.task, checkpoint, outcome, events, actor=record.created_by
         )
 
     async def _refresh(self) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from prompts_store.manifest import manifest_from_json, manifest_to_json
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from server.tuning.examples import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json

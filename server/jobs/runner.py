@@ -18,7 +18,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from prompts_store.errors import ClaimLost, StoreUnavailable
+from prompts_store.errors import StoreUnavailable
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task

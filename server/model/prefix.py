@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import torch
 
+from prompts_store.records import ResolvedPrefix
+
 
 class PrefixKind(StrEnum):
     """The way of a prefix into the KV cache: through the model, or written unchanged."""
@@ -33,3 +35,8 @@ class Prefix:
     def num_virtual_tokens(self) -> int:
         """Positions it takes before the text."""
         return int(self.tensor.shape[0])
+
+
+def prefix_of(resolved: ResolvedPrefix) -> Prefix:
+    """A resolved prefix of the store as the engine takes it."""
+    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))

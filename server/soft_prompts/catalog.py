@@ -8,15 +8,13 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
-
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import TaskReference
 from prompts_store.records import BaseModel, Change, EnsembleMember, Resolution, VersionRecord
 from prompts_store.store import Store
 from prompts_store.targets import choose_version
 from server.background_task import uninterrupted
-from server.model.prefix import Prefix, PrefixKind
+from server.model.prefix import Prefix, prefix_of
 from server.soft_prompts.missing import MissingNames
 from server.soft_prompts.prefix_cache import PrefixCache
 from server.store_follower import StoreFollower
@@ -179,9 +177,7 @@ class TaskCatalog:
 
     def _read(self, task: str, version: int) -> Prefix:
         # A version retired since it was resolved still answers the requests that hold it.
-        content = self._store.load_content(self._base.fingerprint, task, version, include_retired=True)
-        resolved = content.prefix
-        return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
+        return prefix_of(self._store.load_content(self._base.fingerprint, task, version, include_retired=True).prefix)
 
 
 def _digests(resolutions: Iterable[Resolution]) -> set[str]:

@@ -117,11 +117,13 @@ def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: 
         )
     manifest = parse_manifest(given.fields)
     checkpoint = read_checkpoint(
-        *read_files(folder), base, task_index=manifest.task_index, allow_base_mismatch=given.allow_base_mismatch
+        *read_files(folder, max_tensor_bytes=store.max_tensor_bytes),
+        base,
+        task_index=manifest.task_index,
+        allow_base_mismatch=given.allow_base_mismatch,
+        max_tensor_bytes=store.max_tensor_bytes,
     )
-    return store.publish(
-        base, folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor
-    )
+    return store.publish(folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor)
 
 
 def _is_task(path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.tokenizer.chat import render_chat
 from server.tokenizer.errors import ChatRefused, UnknownToken
 from server.tokenizer.template import fill_template

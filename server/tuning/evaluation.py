@@ -9,17 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
-from prompts_store.checkpoint.prefix import resolve_prefix
-from prompts_store.records import (
-    BaseModel,
-    Checkpoint,
-    Manifest,
-    ResolvedPrefix,
-    VersionContent,
-    VersionRecord,
-)
+from prompts_store.manifest import Manifest
+from prompts_store.records import ParsedCheckpoint, VersionContent, VersionRecord
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.answering.label_scores import score_all, score_requests
@@ -34,7 +25,7 @@ from server.engine.errors import (
     StepFailed,
 )
 from server.engine.request import Generate, Request, SamplingParams
-from server.model.prefix import Prefix, PrefixKind
+from server.model.prefix import Prefix, prefix_of
 from server.tokenizer.detokenizer import text_behind
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.template import PLACEHOLDER, PromptForm, is_continued
@@ -81,20 +72,15 @@ class _ScoredExample:
     num_tokens: int
 
 
-def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
-    """A checkpoint that is not published. Raises `InvalidCheckpoint`."""
-    return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
+def unpublished(name: str, task: str, checkpoint: ParsedCheckpoint, manifest: Manifest) -> Candidate:
+    """A checkpoint that is not published."""
+    return Candidate(name, task, (prefix_of(checkpoint.prefix),), manifest)
 
 
 def published(record: VersionRecord, contents: Sequence[VersionContent]) -> Candidate:
     """A version of the store, or an ensemble. `contents` are those of its members, in their order."""
     prefixes = tuple(prefix_of(content.prefix) for content in contents)
     return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
-
-
-def prefix_of(resolved: ResolvedPrefix) -> Prefix:
-    """Convert a resolved prefix of the store for the engine."""
-    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 
 
 def base_alone(manifest: Manifest) -> Candidate:

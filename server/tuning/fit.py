@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
-from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel, Manifest, PeftType
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
 from server.engine.request import Generate, Request, SamplingParams, Score
@@ -32,13 +32,14 @@ class Host:
     """The machine that computes runs and serves their results.
 
     `costs` is None on a device that reports a lack of memory as an error, without an end of the process. A run may take
-    `memory_bytes`, or with None the memory that the machine has left.
+    `memory_bytes`, or with None what the machine has left. `max_tensor_bytes` is the limit of a version.
     """
 
     engine: EngineClient
     base: BaseModel
     costs: Costs | None = None
     memory_bytes: int | None = None
+    max_tensor_bytes: int = field(kw_only=True)
 
     def check_plan(self, plan: TuningPlan) -> None:
         """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
@@ -53,8 +54,9 @@ class Host:
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
         num_bytes = 4 * torch.Size(shape).numel()
-        if num_bytes > MAX_TENSOR_BYTES:
-            message = f"makes a soft prompt of {num_bytes} bytes, and at most {MAX_TENSOR_BYTES} are published"
+        if num_bytes > self.max_tensor_bytes:
+            limit = f"at most {self.max_tensor_bytes} are published (--max-tensor-bytes)"
+            message = f"makes a soft prompt of {num_bytes} bytes, and {limit}"
             raise PlanRefused(message, param="num_virtual_tokens")
         self._check_memory_of_parameters(plan)
 
@@ -141,10 +143,17 @@ class Host:
         return available_bytes() if self.memory_bytes is None else self.memory_bytes
 
 
-def host_of(engine: EngineClient, base: BaseModel, loaded: LoadedModel, memory_bytes: int | None = None) -> Host:
+def host_of(
+    engine: EngineClient,
+    base: BaseModel,
+    loaded: LoadedModel,
+    memory_bytes: int | None = None,
+    *,
+    max_tensor_bytes: int,
+) -> Host:
     """Host of runs on a loaded base model."""
     is_bounded = loaded.device.type == "cpu" or memory_bytes is not None
-    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes)
+    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes, max_tensor_bytes=max_tensor_bytes)
 
 
 _HOW = "or give the machine more memory (--tuning-memory-gib, where it is set)"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.tuning.events import TuningEvent
 from server.tuning.plan import TuningPlan
 from server.tuning.split import TuningData

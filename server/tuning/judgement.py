@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasRecord, BaseModel, ParsedCheckpoint
 from prompts_store.tuning_records import Promotion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
 from server.tuning.evaluation import Candidate, unpublished
@@ -58,7 +59,7 @@ class Judgement:
     not scored. `verdict` is None without a gate. A result without scores is not promoted, even without a gate.
     """
 
-    checkpoint: Checkpoint
+    checkpoint: ParsedCheckpoint
     manifest: Manifest
     scores: Scores | Unscored
     production: Scores | Unscored | None
@@ -67,14 +68,21 @@ class Judgement:
 
 
 async def judge_result(
-    base: BaseModel, aim: Aim, rival: Rival | None, job: TuningJob, result: TuningResult, score: Score
+    base: BaseModel,
+    aim: Aim,
+    rival: Rival | None,
+    job: TuningJob,
+    result: TuningResult,
+    score: Score,
+    *,
+    max_tensor_bytes: int,
 ) -> Judgement:
     """Score a result and its rival, and apply the gate. The rival's version becomes the result's `parent_version`.
 
     Raises `InvalidCheckpoint`, and what `score` raises. Instead of raising `EvaluationFailed` it returns `Unscored`.
     """
-    checkpoint = await asyncio.to_thread(_read, result, base)
-    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
+    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
@@ -112,6 +120,13 @@ def metrics_of(scores: Scores | Unscored) -> Mapping[str, Any]:
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
 
 
-def _read(result: TuningResult, base: BaseModel) -> Checkpoint:
+def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:
     """The result as any published checkpoint is read."""
-    return read_checkpoint(result.config, result.tensors, base, task_index=None, allow_base_mismatch=False)
+    return read_checkpoint(
+        result.config,
+        result.tensors,
+        base,
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=max_tensor_bytes,
+    )

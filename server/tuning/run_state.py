@@ -12,8 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from prompts_store.manifest import content_fields
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, content_fields
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.history import History, history_from_json, history_to_json

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
 from server.cli.tasks.publication import Publication
 from tests.cli.test_against_server import url
@@ -29,7 +30,9 @@ def publish(backend, write_checkpoint):
     """Publish a checkpoint past the command line."""
 
     def run(task, seed):
-        files = read_publication(write_checkpoint(f"{task}-{seed}", seed)).files
+        files = read_publication(
+            write_checkpoint(f"{task}-{seed}", seed), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+        ).files
         return backend.publish(Publication(task, "", files, {"labels": ["good", "bad"]}, False, False))
 
     return run

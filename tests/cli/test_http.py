@@ -1,18 +1,21 @@
 """The commands' side of HTTP: what is sent, and what becomes of every kind of answer."""
 
 import json
+import os
 from contextlib import contextmanager
 from functools import partial
 
 import httpx
 import pytest
 
-from prompts_store.errors import InvalidName
+from prompts_store.errors import InvalidFolder, InvalidName
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import Alias, AliasTarget
 from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
+from server.cli.tasks.ensemble_folder import publish_folder
 from server.cli.tasks.http_backend import HttpTaskBackend
 from server.cli.tasks.publication import CheckpointFiles, Publication, PublishResult
 
@@ -101,6 +104,23 @@ def test_publish_sends_two_files_and_a_manifest(server):
     assert b"\0tensors" in body
     assert json.dumps({"note": "n", "allow_base_mismatch": True}).encode() in body
     assert b'name="promote"\r\n\r\ntrue' in body
+
+
+def test_the_server_decides_how_large_a_checkpoint_may_be(server, tmp_path):
+    """A command reads more than the default limit, and never without bound."""
+    folder = tmp_path / "sentiment"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    server.answer("POST", "/v1/tasks/sentiment/versions", 201, json=version(1))
+    tensors = folder / "adapter_model.safetensors"
+    tensors.touch()
+    with server.backend() as backend:
+        os.truncate(tensors, DEFAULT_MAX_TENSOR_BYTES + 10**6)
+        assert publish_folder(backend, folder, promote=False).version == 1
+        os.truncate(tensors, 1 << 40)
+        with pytest.raises(InvalidFolder, match="has more than"):
+            publish_folder(backend, folder, promote=False)
+    assert int(server.requests[0].headers["content-length"]) > DEFAULT_MAX_TENSOR_BYTES
 
 
 def test_promote_moves_production_from_where_it_was_read(server):

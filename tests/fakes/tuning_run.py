@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
@@ -107,7 +108,9 @@ def fake_runner(
     tuning, tokenizer = TuningStore(store), byte_level()
     intervals = Intervals(options.pop("heartbeat_s", 0.02), options.pop("checkpoint_s", 0.0))
     assert tokenizer.eos_token_id is not None
-    host = options.pop("host", None) or Host(ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30)
+    host = options.pop("host", None) or Host(
+        ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+    )
     return JobRunner(
         tuning,
         JobPreparer(

@@ -7,7 +7,7 @@ import json
 import threading
 from contextlib import asynccontextmanager
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from prompts_store.records import Manifest
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
@@ -71,7 +72,13 @@ def prepare(tmp_path):
             job = NewJob(BASE.fingerprint, "mood", file.id, None, 3, request)
             tokenizer = byte_level(template)
             assert tokenizer.eos_token_id is not None
-            host = Host(ScriptedEngine(lambda *_: (), frozenset()), BASE, COSTS, 4 << 30)
+            host = Host(
+                ScriptedEngine(lambda *_: (), frozenset()),
+                BASE,
+                COSTS,
+                4 << 30,
+                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+            )
             preparer = JobPreparer(
                 tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple
             )
@@ -184,7 +191,7 @@ async def test_answers_outside_the_labels_are_refused(bench):
 def small_host(**changes) -> Host:
     """A server with a cache of 60 tokens and a prefix budget of 3 virtual tokens."""
     engine = ScriptedEngine(lambda *_: (), frozenset(), **{"max_context": 60, **changes})
-    return Host(engine, BASE, COSTS, 4 << 30)
+    return Host(engine, BASE, COSTS, 4 << 30, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +230,7 @@ async def test_a_task_that_is_taken_since_fails_the_job(bench, by):
     """The server was restarted with another --base-names or --tasks-dir."""
     host = None
     if by == "name":
-        host = Host(small_host().engine, replace(BASE, names=("mood",)))
+        host = Host(small_host().engine, replace(BASE, names=("mood",)), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
     else:
         bench.control.owned_tasks = ("mood",)
     failed = await bench.run(bench.create(), host=host)

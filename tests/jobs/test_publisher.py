@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import InvalidManifest, JobStatusConflict, StoreCorrupt
+from prompts_store.errors import InvalidManifest, StoreCorrupt
 from prompts_store.store import Store
+from prompts_store.tuning_errors import JobStatusConflict
 from prompts_store.tuning_store import TuningStore
 from server.jobs.request import JobRequest
 from server.store_follower import StoreFollower

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.jobs.request import JobRequest, request_from_json, request_to_json
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan

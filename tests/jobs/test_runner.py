@@ -7,8 +7,8 @@ import threading
 from dataclasses import replace
 
 from prompts_store import maintenance
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.tuning_store import TuningStore
 from tests.fakes.tuning_run import PNG
 from tests.jobs.bench import REQUEST, F, Gateway

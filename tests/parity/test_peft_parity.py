@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel
 from server.engine.events import EngineEvent, PromptProcessed, TokenEvent
 from server.engine.paged.engine import Engine
@@ -21,7 +21,7 @@ from server.model.base_model import BaseModelOptions, LoadedModel, load_base_mod
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
-from server.model.prefix import Prefix, PrefixKind
+from server.model.prefix import Prefix, prefix_of
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
 from tests.devices import IS_CPU, NAME
@@ -67,9 +67,9 @@ def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Tas
                 base,
                 task_index=task_index,
                 allow_base_mismatch=True,
+                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
             )
-            resolved = resolve_prefix(checkpoint, task_index, base)
-            prefix = Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.from_numpy(resolved.values))
+            prefix = prefix_of(checkpoint.prefix)
             tasks.append(Task(f"{kind}-{task_index}", prefix, PeftOracle(folder / kind, model, task_index)))
     return tasks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.tuning_records import (
     JobClaim,
     JobError,
@@ -44,7 +44,7 @@ def outcome(promotion: Promotion = UNASKED, **manifest: object) -> JobOutcome:
 
 def complete(tuning: TuningStore, claim: JobClaim, promotion: Promotion = UNASKED, seed: int = 1) -> bool:
     task = tuning.get_job(F, claim.job_id).task
-    return tuning.complete_job(claim, BASE, task, checkpoint(seed=seed), outcome(promotion), actor="ann").promoted
+    return tuning.complete_job(claim, task, checkpoint(seed=seed), outcome(promotion), actor="ann").promoted
 
 
 def messages(tuning: TuningStore, job_id: int) -> list[str]:

@@ -20,8 +20,9 @@ from prompts_store.errors import (
     VersionNotFound,
 )
 from prompts_store.limits import MAX_MEMBERS
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest, PeftType, VersionRecord
+from prompts_store.records import PeftType, VersionRecord
 from prompts_store.sql.tables import versions
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -31,7 +32,7 @@ SHARED = Manifest(template="{input} ->", labels=("good", "bad"), stop=("\n",), d
 
 
 def add(store: Store, seed: int, manifest: Manifest = SHARED, task: str = "t") -> int:
-    return store.publish(BASE, task, checkpoint(seed=seed), manifest).version.version
+    return store.publish(task, checkpoint(seed=seed), manifest).version.version
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_members_of_every_prompt_type_go_together(store: Store) -> None:
     """Each chooses its own task of a multitask checkpoint; the ensemble chooses none."""
     for seed, peft_type in enumerate(PeftType):
         index = 1 if peft_type is PeftType.MULTITASK_PROMPT_TUNING else None
-        store.publish(BASE, "t", checkpoint(peft_type, seed), Manifest(task_index=index))
+        store.publish("t", checkpoint(peft_type, seed), Manifest(task_index=index))
     record = store.publish_ensemble(F, "t", range(1, len(PeftType) + 1), Manifest()).version
     assert record.manifest.task_index is None
     assert maintenance.verify(store).is_clean

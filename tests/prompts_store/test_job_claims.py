@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prompts_store.errors import (
-    ClaimLost,
-)
 from prompts_store.store import Store
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import (
     JobError,
     JobRecord,

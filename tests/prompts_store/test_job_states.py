@@ -9,14 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from prompts_store import maintenance
-from prompts_store.errors import (
-    ClaimLost,
-    JobStatusConflict,
-    QueueFull,
-    StoreCorrupt,
-)
-from prompts_store.records import Manifest
+from prompts_store.errors import StoreCorrupt
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
+from prompts_store.tuning_errors import ClaimLost, JobStatusConflict, QueueFull
 from prompts_store.tuning_records import (
     JobError,
     JobRecord,
@@ -25,7 +21,7 @@ from prompts_store.tuning_records import (
     StateAtFailure,
 )
 from prompts_store.tuning_store import TuningStore
-from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.checkpoints import checkpoint
 from tests.prompts_store.job_steps import F, messages, run, running, validate
 from tests.prompts_store.test_maintenance import damage
 
@@ -171,7 +167,7 @@ def test_no_chunk_outlives_its_job(store: Store, tuning: TuningStore, create_job
     """Neither cancelled nor purged."""
     for end in (lambda claim: tuning.cancel_job(F, claim.job_id), lambda _: store.purge_task(F, "mood")):
         claim = running(tuning, create_job)
-        store.publish(BASE, "mood", checkpoint(seed=8), Manifest())
+        store.publish("mood", checkpoint(seed=8), Manifest())
         tuning.save_checkpoint(claim, 1, {}, b"state")
         end(claim)
         with store.database.read() as connection:

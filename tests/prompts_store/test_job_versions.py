@@ -8,19 +8,15 @@ from functools import partial
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import (
-    ClaimLost,
-    PlotNotFound,
-    TaskDeleted,
-)
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
+from prompts_store.tuning_errors import ClaimLost, PlotNotFound, TaskDeleted
 from prompts_store.tuning_records import (
     JobRecord,
     Promotion,
 )
 from prompts_store.tuning_store import TuningStore
-from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.checkpoints import checkpoint
 from tests.prompts_store.job_steps import UNASKED, F, complete, messages, run, running, validate
 
 
@@ -55,7 +51,7 @@ def test_a_job_of_a_deleted_task_keeps_its_state(
     complete(tuning, running(tuning, create_job))
     claim = running(tuning, create_job)
     store.delete_task(F, "mood")
-    store.publish(BASE, "mood", checkpoint(seed=5), Manifest(note="another"))
+    store.publish("mood", checkpoint(seed=5), Manifest(note="another"))
     for write in (lambda: tuning.beat(claim), lambda: complete(tuning, claim, seed=2)):
         with pytest.raises(ClaimLost, match="failed"):
             write()
@@ -79,7 +75,7 @@ def test_a_job_created_after_the_deletion_makes_the_task_anew(
 
 def test_a_command_publishes_nothing_to_a_task_deleted_since(store: Store, tuning: TuningStore) -> None:
     """A task that was deleted before, or never there, is made."""
-    publish = partial(tuning.publish, BASE, "mood", checkpoint(), Manifest(), UNASKED)
+    publish = partial(tuning.publish, "mood", checkpoint(), Manifest(), UNASKED)
     publish(begun_at=store.revision())
     begun_at = store.revision()
     store.delete_task(F, "mood")
@@ -94,7 +90,7 @@ def test_a_later_version_is_promoted_unless_the_alias_has_moved(
     store: Store, tuning: TuningStore, create_job: Callable[..., JobRecord]
 ) -> None:
     """Only where the job asks for it; the alias's history has the reason."""
-    store.publish(BASE, "mood", checkpoint(seed=8), Manifest())
+    store.publish("mood", checkpoint(seed=8), Manifest())
     etag = store.get_alias(F, "mood", "production").etag
     assert not complete(tuning, running(tuning, create_job), seed=2)
     assert complete(tuning, running(tuning, create_job), Promotion(True, False, etag, "gate: 0.9"), seed=3)
@@ -129,7 +125,7 @@ def test_the_same_content_again_is_the_same_version(
 def test_a_plot_goes_with_its_version(store: Store, tuning: TuningStore, create_job: Callable[..., JobRecord]) -> None:
     """No other version has it, and it is removed with its version."""
     complete(tuning, running(tuning, create_job), seed=1)
-    store.publish(BASE, "mood", checkpoint(seed=2), Manifest(), promote=True)
+    store.publish("mood", checkpoint(seed=2), Manifest(), promote=True)
     with pytest.raises(PlotNotFound):
         tuning.load_plot(F, "mood", 2)
     store.retire_version(F, "mood", 1)

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import (
+from prompts_store.errors import InvalidName
+from prompts_store.names import TaskReference
+from prompts_store.store import Store
+from prompts_store.tuning_errors import (
     ClaimLost,
     FileNotFound,
-    InvalidName,
     JobNotFound,
     JobStatusConflict,
     QueueFull,
 )
-from prompts_store.names import TaskReference
-from prompts_store.store import Store
 from prompts_store.tuning_records import (
     JobProgress,
     JobRecord,

@@ -3,7 +3,9 @@
 import threading
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasTarget
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
 
@@ -36,8 +38,10 @@ class CountedStore:
 
 def publish(store, task="sentiment", *, seed=0, promote=False, **manifest):
     files = prompt_tuning_files(seed=seed)
-    checkpoint = read_checkpoint(*files.values(), BASE, task_index=None, allow_base_mismatch=False)
-    return store.publish(BASE, task, checkpoint, Manifest(**manifest), promote=promote).version
+    checkpoint = read_checkpoint(
+        *files.values(), BASE, task_index=None, allow_base_mismatch=False, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+    )
+    return store.publish(task, checkpoint, Manifest(**manifest), promote=promote).version
 
 
 def move(store, alias, *versions):

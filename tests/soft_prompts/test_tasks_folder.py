@@ -119,10 +119,10 @@ def test_a_fault_of_ours_in_one_folder_leaves_the_others(folder, root, store, mo
     write(root, "good", 1)
     publish = Store.publish
 
-    def fail(store, base, name, *others, **options):
+    def fail(store, name, *others, **options):
         if name == "bad":
             raise RecursionError
-        return publish(store, base, name, *others, **options)
+        return publish(store, name, *others, **options)
 
     monkeypatch.setattr(Store, "publish", fail)
     folder.scan(at_once=True)

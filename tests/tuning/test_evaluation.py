@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
 from server.engine.request import Generate, Score
 from server.tokenizer.tokenizer import Tokenizer

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from prompts_store.errors import InvalidManifest
-from prompts_store.records import Manifest
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest
 from server.engine.paged.async_engine import AsyncEngine
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
@@ -35,7 +36,8 @@ def host(*, num_blocks: int = 40, max_prefix_blocks: int = 6, max_context: int =
     )
     cache = KVCache(loaded.architecture.layers, num_blocks, 8, loaded.dtype, loaded.device)
     engine = AsyncEngine(Engine(ModelRunner(loaded, cache, choose_backend(loaded.device)), options), options)
-    return Host(engine, tiny_base(), **changes)
+    limit = changes.pop("max_tensor_bytes", DEFAULT_MAX_TENSOR_BYTES)
+    return Host(engine, changes.pop("base", tiny_base()), max_tensor_bytes=limit, **changes)
 
 
 @pytest.mark.parametrize("method", Method)
@@ -59,14 +61,17 @@ def test_a_soft_prompt_that_is_too_large_to_publish_is_refused():
     """Before the training, which would be in vain."""
     wide = replace(tiny_base(), hidden_size=1 << 20)
     with pytest.raises(PlanRefused, match="at most 67108864 are published"):
-        Host(host().engine, wide).check_plan(TuningPlan(num_virtual_tokens=17))
+        host(base=wide).check_plan(TuningPlan(num_virtual_tokens=17))
+    host(base=wide, max_tensor_bytes=17 << 22).check_plan(TuningPlan(num_virtual_tokens=17))
+    with pytest.raises(PlanRefused, match="71303168 bytes, and at most 71303167 are published"):
+        host(base=wide, max_tensor_bytes=(17 << 22) - 1).check_plan(TuningPlan(num_virtual_tokens=17))
 
 
 def test_keys_and_values_of_a_base_whose_layers_differ_are_refused():
     """A prefix has one shape for all layers."""
     uneven = replace(tiny_base(), num_kv_heads=None, head_dim=None)
     with pytest.raises(PlanRefused, match="layers differ") as refused:
-        Host(host().engine, uneven, COSTS).check_plan(TuningPlan(Method.PREFIX_TUNING))
+        host(base=uneven, costs=COSTS).check_plan(TuningPlan(Method.PREFIX_TUNING))
     assert refused.value.param == "method"
 
 

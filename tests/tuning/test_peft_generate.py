@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.engine.events import TokenEvent
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
@@ -45,8 +46,15 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
     (tmp_path / "adapter_config.json").write_bytes(result.config)
     (tmp_path / "adapter_model.safetensors").write_bytes(result.tensors)
     peft = PeftModel.from_pretrained(copy.deepcopy(make_twin(loaded.model)), str(tmp_path)).eval()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
-    prefix = unpublished("t", "t", checkpoint, MANIFEST, tiny_base()).prefixes[0]
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
+    prefix = unpublished("t", "t", checkpoint, MANIFEST).prefixes[0]
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load, save
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.engine.paged.async_engine import AsyncEngine
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
@@ -155,7 +156,14 @@ def test_our_own_strict_reader_takes_what_peft_saved(method, initialisation):
     """Each method and initialisation ends in a checkpoint that can be published."""
     plan = replace(PLAN, method=method, initialisation=initialisation, init_text="is it a vowel", num_steps=1)
     result = finish(run_of(tiny_job(plan))).result()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
     assert checkpoint.peft_type.value == method.value
     assert checkpoint.num_virtual_tokens == plan.num_virtual_tokens
 
@@ -240,10 +248,17 @@ async def test_what_was_learnt_to_the_letter_is_served_to_the_letter(family):
     job = tiny_job(TuningPlan(num_steps=20, batch_size=8, learning_rate=0.3), data=data, end_token_id=end)
     run = finish(TuningRun(loaded, tokenizer, job))
     result = run.result()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
     engine = engine_of(loaded)
     async with engine.running():
-        candidate = unpublished("mood", "mood", checkpoint, MANIFEST, tiny_base())
+        candidate = unpublished("mood", "mood", checkpoint, MANIFEST)
         scores = await evaluate(engine, tokenizer, candidate, data.validation, end_token_id=end)
     assert scores.exact_match == result.metrics["validation_exact_match"] == 1
 

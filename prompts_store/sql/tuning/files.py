@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, true, update
 
-from prompts_store.errors import FileInUse, FileNotFound, StoreCorrupt
+from prompts_store.errors import StoreCorrupt
 from prompts_store.sql.tuning.tables import file_chunks, files, jobs
+from prompts_store.tuning_errors import FileInUse, FileNotFound
 from prompts_store.tuning_records import FileRecord, JobStatus
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_end)

@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from prompts_store.errors import ClaimLost
 from prompts_store.sql.tuning import job_log, jobs
 from prompts_store.sql.tuning.tables import jobs as rows
 from prompts_store.strict_json import canonical
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import (
     Heartbeat,
     JobClaim,

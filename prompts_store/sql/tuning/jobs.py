@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
-from prompts_store.errors import FileNotFound, JobNotFound, JobStatusConflict, QueueFull, TaskDeleted
 from prompts_store.sql.tuning import job_log
 from prompts_store.sql.tuning.files import UNFINISHED
 from prompts_store.sql.tuning.tables import files, jobs
 from prompts_store.strict_json import canonical
+from prompts_store.tuning_errors import FileNotFound, JobNotFound, JobStatusConflict, QueueFull, TaskDeleted
 from prompts_store.tuning_records import JobError, JobRecord, JobStatus, NewEvent, NewJob, StateAtFailure
 
 _RESUMABLE = (JobStatus.PAUSED, JobStatus.FAILED)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select
 
-from prompts_store.errors import PlotNotFound
 from prompts_store.sql import versions
 from prompts_store.sql.tuning.tables import version_plots
+from prompts_store.tuning_errors import PlotNotFound
 
 
 def put(connection: Connection, fingerprint: str, task: str, version: int, png: bytes) -> None:

@@ -6,12 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from prompts_store.errors import InvalidName, NotFound
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest, VersionRecord
+from prompts_store.records import VersionRecord
 from server.api.access.caller import Caller
 from server.api.errors import ModelNotFound
 from server.model.prefix import Prefix
 from server.soft_prompts.catalog import TaskCatalog
+
+_OF_BASE = Manifest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +38,7 @@ class Target:
     @property
     def manifest(self) -> Manifest:
         """The version's template, labels and defaults; the base model has none."""
-        return Manifest() if self.record is None else self.record.manifest
+        return _OF_BASE if self.record is None else self.record.manifest
 
     @property
     def is_ensemble(self) -> bool:

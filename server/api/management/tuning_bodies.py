@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import prompts_store.tuning_records as store
-from prompts_store.errors import FileNotFound, JobNotFound, NotFound
+from prompts_store.errors import NotFound
+from prompts_store.tuning_errors import FileNotFound, JobNotFound
 from server.api.wire.files import File
 from server.api.wire.tuning import (
     GateBody,

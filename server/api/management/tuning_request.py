@@ -6,9 +6,8 @@ import secrets
 from typing import Any
 
 from prompts_store.errors import InvalidName
-from prompts_store.manifest import parse_manifest
+from prompts_store.manifest import Manifest, parse_manifest
 from prompts_store.names import check_not_reserved, check_task_name
-from prompts_store.records import Manifest
 from prompts_store.tuning_records import NewJob
 from server.api.errors import InvalidRequest, ModelNotFound
 from server.api.management.store_access import StoreAccess

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import prompts_store.errors as store
+import prompts_store.tuning_errors as jobs
 from server.api import errors as api
 from server.engine import errors as engine
 from server.threads import ThreadsBusy
@@ -75,9 +76,9 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     text.UnknownToken: Answer(400, "token_out_of_range"),
     store.NotFound: Answer(404),
     store.Conflict: Answer(409),
-    store.JobStatusConflict: Answer(409, headers=_NO_RETRY),
-    store.FileInUse: Answer(409, headers=_NO_RETRY),
-    store.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
+    jobs.JobStatusConflict: Answer(409, headers=_NO_RETRY),
+    jobs.FileInUse: Answer(409, headers=_NO_RETRY),
+    jobs.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
     store.InvalidKey: Answer(400),

@@ -160,7 +160,8 @@ def _publish(
         base,
         task_index=manifest.task_index,
         allow_base_mismatch=upload.allow_base_mismatch,
+        max_tensor_bytes=store.max_tensor_bytes,
     )
     return store.publish(
-        base, task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
+        task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
     )

@@ -34,6 +34,10 @@ class VersionSummary:
 class TaskBackend(Protocol):
     """The tasks of a server or of a database. Methods raise CliError or prompts_store.errors.StoreError."""
 
+    @property
+    def max_tensor_bytes(self) -> int:
+        """Maximum number of bytes of a checkpoint's tensors that are read to be published."""
+
     def list_tasks(self) -> Sequence[TaskRecord]:
         """Return every task, by name."""
 

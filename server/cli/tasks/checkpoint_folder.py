@@ -12,13 +12,15 @@ from server.cli.errors import FilesProblem
 from server.cli.tasks.publication import CheckpointFiles, Publication
 
 
-def read_publication(folder: Path, manifest: Path | None = None, *, promote: bool = False) -> Publication:
+def read_publication(
+    folder: Path, manifest: Path | None = None, *, max_tensor_bytes: int, promote: bool = False
+) -> Publication:
     """Read a checkpoint with its manifest as a publication. The task has the folder's name. Raises InvalidFolder."""
     given = read_manifest(folder) if manifest is None else read_manifest_file(manifest)
     return Publication(
         task=folder.resolve().name,
         description=given.description,
-        files=CheckpointFiles(*read_files(folder)),
+        files=CheckpointFiles(*read_files(folder, max_tensor_bytes=max_tensor_bytes)),
         allow_base_mismatch=given.allow_base_mismatch,
         promote=promote,
         manifest=given.fields,

@@ -88,7 +88,7 @@ def publish(
             name = task or folder.resolve().name
             published = publish_members(backend, folder, name, note=note, promote=promote)
     else:
-        found = read_publication(folder, manifest, promote=promote)
+        found = read_publication(folder, manifest, max_tensor_bytes=backend.max_tensor_bytes, promote=promote)
         fields = {"task_index": task_index, "note": note}
         publication = _with_options(found, task, fields, allow_base_mismatch=allow_base_mismatch)
         with working(f"Publishing {publication.task}"):

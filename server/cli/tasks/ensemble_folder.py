@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, read_manifest
@@ -28,7 +29,7 @@ def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> Publ
     """
     if is_ensemble(folder):
         return publish_members(backend, folder, folder.resolve().name, note=None, promote=promote)
-    return backend.publish(read_publication(folder, promote=promote))
+    return backend.publish(read_publication(folder, max_tensor_bytes=backend.max_tensor_bytes, promote=promote))
 
 
 def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishResult:
@@ -42,7 +43,8 @@ def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str 
         raise FilesProblem(f"{folder} has neither an {CONFIG} nor a {MANIFEST} that names the folders of its members")
     if not MIN_MEMBERS <= len(members) <= MAX_MEMBERS:
         raise FilesProblem(f"{folder / MANIFEST} must name {MIN_MEMBERS} to {MAX_MEMBERS} members")
-    publications = [replace(read_publication(folder / member), task=task) for member in members]
+    read = partial(read_publication, max_tensor_bytes=backend.max_tensor_bytes)
+    publications = [replace(read(folder / member), task=task) for member in members]
     manifest = contents | ({} if note is None else {"note": note})
     versions = tuple(backend.publish(publication).version for publication in publications)
     return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))

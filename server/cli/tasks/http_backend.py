@@ -20,6 +20,8 @@ from server.cli.tasks.backend import PRODUCTION, VersionSummary
 from server.cli.tasks.publication import CheckpointFiles, EnsemblePublication, Publication, PublishResult
 
 CREATED, NOT_FOUND = 201, 404
+MAX_SENT_BYTES = 1024**3
+"""Of a checkpoint's tensors. It bounds the memory of this command; the server decides by its own --max-tensor-bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,10 @@ class HttpTaskBackend:
     """The backend of a server."""
 
     connection: Connection
+
+    @property
+    def max_tensor_bytes(self) -> int:
+        return MAX_SENT_BYTES
 
     def list_tasks(self) -> Sequence[TaskRecord]:
         return [_task(task) for task in self.connection.pages("/v1/tasks", cursor="after", key="name")]

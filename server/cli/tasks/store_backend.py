@@ -43,6 +43,10 @@ class StoreTaskBackend:
     read_base: Callable[[], BaseModel]
     data_dir: Path | None = None
 
+    @property
+    def max_tensor_bytes(self) -> int:
+        return self.store.max_tensor_bytes
+
     def list_tasks(self) -> Sequence[TaskRecord]:
         found: list[TaskRecord] = []
         while page := self.store.list_tasks(self.fingerprint, after=found[-1].name if found else None, limit=PAGE):
@@ -77,9 +81,9 @@ class StoreTaskBackend:
             base,
             task_index=manifest.task_index,
             allow_base_mismatch=publication.allow_base_mismatch,
+            max_tensor_bytes=self.max_tensor_bytes,
         )
         published = self.store.publish(
-            base,
             publication.task,
             checkpoint,
             manifest,
@@ -149,7 +153,8 @@ def open_store_backend(options: BackendOptions) -> Iterator[StoreTaskBackend]:
     """Open the database that the options name. Raises CliError or StoreError."""
     if options.data_dir is not None and not options.data_dir.expanduser().is_dir():
         raise FilesProblem(f"{options.data_dir} is not a folder")
-    store = Store.open(options.database_url or sqlite_url(options.data_dir or Path()))
+    url = options.database_url or sqlite_url(options.data_dir or Path())
+    store = Store.open(url, max_tensor_bytes=options.max_tensor_bytes)
     data_dir = None if options.database_url or options.data_dir is None else options.data_dir.expanduser()
     try:
         read_base = cache(partial(_read_base, options))

@@ -7,8 +7,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from prompts_store.manifest import manifest_to_json
-from prompts_store.records import Manifest, Published
+from prompts_store.manifest import Manifest, manifest_to_json
+from prompts_store.records import Published
 from prompts_store.tuning_store import TuningStore
 from server.cli.errors import TuningProblem
 from server.cli.output import one_line
@@ -71,7 +71,8 @@ async def _judge(
     aim = Aim(order.task, order.gate is not None, order.gate, compare=True)
     rival = await asyncio.to_thread(load_rival, bench.store, bench.base, aim)
     async with scoring(bench, job.data.validation, job.data.labels) as score:
-        judged = await judge_result(bench.base, aim, rival, job, result, score)
+        limit = bench.store.max_tensor_bytes
+        judged = await judge_result(bench.base, aim, rival, job, result, score, max_tensor_bytes=limit)
         base = await scores_of(score, base_alone(job.manifest))
     if isinstance(base, Scores):
         metrics = {**judged.manifest.metrics, "base_exact_match": base.exact_match}
@@ -81,7 +82,6 @@ async def _judge(
 
 def _publish(local: LocalWorkbench, task: str, judged: Judgement, begun_at: int, picture: bytes | None) -> Published:
     return TuningStore(local.bench.store).publish(
-        local.bench.base,
         task,
         judged.checkpoint,
         judged.manifest,

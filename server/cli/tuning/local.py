@@ -109,7 +109,8 @@ def _job(local: LocalWorkbench, order: Order) -> TuningJob:
 
 def _host(local: LocalWorkbench) -> Host:
     bench = local.bench
-    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
+    limit = bench.store.max_tensor_bytes
+    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes, max_tensor_bytes=limit)
 
 
 def _check(local: LocalWorkbench, job: TuningJob) -> tuple[Note, ...]:

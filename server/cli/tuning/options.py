@@ -15,7 +15,7 @@ from server.cli.tuning.workbench import WorkbenchOptions
 from server.cli.where import ApiKey
 
 if TYPE_CHECKING:
-    from prompts_store.records import Manifest
+    from prompts_store.manifest import Manifest
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.gate import Gate
     from server.tuning.plan import TuningPlan
@@ -144,7 +144,6 @@ class TaskOptions:
 
         Raises InvalidManifest and ExamplesRefused.
         """
-        from prompts_store.manifest import manifest_to_json, parse_manifest
         from server.tuning.encoding import longest_answer
 
         longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
@@ -159,7 +158,7 @@ class TaskOptions:
             manifest = replace(manifest, template=_unescaped(self.template), add_special_tokens=None)
         if self.add_special_tokens is not None:
             manifest = replace(manifest, add_special_tokens=self.add_special_tokens)
-        return parse_manifest(manifest_to_json(manifest))
+        return manifest
 
     def job_fields(self) -> dict[str, Any]:
         """Return the given options as fields of a job. The server has defaults for the others."""
