@@ -21,11 +21,11 @@ from prompts_store.strict_json import canonical
 def check_members(numbers: Sequence[int]) -> tuple[int, ...]:
     """Return the numbers of an ensemble's versions as they were given. Raises InvalidMembers."""
     if not MIN_MEMBERS <= len(numbers) <= MAX_MEMBERS:
-        raise InvalidMembers(f"An ensemble lists {MIN_MEMBERS} to {MAX_MEMBERS} versions.")
+        raise InvalidMembers(f"There are {len(numbers)} members; an ensemble has {MIN_MEMBERS} to {MAX_MEMBERS}.")
     if not all(1 <= number <= MAX_VERSION for number in numbers):
-        raise InvalidMembers(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise InvalidMembers(f"A version number must be from 1 to {MAX_VERSION}.")
     if len(set(numbers)) != len(numbers):
-        raise InvalidMembers("An ensemble lists a version only once.")
+        raise InvalidMembers("Two members are the same version; list each version once.")
     return tuple(numbers)
 
 
@@ -64,7 +64,7 @@ def members_from_json(text: str | None) -> tuple[EnsembleMember, ...]:
 
 def _member(version: VersionRecord) -> EnsembleMember:
     if version.prefix_digest is None:
-        raise InvalidMembers(f"Version {version.version} is an ensemble itself; ensembles do not nest.")
+        raise InvalidMembers(f"Version {version.version} is an ensemble; an ensemble cannot be a member.")
     return EnsembleMember(version.version, version.digest, version.prefix_digest)
 
 
@@ -75,10 +75,12 @@ def _shared_manifest(versions: Sequence[VersionRecord], given: Manifest) -> Mani
         theirs = getattr(first.manifest, field)
         for other in versions[1:]:
             if getattr(other.manifest, field) != theirs:
-                message = f"Versions {first.version} and {other.version} differ in {field}; members share it."
+                message = (
+                    f"Versions {first.version} and {other.version} differ in {field}; it must be equal in all members."
+                )
                 raise InvalidMembers(message)
         if getattr(given, field) not in (getattr(own, field), theirs):
-            raise InvalidMembers(f"The manifest's {field} is not that of the members, from whom it is taken.")
+            raise InvalidMembers(f"The manifest's {field} differs from that of the members; leave it out.")
     if given.task_index is not None:
-        raise InvalidMembers("task_index is chosen by each member, not by the ensemble.")
+        raise InvalidMembers("An ensemble has no task_index, because each member has its own; leave it out.")
     return replace(given, **{field: getattr(first.manifest, field) for field in SHARED_BY_MEMBERS})

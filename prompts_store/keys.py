@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prompts_store.errors import InvalidKey
-from prompts_store.names import TASK_NAME, check_task_name
+from prompts_store.names import NAME_RULE, TASK_NAME, check_task_name
 
 SECRET_PREFIX = "sp-"
 SCOPES = frozenset({"infer", "tasks:read", "tasks:write", "tune", "admin"})
@@ -102,39 +102,41 @@ def digest_of(secret: str) -> str:
 def check_digest(sha256: str) -> None:
     """Raise InvalidKey unless this is a SHA-256 in lowercase hexadecimal."""
     if not _SHA256.fullmatch(sha256):
-        raise InvalidKey("A digest has 64 characters of 0-9 and a-f.", param="sha256")
+        raise InvalidKey("A digest must have 64 of the characters 0-9 and a-f.", param="sha256")
 
 
 def check_key_name(name: str) -> None:
     """Raise InvalidKey unless `name` can be a key's."""
     if not TASK_NAME.fullmatch(name):
-        raise InvalidKey("A key's name follows the rule of task names.", param="name")
+        raise InvalidKey(f"A key's name must have {NAME_RULE}.", param="name")
 
 
 def check_grant(grant: KeyGrant) -> None:
     """Raise InvalidKey for what no key can be, InvalidName for a task that cannot exist."""
     check_key_name(grant.name)
     if not grant.scopes or not grant.scopes <= SCOPES:
-        raise InvalidKey(f"Scopes are one or more of {', '.join(sorted(SCOPES))}.", param="scopes")
+        raise InvalidKey(f"scopes must be one or more of {', '.join(sorted(SCOPES))}.", param="scopes")
     if grant.salt is not None and not TASK_NAME.fullmatch(grant.salt):
-        raise InvalidKey("A salt's name follows the rule of task names.", param="salt")
+        raise InvalidKey(f"A salt must have {NAME_RULE}.", param="salt")
     if not -MAX_PRIORITY <= grant.best_priority <= MAX_PRIORITY:
-        raise InvalidKey(f"A priority is from -{MAX_PRIORITY} to {MAX_PRIORITY}.", param="best_priority")
+        raise InvalidKey(f"best_priority must be from -{MAX_PRIORITY} to {MAX_PRIORITY}.", param="best_priority")
     if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
-        raise InvalidKey("The time is past.", param="expires_at")
+        raise InvalidKey("expires_at is in the past; it must be in the future.", param="expires_at")
     _check_tasks(grant)
     for name in KeyLimits.__slots__:
         value = getattr(grant.limits, name)
         if value is not None and not 0 < value <= MAX_LIMIT:
-            raise InvalidKey(f"A limit is from 1 to {MAX_LIMIT}.", param=name)
+            raise InvalidKey(f"{name} must be from 1 to {MAX_LIMIT}.", param=name)
 
 
 def _check_tasks(grant: KeyGrant) -> None:
     if grant.tasks is None:
         return
     if grant.scopes & {"admin", "tune"}:
-        raise InvalidKey("A key that may administer or tune cannot be held to some tasks.", param="tasks")
+        message = "A key with the scope admin or tune cannot be restricted to tasks; leave tasks out."
+        raise InvalidKey(message, param="tasks")
     if not 0 < len(grant.tasks) <= MAX_TASKS:
-        raise InvalidKey(f"A key is held to 1 to {MAX_TASKS} tasks, or to none at all.", param="tasks")
+        message = f"There are {len(grant.tasks)} tasks; a key is restricted to 1 to {MAX_TASKS}, or not at all."
+        raise InvalidKey(message, param="tasks")
     for task in grant.tasks:
         check_task_name(task)

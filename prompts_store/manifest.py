@@ -37,7 +37,7 @@ def parse_manifest(data: object) -> Manifest:
         raise InvalidManifest("The manifest is not a JSON object.", param="manifest")
     if not data.keys() <= _FIELDS:
         known = ", ".join(Manifest.__dataclass_fields__)
-        raise InvalidManifest(f"The manifest has an unknown field; known are {known}.", param="manifest")
+        raise InvalidManifest(f"The manifest has an unknown field; allowed are {known}.", param="manifest")
     return Manifest(
         template=_template(data.get("template")),
         labels=_labels(data.get("labels")),
@@ -72,7 +72,8 @@ def content_fields(manifest: Manifest) -> dict[str, Any]:
 def check_text(value: str, name: str, max_length: int) -> None:
     """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
     if len(value) > max_length:
-        raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
+        message = f"{name} has a text of {len(value)} characters; the maximum is {max_length}."
+        raise InvalidManifest(message, param=name)
     if not STORABLE.fullmatch(value):
         raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
 
@@ -93,16 +94,18 @@ def _template(value: object) -> str | None:
         return None
     template = _text(value, "template", MAX_TEMPLATE_LENGTH)
     if template.count(INPUT_MARK) != 1:
-        raise _refusal("template", f"does not hold {INPUT_MARK} exactly once")
+        raise _refusal(
+            "template", f"holds {INPUT_MARK} {template.count(INPUT_MARK)} times; it must hold it exactly once"
+        )
     return template
 
 
 def _labels(value: object) -> tuple[str, ...]:
     labels = _texts(value, "labels", max_items=MAX_LABELS, max_length=MAX_LABEL_LENGTH)
     if len(labels) == 1:
-        raise _refusal("labels", "has one label, which leaves nothing to choose; give none, or two and more")
+        raise _refusal("labels", "has only one label; send none, or at least two")
     if len(set(labels)) != len(labels):
-        raise _refusal("labels", "has a label twice")
+        raise _refusal("labels", "has two equal labels; send each label once")
     if not all(label.strip() for label in labels):
         raise _refusal("labels", "has a blank label")
     return labels
@@ -122,14 +125,14 @@ def _texts(value: object, field: str, *, max_items: int, max_length: int) -> tup
 def _flag(value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise _refusal("add_special_tokens", "is neither true nor false")
+    raise _refusal("add_special_tokens", "must be true, false or null")
 
 
 def _integer(value: object, field: str, low: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
-        raise _refusal(field, f"is not an integer from {low} up")
+        raise _refusal(field, f"must be an integer from {low} to {2**31 - 1}")
     return value
 
 
@@ -137,7 +140,7 @@ def _sha256(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise _refusal("training_data_digest", "is not a sha256 in lowercase hexadecimal")
+        raise _refusal("training_data_digest", "must be a SHA-256 in lowercase hexadecimal")
     return value
 
 
@@ -154,7 +157,7 @@ def _metrics(value: object) -> dict[str, Any]:
     except JsonRefused as error:
         raise _refusal("metrics", str(error)) from error
     except (TypeError, ValueError) as error:
-        raise _refusal("metrics", "holds something that JSON cannot express") from error
+        raise _refusal("metrics", "holds a value that JSON cannot express") from error
     if size > MAX_METRICS_BYTES:
-        raise _refusal("metrics", f"has more than {MAX_METRICS_BYTES} bytes")
+        raise _refusal("metrics", f"has {size} bytes; the maximum is {MAX_METRICS_BYTES}")
     return metrics

@@ -112,7 +112,7 @@ class Store(KeyStore, ChangeFeed):
         check_text(description, "description", MAX_DESCRIPTION_LENGTH)
         with self._database.write() as connection:
             if tasks.create(connection, fingerprint, name, description, actor) is None:
-                raise TaskExists(f'There is a task "{name}" already.')
+                raise TaskExists(f'A task "{name}" already exists.')
             return tasks.get(connection, fingerprint, name)
 
     def list_tasks(

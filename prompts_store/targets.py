@@ -43,13 +43,13 @@ def check_targets(targets: int | Sequence[AliasTarget]) -> tuple[AliasTarget, ..
     if isinstance(targets, int):
         return (AliasTarget(targets),)
     if not 1 <= len(targets) <= MAX_TARGETS:
-        raise InvalidTargets(f"An alias names 1 to {MAX_TARGETS} versions.")
+        raise InvalidTargets(f"There are {len(targets)} targets; an alias has 1 to {MAX_TARGETS}.")
     if not all(1 <= target.weight <= MAX_WEIGHT for target in targets):
-        raise InvalidTargets(f"A weight is an integer from 1 to {MAX_WEIGHT}.")
+        raise InvalidTargets(f"A weight must be an integer from 1 to {MAX_WEIGHT}.")
     if not all(1 <= target.version <= MAX_VERSION for target in targets):
-        raise InvalidTargets(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise InvalidTargets(f"A version number must be from 1 to {MAX_VERSION}.")
     if len({target.version for target in targets}) != len(targets):
-        raise InvalidTargets("An alias names a version only once.")
+        raise InvalidTargets("Two targets are the same version; list each version once.")
     return tuple(sorted(targets))
 
 
@@ -59,9 +59,9 @@ def check_shadow(alias: str, shadow_of: str | None, targets: Sequence[AliasTarge
         return
     check_alias_name(shadow_of)
     if shadow_of == alias:
-        raise InvalidTargets("An alias is not its own shadow.")
+        raise InvalidTargets("An alias cannot be its own shadow.")
     if len(targets) != 1:
-        raise InvalidTargets("A shadow names one version.")
+        raise InvalidTargets(f"A shadow has {len(targets)} targets; it must have exactly one.")
 
 
 def targets_to_json(targets: Sequence[AliasTarget]) -> str:

@@ -59,7 +59,10 @@ def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> A
     _check_fits(config, base)
     name = base_name(raw)
     if name and name not in base.names and not allow_base_mismatch:
-        raise BaseMismatch(f"The checkpoint was made for {_quoted(name, 'another base model')}.", param=PARAM)
+        message = (
+            f"The checkpoint was made for {_quoted(name, 'another base model')}; set allow_base_mismatch to publish."
+        )
+        raise BaseMismatch(message, param=PARAM)
     return config
 
 
@@ -69,7 +72,8 @@ def base_name(raw: Mapping[str, Any]) -> str:
     if name is None:
         return ""
     if not isinstance(name, str) or len(name) > MAX_BASE_NAME_LENGTH or not name.isprintable():
-        raise MalformedConfig("base_model_name_or_path is not a printable text of reasonable length.", param=PARAM)
+        message = f"base_model_name_or_path is not a printable text of at most {MAX_BASE_NAME_LENGTH} characters."
+        raise MalformedConfig(message, param=PARAM)
     return name
 
 
@@ -89,37 +93,41 @@ def _check_task(raw: Mapping[str, Any]) -> None:
     task_type = raw.get("task_type")
     if raw.get("num_transformer_submodules") == 2 or task_type == "SEQ_2_SEQ_LM":
         raise UnsupportedTaskType(
-            "The checkpoint is for a sequence-to-sequence model (SEQ_2_SEQ_LM); only CAUSAL_LM is served.", param=PARAM
+            "The checkpoint is for a sequence-to-sequence model (SEQ_2_SEQ_LM); only CAUSAL_LM is supported.",
+            param=PARAM,
         )
     if task_type is not None and not isinstance(task_type, str):
         raise MalformedConfig("task_type is not a text.", param=PARAM)
     if task_type not in (None, "CAUSAL_LM"):
         quoted = _quoted(task_type, "Its value")
-        raise UnsupportedTaskType(f"{quoted} is not a task_type that is served; only CAUSAL_LM is.", param=PARAM)
+        raise UnsupportedTaskType(f"{quoted} is not a supported task_type; only CAUSAL_LM is.", param=PARAM)
     if _optional_count(raw, "num_transformer_submodules") not in (None, 1):
-        raise MalformedConfig("num_transformer_submodules is not 1.", param=PARAM)
+        raise MalformedConfig("num_transformer_submodules must be 1.", param=PARAM)
 
 
 def _check_contents(config: AdapterConfig) -> None:
     if config.raw.get("modules_to_save"):
-        raise MalformedConfig("modules_to_save changes the base model; a soft prompt cannot.", param=PARAM)
+        message = "modules_to_save changes the base model, which is frozen; train without it."
+        raise MalformedConfig(message, param=PARAM)
     key = LAYOUTS[config.peft_type].token_ids
     token_ids = None if key is None else config.raw.get(key)
     if isinstance(token_ids, list) and len(token_ids) != config.counts.num_virtual_tokens:
-        raise MalformedConfig(f"num_virtual_tokens is not the number of {key}.", param=PARAM)
+        message = f"num_virtual_tokens is {config.counts.num_virtual_tokens}, but {key} has {len(token_ids)} entries."
+        raise MalformedConfig(message, param=PARAM)
 
 
 def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
     if config.counts.num_virtual_tokens >= base.max_context:
-        raise ShapeMismatch(
-            f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
-        )
+        num_tokens = config.counts.num_virtual_tokens
+        message = f"num_virtual_tokens is {num_tokens}; the maximum is {base.max_context - 1}, one below the context."
+        raise ShapeMismatch(message, param=PARAM)
     if config.counts.num_ranks > base.hidden_size:
-        raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
+        message = f"num_ranks is {config.counts.num_ranks}; the base model's hidden size is {base.hidden_size}."
+        raise ShapeMismatch(message, param=PARAM)
     for key, expected in LAYOUTS[config.peft_type].base_numbers(base).items():
         found = _optional_count(config.raw, key)
         if None not in (found, expected) and found != expected:
-            raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
+            raise ShapeMismatch(f"{key} is {found}; the base model needs {expected}.", param=PARAM)
 
 
 def _required_count(raw: Mapping[str, Any], key: str) -> int:

@@ -73,7 +73,7 @@ def _parse(file: Path, data: bytes) -> FolderManifest:
     if not isinstance(description, str):
         raise InvalidFolder(f"{file}: description is not a text.")
     if not isinstance(allow_base_mismatch, bool):
-        raise InvalidFolder(f"{file}: allow_base_mismatch is neither true nor false.")
+        raise InvalidFolder(f"{file}: allow_base_mismatch must be true or false.")
     return FolderManifest(fields, description, allow_base_mismatch)
 
 
@@ -85,7 +85,7 @@ def _read_regular(file: Path, max_bytes: int) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidFolder(f"{file} is not a regular file.")
             if found.st_size > max_bytes:
-                raise InvalidFolder(f"{file} has more than {max_bytes} bytes.")
+                raise InvalidFolder(f"{file} has {found.st_size} bytes; the maximum is {max_bytes}.")
             with open(descriptor, "rb", closefd=False) as stream:
                 return stream.read(found.st_size)
         finally:

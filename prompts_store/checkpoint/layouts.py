@@ -139,7 +139,7 @@ class KeyValues(Layout):
         """Return `(num_kv_heads, head_dim)`. Raises ShapeMismatch where the layers differ."""
         if base.num_kv_heads is None or base.head_dim is None:
             raise ShapeMismatch(
-                "The base model's layers differ in their keys and values, so it takes no PREFIX_TUNING or CARTRIDGE.",
+                "PREFIX_TUNING and CARTRIDGE need equal keys and values in all layers; the base model's layers differ.",
                 param="adapter_config",
             )
         return base.num_kv_heads, base.head_dim

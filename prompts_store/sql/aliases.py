@@ -60,7 +60,7 @@ def put(
     """
     current = _current(connection, key)
     if must_not_exist and current is not None:
-        raise PreconditionFailed(f'Alias "{key.alias}" exists already.')
+        raise PreconditionFailed(f'Alias "{key.alias}" already exists; send If-Match with its ETag to move it.')
     _check_match(key, current, if_match)
     for target in to.targets:
         versions.row(connection, key.fingerprint, key.task, target.version)
@@ -147,7 +147,7 @@ def _check_match(key: AliasKey, current: Row[Any] | None, if_match: str | None) 
     if if_match is None:
         return
     if current is None or if_match not in (ANY_ETAG, _etag(current)):
-        raise PreconditionFailed(f'Alias "{key.alias}" is not where If-Match says.')
+        raise PreconditionFailed(f'Alias "{key.alias}" does not have the ETag in If-Match; read it again.')
 
 
 def _check_only_shadow(connection: Connection, key: AliasKey, of: str | None) -> None:
@@ -156,7 +156,7 @@ def _check_only_shadow(connection: Connection, key: AliasKey, of: str | None) ->
     taken = (aliases.c.task_id == key.task_id) & (aliases.c.shadow_of == of) & (aliases.c.alias != key.alias)
     other = connection.scalar(select(aliases.c.alias).where(taken))
     if other is not None:
-        raise ShadowExists(f'Alias "{of}" has the shadow "{other}" already.')
+        raise ShadowExists(f'Alias "{of}" already has the shadow "{other}"; an alias has at most one.')
 
 
 def _existing(connection: Connection, key: AliasKey) -> Row[Any]:

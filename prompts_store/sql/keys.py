@@ -18,7 +18,7 @@ def create(connection: Connection, grant: KeyGrant, sha256: str, actor: str) -> 
     """Add a key. Raises KeyExists, also for a name of a revoked key."""
     check_digest(sha256)
     if connection.scalar(select(keys.c.name).where(keys.c.name == grant.name)) is not None:
-        raise KeyExists("There is a key of this name already, or was one.")
+        raise KeyExists("A key has or had this name; choose another one.")
     row = connection.execute(insert(keys).values(_values(grant, sha256, actor)).returning(*keys.c)).one()
     changes.record(connection, ChangeKind.KEY_CREATED, key=grant.name, actor=actor)
     return _record(row)

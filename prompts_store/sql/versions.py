@@ -52,7 +52,7 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
     """
     check_task_name(task)
     if not 1 <= number <= MAX_VERSION:
-        raise VersionNotFound(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise VersionNotFound(f"A version number must be from 1 to {MAX_VERSION}.")
     found = _named(fingerprint, task) & (versions.c.number == number)
     if not include_retired:
         found &= _LIVE & tasks.c.deleted_at.is_(None)
@@ -121,10 +121,14 @@ def retire(connection: Connection, fingerprint: str, task: str, number: int, act
     names = connection.scalars(select(alias_targets.c.alias).where(naming).order_by(alias_targets.c.alias)).all()
     if names:
         listed = ", ".join(names[:5])
-        raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')
+        message = f'{len(names)} alias(es) name version {number} of task "{task}": {listed}; move them first.'
+        raise VersionInUse(message)
     for ensemble, members in live_ensembles(connection, match.task_id):
         if number in members:
-            raise VersionInUse(f'Version {number} of task "{task}" is a member of its version {ensemble}, an ensemble.')
+            message = (
+                f'Version {number} of task "{task}" is a member of ensemble version {ensemble}; retire that first.'
+            )
+            raise VersionInUse(message)
     _retire(connection, versions.c.id == match.id, actor)
     changes.record(connection, ChangeKind.VERSION_RETIRED, fingerprint, task, version=number, actor=actor)
     return record(row(connection, fingerprint, task, number, include_retired=True))

@@ -76,7 +76,7 @@ class Services:
     def check_writable(self, task: str) -> None:
         """Raise `TaskReadOnly` for a task that a folder owns."""
         if self.tasks_folder is not None and task in self.tasks_folder.tasks:
-            raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
+            raise TaskReadOnly("the task is published from a folder on the server; change it in that folder")
 
     @property
     def tuning(self) -> TuningStore:

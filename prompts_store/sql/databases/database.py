@@ -114,12 +114,12 @@ def _backend(url: str, *, patient: bool) -> Backend:
     try:
         parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
     except ArgumentError as error:
-        raise StoreUnavailable("The database URL cannot be read.") from error
+        raise StoreUnavailable("The database URL is malformed.") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return SqliteBackend(parsed)
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return _postgres(parsed, patient=patient)
-    raise StoreUnavailable("The database URL names neither a SQLite file nor a PostgreSQL database.")
+    raise StoreUnavailable("The database URL must name a SQLite file or a PostgreSQL database.")
 
 
 def _postgres(url: URL, *, patient: bool) -> Backend:
@@ -139,10 +139,10 @@ def _unavailable() -> Iterator[None]:
         if _is_full(error):
             raise StoreFull("The database's disk is full.") from error
         if _is_too_large(error):
-            raise ValueTooLarge("The database has no room for a value of this size.") from error
+            raise ValueTooLarge("The value is too large for the database.") from error
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
     except OverflowError as error:  # what SQLite's driver refuses to pass on: over 2 GiB, or over 64 bits
-        raise ValueTooLarge("The database has no room for a value of this size.") from error
+        raise ValueTooLarge("The value is too large for the database.") from error
 
 
 def _is_full(error: Exception) -> bool:

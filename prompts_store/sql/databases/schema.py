@@ -75,7 +75,7 @@ def _status(connection: Connection, scripts: ScriptDirectory) -> SchemaStatus:
     if not heads and inspect(connection).get_table_names():
         raise SchemaUnsupported("The database holds other tables and is not a soft prompt store.")
     if not set(heads) <= {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaUnsupported("The database was written by a newer release; it was left as it is.")
+        raise SchemaUnsupported("A newer release wrote the database; it was not changed. Use that release.")
     needed = scripts.get_current_head()
     assert needed is not None
     return SchemaStatus(heads[0] if heads else None, needed)

@@ -12,11 +12,11 @@ from prompts_store.errors import BackupUnreadable, StoreFull
 from prompts_store.sql.databases.sqlite import BUSY_TIMEOUT_S
 
 _REASONS = {
-    sqlite3.SQLITE_NOTADB: "The file is no SQLite database.",
+    sqlite3.SQLITE_NOTADB: "The file is not a SQLite database.",
     sqlite3.SQLITE_CORRUPT: "The file is damaged or cut off.",
     sqlite3.SQLITE_BUSY: "Another program keeps the file locked.",
-    sqlite3.SQLITE_READONLY: "The file was left in the middle of a write; let `softprompt db check` undo that first.",
-    sqlite3.SQLITE_CANTOPEN: "SQLite cannot read the log beside the file; copy both to a folder that can be written.",
+    sqlite3.SQLITE_READONLY: "The file holds an unfinished write; run `softprompt db check` on it first to undo that.",
+    sqlite3.SQLITE_CANTOPEN: "SQLite cannot read the log beside the file; copy both to a writable folder.",
 }
 
 

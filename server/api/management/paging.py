@@ -19,7 +19,7 @@ DEFAULT_PAGE_SIZE = 20
 def page_size(limit: int, limits: ApiLimits) -> int:
     """The page size itself, if it is allowed. Raises `InvalidRequest`."""
     if limit > limits.max_page_size:
-        raise InvalidRequest(f"limit is at most {limits.max_page_size}", param="limit")
+        raise InvalidRequest(f"limit is {limit}; the maximum is {limits.max_page_size}", param="limit")
     return limit
 
 

@@ -33,12 +33,12 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
     `FileNotFound`.
     """
     if body.model not in services.base_names:
-        raise ModelNotFound("only the base model can be tuned: model is its id")
+        raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
     task = _task(services, body.suffix)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
     plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
-    if len(manifest.labels) > (max_labels := services.settings.limits.max_labels):
-        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
+    if (num_labels := len(manifest.labels)) > (max_labels := services.settings.limits.max_labels):
+        raise InvalidRequest(f"there are {num_labels} labels; the maximum is {max_labels}", param="labels")
     if services.jobs is not None:
         services.jobs.host.check_defaults(plan, manifest)
     request = JobRequest(
@@ -52,14 +52,16 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
     training_file = FILE_ID.number(body.training_file)
     validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
     if validation_file == training_file:
-        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
+        raise InvalidRequest(
+            "validation_file is the training file: send another file, or none", param="validation_file"
+        )
     fingerprint = services.base.fingerprint
     return NewJob(fingerprint, task, training_file, validation_file, seed, request_to_json(request))
 
 
 def _task(services: Services, suffix: str | None) -> str:
     if suffix is None:
-        raise InvalidRequest("suffix names the task that the job tunes", param="suffix")
+        raise InvalidRequest("suffix is missing: send the name of the task to tune", param="suffix")
     try:
         check_task_name(suffix)
     except InvalidName as error:
@@ -94,7 +96,7 @@ def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
     supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
     newer = None if supervised is None else supervised.hyperparameters
     if newer is not None and body.hyperparameters is not None:
-        raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
+        raise InvalidRequest("method has hyperparameters too: send them in one place", param="hyperparameters")
     if newer is not None:
         return newer, "method.supervised.hyperparameters"
     return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"

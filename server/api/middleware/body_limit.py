@@ -67,7 +67,9 @@ class BodyLimitMiddleware:
 
 async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
     """A proxy may go by the other one, and take the end of the body for a request of its own (RFC 9112, 6.1)."""
-    response = error_response(scope, InvalidRequest("the body has two lengths: content-length and transfer-encoding"))
+    response = error_response(
+        scope, InvalidRequest("the headers content-length and transfer-encoding exclude each other")
+    )
     response.headers["connection"] = "close"
     await response(scope, receive, send)
 

@@ -50,7 +50,7 @@ class DrainMiddleware:
             return await self._app(scope, receive, send)
         drain = self._drain
         if drain.is_draining:
-            refusal = ServerDraining("the server is about to stop; send the request to another one")
+            refusal = ServerDraining("the server is stopping; send the request to another one")
             response = error_response(scope, refusal)
             response.headers["connection"] = "close"
             return await response(scope, receive, send)

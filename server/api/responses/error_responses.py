@@ -66,7 +66,7 @@ _UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
 _HTTP_REFUSALS = {
     400: ("malformed_body", "the body could not be read"),
     404: ("not_found", "there is no such route"),
-    405: ("method_not_allowed", "the route does not take this method"),
+    405: ("method_not_allowed", "the route does not allow this method"),
     408: ("body_timeout", "the body did not arrive in time"),
     413: ("body_too_large", "the body is too large"),
 }

@@ -88,12 +88,15 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.CheckpointTooLarge: Answer(413),
     store.ValueTooLarge: Answer(413),
     ThreadsBusy: Answer(
-        503, type=SERVER_ERROR, message="too many requests wait for the store of tasks", headers=_RETRY_SOON
+        503,
+        type=SERVER_ERROR,
+        message="too many requests are waiting for the store; try again later",
+        headers=_RETRY_SOON,
     ),
     store.StoreUnavailable: Answer(
-        503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
+        503, type=SERVER_ERROR, message="the store cannot be reached; try again later", headers=_RETRY_SOON
     ),
-    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store of tasks failed on this request"),
+    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store failed on this request"),
 }
 
 

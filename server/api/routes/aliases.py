@@ -76,9 +76,11 @@ async def put_alias(
 ) -> Response:
     """Move an alias whose `ETag` equals `If-Match`, or create one with `If-None-Match: *`."""
     if (if_match is None) == (if_none_match is None):
-        raise PreconditionRequired("send either If-Match with the alias's ETag, or If-None-Match: * to create it")
+        raise PreconditionRequired(
+            "send If-Match with the alias's ETag to move it, or If-None-Match: * to create it, but not both"
+        )
     if if_none_match not in (None, "*"):
-        raise InvalidRequest("If-None-Match can only be *", param="if-none-match")
+        raise InvalidRequest("If-None-Match must be *", param="if-none-match")
     moved = await write(
         services,
         Store.put_alias,
@@ -161,7 +163,7 @@ def _targets(body: MoveAlias) -> int | list[AliasTarget]:
         return [AliasTarget(target.version, target.weight) for target in body.targets]
     if body.targets is None and body.version is not None:
         return body.version
-    raise InvalidRequest("give either version or targets", param="targets" if body.targets else "version")
+    raise InvalidRequest("send either version or targets", param="targets" if body.targets else "version")
 
 
 def _respond(alias: AliasRecord) -> Response:
@@ -178,5 +180,5 @@ def _etag(header: str | None) -> str | None:
         return header
     match = _ETAG.fullmatch(header.strip())
     if match is None:
-        raise InvalidRequest('If-Match is one strong ETag in double quotes, or "*"', param="if-match")
+        raise InvalidRequest('If-Match must be one strong ETag in double quotes, or "*"', param="if-match")
     return match[1]

@@ -113,7 +113,7 @@ def key_body(record: KeyRecord) -> Key:
 def _grant(body: CreateKey) -> KeyGrant:
     """The grant to store. Raises `InvalidRequest` for a timestamp without a UTC offset."""
     if body.expires_at is not None and body.expires_at.utcoffset() is None:
-        raise InvalidRequest("the time needs a time zone, such as Z", param="expires_at")
+        raise InvalidRequest("expires_at has no time zone: add one, such as Z", param="expires_at")
     return KeyGrant(
         name=body.name,
         scopes=frozenset(body.scopes),

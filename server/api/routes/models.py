@@ -50,11 +50,11 @@ async def get_model(
     model_id: str, services: ServicesDep, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Return one model by its id: a name of the base model, slashes included, or a task reference."""
-    target = await inference.resolve(caller, model_id, sticky_key)
-    if target.record is None:
+    served = await inference.resolve(caller, model_id, sticky_key)
+    if served.record is None:
         return json_response(_base_model(services))
-    created = int(target.record.created_at.timestamp())
-    return json_response(_model(services, model_id, created, is_task=True), headers=target.headers)
+    created = int(served.record.created_at.timestamp())
+    return json_response(_model(services, model_id, created, is_task=True), headers=served.headers)
 
 
 def _served_tasks(services: Services, only: Sequence[str] | None) -> list[TaskRecord]:

@@ -35,11 +35,11 @@ async def health(services: ServicesDep) -> Response:
 async def ready(services: ServicesDep) -> Response:
     """Report whether the server accepts requests."""
     if services.drain.is_draining:
-        raise ServerDraining("the server is about to stop")
+        raise ServerDraining("the server is stopping; send requests to another one")
     if not services.engine.is_alive:
         raise NotReady("the engine is not running")
     if not services.catalog.is_following or services.catalog.state_age_s is None:
-        raise NotReady("changes of the store are not being followed")
+        raise NotReady("the server does not follow the store's changes; it retries")
     catalog = services.catalog
     age_s = catalog.state_age_s
     body = Readiness(
