@@ -1,4 +1,4 @@
-"""Ensembles: versions without tensors, that answer by other versions of their task together.
+"""Ensembles: versions without tensors that combine the answers of other versions of their task.
 
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 6 and table 3.
 """
@@ -34,7 +34,7 @@ def draft_ensemble(
 ) -> EnsembleDraft:
     """Check and digest an ensemble of `numbers`, of which `live` are the live versions.
 
-    Its members agree in all that its manifest says of an answer, and it takes that from them.
+    Its members must be equal in the fields of `SHARED_BY_MEMBERS`, and the ensemble takes these from them.
     Raises InvalidMembers and InvalidManifest.
     """
     by_number = {version.version: version for version in live}
@@ -53,12 +53,12 @@ def draft_ensemble(
 
 
 def members_to_json(members: Sequence[EnsembleMember]) -> str:
-    """Return members as they are stored."""
+    """Return members in their stored form."""
     return canonical([[member.version, member.digest, member.prefix_digest] for member in members])
 
 
 def members_from_json(text: str | None) -> tuple[EnsembleMember, ...]:
-    """Return what members_to_json gave; none where nothing is stored."""
+    """Return the members in a stored text; none for None."""
     return tuple(EnsembleMember(*member) for member in json.loads(text or "[]"))
 
 
@@ -69,7 +69,7 @@ def _member(version: VersionRecord) -> EnsembleMember:
 
 
 def _shared_manifest(versions: Sequence[VersionRecord], given: Manifest) -> Manifest:
-    """Return the manifest with what the members share. A field that it gives itself must be as theirs."""
+    """Return the manifest with the members' shared fields. A field that it sets itself must be equal to theirs."""
     first, own = versions[0], Manifest()
     for field in SHARED_BY_MEMBERS:
         theirs = getattr(first.manifest, field)

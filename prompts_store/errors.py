@@ -1,4 +1,4 @@
-"""What the store refuses or fails with. Every class bears a stable `code`; every message is written for the caller.
+"""Exceptions of the store. Every class has a stable `code`; every message is written for the caller.
 
 StoreError
 ├── NotFound
@@ -43,7 +43,7 @@ StoreError
 ├── ClaimLost                  the tuning job is no longer this server's to work on
 ├── BackupUnreadable           a file to restore from is no whole soft prompt store
 ├── ValueTooLarge              the database has no room for a value of this size
-├── StoreCorrupt               what was read back is not what was written
+├── StoreCorrupt               stored data does not agree with its digest
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
 └── StoreUnavailable           the database cannot be reached; the cause is chained
@@ -65,7 +65,7 @@ class StoreError(Exception):
 
 
 class NotFound(StoreError):
-    """What was asked for does not exist."""
+    """The requested thing does not exist."""
 
     code = "not_found"
 
@@ -185,13 +185,13 @@ class FileInUse(Conflict):
 
 
 class JobStatusConflict(Conflict):
-    """What was asked for cannot be done to a job of this status."""
+    """A job of this status does not allow the operation."""
 
     code = "job_status_conflict"
 
 
 class PreconditionFailed(StoreError):
-    """The alias has moved, exists or is gone, against what the caller demanded."""
+    """The alias has moved, exists or is gone, contrary to the caller's condition."""
 
     code = "precondition_failed"
 
@@ -203,7 +203,7 @@ class InvalidName(StoreError):
 
 
 class InvalidKey(StoreError):
-    """An API key cannot be as asked; `param` names the field."""
+    """A field of an API key is invalid; `param` names it."""
 
     code = "invalid_key"
 
@@ -219,13 +219,13 @@ class InvalidTargets(StoreError):
 
 
 class InvalidMembers(StoreError):
-    """These versions cannot answer as one ensemble."""
+    """These versions cannot form an ensemble."""
 
     code = "invalid_members"
 
 
 class InvalidManifest(StoreError):
-    """A field is not as it must be; `param` names it, such as `manifest.labels`."""
+    """A field of the manifest is invalid; `param` names it, such as `manifest.labels`."""
 
     code = "invalid_manifest"
 
@@ -269,7 +269,7 @@ class MalformedTensors(InvalidCheckpoint):
 
 
 class ShapeMismatch(InvalidCheckpoint):
-    """The checkpoint does not fit the base model's numbers."""
+    """The checkpoint does not fit the base model's sizes."""
 
     code = "shape_mismatch"
 
@@ -305,7 +305,7 @@ class InvalidFolder(StoreError):
 
 
 class QueueFull(StoreError):
-    """As many tuning jobs as there may be have not ended."""
+    """The maximum number of unfinished tuning jobs is reached."""
 
     code = "tuning_queue_full"
 
@@ -336,7 +336,7 @@ class ValueTooLarge(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """A digest of what was read back does not agree with the one stored."""
+    """The digest of stored data does not agree with the stored digest."""
 
     code = "store_corrupt"
 

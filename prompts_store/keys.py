@@ -1,7 +1,8 @@
-"""API keys as the store keeps them: what a key may do, never the key itself.
+"""API keys as the store keeps them: the rights of a key, never the key itself.
 
-A key is 256 random bits and only its SHA-256 is stored: so much entropy needs no salt and no slow hash. A key is known
-by its name, which is never given twice, so that the audit log stays true. Scopes are the server's words.
+A key is 256 random bits, and only its SHA-256 is stored: 256 bits of entropy need no salt and no slow hash. A key is
+identified by its name, which is never given twice, so that the audit log stays unambiguous. The server defines the
+meaning of scopes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What one key may use. None leaves it to the server's default."""
+    """The quotas of one key. None means the server's default."""
 
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
@@ -35,11 +36,11 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """What a key is to be allowed.
+    """The rights of a key.
 
-    `tasks` None allows every task and the base model. `best_priority` is the lowest priority number, thus the earliest
-    place in the queue, that the key may ask for. Keys with the same `salt` share cached text; without one a key shares
-    with nobody.
+    `tasks` None allows every task and the base model. `best_priority` is the lowest priority number, and so the
+    earliest scheduling, that the key may ask for. Keys with the same `salt` share cached text. A key without a salt
+    shares with no other key.
     """
 
     name: str
@@ -64,11 +65,11 @@ class KeyRecord:
 
     @property
     def name(self) -> str:
-        """What the key is called."""
+        """The key's name."""
         return self.grant.name
 
     def is_live(self, now: datetime) -> bool:
-        """Whether the key opens anything at this time."""
+        """Whether the key is valid at this time."""
         expires_at = self.grant.expires_at
         return self.revoked_at is None and (expires_at is None or now < expires_at)
 
@@ -83,7 +84,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """All that a server must know: the keys that are not revoked, and whether there ever was one."""
+    """The keys that are not revoked, and whether a key was ever created."""
 
     keys: tuple[KeyRecord, ...]
     ever_had_keys: bool
@@ -112,7 +113,7 @@ def check_key_name(name: str) -> None:
 
 
 def check_grant(grant: KeyGrant) -> None:
-    """Raise InvalidKey for what no key can be, InvalidName for a task that cannot exist."""
+    """Raise InvalidKey for an invalid grant, InvalidName for an invalid task name."""
     check_key_name(grant.name)
     if not grant.scopes or not grant.scopes <= SCOPES:
         raise InvalidKey(f"scopes must be one or more of {', '.join(sorted(SCOPES))}.", param="scopes")

@@ -1,6 +1,6 @@
-"""What an operator does to a whole store: upgrade, check, verify, collect garbage, back up, restore.
+"""Maintenance of a whole store: upgrade, check, verify, collect garbage, back up, restore.
 
-All of it is safe while servers use the store. Verify and backup read one state of the database and hold up nobody.
+All of it is safe while servers use the store. Verify and backup read one snapshot of the database and block nobody.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _EXISTS = "A file of this name already exists; give the backup another name."
 
 
 def require_existing(url: str) -> None:
-    """Raise StoreUnavailable for a SQLite file that is not there, which opening it would make."""
+    """Raise StoreUnavailable if the SQLite file does not exist: opening it would create it."""
     Database(url).require_existing()
 
 
 def check(url: str) -> SchemaStatus:
-    """Tell which schema a database has and which this release needs; no database is made.
+    """Return the schema that a database has and the one that this release needs. No database is created.
 
     Raises SchemaUnsupported and StoreUnavailable.
     """

@@ -1,4 +1,4 @@
-"""What a version carries beside its tensors, checked. See records.Manifest for what each field means."""
+"""Checks of a manifest: the content of a version besides its tensors. records.Manifest explains each field."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MAX_NOTE_LENGTH = 4096
 _FIELDS = frozenset(Manifest.__dataclass_fields__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARED_BY_MEMBERS = ("template", "labels", "stop", "add_special_tokens", "defaults")
-"""In what the members of an ensemble agree: one prompt is made for all of them, and one answer."""
+"""Fields that must be equal in all members of an ensemble, because they share one prompt and one answer."""
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
 
 def parse_manifest(data: object) -> Manifest:
-    """Check a manifest, a JSON object, as a caller wrote it. Lengths are in characters.
+    """Check a manifest from a caller, a JSON object. Lengths are in characters.
 
     Raises InvalidManifest whose `param` is `manifest.` and the field; unknown fields are refused.
     """
@@ -59,8 +59,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
-    """Return the manifest that manifest_to_json gave, unchecked: what was stored stays readable when rules tighten
-    and when fields are added."""
+    """Return a stored manifest, unchecked, so that it stays readable when rules tighten and when fields are added."""
     return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"])})
 
 

@@ -1,4 +1,4 @@
-"""Work that goes on beside a context, and ends with it."""
+"""A task that runs while a context is open, and ends with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`adapter_config.json`, read strictly: which prompt type it is, and what its tensors must be.
+"""`adapter_config.json`, read strictly: the prompt type, and the names and shapes of its tensors.
 
 Keys as PEFT 0.18 to 0.21 write them (`PromptLearningConfig`).
 """
@@ -30,7 +30,7 @@ _QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What the reader needs of `adapter_config.json`. `raw` is the whole parsed object."""
+    """The fields of `adapter_config.json` that the reader needs. `raw` is the whole parsed object."""
 
     peft_type: PeftType
     counts: Counts
@@ -145,5 +145,5 @@ def _optional_count(raw: Mapping[str, Any], key: str) -> int | None:
 
 
 def _quoted(value: str, otherwise: str) -> str:
-    """Echo a short, harmless word of the caller's; anything else stays out of the message."""
+    """Return a short, harmless word in quotes; for anything else return `otherwise`."""
     return f'"{value}"' if _QUOTABLE.fullmatch(value) else otherwise

@@ -1,4 +1,4 @@
-"""What the routes work with, built once at start."""
+"""The objects that the routes use, built once at start."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class RouteThreads:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Services:
-    """Application-lived things.
+    """Objects that live as long as the application.
 
-    `base_id` is what the base model is called in `model`; `started_at` is Unix time in seconds.
+    `base_id` is the base model's name in `model`; `started_at` is Unix time in seconds.
     """
 
     engine: EngineClient

@@ -1,4 +1,4 @@
-"""A job as a client asks for it becomes a job as the store keeps it."""
+"""Conversion of a client's tuning job into a stored one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MAX_SEED = 2**31
 
 
 def new_job(services: Services, body: CreateJob) -> NewJob:
-    """Check all of a request that can be checked without its files.
+    """Check everything in a request that can be checked without its files.
 
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
@@ -92,7 +92,7 @@ def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
 
 
 def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
-    """The hyperparameters, and where in the body they stand."""
+    """The hyperparameters, and their path in the body."""
     supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
     newer = None if supervised is None else supervised.hyperparameters
     if newer is not None and body.hyperparameters is not None:
@@ -118,7 +118,7 @@ def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
 
 
 def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None:
-    """Raise `InvalidRequest` for what holds a token without a row in the base model: no job could be served with it."""
+    """Raise `InvalidRequest` for a token without a row in the base model's embeddings: it could not be served."""
     plan, manifest = request.plan, request.manifest
     if plan.initialisation is Initialisation.TEXT:
         try:
