@@ -1,4 +1,4 @@
-"""Messages of customers and which of eight things they want."""
+"""Messages of customers, and their intents: one of eight."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class VersionDraft:
 def row(connection: Connection, fingerprint: str, task: str, number: int, *, include_retired: bool = False) -> Row[Any]:
     """Return a version's row. Raises TaskNotFound, VersionNotFound and InvalidName.
 
-    With `include_retired` tombstones are looked through: those of versions and that of the task.
+    `include_retired` also finds a retired version, and a version of a deleted task.
     """
     check_task_name(task)
     if not 1 <= number <= MAX_VERSION:
@@ -64,7 +64,7 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
 
 
 def live_rows(connection: Connection, task: int, numbers: Sequence[int]) -> list[Row[Any]]:
-    """Return the rows of those of a task's versions that are live, by number."""
+    """Return the rows of a task's live versions among these numbers, by number."""
     named = (versions.c.task_id == task) & versions.c.number.in_(numbers)
     return list(connection.execute(_ROWS.where(named, _LIVE).order_by(versions.c.number)))
 
@@ -95,7 +95,7 @@ def live_number(connection: Connection, task: int, digest: str) -> int | None:
 
 
 def has_live(connection: Connection, task: int) -> bool:
-    """Tell whether the task has a live version."""
+    """Return whether the task has a live version."""
     return connection.scalar(select(versions.c.id).where(versions.c.task_id == task, _LIVE).limit(1)) is not None
 
 

@@ -1,4 +1,4 @@
-"""Slots of running requests in Redis: of a server that dies they lapse, of one that lives they do not."""
+"""Slots of running requests in Redis: those of a dead server expire, those of a living one do not."""
 
 import uuid
 

@@ -1,4 +1,4 @@
-"""Which revision a database is at, and bringing it up to this release's."""
+"""The schema revision of a database, and its upgrade to this release's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _alembic_turn = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """The revision that a database is at, None for an empty one, and the one that this release needs."""
+    """The revision of a database, None for an empty one, and the revision that this release needs."""
 
     current: str | None
     needed: str
