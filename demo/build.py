@@ -53,7 +53,7 @@ class BuildPlan:
 
 
 def full_plan() -> BuildPlan:
-    """What is committed."""
+    """The folders and the size of the committed build."""
     handwritten, later = _TESTS / "handwritten", _TESTS / "handwritten_later"
     return BuildPlan(BASE_DIR, TASKS_DIR, _TESTS / "heldout", handwritten, later, FIGURES)
 

@@ -22,7 +22,7 @@ StoreError
 │   ├── BackupExists           a file of this name is there already
 │   ├── FileInUse              a tuning job still needs the file
 │   └── JobStatusConflict      the tuning job is not where this can be done to it
-├── PreconditionFailed         the alias is not where the caller believes it to be
+├── PreconditionFailed         the alias has moved, exists or is gone, contrary to the caller's condition
 ├── InvalidName
 ├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows

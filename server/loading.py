@@ -35,7 +35,7 @@ def load(settings: ServeSettings) -> FastAPI:
 
 
 def keep_what_is_loaded() -> None:
-    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
+    """Take all objects that exist now out of garbage collection, which would pause every request to traverse them.
 
     They are about half a million, most of them of libraries, and stay as long as the process.
     """

@@ -23,6 +23,6 @@ def page_size(limit: int, limits: ApiLimits) -> int:
     return limit
 
 
-def cut(items: Sequence[_Item], size: int) -> tuple[Sequence[_Item], bool]:
+def page_of(items: Sequence[_Item], size: int) -> tuple[Sequence[_Item], bool]:
     """The items of the page, and whether there were more."""
     return items[:size], len(items) > size

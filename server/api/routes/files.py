@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Response
 
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
 from server.api.responses.json_response import json_response
@@ -50,7 +50,7 @@ async def list_files(
         purpose=purpose,
         newest_first=order == "desc",
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [file_body(record) for record in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(FileList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))

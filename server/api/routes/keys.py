@@ -12,7 +12,7 @@ from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import read, write
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
@@ -54,7 +54,7 @@ async def list_keys(
     """List all keys by name, revoked keys included."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.list_keys, after=after, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(KeyList(object="list", data=[key_body(key) for key in page], has_more=has_more))
 
 
@@ -85,7 +85,7 @@ async def audit(
     """List all changes of tasks, versions, aliases and keys, newest first."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.audit, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(AuditLog(object="list", data=[_entry(change) for change in page], has_more=has_more))
 
 

@@ -10,7 +10,7 @@ from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import read, write
 from server.api.management.task_bodies import purged_body, task_body
 from server.api.responses.documented import errors, purged
@@ -39,7 +39,7 @@ async def list_tasks(
     size = page_size(limit, services.settings.limits)
     only = None if caller.tasks is None else sorted(caller.tasks)
     found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1, only=only)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
 
 

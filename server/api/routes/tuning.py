@@ -12,7 +12,7 @@ from prompts_store.tuning_records import JobRecord
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import NotReady
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
 from server.api.management.tuning_request import new_job
 from server.api.responses.documented import errors
@@ -53,7 +53,7 @@ async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, 
     before = None if after is None else JOB_ID.number(after)
     fingerprint = services.base.fingerprint
     found = await services.threads.reads.run(services.tuning.list_jobs, fingerprint, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [job_body(record, services.base_id) for record in page]
     return json_response(JobList(object="list", data=data, has_more=has_more))
 
@@ -122,7 +122,7 @@ async def list_events(
         before=None if after is None else EVENT_ID.number(after),
         limit=size + 1,
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
 
 
@@ -144,7 +144,7 @@ async def list_checkpoints(
     found = await services.threads.reads.run(
         services.tuning.list_checkpoints, fingerprint, number, before=before, limit=size + 1
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [checkpoint_body(one, job) for one in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(

@@ -15,7 +15,7 @@ from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import read, write
 from server.api.management.task_bodies import published_body, version_body
 from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
@@ -69,7 +69,7 @@ async def list_versions(
     """List the versions of a task that are not retired, newest first."""
     size = page_size(limit, services.settings.limits)
     found = await read(services, Store.list_versions, services.base.fingerprint, task, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     body = VersionList(object="list", data=[version_body(version) for version in page], has_more=has_more)
     return json_response(body)
 
