@@ -1,4 +1,4 @@
-"""What the store refuses or fails with. Every class bears a stable `code`; every message is written for the caller.
+"""Exceptions of the store. Every class has a stable `code`; every message is written for the caller.
 
 The tree goes on in tuning_errors.py, with files and tuning jobs.
 
@@ -18,7 +18,7 @@ StoreError
 │   ├── ShadowExists           the alias has another shadow already
 │   ├── StoreNotEmpty          a backup is restored only into an empty store
 │   └── BackupExists           a file of this name is there already
-├── PreconditionFailed         the alias is not where the caller believes it to be
+├── PreconditionFailed         the alias has moved, exists or is gone, contrary to the caller's condition
 ├── InvalidName
 ├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
@@ -37,7 +37,7 @@ StoreError
 ├── InvalidFolder              a file of a version's folder cannot be read; the message has its path
 ├── BackupUnreadable           a file to restore from is no whole soft prompt store
 ├── ValueTooLarge              the database has no room for a value of this size
-├── StoreCorrupt               what was read back is not what was written
+├── StoreCorrupt               stored data does not agree with its digest
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
 └── StoreUnavailable           the database cannot be reached; the cause is chained
@@ -56,7 +56,7 @@ class StoreError(Exception):
 
 
 class NotFound(StoreError):
-    """What was asked for does not exist."""
+    """The requested thing does not exist."""
 
     code = "not_found"
 
@@ -146,7 +146,7 @@ class BackupExists(Conflict):
 
 
 class PreconditionFailed(StoreError):
-    """The alias has moved, exists or is gone, against what the caller demanded."""
+    """The alias has moved, exists or is gone, contrary to the caller's condition."""
 
     code = "precondition_failed"
 
@@ -158,7 +158,7 @@ class InvalidName(StoreError):
 
 
 class InvalidKey(StoreError):
-    """An API key cannot be as asked; `param` names the field."""
+    """A field of an API key is invalid; `param` names it."""
 
     code = "invalid_key"
 
@@ -174,13 +174,13 @@ class InvalidTargets(StoreError):
 
 
 class InvalidMembers(StoreError):
-    """These versions cannot answer as one ensemble."""
+    """These versions cannot form an ensemble."""
 
     code = "invalid_members"
 
 
 class InvalidManifest(StoreError):
-    """A field is not as it must be; `param` names it, such as `manifest.labels`."""
+    """A field of the manifest is invalid; `param` names it, such as `manifest.labels`."""
 
     code = "invalid_manifest"
 
@@ -224,7 +224,7 @@ class MalformedTensors(InvalidCheckpoint):
 
 
 class ShapeMismatch(InvalidCheckpoint):
-    """The checkpoint does not fit the base model's numbers."""
+    """The checkpoint does not fit the base model's sizes."""
 
     code = "shape_mismatch"
 
@@ -272,7 +272,7 @@ class ValueTooLarge(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """A digest of what was read back does not agree with the one stored."""
+    """The digest of stored data does not agree with the stored digest."""
 
     code = "store_corrupt"
 

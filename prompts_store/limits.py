@@ -1,4 +1,4 @@
-"""How large what comes from outside may be. Plain numbers, so that reading a file needs no NumPy."""
+"""Size limits of input from outside. Plain numbers, so that reading a file needs no NumPy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a version carries beside its tensors. Making a manifest checks it."""
+"""The content of a version besides its tensors. The constructor checks it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ MAX_NOTE_LENGTH = 4096
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARED_BY_MEMBERS = ("template", "labels", "stop", "add_special_tokens", "defaults")
-"""In what the members of an ensemble agree: one prompt is made for all of them, and one answer."""
+"""Fields that must be equal in all members of an ensemble, because they share one prompt and one answer."""
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a version carries beside its tensors. Making one checks it, also by `replace`, and gives it its one form.
+    """The content of a version besides its tensors. The constructor checks it, also in `replace`, and normalises it.
 
     Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
     `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
@@ -65,7 +65,7 @@ def parse_manifest(data: object) -> Manifest:
     if not isinstance(data, Mapping):
         raise InvalidManifest("The manifest is not a JSON object.", param="manifest")
     if not data.keys() <= _FIELDS.keys():
-        raise InvalidManifest(f"The manifest has an unknown field; known are {', '.join(_FIELDS)}.", param="manifest")
+        raise InvalidManifest(f"The manifest has an unknown field; allowed are {', '.join(_FIELDS)}.", param="manifest")
     return Manifest(**data)
 
 
@@ -76,7 +76,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
-    """Return the stored manifest that manifest_to_json gave; a field that was added since has its default."""
+    """Return a stored manifest, unchecked, so that it stays readable when rules tighten and when fields are added."""
     return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"]), "is_stored": True})
 
 
@@ -88,7 +88,8 @@ def content_fields(manifest: Manifest) -> dict[str, Any]:
 def check_text(value: str, name: str, max_length: int) -> None:
     """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
     if len(value) > max_length:
-        raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
+        message = f"{name} has a text of {len(value)} characters; the maximum is {max_length}."
+        raise InvalidManifest(message, param=name)
     if not STORABLE.fullmatch(value):
         raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
 
@@ -109,16 +110,18 @@ def _template(value: object) -> str | None:
         return None
     template = _text(value, "template", MAX_TEMPLATE_LENGTH)
     if template.count(INPUT_MARK) != 1:
-        raise _refusal("template", f"does not hold {INPUT_MARK} exactly once")
+        raise _refusal(
+            "template", f"holds {INPUT_MARK} {template.count(INPUT_MARK)} times; it must hold it exactly once"
+        )
     return template
 
 
 def _labels(value: object) -> tuple[str, ...]:
     labels = _texts(value, "labels", max_items=MAX_LABELS, max_length=MAX_LABEL_LENGTH)
     if len(labels) == 1:
-        raise _refusal("labels", "has one label, which leaves nothing to choose; give none, or two and more")
+        raise _refusal("labels", "has only one label; send none, or at least two")
     if len(set(labels)) != len(labels):
-        raise _refusal("labels", "has a label twice")
+        raise _refusal("labels", "has two equal labels; send each label once")
     if not all(label.strip() for label in labels):
         raise _refusal("labels", "has a blank label")
     return labels
@@ -138,14 +141,14 @@ def _texts(value: object, field: str, *, max_items: int, max_length: int) -> tup
 def _flag(value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise _refusal("add_special_tokens", "is neither true nor false")
+    raise _refusal("add_special_tokens", "must be true, false or null")
 
 
 def _integer(value: object, field: str, low: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
-        raise _refusal(field, f"is not an integer from {low} up")
+        raise _refusal(field, f"must be an integer from {low} to {2**31 - 1}")
     return value
 
 
@@ -153,7 +156,7 @@ def _sha256(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise _refusal("training_data_digest", "is not a sha256 in lowercase hexadecimal")
+        raise _refusal("training_data_digest", "must be a SHA-256 in lowercase hexadecimal")
     return value
 
 
@@ -170,9 +173,9 @@ def _metrics(value: object) -> dict[str, Any]:
     except JsonRefused as error:
         raise _refusal("metrics", str(error)) from error
     except (TypeError, ValueError) as error:
-        raise _refusal("metrics", "holds something that JSON cannot express") from error
+        raise _refusal("metrics", "holds a value that JSON cannot express") from error
     if size > MAX_METRICS_BYTES:
-        raise _refusal("metrics", f"has more than {MAX_METRICS_BYTES} bytes")
+        raise _refusal("metrics", f"has {size} bytes; the maximum is {MAX_METRICS_BYTES}")
     return metrics
 
 

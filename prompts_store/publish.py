@@ -1,4 +1,4 @@
-"""Publishing: what is checked and digested before the transaction, and what the transaction does."""
+"""Publishing: checks and digests before the transaction, and the transaction itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the store takes and gives back: frozen records, no SQL and no bytes of a wire format."""
+"""Records that the store takes and returns: frozen, without SQL and without bytes of a wire format."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PeftType(StrEnum):
 
 
 class TensorKind(StrEnum):
-    """What a resolved prefix holds."""
+    """The content of a resolved prefix."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"
@@ -35,7 +35,7 @@ class TensorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """The base model a checkpoint must fit: identity, and the numbers its shapes are checked against.
+    """The base model that a checkpoint must fit: its identity, and the sizes that the checkpoint's shapes must have.
 
     `names` are accepted as `base_model_name_or_path` (the empty name always is). `serving_dtype` is "float32",
     "float16" or "bfloat16": values must be finite after a cast to it. `num_kv_heads` and `head_dim` are None where
@@ -73,7 +73,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedPrefix:
-    """What the model sees, after a multitask choice. `digest` is the prefix digest.
+    """The prefix that the model sees, after a multitask choice. `digest` is the prefix digest.
 
     Embeddings: `[num_virtual_tokens, hidden_size]`. Keys and values: `[num_virtual_tokens, 2 * num_layers,
     num_kv_heads, head_dim]`, even index key (already rotated), odd index value. C-contiguous float32.
@@ -116,7 +116,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleMember:
-    """A version with tensors, which answers for an ensemble of the same task."""
+    """A member of an ensemble: a version with tensors, of the same task."""
 
     version: int
     digest: str
@@ -125,7 +125,7 @@ class EnsembleMember:
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """An immutable version. `digest` is its content digest, `prefix_digest` what its residency goes by.
+    """An immutable version. `digest` is its content digest; its residency is keyed by `prefix_digest`.
 
     An ensemble has `members`, in its own order, instead of a `prefix_digest` and a `peft_type`; its
     `num_virtual_tokens` are those of the longest member. `base_name` is the base model that the checkpoint names ("" if
@@ -149,12 +149,12 @@ class VersionRecord:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether other versions answer for this one."""
+        """Whether the version is an ensemble."""
         return self.prefix_digest is None
 
     @property
     def parts(self) -> tuple[EnsembleMember, ...]:
-        """The versions with tensors by which this one answers: its members, or itself alone."""
+        """The versions with tensors that answer: an ensemble's members, or the version itself."""
         if self.prefix_digest is None:
             return self.members
         return (EnsembleMember(self.version, self.digest, self.prefix_digest),)
@@ -173,7 +173,7 @@ class EnsembleDraft:
 
 @dataclass(frozen=True, slots=True, order=True)
 class AliasTarget:
-    """One of the versions that an alias names. Of `weight` in the sum of all weights is its share of the callers."""
+    """One of the versions that an alias names. Its share of the callers is `weight` / sum of all weights."""
 
     version: int
     weight: int = 1
@@ -181,10 +181,10 @@ class AliasTarget:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """A movable name for one version, or a weighted few.
+    """A movable name for one version, or for a few with weights.
 
-    `targets` are in the order of their versions. An alias with `shadow_of` has one target, which is run for comparison
-    on the requests of the alias that it names; it may also be asked for itself.
+    `targets` are in the order of their versions. An alias with `shadow_of` has one target, which also runs on the
+    requests of that alias, for comparison. Requests may also name the shadow itself.
     """
 
     task: str
@@ -194,7 +194,7 @@ class Alias:
 
     @property
     def version(self) -> int:
-        """The target of the highest weight, the older of equals."""
+        """The version with the highest weight, the older one of equals."""
         return main_version(self.targets)
 
 
@@ -210,9 +210,9 @@ class AliasRecord(Alias):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The answer to a publish: `created` is False where the same content already was a live version.
+    """The result of a publish. `created` is False if the same content is already a live version.
 
-    `promoted` says that `production` names the version now.
+    `promoted` is True if `production` names the version now.
     """
 
     version: VersionRecord
@@ -231,7 +231,7 @@ class VersionContent:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One entry of an alias's history. Targets are empty where the alias did not exist before, or does not after."""
+    """One entry of an alias's history. Targets are empty if the alias did not exist before, or does not exist after."""
 
     task: str
     alias: str
@@ -244,21 +244,21 @@ class AliasMove:
 
     @property
     def from_version(self) -> int | None:
-        """The version named before, of several the one of the highest weight."""
+        """The version named before; among several, the one with the highest weight."""
         return main_version(self.from_targets) if self.from_targets else None
 
     @property
     def to_version(self) -> int | None:
-        """The version named after, of several the one of the highest weight."""
+        """The version named after; among several, the one with the highest weight."""
         return main_version(self.to_targets) if self.to_targets else None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a task reference means now.
+    """The current meaning of a task reference.
 
-    `versions` are those that may answer: one, or an alias's in the order of its targets. `alias` is None for a
-    reference that names a version. `shadow` is the version to be run for comparison, if there is one.
+    `versions` is one version, or an alias's versions in the order of its targets. `alias` is None for a reference that
+    names a version. `shadow` is the version that runs for comparison, if any.
     """
 
     versions: tuple[VersionRecord, ...]
@@ -267,12 +267,12 @@ class Resolution:
 
 
 def main_version(targets: Sequence[AliasTarget]) -> int:
-    """Return the version of the highest weight, the older of equals. There is at least one target."""
+    """Return the version with the highest weight, the older one of equals. There is at least one target."""
     return min(targets, key=lambda target: (-target.weight, target.version)).version
 
 
 class ChangeKind(StrEnum):
-    """What a change did."""
+    """The kind of a change."""
 
     TASK_CREATED = "task_created"
     TASK_DELETED = "task_deleted"
@@ -287,7 +287,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change: what, when and who. Ids grow in commit order.
+    """One committed change, with its time and its author. Ids grow in commit order.
 
     `version`, `alias` and `key` are None where the kind has none; a change of a key has no task ("").
     """

@@ -1,4 +1,4 @@
-"""What the store refuses about files and tuning jobs; the tree of errors.py, continued.
+"""The exceptions of files and tuning jobs; the tree of errors.py, continued.
 
 StoreError
 ├── NotFound
@@ -7,10 +7,10 @@ StoreError
 │   └── PlotNotFound
 ├── Conflict
 │   ├── FileInUse              a tuning job still needs the file
-│   ├── JobStatusConflict      the tuning job is not where this can be done to it
+│   ├── JobStatusConflict      the tuning job's status does not allow the operation
 │   └── TaskDeleted            the task was deleted while it was tuned
-├── QueueFull                  too many tuning jobs have not ended
-└── ClaimLost                  the tuning job is no longer this server's to work on
+├── QueueFull                  too many tuning jobs are unfinished
+└── ClaimLost                  the tuning job is no longer this server's
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FileInUse(Conflict):
 
 
 class JobStatusConflict(Conflict):
-    """What was asked for cannot be done to a job of this status."""
+    """A job of this status does not allow the operation."""
 
     code = "job_status_conflict"
 
@@ -56,7 +56,7 @@ class TaskDeleted(Conflict):
 
 
 class QueueFull(StoreError):
-    """As many tuning jobs as there may be have not ended."""
+    """The maximum number of unfinished tuning jobs is reached."""
 
     code = "tuning_queue_full"
 
@@ -64,7 +64,7 @@ class QueueFull(StoreError):
 class ClaimLost(StoreError):
     """The job was cancelled or paused, is gone, or another server works on it.
 
-    `status` is where it is now, None where it is gone.
+    `status` is its status now, None if it is gone.
     """
 
     code = "claim_lost"

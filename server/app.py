@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows everyone."""
+"""The composition root: it builds all parts of the server and connects them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from server.tuning.kept_runs import KeptRuns
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
-_DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
+_DEMO_THREADS = 1  # the demo's matrices are too small to gain from more threads
 _KEY_NEEDED = (
     "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
     "or pass --insecure if anyone may use and change this server"
@@ -59,11 +59,11 @@ _KEY_NEEDED = (
 
 
 class KeyNeeded(Exception):
-    """Others could reach the server, and no key would keep them out."""
+    """The server would listen on an address that is not loopback, without any key."""
 
 
 class TasksFolderUnreadable(Exception):
-    """The folder of tasks is none, or cannot be read."""
+    """The folder of tasks does not exist, or cannot be read."""
 
 
 def create_app(services: Services) -> FastAPI:
@@ -95,7 +95,7 @@ def create_app(services: Services) -> FastAPI:
 
 
 def build_services(settings: ServeSettings) -> Services:
-    """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
+    """Open the store, load and prove the model, size the KV cache, and publish the demo's tasks into an empty store.
 
     Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
     `TasksFolderUnreadable`, with messages for the operator.
@@ -202,12 +202,12 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
 
 
 def _example_limits(limits: ApiLimits) -> ExampleLimits:
-    """What a file may hold: no longer conversation than the server would answer."""
+    """The limits of a file: no conversation may be longer than the server would answer."""
     return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
 
 
 def _kept_runs(settings: ServeSettings, base: BaseModel) -> KeptRuns | None:
-    """The interrupted runs that belong to the tasks of this database: those beside it."""
+    """The saved states of interrupted runs beside the database, which belong to its tasks."""
     return None if settings.database_url else KeptRuns(settings.data_dir.expanduser(), base.fingerprint)
 
 
@@ -217,7 +217,7 @@ def _build_quotas(settings: ServeSettings) -> Quotas:
 
 
 def _api_limits(settings: ServeSettings) -> ApiLimits:
-    """Limits go by their names: what can be set is what both have."""
+    """The limits of the HTTP interface: each setting with the name of a limit sets it."""
     given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
     return ApiLimits(**given, max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
 

@@ -61,7 +61,7 @@ def build_engine(
 def _num_blocks(
     settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int
 ) -> int:
-    """Blocks of the KV cache, in the memory that the largest step leaves."""
+    """Number of KV cache blocks that fit beside the largest step."""
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
     own_bytes = 0
     if loaded.device.type == "cuda":

@@ -37,11 +37,11 @@ class VersionDraft:
 def row(connection: Connection, fingerprint: str, task: str, number: int, *, include_retired: bool = False) -> Row[Any]:
     """Return a version's row. Raises TaskNotFound, VersionNotFound and InvalidName.
 
-    With `include_retired` tombstones are looked through: those of versions and that of the task.
+    `include_retired` also finds a retired version, and a version of a deleted task.
     """
     check_task_name(task)
     if not 1 <= number <= MAX_VERSION:
-        raise VersionNotFound(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise VersionNotFound(f"A version number must be from 1 to {MAX_VERSION}.")
     found = _named(fingerprint, task) & (versions.c.number == number)
     if not include_retired:
         found &= _LIVE & tasks.c.deleted_at.is_(None)
@@ -53,7 +53,7 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
 
 
 def live_rows(connection: Connection, task: int, numbers: Sequence[int]) -> list[Row[Any]]:
-    """Return the rows of those of a task's versions that are live, by number."""
+    """Return the rows of a task's live versions among these numbers, by number."""
     named = (versions.c.task_id == task) & versions.c.number.in_(numbers)
     return list(connection.execute(_ROWS.where(named, _LIVE).order_by(versions.c.number)))
 
@@ -84,7 +84,7 @@ def live_number(connection: Connection, task: int, digest: str) -> int | None:
 
 
 def has_live(connection: Connection, task: int) -> bool:
-    """Tell whether the task has a live version."""
+    """Return whether the task has a live version."""
     return connection.scalar(select(versions.c.id).where(versions.c.task_id == task, _LIVE).limit(1)) is not None
 
 
@@ -110,10 +110,14 @@ def retire(connection: Connection, fingerprint: str, task: str, number: int, act
     names = connection.scalars(select(alias_targets.c.alias).where(naming).order_by(alias_targets.c.alias)).all()
     if names:
         listed = ", ".join(names[:5])
-        raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')
+        message = f'{len(names)} alias(es) name version {number} of task "{task}": {listed}; move them first.'
+        raise VersionInUse(message)
     for ensemble, members in live_ensembles(connection, match.task_id):
         if number in members:
-            raise VersionInUse(f'Version {number} of task "{task}" is a member of its version {ensemble}, an ensemble.')
+            message = (
+                f'Version {number} of task "{task}" is a member of ensemble version {ensemble}; retire that first.'
+            )
+            raise VersionInUse(message)
     _retire(connection, versions.c.id == match.id, actor)
     changes.record(connection, ChangeKind.VERSION_RETIRED, fingerprint, task, version=number, actor=actor)
     return record(row(connection, fingerprint, task, number, include_retired=True))

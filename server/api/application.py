@@ -32,7 +32,9 @@ from server.api.routes import (
 )
 from server.api.services import Services
 
-_DESCRIPTION = "One frozen base model, many soft prompts: `model` names a task, and every request may name another."
+_DESCRIPTION = (
+    "One frozen base model serves many soft prompts. `model` names a task, and each request may name another one."
+)
 _ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")

@@ -1,6 +1,7 @@
-"""The OpenAPI document, fit for generators. `python -m server.api` writes the committed copy.
+"""The OpenAPI document for client generators. `python -m server.api` writes the committed copy.
 
-FastAPI's own has no schema for what only refers to one (error bodies, stream chunks), and adds a 422 that never comes.
+FastAPI's own document lacks schemas that are only referred to (error bodies, stream chunks). It also lists a 422, which
+this server never sends.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _METHODS = ("get", "post", "put", "delete")
 
 
 def operation_id(route: APIRoute) -> str:
-    """`{tag}_{name}`: what generated clients call an operation."""
+    """`{tag}_{name}`: the name of an operation in generated clients."""
     return f"{route.tags[0]}_{route.name}" if route.tags else route.name
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Make `app.openapi()` answer with our document, built when first asked for."""
+    """Make `app.openapi()` return our document. The first call builds it."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -64,7 +65,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
 
 
 def _name_scopes(document: dict[str, Any], app: FastAPI) -> None:
-    """Say in `x-scope` what a key needs for an operation."""
+    """Write the scope that each operation needs into its `x-scope`."""
     for route, scope in declared_scopes(app.routes).items():
         method, path = route.split()
         operation = document["paths"].get(path.replace(":path}", "}"), {}).get(method.lower())

@@ -1,4 +1,4 @@
-"""Everything that lives as long as the application, built once at start."""
+"""The objects that the routes use, built once at start."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from server.threads import Threads
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Services:
-    """The object that each room works with, and what belongs to none of them.
+    """Objects that live as long as the application: the one that each room works with, and the rest.
 
-    `base_id` is what the base model is called in `model`; `started_at` is Unix time in seconds.
+    `base_id` is the base model's name in `model`; `started_at` is Unix time in seconds.
     """
 
     access: Access

@@ -1,4 +1,4 @@
-"""Metrics of requests to the engine: how many, how long, how many tokens; by task where that stays bounded."""
+"""Metrics of requests to the engine: numbers, durations and tokens, by task up to a bound."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RequestMetrics:
 
 
 class _Measurement:
-    """One request's clock."""
+    """The times of one request."""
 
     __slots__ = ("_began", "_choices", "_failed", "_metrics", "_request", "_task")
 

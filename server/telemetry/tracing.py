@@ -22,24 +22,24 @@ _OPERATIONS = {Generate.name: "text_completion"}  # the conventions' names for k
 
 
 class TracingUnavailable(Exception):
-    """Traces were asked for, and OpenTelemetry is not installed."""
+    """Traces are configured, but OpenTelemetry is not installed."""
 
 
 class HttpSpan(Protocol):
     """The span of one HTTP request."""
 
     def done(self, route: str | None, status: int) -> None:
-        """The request is over; `route` is the template of the route that matched."""
+        """End the span. `route` is the template of the matching route."""
 
 
 class Tracing(Protocol):
-    """Where HTTP requests leave their spans."""
+    """A source of spans for HTTP requests."""
 
     def http_span(self, scope: Any) -> Any:
         """Return a context manager with the `HttpSpan` of an ASGI request."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
 
 
 class NoTracing:
@@ -56,7 +56,7 @@ class NoTracing:
 
 class _NoSpan:
     def done(self, route: str | None, status: int) -> None:
-        """Nothing is noted."""
+        """Do nothing."""
 
 
 _NO_SPAN = _NoSpan()
@@ -92,7 +92,7 @@ class OtelTracing:
 
     @contextmanager
     def http_span(self, scope: Any) -> Iterator[HttpSpan]:
-        """See `Tracing`. The caller's trace goes on where it sent a `traceparent`."""
+        """See `Tracing`. With a `traceparent` header, the span continues the caller's trace."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         attributes = {"http.request.method": scope["method"], "url.scheme": scope["scheme"]}
         with self._tracer.start_as_current_span(

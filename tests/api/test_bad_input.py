@@ -121,7 +121,7 @@ async def test_an_empty_text_is_refused_behind_a_template_too(client, engine, pa
     """The template alone would be a prompt, and its answer noise."""
     await publish(client)
     error = error_of(await client.post(path, json={"model": "sentiment", **body}))
-    assert (error["message"], error["param"]) == ("the text is empty", param)
+    assert (error["message"], error["param"]) == ("the text is empty: send at least one character", param)
     assert not engine.requests
 
 

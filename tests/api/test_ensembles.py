@@ -223,9 +223,9 @@ async def test_members_count_against_the_limits_of_a_request(limited, client, en
     async with limited(max_sequences=5, max_label_scores=5) as small:
         assert (await small.post("/v1/completions", json=PROMPT)).status_code == 200
         response = await small.post("/v1/completions", json=PROMPT | {"prompt": ["a", "b"]})
-        assert re.search("members of an ensemble", error_of(response)["message"])
+        assert re.search("ensemble members", error_of(response)["message"])
         response = await small.post("/v1/classify", json={"model": "sentiment@4", "input": "a"})
-        assert re.search("members of an ensemble", error_of(response)["message"])
+        assert re.search("ensemble members", error_of(response)["message"])
 
 
 async def test_a_failing_member_fails_the_answer_and_ends_the_others(client, ensemble, engine):

@@ -201,7 +201,7 @@ def test_a_backup_of_an_older_release_is_restored_and_left_as_it_is(url: str, tm
 
 def test_what_is_no_backup_is_refused(url: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.db"
-    with pytest.raises(BackupUnreadable, match="no backup of this name"):
+    with pytest.raises(BackupUnreadable, match="no file of this name"):
         maintenance.restore(path, url)
     golden_store.load(golden_store.RELEASES[-1], str(path))
     with Store.open(str(path)) as newer:
@@ -292,7 +292,7 @@ def test_a_file_left_in_the_middle_of_a_write_is_refused_until_that_is_undone(ur
     ("content", "reason"),
     [
         (b"", "an empty database"),
-        (b"no database, but long enough to be taken for one" * 100, "no SQLite database"),
+        (b"no database, but long enough to be taken for one" * 100, "not a SQLite database"),
         (slice(0, 5_000), "damaged or cut off"),
         (slice(0, 8 * 4096), "damaged or cut off"),
     ],

@@ -288,7 +288,7 @@ async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
 def test_ray_cve_2023_48022_cve_2025_62593():
     """Whoever reaches Ray's control plane runs code, so it stays on loopback with a token, and moves no task.
 
-    A page in a browser on the machine is the other way in: tests/api/test_browsers.py, for the server itself.
+    A page in a browser on the machine is the other way in: tests/api/test_local_origins.py, for the server itself.
     """
     for path, tree in sources():
         for node in ast.walk(tree):

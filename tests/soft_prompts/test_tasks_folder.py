@@ -139,7 +139,7 @@ def test_names_that_are_no_tasks_are_said_on_one_line(folder, root, caplog):
     folder.scan(at_once=True)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 3
-    assert all("A task name has" in message and message.isprintable() for message in messages)
+    assert all("A task name must have" in message and message.isprintable() for message in messages)
 
 
 def test_an_entry_that_cannot_be_reached_leaves_the_others(folder, root, store, monkeypatch, caplog):

@@ -22,7 +22,7 @@ from server.api.inference.sampling import (
     stop_strings,
     votable_tokens,
 )
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.api.limits import ApiLimits
 from server.api.wire.chat import ChatRequest
 from server.tokenizer.template import PromptForm, is_continued
@@ -30,7 +30,7 @@ from server.tokenizer.template import PromptForm, is_continued
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatCall:
-    """A body of `POST /v1/chat/completions`. Raises `InvalidRequest` for options of a stream without one."""
+    """A body of `POST /v1/chat/completions`. Raises `InvalidRequest` for `stream_options` without `stream`."""
 
     body: ChatRequest
     inference: Inference
@@ -40,51 +40,52 @@ class ChatCall:
 
     @property
     def model(self) -> str:
-        """What `model` says."""
+        """The body's `model`."""
         return self.body.model
 
-    async def plan(self, target: Target, context: RequestContext) -> GeneratePlan[ChatCompletionAnswer]:
-        """The conversation behind every prefix of the target. Raises `InvalidRequest` and `ChatRefused`."""
+    async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[ChatCompletionAnswer]:
+        """The conversation behind every prefix of the served model. Raises `InvalidRequest` and `ChatRefused`."""
         body, limits = self.body, self.inference.limits
-        check_votable(body, target)
-        defaults = target.manifest.defaults
-        prompt = await encode_chat(self.inference.tokenizer, target, body.messages, limits)
-        room = self.inference.engine.max_context - target.num_virtual_tokens - len(prompt)
+        check_votable(body, served)
+        defaults = served.manifest.defaults
+        prompt = await encode_chat(self.inference.tokenizer, served, body.messages, limits)
+        room = self.inference.engine.max_context - served.num_virtual_tokens - len(prompt)
         max_tokens = _max_tokens(body, defaults, room)
         is_asked = body.max_tokens is not None or body.max_completion_tokens is not None
         sampling = sampling_params(
             body,
             defaults,
             limits,
-            max_tokens=votable_tokens(max_tokens, target, limits, is_asked=is_asked),
+            max_tokens=votable_tokens(max_tokens, served, limits, is_asked=is_asked),
             num_logprobs=_num_logprobs(body, limits),
         )
         form = AnswerForm.of(
             body,
-            target,
+            served,
             (prompt,),
             id_prefix="chatcmpl",
-            num_choices=num_choices(body, limits, len(target.prefixes)),
+            num_choices=num_choices(body, limits, len(served.prefixes)),
             with_logprobs=bool(body.logprobs),
         )
-        stop = stop_strings(body, target.manifest.stop, limits)
-        requests = generate_requests(form, target, context, sampling)
-        continued = is_continued(target.manifest.template, PromptForm.CHAT)
+        stop = stop_strings(body, served.manifest.stop, limits)
+        requests = generate_requests(form, served, context, sampling)
+        continued = is_continued(served.manifest.template, PromptForm.CHAT)
         return GeneratePlan(requests, ChatCompletionAnswer(form), continued, stop)
 
 
 def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], room: int) -> int:
-    """The request's limit, else the version's, else all that the context has room for (1 where it has none)."""
+    """The request's limit, else the version's, else the room left in the context, at least 1."""
     given = {body.max_tokens, body.max_completion_tokens} - {None}
     if len(given) > 1:
-        raise InvalidRequest("max_tokens and max_completion_tokens differ", param="max_completion_tokens")
+        message = "max_tokens and max_completion_tokens differ: send only one of them"
+        raise InvalidRequest(message, param="max_completion_tokens")
     limit = given.pop() if given else defaults.get("max_tokens")
     return limit if limit is not None else max(room, 1)
 
 
 def _num_logprobs(body: ChatRequest, limits: ApiLimits) -> int | None:
     if body.top_logprobs is not None and not body.logprobs:
-        raise InvalidRequest("top_logprobs needs logprobs to be true", param="top_logprobs")
+        raise InvalidRequest("top_logprobs needs logprobs: set logprobs to true", param="top_logprobs")
     if not body.logprobs:
         return None
     return check_num_logprobs(body.top_logprobs or 0, limits, "top_logprobs")

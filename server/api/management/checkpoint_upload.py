@@ -1,4 +1,4 @@
-"""A published version as it arrives: two plain files, or a list of members, and a manifest. No archives, no pickles."""
+"""Upload of a version: two plain files, or a list of members, and a manifest. No archives, no pickles."""
 
 from __future__ import annotations
 
@@ -38,24 +38,24 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
         },
         "members": {
             "type": "string",
-            "description": "A JSON list of 2 to 8 version numbers of this task, such as `[1, 2, 3]`: an ensemble, that "
-            "answers by all of them. What they share (template, labels, stop, add_special_tokens, defaults) is the "
-            "ensemble's; of answers given equally often, that of the first in the list wins.",
+            "description": "The members of an ensemble: a JSON list of 2 to 8 version numbers of this task, such as "
+            "`[1, 2, 3]`. The ensemble takes the members' template, labels, stop, add_special_tokens and defaults, "
+            "which must be equal. If two answers are equally frequent, the member that is earlier in the list decides.",
         },
         "manifest": {
             "type": "string",
-            "description": "A JSON object with any of `template` (holding one literal `{input}`), `labels`, `stop`, "
+            "description": "A JSON object with any of `template` (holds `{input}` exactly once), `labels`, `stop`, "
             "`add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, `task_index` "
             "(multitask checkpoints only) and `allow_base_mismatch`.",
         },
         "description": {
             "type": "string",
-            "description": "What the task does, where this upload makes the task; else ignored.",
+            "description": "A description of the task. Ignored unless this upload creates the task.",
         },
         "promote": {
             "type": "boolean",
             "default": False,
-            "description": "Point `production` at this version; a task's first version becomes it in any case.",
+            "description": "Point `production` at this version. A task's first version is promoted in any case.",
         },
     },
 }
@@ -65,12 +65,12 @@ UPLOAD_REQUEST: dict[str, Any] = {
         "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/CheckpointUpload"}}},
     }
 }
-"""The body in the OpenAPI document. FastAPI does not read it, so that nothing is read before the key is checked."""
+"""The body in the OpenAPI document. FastAPI does not read the body, so nothing is read before the key is checked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CheckpointUpload:
-    """What was sent, read but not yet checked."""
+    """A checkpoint, read but not checked yet."""
 
     config: bytes
     tensors: bytes
@@ -82,7 +82,7 @@ class CheckpointUpload:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleUpload:
-    """An ensemble's members by version number, not yet checked."""
+    """An ensemble's members by version number, not checked yet."""
 
     members: tuple[int, ...]
     manifest: Mapping[str, Any]
@@ -107,7 +107,7 @@ async def _read_upload(request: Request, store_access: StoreAccessDep) -> Checkp
         manifest = _manifest(_field(form, "manifest", "{}"), limits)
         if "members" in form:
             if any(name in form for name in _FILES):
-                raise InvalidRequest("an ensemble has no files of its own", param="members")
+                raise InvalidRequest("an ensemble has no files: send either members or files", param="members")
             members = _members(_field(form, "members", ""))
             return EnsembleUpload(members, manifest, promote=_flag(_field(form, "promote", "false")))
         return CheckpointUpload(
@@ -126,7 +126,8 @@ UploadDep = Annotated[CheckpointUpload | EnsembleUpload, Depends(_read_upload)]
 def _check_names(form: FormData) -> None:
     names = [name for name, _ in form.multi_items()]
     if len(names) != len(set(names)) or not set(names) <= {*_FILES, *_FIELDS}:
-        raise InvalidRequest(f"the parts of the body are {', '.join((*_FILES, *_FIELDS))}, each at most once")
+        allowed = ", ".join((*_FILES, *_FIELDS))
+        raise InvalidRequest(f"the body has an unknown or a repeated part; allowed once each are {allowed}")
 
 
 async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
@@ -134,7 +135,7 @@ async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
     if not isinstance(part, UploadFile):
         raise InvalidRequest("this file is missing, or was sent without a file name", param=name)
     if part.size is None or part.size > max_bytes:
-        raise UploadTooLarge(f"this file has more than {max_bytes} bytes", param=name)
+        raise UploadTooLarge(f"this file has more than the maximum of {max_bytes} bytes", param=name)
     return await part.read()
 
 
@@ -149,7 +150,9 @@ def _members(text: str) -> tuple[int, ...]:
     try:
         return tuple(_MEMBERS.validate_json(text.encode(errors="surrogatepass"), strict=True))
     except ValidationError as error:
-        raise InvalidRequest("members is a JSON list of version numbers", param="members") from error
+        raise InvalidRequest(
+            "members must be a JSON list of version numbers, such as [1, 2]", param="members"
+        ) from error
 
 
 def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
@@ -162,11 +165,11 @@ def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
 def _allow_base_mismatch(manifest: Mapping[str, Any]) -> bool:
     allowed = manifest.get("allow_base_mismatch", False)
     if not isinstance(allowed, bool):
-        raise InvalidRequest("this is neither true nor false", param="manifest.allow_base_mismatch")
+        raise InvalidRequest("allow_base_mismatch must be true or false", param="manifest.allow_base_mismatch")
     return allowed
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in _FLAGS:
-        raise InvalidRequest("promote is true or false", param="promote")
+        raise InvalidRequest("promote must be true or false", param="promote")
     return _FLAGS[text.lower()]

@@ -1,4 +1,4 @@
-"""An uploaded file as it arrives: into a temporary file while it streams, then into the store, wholly or not at all."""
+"""Upload of a file: into a temporary file while it streams, then into the store, wholly or not at all."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FILE_REQUEST: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredUpload:
-    """A file that the store has taken."""
+    """A file that is in the store."""
 
     record: FileRecord
 
@@ -67,14 +67,14 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
         async with request.form(max_files=1, max_fields=2, max_part_size=1024) as form:
             names = [name for name, _ in form.multi_items()]
             if len(names) != len(set(names)) or not set(names) <= {"file", "purpose"}:
-                raise InvalidRequest("the parts of the body are file and purpose, each once")
+                raise InvalidRequest("the body has an unknown or a repeated part; allowed once each are file, purpose")
             if form.get("purpose") != PURPOSE:
-                raise InvalidRequest(f"purpose is {PURPOSE}: files are for tuning only", param="purpose")
+                raise InvalidRequest(f"purpose must be {PURPOSE}: files are for tuning only", param="purpose")
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise InvalidRequest("this file is missing, or was sent without a file name", param="file")
             if part.size is None or part.size > max_bytes:
-                raise UploadTooLarge(f"a file has at most {max_bytes} bytes", param="file")
+                raise UploadTooLarge(f"the file has more than the maximum of {max_bytes} bytes", param="file")
             if part.size == 0:
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
@@ -82,7 +82,7 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
             record = await store_access.write_tuning(TuningStore.add_file, name, PURPOSE, chunks, actor=caller.actor)
             return StoredUpload(record)
     except (OSError, StoreFull) as error:
-        raise StorageFull("there is no room for the file now") from error
+        raise StorageFull("the server's disk has no room for the file now; try again later") from error
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -78,7 +78,7 @@ class StoreAccess:
     def check_writable(self, task: str) -> None:
         """Raise `TaskReadOnly` for a task that a folder owns."""
         if self.tasks_folder is not None and task in self.tasks_folder.tasks:
-            raise TaskReadOnly("the task is published from a folder on the server's side; change it there")
+            raise TaskReadOnly("the task is published from a folder on the server; change it in that folder")
 
     def close(self) -> None:
         """Let the threads end."""

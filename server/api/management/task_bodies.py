@@ -1,4 +1,4 @@
-"""The store's records become wire bodies."""
+"""Conversion of the store's records into wire bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job as a client asks for it becomes a job as the store keeps it."""
+"""Conversion of a client's tuning job into a stored one."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ _MAX_SEED = 2**31
 def new_job(
     body: CreateJob, store_access: StoreAccess, tokenizer: Tokenizer, host: Host, defaults: TuningDefaults
 ) -> NewJob:
-    """Check all of a request that can be checked without its files. `host` is what the job must fit into.
+    """Check everything in a request that can be checked without its files. The job must fit into `host`.
 
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
     """
     if body.model not in store_access.base_names:
-        raise ModelNotFound("only the base model can be tuned: model is its id")
+        raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
     task = _task(body.suffix, store_access)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
     plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
-    if len(manifest.labels) > (max_labels := store_access.limits.max_labels):
-        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
+    if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
+        raise InvalidRequest(f"there are {num_labels} labels; the maximum is {max_labels}", param="labels")
     host.check_defaults(plan, manifest)
     request = JobRequest(
         plan=plan,
@@ -52,13 +52,15 @@ def new_job(
     training_file = FILE_ID.number(body.training_file)
     validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
     if validation_file == training_file:
-        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
+        raise InvalidRequest(
+            "validation_file is the training file: send another file, or none", param="validation_file"
+        )
     return NewJob(store_access.fingerprint, task, training_file, validation_file, seed, request_to_json(request))
 
 
 def _task(suffix: str | None, store_access: StoreAccess) -> str:
     if suffix is None:
-        raise InvalidRequest("suffix names the task that the job tunes", param="suffix")
+        raise InvalidRequest("suffix is missing: send the name of the task to tune", param="suffix")
     try:
         check_task_name(suffix)
     except InvalidName as error:
@@ -88,11 +90,11 @@ def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> T
 
 
 def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
-    """The hyperparameters, and where in the body they stand."""
+    """The hyperparameters, and their path in the body."""
     supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
     newer = None if supervised is None else supervised.hyperparameters
     if newer is not None and body.hyperparameters is not None:
-        raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
+        raise InvalidRequest("method has hyperparameters too: send them in one place", param="hyperparameters")
     if newer is not None:
         return newer, "method.supervised.hyperparameters"
     return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
@@ -114,7 +116,7 @@ def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
 
 
 def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None:
-    """Raise `InvalidRequest` for what holds a token without a row in the base model: no job could be served with it."""
+    """Raise `InvalidRequest` for a token without a row in the base model's embeddings: it could not be served."""
     plan, manifest = request.plan, request.manifest
     if plan.initialisation is Initialisation.TEXT:
         try:

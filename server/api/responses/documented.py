@@ -1,4 +1,4 @@
-"""What the routes say about their answers in the OpenAPI document."""
+"""Descriptions of the routes' responses for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Responses = dict[int | str, dict[str, Any]]
 ERROR_SCHEMA = {"$ref": "#/components/schemas/ErrorBody"}
 _EVERYWHERE = (400, 401, 403, 429, 500, 503)
 _HEADERS = {
-    "x-softprompt-task": "The task that answered; absent for the base model.",
+    "x-softprompt-task": "The task that answered. Absent for the base model.",
     "x-softprompt-version": "The number of the version that answered.",
     "x-softprompt-digest": "The content digest (sha256) of the version that answered.",
 }
@@ -38,7 +38,7 @@ def answered_by_task() -> Responses:
 
 
 def event_stream(chunk: str) -> Responses:
-    """A success that, with `stream`, comes as events whose data are chunks of this schema."""
+    """A success that, with `stream`, is sent as events whose data are chunks of this schema."""
     responses = answered_by_task()
     schema = {"$ref": f"#/components/schemas/{chunk}"}
     responses[200]["content"] = {"text/event-stream": {"schema": schema}}
@@ -51,7 +51,7 @@ def binary_file() -> Responses:
 
 
 def png_file() -> Responses:
-    """A success whose body is a picture."""
+    """A success whose body is a PNG image."""
     return _file("image/png", {"type": "string", "format": "binary"})
 
 
@@ -71,15 +71,15 @@ def text(description: str) -> Responses:
 
 def etagged() -> Responses:
     """A success with the `ETag` that a conditional request needs."""
-    description = "Changes with every move; `If-Match` takes it."
+    description = "Changes with every move. Send it as `If-Match`."
     return {200: {"headers": {"ETag": {"description": description, "schema": {"type": "string"}}}}}
 
 
 def published_already() -> Responses:
-    """A success that made nothing new."""
-    return {200: {"model": PublishedVersion, "description": "The same content is a live version already"}}
+    """A success that created nothing new."""
+    return {200: {"model": PublishedVersion, "description": "The same content is already a live version"}}
 
 
 def purged() -> Responses:
-    """A success that says what it removed for good."""
-    return {200: {"model": Purged, "description": "With `purge`: what was removed"}}
+    """A success whose body counts the removed records."""
+    return {200: {"model": Purged, "description": "With `purge`: counts of the removed records"}}

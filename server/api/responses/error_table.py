@@ -1,4 +1,4 @@
-"""The one table from exceptions to HTTP. A class that is not here is answered by its nearest base that is."""
+"""The one table from exceptions to HTTP. A class that is not in it has the entry of its nearest base class."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ SERVER_ERROR = "server_error"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a class of exceptions is answered.
+    """The HTTP answer to a class of exceptions.
 
-    `code` None takes the exception's own. `message` None takes the exception's text, which only our own classes
-    that write for the caller may do.
+    `code` None takes the exception's own code. `message` None takes the exception's text; only our own classes, whose
+    messages are written for the caller, may do so.
     """
 
     status: int
@@ -35,7 +35,7 @@ class Answer:
 
 INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
 _NO_RETRY = (("x-should-retry", "false"),)
-"""What the `openai` client goes by, which else tries twice again after a conflict."""
+"""The `openai` client obeys this header; without it, the client retries twice after a conflict."""
 _RETRY_SOON = (("Retry-After", "1"), ("x-should-retry", "true"))
 
 ERROR_TABLE: Mapping[type[Exception], Answer] = {
@@ -89,12 +89,15 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.CheckpointTooLarge: Answer(413),
     store.ValueTooLarge: Answer(413),
     ThreadsBusy: Answer(
-        503, type=SERVER_ERROR, message="too many requests wait for the store of tasks", headers=_RETRY_SOON
+        503,
+        type=SERVER_ERROR,
+        message="too many requests are waiting for the store; try again later",
+        headers=_RETRY_SOON,
     ),
     store.StoreUnavailable: Answer(
-        503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
+        503, type=SERVER_ERROR, message="the store cannot be reached; try again later", headers=_RETRY_SOON
     ),
-    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store of tasks failed on this request"),
+    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store failed on this request"),
 }
 
 

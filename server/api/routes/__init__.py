@@ -1,4 +1,4 @@
-"""The routes, one file per resource. Each declares the scope it needs and the errors it answers with.
+"""The routes, one file per resource. Each declares the scope it needs and the error statuses it returns.
 
 completions.py    `/v1/completions`
 chat.py           `/v1/chat/completions`

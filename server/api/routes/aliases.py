@@ -1,4 +1,4 @@
-"""`/v1/tasks/{task}/aliases`: where they point, moving them, and their history."""
+"""`/v1/tasks/{task}/aliases`: read, move, delete, roll back, and the history."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, Mov
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
 
-IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have, or `*`: it must exist.")]
+IfMatch = Annotated[str | None, Header(description="The `ETag` that the alias must have. `*`: it must exist.")]
 IfNoneMatch = Annotated[str | None, Header(description="`*`: the alias must not exist.")]
 
 router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
@@ -36,7 +36,7 @@ router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def list_aliases(task: str, store_access: StoreAccessDep) -> Response:
-    """All aliases of a task, by name."""
+    """List all aliases of a task, by name."""
     found = await store_access.read(Store.list_aliases, store_access.fingerprint, task)
     return json_response(AliasList(object="list", data=[alias_body(alias) for alias in found]))
 
@@ -49,7 +49,7 @@ async def list_aliases(task: str, store_access: StoreAccessDep) -> Response:
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_alias(task: str, alias: str, store_access: StoreAccessDep, inference: InferenceDep) -> Response:
-    """Where an alias points; its `ETag` is needed to move it."""
+    """Return an alias with its targets. To move it, send its `ETag` as `If-Match`."""
     found = await store_access.read(Store.get_alias, store_access.fingerprint, task, alias)
     body = alias_body(found)
     if found.shadow_of is not None:
@@ -74,11 +74,13 @@ async def put_alias(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Move an alias that is where `If-Match` says, or create one with `If-None-Match: *`."""
+    """Move an alias whose `ETag` equals `If-Match`, or create one with `If-None-Match: *`."""
     if (if_match is None) == (if_none_match is None):
-        raise PreconditionRequired("send either If-Match with the alias's ETag, or If-None-Match: * to create it")
+        raise PreconditionRequired(
+            "send If-Match with the alias's ETag to move it, or If-None-Match: * to create it, but not both"
+        )
     if if_none_match not in (None, "*"):
-        raise InvalidRequest("If-None-Match can only be *", param="if-none-match")
+        raise InvalidRequest("If-None-Match must be *", param="if-none-match")
     moved = await store_access.write(
         Store.put_alias,
         store_access.fingerprint,
@@ -107,9 +109,9 @@ async def delete_alias(
     store_access: StoreAccessDep,
     caller: CallerDep,
     if_match: IfMatch = None,
-    reason: Annotated[str, Query(description="Why, for the history.")] = "",
+    reason: Annotated[str, Query(description="The reason, kept in the history.")] = "",
 ) -> Response:
-    """Delete an alias; its history stays. With `If-Match`, only if it is where the caller believes it to be."""
+    """Delete an alias. Its history stays. With `If-Match`, delete it only if its `ETag` is equal."""
     await store_access.write(
         Store.delete_alias,
         store_access.fingerprint,
@@ -130,7 +132,7 @@ async def delete_alias(
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def alias_history(task: str, alias: str, store_access: StoreAccessDep) -> Response:
-    """The latest moves of an alias, newest first."""
+    """List the latest moves of an alias, newest first."""
     moves = await store_access.read(Store.alias_history, store_access.fingerprint, task, alias)
     return json_response(AliasHistory(object="list", data=[move_body(move) for move in moves]))
 
@@ -145,7 +147,7 @@ async def alias_history(task: str, alias: str, store_access: StoreAccessDep) -> 
 async def roll_back_alias(
     task: str, alias: str, store_access: StoreAccessDep, caller: CallerDep, body: RollBack | None = None
 ) -> Response:
-    """Undo an alias's last move with all its targets; again, the one before it."""
+    """Undo the last move of an alias, with all its targets. A second call undoes the move before it."""
     reason = "" if body is None else body.reason
     moved = await store_access.write(
         Store.rollback, store_access.fingerprint, task, alias, actor=caller.actor, reason=reason
@@ -154,12 +156,12 @@ async def roll_back_alias(
 
 
 def _targets(body: MoveAlias) -> int | list[AliasTarget]:
-    """Where the alias is to point. Raises `InvalidRequest` unless it is said exactly once."""
+    """The new version or targets. Raises `InvalidRequest` unless exactly one of the two is given."""
     if body.targets is not None and body.version is None:
         return [AliasTarget(target.version, target.weight) for target in body.targets]
     if body.targets is None and body.version is not None:
         return body.version
-    raise InvalidRequest("give either version or targets", param="targets" if body.targets else "version")
+    raise InvalidRequest("send either version or targets", param="targets" if body.targets else "version")
 
 
 def _respond(alias: AliasRecord) -> Response:
@@ -176,5 +178,5 @@ def _etag(header: str | None) -> str | None:
         return header
     match = _ETAG.fullmatch(header.strip())
     if match is None:
-        raise InvalidRequest('If-Match is one strong ETag in double quotes, or "*"', param="if-match")
+        raise InvalidRequest('If-Match must be one strong ETag in double quotes, or "*"', param="if-match")
     return match[1]

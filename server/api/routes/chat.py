@@ -22,6 +22,6 @@ router = APIRouter(tags=["chat"], route_class=GuardedRoute)
     dependencies=[requires(Scope.INFER)],
 )
 async def complete_chat(body: ChatRequest, request: Request, inference: InferenceDep, context: ContextDep) -> Response:
-    """Answer a conversation. With `stream`, the answer comes as server-sent events."""
+    """Answer a conversation. With `stream`, the answer is sent as server-sent events."""
     call, context = ChatCall(body, inference), context.with_priority(body.priority)
     return await (inference.stream(call, context) if body.stream else inference.answer(request, call, context))

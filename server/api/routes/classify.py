@@ -22,5 +22,5 @@ router = APIRouter(tags=["classify"], route_class=GuardedRoute)
     dependencies=[requires(Scope.INFER)],
 )
 async def classify(body: ClassifyRequest, request: Request, inference: InferenceDep, context: ContextDep) -> Response:
-    """Choose between labels: each is scored as the model's whole answer to the input."""
+    """Choose a label for each input. Every label is scored as the model's whole answer to the input."""
     return await inference.answer(request, ClassifyCall(body, inference), context.with_priority(body.priority))

@@ -24,6 +24,6 @@ router = APIRouter(tags=["completions"], route_class=GuardedRoute)
 async def create_completion(
     body: CompletionRequest, request: Request, inference: InferenceDep, context: ContextDep
 ) -> Response:
-    """Continue one or more prompts. With `stream`, the answer comes as server-sent events."""
+    """Continue one or more prompts. With `stream`, the answer is sent as server-sent events."""
     call, context = CompletionCall(body, inference), context.with_priority(body.priority)
     return await (inference.stream(call, context) if body.stream else inference.answer(request, call, context))

@@ -1,4 +1,4 @@
-"""`/v1/files`: what tuning jobs learn from."""
+"""`/v1/files`: the training and validation files of tuning jobs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
@@ -28,7 +28,7 @@ router = APIRouter(tags=["files"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TUNE)],
 )
 async def create_file(upload: UploadedFileDep) -> Response:
-    """Upload a file of examples. What is in it is checked by the job that uses it."""
+    """Upload a file of examples. The job that uses the file checks its content."""
     return json_response(file_body(upload.record))
 
 
@@ -38,11 +38,11 @@ async def create_file(upload: UploadedFileDep) -> Response:
 async def list_files(
     store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind the file of this id.")] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="By time of creation.")] = "desc",
+    after: Annotated[str | None, Query(description="Start after the file of this id.")] = None,
+    order: Annotated[Literal["asc", "desc"], Query(description="Order by time of creation.")] = "desc",
     purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
 ) -> Response:
-    """The files."""
+    """List files by time of creation."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read_tuning(
         TuningStore.list_files,
@@ -51,7 +51,7 @@ async def list_files(
         purpose=purpose,
         newest_first=order == "desc",
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [file_body(record) for record in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(FileList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))
@@ -65,7 +65,7 @@ async def list_files(
     dependencies=[requires(Scope.TUNE)],
 )
 async def get_file(file_id: str, store_access: StoreAccessDep) -> Response:
-    """One file, without its content."""
+    """Return one file's record, without its content."""
     return json_response(file_body(await store_access.read_tuning(TuningStore.get_file, FILE_ID.number(file_id))))
 
 
@@ -77,7 +77,7 @@ async def get_file(file_id: str, store_access: StoreAccessDep) -> Response:
     dependencies=[requires(Scope.TUNE)],
 )
 async def get_file_content(file_id: str, store_access: StoreAccessDep) -> Response:
-    """The file itself."""
+    """Download a file's content."""
     content = await store_access.read_tuning(TuningStore.load_file, FILE_ID.number(file_id))
     return Response(content, media_type="application/octet-stream")
 
@@ -90,6 +90,6 @@ async def get_file_content(file_id: str, store_access: StoreAccessDep) -> Respon
     dependencies=[requires(Scope.TUNE)],
 )
 async def delete_file(file_id: str, store_access: StoreAccessDep) -> Response:
-    """Delete a file that no unfinished job needs."""
+    """Delete a file. The answer is 409 while an unfinished job needs it."""
     await store_access.write_tuning(TuningStore.delete_file, FILE_ID.number(file_id))
     return json_response(FileDeleted(id=file_id, object="file", deleted=True))

@@ -1,4 +1,4 @@
-"""`/v1/keys`: make, list and revoke API keys; `/v1/audit`: who changed what, and when."""
+"""`/v1/keys`: create, list and revoke API keys; `/v1/audit`: the log of changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
 from server.api.management.key_bodies import audit_body, key_body
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
@@ -32,7 +32,7 @@ _MAX_ID = 2**63 - 1
     dependencies=[requires(Scope.ADMIN)],
 )
 async def create_key(body: CreateKey, store_access: StoreAccessDep, caller: CallerDep) -> Response:
-    """Make an API key. The answer is the only time that the key itself is seen."""
+    """Create an API key. Only this response contains the secret."""
     created = await store_access.write(Store.create_key, _grant(body), actor=caller.actor)
     answer = CreatedKey(**dict(key_body(created.record)), key=created.secret)
     return json_response(answer, status=201, headers={"Cache-Control": "no-store"})
@@ -48,12 +48,12 @@ async def create_key(body: CreateKey, store_access: StoreAccessDep, caller: Call
 async def list_keys(
     store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
+    after: Annotated[str | None, Query(description="Start after this name.")] = None,
 ) -> Response:
-    """Every key by name, revoked ones too."""
+    """List all keys by name, revoked keys included."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.list_keys, after=after, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(KeyList(object="list", data=[key_body(key) for key in page], has_more=has_more))
 
 
@@ -65,7 +65,7 @@ async def list_keys(
     dependencies=[requires(Scope.ADMIN)],
 )
 async def revoke_key(key_name: str, store_access: StoreAccessDep, caller: CallerDep) -> Response:
-    """Revoke a key for good, on every server within a second. Requests that it has begun finish."""
+    """Revoke a key for good. Every server refuses it within a second. Its running requests finish."""
     return json_response(key_body(await store_access.write(Store.revoke_key, key_name, actor=caller.actor)))
 
 
@@ -79,19 +79,19 @@ async def revoke_key(key_name: str, store_access: StoreAccessDep, caller: Caller
 async def audit(
     store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Begin below this id.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=_MAX_ID, description="Start below this id.")] = None,
 ) -> Response:
-    """Every change of tasks, versions, aliases and keys, newest first."""
+    """List all changes of tasks, versions, aliases and keys, newest first."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.audit, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(AuditLog(object="list", data=[audit_body(change) for change in page], has_more=has_more))
 
 
 def _grant(body: CreateKey) -> KeyGrant:
-    """What the store is asked for. Raises `InvalidRequest` for a time that means another one in every time zone."""
+    """The grant to store. Raises `InvalidRequest` for a timestamp without a UTC offset."""
     if body.expires_at is not None and body.expires_at.utcoffset() is None:
-        raise InvalidRequest("the time needs a time zone, such as Z", param="expires_at")
+        raise InvalidRequest("expires_at has no time zone: add one, such as Z", param="expires_at")
     return KeyGrant(
         name=body.name,
         scopes=frozenset(body.scopes),

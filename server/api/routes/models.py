@@ -34,7 +34,7 @@ router = APIRouter(tags=["models"], route_class=GuardedRoute)
     dependencies=[requires(Scope.INFER)],
 )
 async def list_models(services: ServicesDep, store_access: StoreAccessDep, caller: CallerDep) -> Response:
-    """The base model and every task with a version in production: what the key allows."""
+    """List the base model and every task with a version in production, as far as the key allows them."""
     only = None if caller.tasks is None else sorted(caller.tasks)
     max_models = store_access.limits.max_listed_models
     tasks = await store_access.read(_served_tasks, store_access.fingerprint, only, max_models)
@@ -55,12 +55,12 @@ async def list_models(services: ServicesDep, store_access: StoreAccessDep, calle
 async def get_model(
     model_id: str, services: ServicesDep, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
-    """One model by its id: a base name, slashes included, or a task reference."""
-    target = await inference.resolve(caller, model_id, sticky_key)
-    if target.record is None:
+    """Return one model by its id: a name of the base model, slashes included, or a task reference."""
+    served = await inference.resolve(caller, model_id, sticky_key)
+    if served.record is None:
         return json_response(_bodies_of(services).base())
-    model = _bodies_of(services).task(model_id, target.record.created_at)
-    return json_response(model, headers=target.headers)
+    model = _bodies_of(services).task(model_id, served.record.created_at)
+    return json_response(model, headers=served.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def _bodies_of(services: Services) -> _ModelBodies:
 
 
 def _served_tasks(store: Store, fingerprint: str, only: Sequence[str] | None, max_tasks: int) -> list[TaskRecord]:
-    """All tasks, or of these, that their bare name can be asked for, up to the limit."""
+    """The tasks with a version in production, up to the limit. `only` restricts them to these names."""
     served: list[TaskRecord] = []
     after: str | None = None
     while len(served) < max_tasks:

@@ -1,4 +1,4 @@
-"""`/health`, `/ready`, `/metrics`, `/version`, and the API described for generators and for people."""
+"""`/health`, `/ready`, `/metrics`, `/version`, `/openapi.json` and `/docs`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 
 @router.get("/health", name="health", response_model=Health, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
 async def health(services: ServicesDep) -> Response:
-    """Whether the engine lives; when not, restart the process."""
+    """Report whether the engine runs. If it does not, restart the process."""
     if not services.inference.engine.is_alive:
         raise NotReady("the engine is not running")
     return json_response(Health(status="ok"))
@@ -33,14 +33,14 @@ async def health(services: ServicesDep) -> Response:
 
 @router.get("/ready", name="ready", response_model=Readiness, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
 async def ready(services: ServicesDep) -> Response:
-    """Whether to send requests here."""
+    """Report whether the server accepts requests."""
     if services.drain.is_draining:
-        raise ServerDraining("the server is about to stop")
+        raise ServerDraining("the server is stopping; send requests to another one")
     if not services.inference.engine.is_alive:
         raise NotReady("the engine is not running")
     follower = services.store_access.follower
     if not follower.is_following or (age_s := follower.state_age_s) is None:
-        raise NotReady("changes of the store are not being followed")
+        raise NotReady("the server does not follow the store's changes; it retries")
     body = Readiness(
         status="ready",
         store="reachable" if follower.store_is_reachable else "unreachable",
@@ -57,7 +57,7 @@ async def ready(services: ServicesDep) -> Response:
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
-    """Metrics for Prometheus. The names of tasks are among their labels: a key that is held to some gets none."""
+    """Return metrics for Prometheus. Task names are among the labels, so a key that is restricted to tasks gets 403."""
     caller.check_all_tasks()
     content = await services.observation.run(services.metrics.render, _server_state(services))
     return Response(content, media_type=CONTENT_TYPE)
@@ -71,7 +71,7 @@ async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
     dependencies=[requires(Scope.INFER)],
 )
 async def version(services: ServicesDep) -> Response:
-    """Release and base model."""
+    """Return the release and the base model."""
     base = BaseModelVersion(id=services.base_id, fingerprint=services.store_access.fingerprint)
     return json_response(ServerVersion(version=__version__, base_model=base))
 
@@ -89,7 +89,7 @@ async def docs(request: Request) -> Response:
 
 
 def _server_state(services: Services) -> ServerState:
-    """What the server is doing now."""
+    """The server's state now."""
     engine, follower, drain = services.inference.engine, services.store_access.follower, services.drain
     is_following = follower.is_following and follower.state_age_s is not None
     return ServerState(
@@ -109,7 +109,7 @@ def _server_state(services: Services) -> ServerState:
 
 @cache
 def _document_text(app: FastAPI) -> str:
-    """Written once an application: whoever asks for it again and again, without a key, costs nothing."""
+    """The document as JSON, cached per application, because the route needs no key."""
     return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":"))
 
 

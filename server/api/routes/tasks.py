@@ -10,7 +10,7 @@ from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import purged_body, task_body
 from server.api.responses.documented import errors, purged
@@ -32,13 +32,13 @@ async def list_tasks(
     store_access: StoreAccessDep,
     caller: CallerDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Begin behind this name.")] = None,
+    after: Annotated[str | None, Query(description="Start after this name.")] = None,
 ) -> Response:
-    """The tasks of this base model, by name: those that the key allows."""
+    """List the tasks of this base model that the key allows, by name."""
     size = page_size(limit, store_access.limits)
     only = None if caller.tasks is None else sorted(caller.tasks)
     found = await store_access.read(Store.list_tasks, store_access.fingerprint, after=after, limit=size + 1, only=only)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
 
 
@@ -51,7 +51,7 @@ async def list_tasks(
     dependencies=[requires(Scope.TASKS_WRITE)],
 )
 async def create_task(body: CreateTask, store_access: StoreAccessDep, caller: CallerDep) -> Response:
-    """Make a task without versions. Publishing a version makes its task too."""
+    """Create a task without versions. Publishing a version creates its task too."""
     caller.check_task(body.name)
     check_not_reserved(body.name, store_access.base_names)
     store_access.check_writable(body.name)
@@ -69,7 +69,7 @@ async def create_task(body: CreateTask, store_access: StoreAccessDep, caller: Ca
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_task(task: str, store_access: StoreAccessDep) -> Response:
-    """One task."""
+    """Return one task."""
     return json_response(task_body(await store_access.read(Store.get_task, store_access.fingerprint, task)))
 
 
@@ -84,10 +84,10 @@ async def delete_task(
     task: str,
     store_access: StoreAccessDep,
     caller: CallerDep,
-    purge: Annotated[bool, Query(description="Remove all that it ever held for good.")] = False,
+    purge: Annotated[bool, Query(description="Remove everything that the task ever held, for good.")] = False,
 ) -> Response:
-    """Delete a task with its versions and aliases. Running requests of it finish, its tuning jobs fail and can be
-    resumed by hand. A purge also removes these, and says what it removed."""
+    """Delete a task with its versions and aliases. Its running requests finish. Its tuning jobs fail and can be resumed
+    by hand. A purge removes the jobs too, and returns counts of what it removed."""
     if purge:
         report = await store_access.write(
             purge_task, store_access.kept_runs, store_access.fingerprint, task, actor=caller.actor

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`: from a file of examples to a version."""
+"""`/v1/fine_tuning/jobs`: jobs that tune a version from a file of examples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import NotReady
 from server.api.inference.inference import InferenceDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
 from server.api.management.tuning_request import new_job
@@ -25,7 +25,7 @@ from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventLi
 
 _TUNE = [requires(Scope.TUNE)]
 
-After = Annotated[str | None, Query(description="Begin behind the item of this id.")]
+After = Annotated[str | None, Query(description="Start after the item of this id.")]
 
 router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 
@@ -40,7 +40,7 @@ router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 async def create_job(
     body: CreateJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep, caller: CallerDep
 ) -> Response:
-    """Tune a soft prompt. Its files are checked first, then it waits for its turn: one job runs at a time."""
+    """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     if services.jobs is None:
         raise NotReady("the base model has no end token, so nothing can be tuned")
     tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
@@ -56,20 +56,20 @@ async def create_job(
 async def list_jobs(
     services: ServicesDep, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
-    """The jobs of this base model, newest first."""
+    """List the jobs of this base model, newest first."""
     size = page_size(limit, store_access.limits)
     before = None if after is None else JOB_ID.number(after)
     found = await store_access.read_tuning(
         TuningStore.list_jobs, store_access.fingerprint, before=before, limit=size + 1
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [job_body(record, services.base_id) for record in page]
     return json_response(JobList(object="list", data=data, has_more=has_more))
 
 
 @router.get("/v1/fine_tuning/jobs/{job_id}", name="get", response_model=Job, responses=errors(404), dependencies=_TUNE)
 async def get_job(job_id: str, services: ServicesDep, store_access: StoreAccessDep) -> Response:
-    """One job."""
+    """Return one job."""
     number = JOB_ID.number(job_id)
     record = await store_access.read_tuning(TuningStore.get_job, store_access.fingerprint, number)
     return json_response(job_body(record, services.base_id))
@@ -83,7 +83,7 @@ async def get_job(job_id: str, services: ServicesDep, store_access: StoreAccessD
     dependencies=_TUNE,
 )
 async def cancel_job(job_id: str, services: ServicesDep) -> Response:
-    """End a job that has not ended. What it has learnt is dropped."""
+    """Cancel a job that has not ended. Its training state is discarded."""
     return await _act(services, TuningStore.cancel_job, job_id)
 
 
@@ -95,7 +95,7 @@ async def cancel_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def pause_job(job_id: str, services: ServicesDep) -> Response:
-    """Let a queued or running job rest, with all that it has learnt."""
+    """Pause a queued or running job. Its training state is kept."""
     return await _act(services, TuningStore.pause_job, job_id)
 
 
@@ -107,7 +107,7 @@ async def pause_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def resume_job(job_id: str, services: ServicesDep) -> Response:
-    """Put a paused job into the queue again, or a failed one that has kept what it has learnt, and its files."""
+    """Queue a paused job again, or a failed job whose training state and files are still there."""
     max_unfinished = services.store_access.limits.max_unfinished_jobs
     return await _act(services, partial(TuningStore.resume_job, max_unfinished=max_unfinished), job_id)
 
@@ -122,7 +122,7 @@ async def resume_job(job_id: str, services: ServicesDep) -> Response:
 async def list_events(
     job_id: str, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
-    """What happened to a job, newest first: steps, validations, warnings."""
+    """List a job's events, newest first: steps, validations and warnings."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read_tuning(
         TuningStore.list_events,
@@ -131,7 +131,7 @@ async def list_events(
         before=None if after is None else EVENT_ID.number(after),
         limit=size + 1,
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
 
 
@@ -145,7 +145,7 @@ async def list_events(
 async def list_checkpoints(
     job_id: str, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
-    """The moments that a job could go on from, newest first."""
+    """List a job's checkpoints, newest first."""
     size = page_size(limit, store_access.limits)
     number, fingerprint = JOB_ID.number(job_id), store_access.fingerprint
     job = await store_access.read_tuning(TuningStore.get_job, fingerprint, number)
@@ -153,7 +153,7 @@ async def list_checkpoints(
     found = await store_access.read_tuning(
         TuningStore.list_checkpoints, fingerprint, number, before=before, limit=size + 1
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [checkpoint_body(one, job) for one in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(
@@ -168,7 +168,7 @@ async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRec
 
 
 def _respond(services: Services, record: JobRecord) -> Response:
-    """Answer with a job, whose runner shall look at once."""
+    """Wake the job runner and return the job."""
     if services.jobs is not None:
         services.jobs.nudge()
     return json_response(job_body(record, services.base_id))

@@ -16,7 +16,7 @@ from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import published_body, version_body
 from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
@@ -38,9 +38,9 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def publish_version(task: str, upload: UploadDep, store_access: StoreAccessDep, caller: CallerDep) -> Response:
-    """Publish a PEFT checkpoint as a new version; the task is made where it is missing.
+    """Publish a PEFT checkpoint as a new version. The task is created if it does not exist.
 
-    With `members` instead of files, the version is an ensemble of versions that the task has.
+    With `members` instead of files, the new version is an ensemble of versions of this task.
     """
     check_task_name(task)
     check_not_reserved(task, store_access.base_names)
@@ -64,12 +64,12 @@ async def list_versions(
     task: str,
     store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Begin below this number.")] = None,
+    before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Start below this number.")] = None,
 ) -> Response:
-    """The live versions of a task, newest first."""
+    """List the versions of a task that are not retired, newest first."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.list_versions, store_access.fingerprint, task, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     body = VersionList(object="list", data=[version_body(version) for version in page], has_more=has_more)
     return json_response(body)
 
@@ -82,7 +82,7 @@ async def list_versions(
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_version(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
-    """One live version."""
+    """Return one version that is not retired."""
     return json_response(
         version_body(await store_access.read(Store.get_version, store_access.fingerprint, task, version))
     )
@@ -98,7 +98,8 @@ async def get_version(task: str, version: VersionNumber, store_access: StoreAcce
 async def retire_version(
     task: str, version: VersionNumber, store_access: StoreAccessDep, caller: CallerDep
 ) -> Response:
-    """Retire a version that no alias and no ensemble names. Running requests of it finish; its number is not reused."""
+    """Retire a version. The answer is 409 while an alias or an ensemble names it. Its running requests finish. Its
+    number is never reused."""
     retired = await store_access.write(
         Store.retire_version, store_access.fingerprint, task, version, actor=caller.actor
     )
@@ -113,7 +114,7 @@ async def retire_version(
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_config(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
-    """The version's `adapter_config.json`, for PEFT to load."""
+    """Download the version's `adapter_config.json`, which PEFT can load."""
     content = await store_access.read(Store.load_content, store_access.fingerprint, task, version)
     return Response(write_config(content), media_type="application/json")
 
@@ -126,7 +127,7 @@ async def download_config(task: str, version: VersionNumber, store_access: Store
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_tensors(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
-    """The version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
+    """Download the version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
     content = await store_access.read(Store.load_content, store_access.fingerprint, task, version)
     tensors = await store_access.reads.run(write_tensors, content.checkpoint)
     return Response(tensors, media_type="application/octet-stream")
@@ -140,7 +141,7 @@ async def download_tensors(task: str, version: VersionNumber, store_access: Stor
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def download_plot(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
-    """How the version was tuned, where a job of this server did it: loss, scores and the virtual tokens' way."""
+    """Download the plot of the tuning job that made the version: loss, scores and the path of its virtual tokens."""
     plot = await store_access.read_tuning(TuningStore.load_plot, store_access.fingerprint, task, version)
     return Response(plot, media_type="image/png")
 

@@ -1,7 +1,7 @@
-"""Bodies as they are sent. Requests forbid what they do not know; responses may gain fields.
+"""Bodies as they are sent. Requests forbid unknown fields; responses may gain fields.
 
-bodies.py         what all bodies share
-sampling.py       parameters that completions and chat share
+bodies.py         bases of all bodies
+sampling.py       generation parameters of completions and chat
 completions.py    completions
 chat.py           chat completions
 classify.py       classifications

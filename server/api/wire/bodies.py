@@ -1,4 +1,4 @@
-"""What all wire types share."""
+"""Bases of all wire types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RequestBody(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _whole_characters(cls, value: Any) -> Any:
-        """JSON can escape half of a surrogate pair, which no tokenizer and no database takes."""
+        """Refuse half of a surrogate pair: JSON can escape it, but no tokenizer and no database takes it."""
         nodes: list[Any] = [[value]]
         while nodes:
             node = nodes.pop()
@@ -32,7 +32,7 @@ class RequestBody(BaseModel):
                     raise ValueError("holds half of a surrogate pair")
                 continue
             items = (*node, *node.values()) if isinstance(node, dict) else node
-            nodes.extend([item for item in items if isinstance(item, _HOLDS_TEXT)])  # of numbers there may be millions
+            nodes.extend([item for item in items if isinstance(item, _HOLDS_TEXT)])  # not numbers: may be millions
         return value
 
 

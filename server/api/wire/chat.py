@@ -22,7 +22,7 @@ class ChatMessageBody(RequestBody):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[ChatTextPart], Field(fail_fast=True)]
-    """A text, or pieces of text that are joined."""
+    """A text, or a list of texts, which are joined."""
 
     def text(self) -> str:
         """The content as one text."""
@@ -30,20 +30,21 @@ class ChatMessageBody(RequestBody):
 
 
 class ChatRequest(GenerationParameters):
-    """Answer a conversation."""
+    """A conversation to answer."""
 
     messages: Annotated[list[ChatMessageBody], Field(fail_fast=True, min_length=1)]
-    """With a chat template of the base model it renders these, and must show each one; else it is one user message."""
+    """The conversation. The base model's chat template renders it and must show every message. Without a chat template,
+    exactly one user message is allowed."""
     max_completion_tokens: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    """The newer name of `max_tokens`."""
+    """Maximum number of generated tokens: the newer name of `max_tokens`."""
     logprobs: bool | None = None
-    """Return the log-probability of each token. Default false."""
+    """Return the log-probability of each generated token. Default false."""
     top_logprobs: int | None = Field(default=None, ge=0)
-    """Also of so many of the most likely ones; needs `logprobs`."""
+    """Number of most likely tokens to return at each position, with their log-probabilities. Needs `logprobs`."""
 
 
 class TopLogprob(ResponseBody):
-    """A token that could have stood here."""
+    """A candidate token at one position."""
 
     token: str
     logprob: float
@@ -51,19 +52,19 @@ class TopLogprob(ResponseBody):
 
 
 class ChatTokenLogprob(TopLogprob):
-    """A token of the answer."""
+    """A token of the answer, with the most likely candidates at its position."""
 
     top_logprobs: list[TopLogprob]
 
 
 class ChatLogprobs(ResponseBody):
-    """One entry a token."""
+    """Log-probabilities, one entry per token."""
 
     content: list[ChatTokenLogprob]
 
 
 class ChatAnswer(ResponseBody):
-    """What the model said."""
+    """The model's message."""
 
     role: Literal["assistant"]
     content: str
@@ -93,7 +94,7 @@ class ChatCompletion(ResponseBody):
 
 
 class ChatDelta(ResponseBody):
-    """What a chunk adds to an answer."""
+    """The part of an answer that one chunk adds."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None

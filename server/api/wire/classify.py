@@ -11,43 +11,43 @@ from server.api.wire.sampling import Usage
 
 
 class ClassifyRequest(RequestBody):
-    """Choose between labels for one or more inputs."""
+    """One or more inputs to classify."""
 
     model: ModelName
     """A task reference or the base model's id."""
     input: str | Annotated[list[str], Field(fail_fast=True)]
-    """A text or several; the task's template applies."""
+    """One text or a list of texts. The task's template is applied to each."""
     labels: Annotated[list[str], Field(fail_fast=True)] | None = None
-    """The labels to choose from, written as the model is to write them. Default: those of the task's version."""
+    """The labels to choose from, each written as the model would write it. Default: those of the task's version."""
     priority: int | None = Field(default=None, ge=-100, le=100)
-    """Lower numbers are taken up earlier, as far as the key allows. Default 0."""
+    """Requests with a lower number are scheduled earlier. The key sets the lowest number allowed. Default 0."""
 
 
 class LabelProbability(ResponseBody):
-    """How likely one label is."""
+    """The probability of one label."""
 
     label: str
     probability: float
-    """Among the labels: together they have 1. Of an ensemble, the mean over its members."""
+    """Probability among the labels: all labels sum to 1. For an ensemble, the mean over its members."""
     logprob: float
     """Sum of the natural log-probabilities of the label's tokens and the end token.
 
-    Of an ensemble, the logarithm of the mean over its members.
+    For an ensemble, the logarithm of the members' mean probability.
     """
 
 
 class Classification(ResponseBody):
-    """The verdict on one input."""
+    """The classification of one input."""
 
     index: int
     label: str
-    """The most likely one."""
+    """The most likely label."""
     probabilities: list[LabelProbability]
-    """Every label, in the order asked for."""
+    """Every label, in the order of the request or of the version."""
 
 
 class ClassifyResult(ResponseBody):
-    """One classification an input, in their order."""
+    """One classification per input, in the order of the inputs."""
 
     id: str
     object: Literal["classification"]

@@ -9,33 +9,34 @@ from pydantic import Field
 from server.api.wire.bodies import ResponseBody
 from server.api.wire.sampling import GenerationParameters, TokenIds, Usage
 
-_Many = Field(fail_fast=True, max_length=2**16)  # what a server takes at once is less (`--max-prompts`)
+_Many = Field(fail_fast=True, max_length=2**16)  # a server allows fewer (`--max-prompts`)
 Prompt = str | Annotated[list[str], _Many] | TokenIds | Annotated[list[TokenIds], _Many]
 
 
 class CompletionRequest(GenerationParameters):
-    """Continue one or more prompts."""
+    """One or more prompts to continue."""
 
     prompt: Prompt
-    """A text, several texts, token ids, or several lists of token ids. A task's template applies to texts only."""
+    """A text, a list of texts, a list of token ids, or a list of such lists. The task's template is applied to texts
+    only."""
     echo: bool | None = None
-    """Begin each answer with its prompt, as the model saw it. Default false."""
+    """Begin each answer with its prompt, template included. Default false."""
     logprobs: int | None = Field(default=None, ge=0)
-    """Return the log-probability of each token and of so many of the most likely ones."""
+    """Number of most likely tokens to return at each position. If set, each token's log-probability is returned too."""
 
 
 class CompletionLogprobs(ResponseBody):
-    """Four parallel lists, one entry a token. The prompt's first token has no log-probability."""
+    """Four parallel lists, one entry per token. The prompt's first token has no log-probability."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
     top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
-    """Where the token's text begins within `text`, in characters."""
+    """Start of the token's text within `text`, in characters."""
 
 
 class CompletionChoice(ResponseBody):
-    """One answer, or a piece of one."""
+    """One answer, or one part of an answer in a stream."""
 
     index: int
     text: str
@@ -46,7 +47,7 @@ class CompletionChoice(ResponseBody):
 
 
 class Completion(ResponseBody):
-    """The answers to all prompts: those to the first prompt first."""
+    """The answers to all prompts, in the order of the prompts."""
 
     id: str
     object: Literal["text_completion"]

@@ -6,19 +6,20 @@ from server.api.wire.bodies import ResponseBody
 
 
 class ErrorDetail(ResponseBody):
-    """What went wrong."""
+    """The cause of a failure."""
 
     message: str
-    """For people; may change."""
+    """A text for people. It may change between releases."""
     type: str
-    """The family: `invalid_request_error`, `authentication_error`, `rate_limit_error` or `server_error`."""
+    """The family: `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error` or
+    `server_error`."""
     code: str
-    """For programs; stable."""
+    """A name for programs. It is stable."""
     param: str | None
-    """The parameter at fault, if one is."""
+    """The parameter at fault, or null."""
 
 
 class ErrorBody(ResponseBody):
-    """Every answer that is no success, and the last event of a stream that failed."""
+    """The body of every response that is not a success, and the last event of a failed stream."""
 
     error: ErrorDetail

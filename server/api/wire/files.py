@@ -1,4 +1,4 @@
-"""`/v1/files`, as OpenAI has it."""
+"""`/v1/files`, compatible with OpenAI's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class File(ResponseBody):
     purpose: Literal["fine-tune"]
     status: Literal["processed"]
     sha256: str
-    """Of the file's bytes; the version that is tuned from it names it as `training_data_digest`."""
+    """SHA-256 of the file's bytes. A version tuned from this file has it as `training_data_digest`."""
 
 
 class FileList(ResponseBody):
@@ -28,13 +28,13 @@ class FileList(ResponseBody):
     object: Literal["list"]
     data: list[File]
     has_more: bool
-    """Whether files follow: ask for those `after` the last id."""
+    """True if more files follow. To get them, send the last id as `after`."""
     first_id: str | None
     last_id: str | None
 
 
 class FileDeleted(ResponseBody):
-    """A file that is gone."""
+    """A deleted file."""
 
     id: str
     object: Literal["file"]

@@ -15,28 +15,28 @@ KeyScope = Literal["infer", "tasks:read", "tasks:write", "tune", "admin"]
 
 
 class CreateKey(RequestBody):
-    """What a new key is to be allowed. What is left out, or null, is not limited, or the server's default."""
+    """A new key. A field that is left out, or null, means no limit, or the server's default limit."""
 
     name: str
-    """By the rule of task names; never given twice."""
+    """A name that follows the rule of task names. A name is never given twice, even after revocation."""
     scopes: list[KeyScope] = Field(min_length=1, max_length=5)
-    """`admin` has all others."""
+    """The scopes of the key. `admin` includes all others."""
     tasks: list[str] | None = Field(None, min_length=1, max_length=MAX_TASKS)
-    """The only tasks that the key may name; then the bare base model is closed to it."""
+    """The only tasks that the key may name. If set, the key cannot use the bare base model."""
     expires_at: Annotated[datetime, Strict(False)] | None = None
-    """ISO 8601 with a time zone; in the future."""
+    """Time of expiry: ISO 8601 with a time zone, in the future."""
     best_priority: int = Field(0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
-    """The lowest `priority`, thus the earliest place in the queue, that its requests may have."""
+    """The lowest `priority` number, and so the earliest scheduling, that the key's requests may ask for."""
     max_requests_per_minute: _Limit = None
     max_tokens_per_minute: _Limit = None
     max_concurrent: _Limit = None
-    """Most requests at once."""
+    """Maximum number of requests at once."""
     salt: str | None = None
-    """Keys with the same salt share cached text; a key without one shares with nobody."""
+    """Keys with the same salt share cached text. A key without a salt shares with no other key."""
 
 
 class Key(ResponseBody):
-    """A key, without the key itself."""
+    """A key's record, without the secret."""
 
     object: Literal["key"]
     name: str
@@ -55,31 +55,31 @@ class Key(ResponseBody):
 
 
 class CreatedKey(Key):
-    """A new key, this once with the key itself."""
+    """A new key's record, with the secret."""
 
     key: str
-    """What clients send. It cannot be had again."""
+    """The secret that clients send. It is shown only once."""
 
 
 class KeyList(ResponseBody):
-    """A page of keys by name, revoked ones too."""
+    """A page of keys by name, revoked keys included."""
 
     object: Literal["list"]
     data: list[Key]
     has_more: bool
-    """Whether keys follow: ask for those `after` the last name."""
+    """True if more keys follow. To get them, send the last name as `after`."""
 
 
 class AuditEntry(ResponseBody):
-    """One change: what, when and who."""
+    """One change, with its time and its author."""
 
     object: Literal["audit.entry"]
     id: int
-    """Grows with every change."""
+    """Number of the entry. A later change has a larger one."""
     kind: str
-    """Such as `version_published`, `alias_moved` or `key_revoked`."""
+    """The kind of change, such as `version_published`, `alias_moved` or `key_revoked`."""
     base_fingerprint: str | None
-    """The base model of the task."""
+    """The fingerprint of the task's base model."""
     task: str | None
     version: int | None
     alias: str | None
@@ -87,7 +87,7 @@ class AuditEntry(ResponseBody):
     """The name of the key that was changed."""
     changed_at: datetime
     changed_by: str
-    """`key:NAME`, `admin-key`, `anonymous` (a server without keys), `cli`, `tasks-dir` or `demo`."""
+    """The author: `key:NAME`, `admin-key`, `anonymous` (a server without keys), `cli`, `tasks-dir` or `demo`."""
 
 
 class AuditLog(ResponseBody):
@@ -96,4 +96,4 @@ class AuditLog(ResponseBody):
     object: Literal["list"]
     data: list[AuditEntry]
     has_more: bool
-    """Whether older ones follow: ask for those `before` the last id."""
+    """True if older entries follow. To get them, send the last id as `before`."""

@@ -8,17 +8,17 @@ from server.api.wire.bodies import ResponseBody
 
 
 class Model(ResponseBody):
-    """Something that `model` may name."""
+    """A value that `model` may have: the base model's id or a task reference."""
 
     id: str
     object: Literal["model"]
     created: int
-    """Unix time in seconds; for the base model, when the server started."""
+    """Unix time in seconds. For the base model, the time at which the server started."""
     owned_by: str
     parent: str | None
-    """The base model's id, for a task."""
+    """The base model's id for a task, null for the base model."""
     max_model_len: int
-    """Most positions of virtual tokens, prompt and answer together."""
+    """Maximum number of tokens of a soft prompt, a prompt and its answer together."""
 
 
 class ModelList(ResponseBody):

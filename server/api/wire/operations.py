@@ -14,24 +14,24 @@ class Health(ResponseBody):
 
 
 class Readiness(ResponseBody):
-    """Requests are answered."""
+    """The server accepts requests."""
 
     status: Literal["ready"]
     store: Literal["reachable", "unreachable"]
-    """While it is unreachable, known tasks are answered and nothing can be changed."""
+    """`unreachable` means that known tasks are still served, but nothing can be changed."""
     store_age_s: float | None
-    """Seconds since the store was last seen: known tasks are answered by its state of then. null: not seen yet."""
+    """Seconds since the store was last read. Known tasks are served from that state. null: not read yet."""
 
 
 class BaseModelVersion(ResponseBody):
-    """Which base model is served."""
+    """The base model that is served."""
 
     id: str
     fingerprint: str
 
 
 class ServerVersion(ResponseBody):
-    """Which release this is."""
+    """The server's release and its base model."""
 
     version: str
     base_model: BaseModelVersion

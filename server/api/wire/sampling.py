@@ -1,4 +1,4 @@
-"""Generation parameters: what completions and chat share."""
+"""Generation parameters of completions and chat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
 
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
-_MAX_TOKEN_IDS = 2**20  # more than any context holds
+_MAX_TOKEN_IDS = 2**20  # longer than any context
 
 TokenId = Annotated[int, Field(ge=0, le=_MAX_INT32)]
 TokenIds = Annotated[list[TokenId], Field(fail_fast=True, max_length=_MAX_TOKEN_IDS)]
@@ -21,55 +21,57 @@ class StreamOptions(RequestBody):
     """Options of a stream."""
 
     include_usage: bool | None = None
-    """Send a last chunk with the usage of the whole request."""
+    """Send one more chunk at the end, with the usage of the whole request."""
 
 
 class GenerationParameters(RequestBody):
-    """How tokens are chosen, and when to stop.
+    """Rules for choosing tokens and for stopping.
 
-    What is left out, or null, is taken from the defaults of the task's version, and failing that from those named here.
+    A parameter that is left out, or null, has the default of the task's version, or else the default stated here.
     """
 
     model: ModelName
     """A task reference (`task`, `task@3`, `task@alias`) or the base model's id."""
     max_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """Most tokens to generate. Default: 16 for completions; for chat, what the context has room for."""
+    """Maximum number of generated tokens. Default: 16 for completions; for chat, the room left in the context."""
     min_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """No end or stop token ends the answer within so many tokens, nor a stop string that begins there. Default 0."""
+    """Minimum number of tokens before an end token, stop token or stop string may end the answer. Default 0."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """0 always takes the most likely token. Default 1."""
+    """Randomness of the choice. 0 always takes the most likely token. Default 1."""
     top_p: float | None = Field(default=None, gt=0, le=1)
-    """Choose among the most likely tokens that together have this probability. Default 1 (off)."""
+    """Choose among the most likely tokens whose probabilities sum to this value. Default 1 (off)."""
     top_k: int | None = Field(default=None, ge=0, le=_MAX_INT32)
-    """Choose among so many of the most likely tokens. Default 0 (off)."""
+    """Choose among this number of most likely tokens. Default 0 (off)."""
     min_p: float | None = Field(default=None, ge=0, le=1)
-    """Choose among tokens at least this likely relative to the likeliest. Default 0 (off)."""
+    """Choose among tokens with at least this fraction of the likeliest token's probability. Default 0 (off)."""
     n: int | None = Field(default=None, ge=1, le=_MAX_INT32)
-    """Number of answers to each prompt. Default 1."""
+    """Number of answers per prompt. Default 1."""
     seed: int | None = Field(default=None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
-    """The same seed gives the same answer, whatever else is in the batch. Default: a new one each time."""
+    """The same seed gives the same answer, whatever else is in the batch. Default: a new seed for each request."""
     stop: str | _Texts | None = None
-    """A text, or several, before which the answer ends. Those of the task's version count as well."""
+    """A stop string or a list of them. The answer ends before the first one. Those of the task's version apply too."""
     stop_token_ids: TokenIds | None = None
     """Tokens that end the answer and are not part of its text."""
     ignore_eos: bool | None = None
-    """Generate on beyond the end token. Default false."""
+    """Continue after the end token. Default false."""
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
-    """Token ids (as decimal texts) and what is added to their logits."""
+    """Numbers to add to logits, keyed by token id in decimal digits."""
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    """Subtracted from the logit of every token that the answer already has. Default 0."""
+    """Number to subtract from the logit of every token that the answer already contains. Default 0."""
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    """Subtracted from a token's logit each time that the answer has it. Default 0."""
+    """Number to subtract from a token's logit for each time that the answer contains it. Default 0."""
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
-    """Divides (or multiplies, when negative) the logits of tokens in prompt or answer. Default 1 (off)."""
+    """Penalty on tokens of the prompt and the answer: it divides a positive logit and multiplies a negative one.
+    Default 1 (off)."""
     stream: bool | None = None
-    """Send the answer in server-sent events as it is generated; not of an ensemble. Default false."""
+    """Send the answer as server-sent events while it is generated. An ensemble cannot stream. Default false."""
     stream_options: StreamOptions | None = None
-    """Only with `stream`."""
+    """Options of the stream. Needs `stream`."""
     return_token_ids: bool | None = None
-    """Also return the token ids of prompt and answer. Default false."""
+    """Return the token ids of prompt and answer too. Default false."""
     priority: int | None = Field(default=None, ge=-100, le=100)
-    """Lower numbers are taken up earlier, as far as the key allows; what runs is not interrupted. Default 0."""
+    """Requests with a lower number are scheduled earlier. The key sets the lowest number allowed. Running requests are
+    not interrupted. Default 0."""
     user: str | None = None
     """Accepted and ignored."""
     metadata: dict[str, Any] | None = None
@@ -79,16 +81,16 @@ class GenerationParameters(RequestBody):
 
 
 class PromptTokensDetails(ResponseBody):
-    """What the prompt's tokens cost."""
+    """Details of the prompt's tokens."""
 
     cached_tokens: int
-    """Of `prompt_tokens`, those whose keys and values were cached."""
+    """Number of `prompt_tokens` whose keys and values came from the cache."""
     virtual_tokens: int
-    """Virtual tokens of the soft prompt, which `prompt_tokens` does not count."""
+    """Number of virtual tokens of the soft prompt. `prompt_tokens` does not include them."""
 
 
 class Usage(ResponseBody):
-    """Tokens of text, in and out. An ensemble counts what all its members read and wrote."""
+    """Numbers of text tokens read and generated. For an ensemble, the sum over its members."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -1,4 +1,4 @@
-"""`/v1/tasks` and what is below it."""
+"""`/v1/tasks` and the paths below it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from server.api.wire.bodies import RequestBody, ResponseBody
 
 
 class CreateTask(RequestBody):
-    """A task without versions."""
+    """A new task, without versions."""
 
     name: str
-    """1 to 64 characters of a-z, 0-9, '.', '_' and '-', beginning and ending with a letter or digit."""
+    """1 to 64 of the characters a-z, 0-9, '.', '_' and '-'. The first and the last are a letter or a digit."""
     description: str = ""
 
 
@@ -26,7 +26,7 @@ class Task(ResponseBody):
     description: str
     created_at: datetime
     latest_version: int | None
-    """The highest number of a live version."""
+    """The highest version number that is not retired."""
     production_version: int | None
     """The version that the bare task name means."""
 
@@ -37,11 +37,11 @@ class TaskList(ResponseBody):
     object: Literal["list"]
     data: list[Task]
     has_more: bool
-    """Whether tasks follow: ask for those `after` the last name."""
+    """True if more tasks follow. To get them, send the last name as `after`."""
 
 
 class Purged(ResponseBody):
-    """What a purge removed for good."""
+    """Counts of the records that a purge removed for good."""
 
     object: Literal["task.purged"]
     task: str
@@ -49,36 +49,37 @@ class Purged(ResponseBody):
     num_tensors: int
     num_tensor_bytes: int
     num_shared_tensors: int
-    """Tensors that stay, as other tasks have the same bytes."""
+    """Number of tensors that stay, because other tasks have the same bytes."""
     num_alias_moves: int
     num_jobs: int
-    """Tuning jobs."""
+    """Number of tuning jobs."""
     num_files: int
-    """Files that only these jobs named."""
+    """Number of files that only these jobs named."""
     log_is_clear: bool
-    """Whether no copy is left in the database's own log either; false where that is up to a database server."""
+    """True if the database's own log holds no copy either. False if a database server decides that."""
     num_interrupted_runs: int
-    """States of interrupted `softprompt tune` runs, in the server's data folder if the database lies there."""
+    """Number of saved states of interrupted `softprompt tune` runs. They are removed from the server's data folder if
+    the database lies there."""
 
 
 class VersionManifest(ResponseBody):
-    """What a version carries beside its tensors."""
+    """The content of a version besides its tensors."""
 
     template: str | None
-    """Holds one literal `{input}`; null: the input is the prompt."""
+    """A text that holds `{input}` exactly once. null: the input is the prompt."""
     labels: list[str]
     stop: list[str]
     add_special_tokens: bool | None
-    """null: as the tokenizer does by default."""
+    """null: the tokenizer's own default."""
     defaults: dict[str, Any]
     """Generation parameters for requests that leave them out."""
     task_index: int | None
     metrics: dict[str, Any]
     note: str
     parent_version: int | None
-    """The version of the same task that was in production when this one was judged, or that its publisher named."""
+    """The task's version that was in production when this one was evaluated, or that the publisher named."""
     training_data_digest: str | None
-    """sha256 of the data it was trained on."""
+    """SHA-256 of the training data."""
 
 
 class Version(ResponseBody):
@@ -88,17 +89,17 @@ class Version(ResponseBody):
     task: str
     version: int
     digest: str
-    """Content digest: sha256 of everything that changes an answer."""
+    """Content digest: SHA-256 of everything that changes an answer."""
     prefix_digest: str | None
-    """sha256 of what the model sees of the soft prompt; null for an ensemble."""
+    """SHA-256 of the soft prompt as the model sees it. null for an ensemble."""
     peft_type: str | None
-    """null for an ensemble."""
+    """PEFT's name for the kind of soft prompt. null for an ensemble."""
     num_virtual_tokens: int
-    """Of an ensemble, those of its longest member."""
+    """For an ensemble, the number of its longest member."""
     members: list[int]
-    """The task's versions that answer together for this one, an ensemble; empty for one with its own soft prompt."""
+    """Version numbers of an ensemble's members. Empty for a version with its own soft prompt."""
     base_model_name: str
-    """What the checkpoint called its base model."""
+    """The base model's name in the checkpoint."""
     base_fingerprint: str
     manifest: VersionManifest
     created_at: datetime
@@ -107,12 +108,12 @@ class Version(ResponseBody):
 
 
 class PublishedVersion(Version):
-    """The answer to a publish."""
+    """A published version."""
 
     created: bool
-    """False where the same content already was a live version."""
+    """False if the same content is already a live version, which is then returned."""
     promoted: bool
-    """Whether `production` points here now."""
+    """True if `production` points at this version now."""
 
 
 class VersionList(ResponseBody):
@@ -121,7 +122,7 @@ class VersionList(ResponseBody):
     object: Literal["list"]
     data: list[Version]
     has_more: bool
-    """Whether older ones follow: ask for those `before` the last number."""
+    """True if older versions follow. To get them, send the last number as `before`."""
 
 
 class AliasTarget(RequestBody):
@@ -129,57 +130,57 @@ class AliasTarget(RequestBody):
 
     version: int = Field(ge=1, le=2**31 - 1)
     weight: int = Field(ge=1, le=1_000_000)
-    """Of the sum of all weights, this is the version's share of the callers."""
+    """The version's share of the callers is `weight` divided by the sum of all weights."""
 
 
 class MoveAlias(RequestBody):
-    """Where an alias is to point: give either `version` or `targets`."""
+    """The new targets of an alias: either `version` or `targets`."""
 
     version: int | None = Field(None, ge=1, le=2**31 - 1)
     targets: list[AliasTarget] | None = Field(None, min_length=1, max_length=8)
-    """Several versions that share the callers, such as a canary's 90 and 10."""
+    """Versions that share the callers by weight, such as 90 and 10 for a canary."""
     shadow_of: str | None = None
-    """Makes this alias the shadow of another: its one version is run for comparison on that alias's requests."""
+    """The alias that this one shadows: this alias's one version also runs on its requests, for comparison."""
     reason: str = ""
-    """Why, for the history."""
+    """The reason for the move. It is kept in the history."""
 
 
 class RollBack(RequestBody):
-    """Why an alias goes back."""
+    """The rollback of an alias."""
 
     reason: str = ""
 
 
 class Agreement(ResponseBody):
-    """How often a shadow's version answered as the alias did that it shadows, since this server's start.
+    """Comparison of a shadow's answers with those of its alias, since this server's start.
 
-    Compared are whole greedy answers and classifications, not streams or sampled answers.
+    The server compares whole greedy answers and classifications, but neither streams nor sampled answers.
     """
 
     num_compared: int
     num_agreed: int
     num_dropped: int
-    """Left out, as the server was busy with requests."""
+    """Number of comparisons left out because the server was busy with requests."""
     num_failed: int
-    """The shadow's version could not answer."""
+    """Number of requests that the shadow's version could not answer."""
 
 
 class Alias(ResponseBody):
-    """A movable name for one version, or a weighted few. The `ETag` header changes with every move."""
+    """A movable name for one version, or for a few versions with weights. The `ETag` header changes with every move."""
 
     object: Literal["task.alias"]
     task: str
     alias: str
     version: int
-    """Of several targets, the one of the highest weight."""
+    """Among several targets, the version with the highest weight."""
     targets: list[AliasTarget]
-    """In the order of their versions."""
+    """All targets, in the order of their version numbers."""
     shadow_of: str | None
     updated_at: datetime
     updated_by: str
     reason: str
     agreement: Agreement | None = None
-    """Of a shadow that is asked for by its name; else absent."""
+    """Present only if the alias is a shadow and is read by its own name."""
 
 
 class AliasList(ResponseBody):

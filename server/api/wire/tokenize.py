@@ -7,30 +7,30 @@ from server.api.wire.sampling import TokenIds
 
 
 class TokenizeRequest(RequestBody):
-    """Turn a text into token ids."""
+    """A text to turn into token ids."""
 
     model: ModelName
     """A task reference or the base model's id."""
     prompt: str
-    """The text; a task's template is put around it."""
+    """The text. The task's template is put around it."""
     add_special_tokens: bool | None = None
-    """Default: as the task's version, or else the tokenizer, has it."""
+    """Default: the setting of the task's version, or else the tokenizer's own."""
 
 
 class TokenizeResult(ResponseBody):
-    """A prompt as the model would see it."""
+    """The token ids of a prompt, as the model would see them."""
 
     tokens: list[int]
     count: int
     """Number of `tokens`."""
     num_virtual_tokens: int
-    """Virtual tokens of the soft prompt, which come before `tokens`."""
+    """Number of virtual tokens of the soft prompt, which come before `tokens`."""
     max_model_len: int
-    """Most positions of virtual tokens, prompt and answer together."""
+    """Maximum number of tokens of a soft prompt, a prompt and its answer together."""
 
 
 class DetokenizeRequest(RequestBody):
-    """Turn token ids into text."""
+    """Token ids to turn into text."""
 
     model: ModelName
     """A task reference or the base model's id."""
@@ -42,4 +42,4 @@ class DetokenizeResult(ResponseBody):
 
     prompt: str
     num_virtual_tokens: int
-    """Virtual tokens that the model would see before them."""
+    """Number of virtual tokens that the model would see before the given tokens."""

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs`, as OpenAI has it, and what a soft prompt needs beyond that."""
+"""`/v1/fine_tuning/jobs`: OpenAI's fields, and more fields for soft prompts."""
 
 from __future__ import annotations
 
@@ -15,95 +15,96 @@ Status = Literal["validating_files", "queued", "running", "paused", "succeeded",
 
 
 class Hyperparameters(RequestBody):
-    """How to tune. Those of OpenAI first; what is left out, or "auto", is chosen by the server."""
+    """Hyperparameters, OpenAI's first. The server chooses each one that is left out or "auto"."""
 
     n_epochs: Literal["auto"] | float | None = None
-    """Passes over the training examples; "auto": 3, but 200 steps at least and 2,000 at most."""
+    """Passes over the training examples. "auto": 3, but at least 200 and at most 2,000 steps."""
     batch_size: Literal["auto"] | int | None = None
-    """Examples of one optimiser step."""
+    """Number of examples per optimiser step."""
     learning_rate_multiplier: Literal["auto"] | float | None = None
-    """Multiplies the method's default learning rate; "auto" is 1. Goes with no `learning_rate`."""
+    """Factor on the method's default learning rate. "auto" is 1. It excludes `learning_rate`."""
     learning_rate: Literal["auto"] | float | None = None
-    """A number; "auto" tries several first. Left out: the method's default, scaled by the size of embedding rows."""
+    """A number, or "auto" to try several first. Default: the method's own, scaled by the size of embedding rows."""
     method: Literal["PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"] | None = None
-    """What is trained, as PEFT calls it; `PROMPT_TUNING` by default."""
+    """PEFT's name for the kind of soft prompt. Default `PROMPT_TUNING`."""
     initialisation: Literal["RANDOM", "SAMPLE_VOCAB", "TEXT", "LABELS"] | None = None
-    """Where the virtual tokens begin."""
+    """Start values of the virtual tokens."""
     init_text: str | None = Field(None, max_length=32_768)
-    """For the initialisation `TEXT`."""
+    """The text for the initialisation `TEXT`."""
     num_virtual_tokens: int | None = None
     encoder_hidden_size: int | None = None
-    """Of `P_TUNING`'s encoder."""
+    """Hidden size of the encoder of `P_TUNING`."""
     num_steps: int | None = None
-    """Optimiser steps, instead of `n_epochs`."""
+    """Number of optimiser steps, instead of `n_epochs`."""
     optimizer: Literal["ADAMW", "ADAFACTOR"] | None = None
     schedule: Literal["CONSTANT", "LINEAR", "COSINE"] | None = None
     warmup_steps: int | None = None
     weight_decay: float | None = None
     max_grad_norm: float | None = None
     validate_every: int | None = None
-    """Steps between two validations."""
+    """Number of steps between two validations."""
     patience: int | None = None
-    """Validations without a better one after which the run ends."""
+    """The run ends after this number of validations without a better one."""
 
 
 class Supervised(RequestBody):
-    """Learning from prompts and their completions."""
+    """Training on prompts and their completions."""
 
     hyperparameters: Hyperparameters | None = None
 
 
 class MethodBody(RequestBody):
-    """Where OpenAI's clients put the hyperparameters."""
+    """The tuning method and its hyperparameters, as OpenAI's clients send them."""
 
     type: Literal["supervised"]
     supervised: Supervised | None = None
 
 
 class GateBody(RequestBody):
-    """What promotion requires of the held-out score."""
+    """Conditions on the held-out score. The version is promoted only if it meets them."""
 
     metric: Literal["exact_match", "label_accuracy", "macro_f1"] = "exact_match"
     min_score: float | None = Field(None, ge=0, le=1)
     not_worse_than_production: bool = False
-    """Compare with the version in production, as it is when the evaluation begins."""
+    """Require a score at least as good as that of the version in production when the evaluation begins."""
 
 
 class CreateJob(RequestBody):
-    """A tuning job. Every field from `template` on is this server's own."""
+    """A new tuning job. OpenAI does not have the fields from `template` on."""
 
     model: ModelName
     """The base model's id."""
     training_file: str
     validation_file: str | None = None
-    """Without one, a tenth of the training examples is held out, 200 at most, and no label's last one."""
+    """If left out, a tenth of the training examples is held out: at most 200, and never the last one of a label."""
     suffix: str | None = Field(None, max_length=64)
-    """The task that the version is published to; it is made where it is missing. Required."""
+    """Required. The task that gets the new version. It is created if it does not exist."""
     hyperparameters: Hyperparameters | None = None
-    """The older place of the hyperparameters."""
+    """The hyperparameters, in the place that older clients use."""
     method: MethodBody | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
     """The same job with the same seed gives the same soft prompt on the same kind of CPU."""
     metadata: _Metadata | None = Field(None, max_length=16)
     integrations: Annotated[list[Any], Field(max_length=0)] | None = None
-    """There are none."""
+    """Must be empty: there are no integrations."""
     template: str | None = None
-    """Holds one literal `{input}`; left out: the base model's default."""
+    """A text that holds `{input}` exactly once. Default: the base model's."""
     add_special_tokens: bool | None = None
-    """Left out: as with the default template, or else as the tokenizer does by default."""
+    """Default: the setting of the default template, or else the tokenizer's own."""
     labels: list[str] | None = None
-    """The labels to choose from; left out: those of a file of texts and labels."""
+    """The labels to choose from. Default: the labels in the training file, if it has texts and labels."""
     stop: list[str] | None = None
     defaults: dict[str, Any] | None = None
-    """Generation parameters for requests that leave them out; left out: greedy, as long as the longest completion."""
+    """Generation parameters for requests that leave them out. Default: greedy, as long as the longest completion."""
     promote: bool = False
-    """Point `production` at the version; a task's first one becomes it in any case, unless the gate forbids."""
+    """Point `production` at the new version. A task's first version is promoted in any case, unless the gate forbids
+    it."""
     gate: GateBody | None = None
     note: str = ""
 
 
 class JobFailure(ResponseBody):
-    """Why a job failed."""
+    """The cause of a job's failure."""
 
     code: str
     message: str
@@ -111,7 +112,7 @@ class JobFailure(ResponseBody):
 
 
 class JobHyperparameters(ResponseBody):
-    """How a job tunes, as it was decided."""
+    """The hyperparameters of a job, as the server decided them."""
 
     n_epochs: Literal["auto"] | float
     batch_size: int
@@ -134,33 +135,33 @@ class JobHyperparameters(ResponseBody):
 
 
 class JobSupervised(ResponseBody):
-    """Learning from prompts and their completions."""
+    """Training on prompts and their completions."""
 
     hyperparameters: JobHyperparameters
 
 
 class JobMethod(ResponseBody):
-    """How a job tunes."""
+    """The tuning method of a job."""
 
     type: Literal["supervised"]
     supervised: JobSupervised
 
 
 class Job(ResponseBody):
-    """A tuning job. Fields from `task` on are this server's own."""
+    """A tuning job. OpenAI does not have the fields from `task` on."""
 
     id: str
     object: Literal["fine_tuning.job"]
     created_at: int
-    """Unix time in seconds, as every time here."""
+    """Unix time in seconds, like every time here."""
     finished_at: int | None
     estimated_finish: int | None
-    """null unless it runs."""
+    """null unless the job is running."""
     status: Status
     error: JobFailure | None
     model: str
     fine_tuned_model: str | None
-    """A task reference, once the job has succeeded."""
+    """A task reference to the new version, once the job has succeeded."""
     organization_id: str
     result_files: list[str]
     training_file: str
@@ -178,7 +179,7 @@ class Job(ResponseBody):
     promote: bool
     gate: GateBody | None
     metrics: dict[str, Any]
-    """Held-out scores once the job has succeeded, or `not_evaluated` with the reason; the version has them too."""
+    """Held-out scores once the job has succeeded, or `not_evaluated` with the reason. The version has them too."""
 
 
 class JobList(ResponseBody):
@@ -210,13 +211,13 @@ class JobEventList(ResponseBody):
 
 
 class JobCheckpoint(ResponseBody):
-    """A moment that the job can go on from, or once could."""
+    """A saved state of a job. The job can or could resume from it."""
 
     id: str
     object: Literal["fine_tuning.job.checkpoint"]
     created_at: int
     fine_tuned_model_checkpoint: str
-    """A name for people: only the job's last version answers requests."""
+    """A name for people. Requests cannot use it: only the job's final version serves requests."""
     fine_tuning_job_id: str
     step_number: int
     metrics: dict[str, Any]

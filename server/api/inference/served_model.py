@@ -1,4 +1,4 @@
-"""What `model` means: the base model, or one version of a task. Resolved once a request."""
+"""The model that serves a request: the base model, or one version of a task. Resolved once per request."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _OF_BASE = Manifest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """What answers a request. For the base model `record` is None, and so is its one prefix.
+class ServedModel:
+    """The base model, a version or an ensemble. For the base model, `record` and the only prefix are None.
 
-    Every prompt is run behind each of `prefixes`, of which an ensemble has several; they answer as one. `alias` is the
-    one that was asked for, `shadow` the version to be compared with, where there is one.
+    The engine runs every prompt behind each of `prefixes`. Only an ensemble has several, whose answers are combined.
+    `alias` is the alias in the request, if any. `shadow` is the version to compare with, if any.
     """
 
     record: VersionRecord | None = None
@@ -47,17 +47,17 @@ class Target:
 
     @property
     def prefix_lengths(self) -> tuple[int, ...]:
-        """Length of each soft prompt in tokens."""
+        """Length of each soft prompt in virtual tokens."""
         return tuple(0 if prefix is None else prefix.num_virtual_tokens for prefix in self.prefixes)
 
     @property
     def num_virtual_tokens(self) -> int:
-        """Positions that the soft prompt takes before a text; of several, the longest."""
+        """Length of the longest soft prompt in virtual tokens."""
         return max(self.prefix_lengths)
 
     @property
     def headers(self) -> dict[str, str]:
-        """Response headers that name what answered."""
+        """Response headers that name the version."""
         if self.record is None:
             return {}
         return {
@@ -67,23 +67,25 @@ class Target:
         }
 
 
-async def resolve_target(
+async def resolve_model(
     catalog: TaskCatalog, base_names: Collection[str], caller: Caller, model: str, sticky_key: bytes | None = None
-) -> Target:
-    """Look up what `model` names now; of several versions, the one for this sticky key, or any by weight.
+) -> ServedModel:
+    """Look up `model`. Among several versions of an alias, the sticky key chooses one; without it, chance by weight.
 
-    Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` for what only the store knows.
+    Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` if the name is not in memory.
     """
     if model in base_names:
         caller.check_base_model()
-        return Target()
+        return ServedModel()
     try:
         reference = TaskReference.parse(model)
     except InvalidName as error:
-        raise ModelNotFound("the model is neither the base model nor a task reference") from error
+        raise ModelNotFound(
+            "model is neither a name of the base model nor a task reference (task, task@3 or task@alias)"
+        ) from error
     caller.check_task(reference.task)
     try:
-        served = await catalog.resolve(reference, sticky_key)
+        found = await catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
-    return Target(served.record, served.prefixes, reference.alias, served.shadow)
+    return ServedModel(found.record, found.prefixes, reference.alias, found.shadow)
