@@ -91,6 +91,14 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
 	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
+# The fast tests: not those of the model's arithmetic, of whole servers, and of the demo model's accuracy.
+COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store security soft_prompts telemetry tokenizer tuning)
+
+coverage: install ## branch coverage of the fast tests, at least `fail_under` of pyproject.toml
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist worksteal $(COVERED)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 # .pre-commit-config.yaml runs the same commands; tests/test_checks.py compares the two lists.
 check: install ## ruff, mypy strict, import contract, spelling
 	$(BIN)/ruff check .
