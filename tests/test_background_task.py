@@ -33,7 +33,7 @@ async def test_an_error_of_the_context_passes():
             raise ValueError("mine")
 
 
-async def test_a_cancellation_while_the_context_closes_is_raised_after_the_task_has_ended():
+async def test_a_cancellation_at_the_close_is_raised_once_the_task_has_ended():
     """The one who closes it learns of the cancellation, and the task is over by then."""
     closing, go_on, ended = asyncio.Event(), asyncio.Event(), []
 

@@ -24,7 +24,7 @@ def write_lock(store):
         other.execute("ROLLBACK")
 
 
-async def test_waiting_writes_hold_up_neither_reads_nor_metrics_nor_keys_nor_completions(client, services):
+async def test_waiting_writes_delay_nothing_else(client, services):
     """Eight tasks are made at once while the lock is held elsewhere; all else is answered before it is let go."""
     await publish(client)
     service, access = services.store_access.store, services.store_access

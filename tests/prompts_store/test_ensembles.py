@@ -43,7 +43,8 @@ def three(store: Store) -> Store:
     return store
 
 
-def test_an_ensemble_is_a_version_that_takes_from_its_members_what_they_share(three: Store) -> None:
+def test_an_ensemble_is_a_version_with_what_its_members_share(three: Store) -> None:
+    """Its own are the number, the members and the manifest."""
     published = three.publish_ensemble(F, "t", [3, 1, 2], Manifest(note="seeds"), actor="ann")
     record = three.get_version(F, "t", 4)
     assert published.version == record

@@ -272,7 +272,7 @@ def test_a_log_that_cannot_be_read_is_not_left_out(live: Store, url: str, tmp_pa
         assert store.revision() == 0
 
 
-def test_a_file_left_in_the_middle_of_a_write_is_refused_until_that_is_undone(url: str, tmp_path: Path) -> None:
+def test_a_half_written_backup_is_refused_until_it_is_rolled_back(url: str, tmp_path: Path) -> None:
     """Of SQLite's older kind of log, which a reader must write back and may not."""
     path = tmp_path / "backup.db"
     golden_store.load(golden_store.RELEASES[-1], str(path))

@@ -159,9 +159,8 @@ def test_an_entry_that_cannot_be_reached_leaves_the_others(folder, root, store, 
     assert [record.args[0] for record in caplog.records] == ["bad"]
 
 
-async def test_a_folder_of_tasks_that_is_gone_is_said_once_and_followed_when_it_is_back(
-    folder, root, store, caplog, monkeypatch
-):
+async def test_a_missing_folder_is_reported_once_and_read_when_it_returns(folder, root, store, caplog, monkeypatch):
+    """The log has one line for the whole time that the folder is away."""
     write(root, "mood")
     folder.scan(at_once=True)
     shutil.rmtree(root)

@@ -43,7 +43,7 @@ def test_every_digest_of_the_store_is_right_after_its_upgrade(data_dir):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_the_store_holds_answers_and_every_job_that_had_not_ended_ends(data_dir, tmp_path):
+def test_stored_versions_answer_and_open_jobs_end(data_dir, tmp_path):
     """A job goes on from its checkpoint, by the rules that it was created with: it takes the same examples in the same
     steps as when nobody interrupted it. On a CPU that counts as the release's did, its result is the very same."""
     with serving(data_dir, golden_jobs.make_base(tmp_path / "base"), tmp_path / "log") as (_, client):

@@ -39,7 +39,8 @@ def traced():
     provider.shutdown()
 
 
-def test_the_engines_span_is_a_child_of_the_requests_which_goes_on_the_callers_trace(traced):
+def test_spans_of_request_and_engine_continue_the_callers_trace(traced):
+    """The engine's span is a child of the request's, whose parent is the caller's."""
     tracing, spans = traced
     with tracing.http_span(SCOPE) as http:
         watch = tracing.begin(REQUEST)

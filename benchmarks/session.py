@@ -1,4 +1,4 @@
-"""What all parts of the benchmark share during one call: the model, the threads, how much, and whose turn it is."""
+"""The state that all parts of the benchmark share during one call: model, threads, sizes and machine lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.contender import Setup
-from benchmarks.hold import Hold
+from benchmarks.machine_lock import MachineLock
 from benchmarks.models import BenchModel
 from benchmarks.process import ContenderProcess
 from benchmarks.records import Record
@@ -18,30 +18,30 @@ from benchmarks.workload import Workload, make_workload
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
-    """One model with one number of threads. `name` makes rounds of different calls different.
+class Session:
+    """One model with one number of threads. `name` distinguishes the rounds of this call from those of other calls.
 
-    `settings` are those that every contender takes, such as the device.
+    `settings` apply to every contender, for example the device.
     """
 
     name: str
     model: BenchModel
     threads: int
     sizes: Sizes
-    hold: Hold
+    lock: MachineLock
     settings: dict[str, Any] = field(default_factory=dict)
 
     def rounds(self) -> Iterator[int]:
-        """Numbers of the rounds; the machine is held during each."""
+        """The numbers of the rounds. The machine is locked during each."""
         for number in range(self.sizes.rounds):
-            with self.hold.measuring():
+            with self.lock.measuring():
                 yield number
 
     @contextmanager
     def start(
         self, contender: str, *, max_num_seqs: int | None = None, settings: dict[str, Any] | None = None
     ) -> Iterator[ContenderProcess]:
-        """A contender that has answered something already. Raises `ContenderUnavailable`."""
+        """Start a contender and warm it up with eight requests. Raises `ContenderUnavailable`."""
         chosen = self.settings | (settings or {})
         setup = Setup(contender, self.model, self.threads, max_num_seqs or self.sizes.concurrency, chosen)
         with ContenderProcess(setup) as process:
@@ -55,7 +55,7 @@ class Sitting:
     def record(
         self, measure: str, subject: str, number: int, value: float, *, x: float | None = None, **notes: Any
     ) -> Record:
-        """A record of a round, which is also told as progress."""
+        """Return the record of a round, and report it as progress."""
         place = "" if x is None else f" at {x:g}"
         say(
             f"{self.model.name}, {self.threads} thread(s), round {number + 1}: {measure}, {subject}{place}: {value:.4g}"
@@ -64,5 +64,5 @@ class Sitting:
 
 
 def say(text: str) -> None:
-    """Progress goes to standard error; standard output is for the table."""
+    """Print progress to standard error. Standard output has the table alone."""
     print(text, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.contender import Run
 from benchmarks.folders import ROOT
 from benchmarks.records import Record
-from benchmarks.sitting import Sitting
+from benchmarks.session import Session
 
 DECODE = "decode step s"
 PREFILL = "prefill of 512 tokens s"
@@ -20,22 +20,22 @@ PREFILL = "prefill of 512 tokens s"
 _PREFILL_TOKENS = 512  # the engine's largest step on a CPU
 
 
-def measure(sitting: Sitting) -> Iterator[Record]:
-    """Seconds of a decode step of a full batch and of 512 prompt tokens; engine and floor in turn."""
-    batch = sitting.sizes.concurrency
-    with sitting.start("engine") as engine:
-        for number in sitting.rounds():
-            decode = sitting.workload(
-                2_000 + number, num_requests=batch, num_output=sitting.sizes.num_output, prompt_lengths=(16, 16)
+def measure(session: Session) -> Iterator[Record]:
+    """Seconds of a decode step of a full batch and of 512 prompt tokens; engine and lower bound in turn."""
+    batch = session.sizes.concurrency
+    with session.start("engine") as engine:
+        for number in session.rounds():
+            decode = session.workload(
+                2_000 + number, num_requests=batch, num_output=session.sizes.num_output, prompt_lengths=(16, 16)
             )
-            prefill = sitting.workload(3_000 + number, num_requests=batch, num_output=1)
+            prefill = session.workload(3_000 + number, num_requests=batch, num_output=1)
             num_prompt = sum(len(request.prompt) for request in prefill.requests)
-            floors = _floor(sitting, batch)
-            yield sitting.record(DECODE, "floor", number, **floors[batch])
-            yield sitting.record(DECODE, "engine", number, decode_step_seconds(engine.run(decode)))
-            yield sitting.record(PREFILL, "floor", number, **floors[_PREFILL_TOKENS])
+            bounds = _lower_bounds(session, batch)
+            yield session.record(DECODE, "lower bound", number, **bounds[batch])
+            yield session.record(DECODE, "engine", number, decode_step_seconds(engine.run(decode)))
+            yield session.record(PREFILL, "lower bound", number, **bounds[_PREFILL_TOKENS])
             seconds = engine.run(prefill).seconds * _PREFILL_TOKENS / num_prompt
-            yield sitting.record(PREFILL, "engine", number, seconds)
+            yield session.record(PREFILL, "engine", number, seconds)
 
 
 def decode_step_seconds(run: Run) -> float:
@@ -46,14 +46,14 @@ def decode_step_seconds(run: Run) -> float:
     return (end - begin) * len(run.answers) / num_tokens
 
 
-def _floor(sitting: Sitting, batch: int) -> dict[int, dict[str, Any]]:
+def _lower_bounds(session: Session, batch: int) -> dict[int, dict[str, Any]]:
     """By number of tokens, the seconds as `value` and the kernels that took them."""
-    threads = str(sitting.threads)
-    command = [sys.executable, "-m", "benchmarks.floor", "--model", sitting.model.name, "--threads", threads]
+    threads = str(session.threads)
+    command = [sys.executable, "-m", "benchmarks.lower_bound", "--model", session.model.name, "--threads", threads]
     command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return {
-        floor["num_tokens"]: {"value": floor["seconds"], "kernels": floor["kernels"]}
-        for floor in json.loads(done.stdout)
+        bound["num_tokens"]: {"value": bound["seconds"], "kernels": bound["kernels"]}
+        for bound in json.loads(done.stdout)
     }

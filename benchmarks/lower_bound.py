@@ -1,9 +1,9 @@
-"""The floor: the time of a step's linear layers alone, each with the fastest kernel that is at hand.
+"""The lower bound of a step: the time of its linear layers alone, each with the fastest available kernel.
 
-    python -m benchmarks.floor --model llama-135m --threads 1
+    python -m benchmarks.lower_bound --model llama-135m --threads 1
 
-Every layer has weights of its own, as in the model, so that the caches see what they see there. Projections of one
-input (query, key and value; gate and up) are also tried as one. Prints JSON: seconds a step, and the winning kernels.
+Every layer has weights of its own, as in the model, so that caches miss as often as they do there. Projections of one
+input (query, key and value; gate and up) are also tried as one. Prints JSON: seconds per step, and the fastest kernels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kernel = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class LinearShape:
-    """Linear layers `[num_outputs, num_inputs]` of one kind: `count` of them a step, for all tokens or some rows."""
+    """Linear layers `[num_outputs, num_inputs]` of one kind: `count` per step, for all tokens or some rows."""
 
     kind: str
     num_outputs: int
@@ -34,8 +34,8 @@ class LinearShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
-    """Seconds that the linear layers of a step take, and the kernel that was fastest for each kind."""
+class LowerBound:
+    """The seconds of a step's linear layers, and the fastest kernel for each kind."""
 
     num_tokens: int
     num_logits: int
@@ -57,12 +57,12 @@ def main() -> None:
         alternatives = linear_shapes(prepare(options.model).folder)
         sizes = [(batch, batch) for batch in options.decode]
         sizes += [(tokens, max(1, tokens // 40)) for tokens in options.prefill]  # a prompt has 40 tokens on average
-        floors = [measure(alternatives, tokens, logits, options.repeats) for tokens, logits in sizes]
-    print(json.dumps([asdict(floor) for floor in floors]))
+        bounds = [measure(alternatives, tokens, logits, options.repeats) for tokens, logits in sizes]
+    print(json.dumps([asdict(bound) for bound in bounds]))
 
 
 def linear_shapes(folder: str) -> list[list[LinearShape]]:
-    """What a Llama's step multiplies: for each group of projections the ways to compute it, apart or as one."""
+    """The linear layers of a Llama's step: for each group of projections the ways to compute it, apart or as one."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder)
@@ -81,10 +81,10 @@ def linear_shapes(folder: str) -> list[list[LinearShape]]:
 
 
 _APART_OR_AS_ONE = ((0, 1), (2,), (3, 4), (5,), (6,))
-"""Indices into `linear_shapes`: of each tuple the fastest counts."""
+"""Indices into `linear_shapes`: the fastest of each tuple counts."""
 
 
-def measure(shapes: Sequence[Sequence[LinearShape]], num_tokens: int, num_logits: int, repeats: int) -> Floor:
+def measure(shapes: Sequence[Sequence[LinearShape]], num_tokens: int, num_logits: int, repeats: int) -> LowerBound:
     """The sum over the groups of the fastest way to compute each."""
     total = 0.0
     kernels: dict[str, str] = {}
@@ -98,7 +98,7 @@ def measure(shapes: Sequence[Sequence[LinearShape]], num_tokens: int, num_logits
         seconds, names = min(timed, key=lambda each: each[0])
         total += seconds
         kernels |= names
-    return Floor(num_tokens, num_logits, total, kernels)
+    return LowerBound(num_tokens, num_logits, total, kernels)
 
 
 def _fastest(shape: LinearShape, num_rows: int, repeats: int) -> tuple[float, str]:
