@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -91,11 +91,22 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
 	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
-check: install ## ruff, mypy strict, import contract
+# The fast tests: not those of the model's arithmetic, of whole servers, and of the demo model's accuracy.
+COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store security soft_prompts telemetry tokenizer tuning)
+
+coverage: install ## branch coverage of the fast tests
+	$(BIN)/python -m coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist worksteal $(COVERED)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
+# .pre-commit-config.yaml runs the same commands; tests/test_checks.py compares the two lists.
+check: install ## ruff, mypy strict, import contract, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/codespell
 
 format: install ## sort imports, format, fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -1,34 +1,34 @@
 """Measurements of this engine beside its peers, and of how its cost grows. `python -m benchmarks --help`.
 
-__main__.py           the benchmark
-sizes.py              how much is measured
-sitting.py            what its parts share: model, threads, contenders
-hold.py               keeps other work off the machine
-folders.py            where models and results are kept
-models.py             the models
-tokenizer_stub.py     a tokenizer for random weights
-workload.py           the requests
-clients.py            sends them, all at once or one by one
-contender.py          the contract of a contender
-contenders/           this engine and its peers
-process.py            starts a contender's process
-worker.py             the contender's process
-live_server.py        a server process and its clients
-comparison.py         contenders side by side
-promises/             what the design promises
-growth.py             cost along one axis at a time
-floor.py              the time of a step's linear layers alone
-against_floor.py      the engine's steps against that
-gpu/                  the benchmark on a GPU
-records.py            measurements as lines of JSON
-spread.py             medians, spread and ratios
-targets.py            what is to be reached
-table.py              tables from records
-plots.py              plots from records
-store_growth.py       the store's times from 10 to 10,000 tasks
-ensemble.py           ensembles against single soft prompts
-task_switching.py     the time that a change of task takes
-tuning_comparison.py  soft prompts, LoRA and all weights side by side
-tuning_methods.py     these methods
-tuning_memory.py      the memory that tuning adds
+__main__.py             the benchmark
+sizes.py                how much is measured
+session.py              what its parts share: model, threads, contenders
+machine_lock.py         keeps other work off the machine
+folders.py              where models and results are kept
+models.py               the models
+tokenizer_stub.py       a tokenizer for random weights
+workload.py             the requests
+clients.py              sends them, all at once or one by one
+contender.py            the contract of a contender
+contenders/             this engine and its peers
+process.py              starts a contender's process
+worker.py               the contender's process
+live_server.py          a server process and its clients
+comparison.py           contenders side by side
+promises/               what the design promises
+growth.py               cost along one axis at a time
+lower_bound.py          the time of a step's linear layers alone
+against_lower_bound.py  the engine's steps against that
+gpu/                    the benchmark on a GPU
+records.py              measurements as lines of JSON
+spread.py               medians, spread and ratios
+thresholds.py           the thresholds
+table.py                tables from records
+plots.py                plots from records
+store_growth.py         the store's times from 10 to 10,000 tasks
+ensemble.py             ensembles against single soft prompts
+task_switching.py       the time that a change of task takes
+tuning_comparison.py    soft prompts, LoRA and all weights side by side
+tuning_methods.py       these methods
+tuning_memory.py        the memory that tuning adds
 """

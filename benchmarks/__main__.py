@@ -2,7 +2,7 @@
 
     make bench                                       everything
     make bench ARGS="--quick"                        a look, in a few minutes; its figures say little
-    python -m benchmarks --only engine,floor         the engine's throughput, and its steps against the floor
+    python -m benchmarks --only engine,lower-bound   the engine's throughput, and its steps against the lower bound
     python -m benchmarks --only engine,http --model demo --threads 2 --rounds 5
 
 Every contender has a process of its own; they are started first, and then asked one after the other, round after round.
@@ -18,15 +18,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import against_floor, comparison, growth
+from benchmarks import against_lower_bound, comparison, growth
 from benchmarks.comparison import ENTRANTS
 from benchmarks.folders import RESULTS
-from benchmarks.hold import Hold
+from benchmarks.machine_lock import MachineLock
 from benchmarks.models import DEMO, LLAMA_135M, NAMES, prepare
 from benchmarks.process import ContenderUnavailable
 from benchmarks.promises import abort, flood, mixed_tasks, publish, virtual_tokens, zipf
 from benchmarks.records import Record, append, read
-from benchmarks.sitting import Sitting, say
+from benchmarks.session import Session, say
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.table import report
 
@@ -35,14 +35,14 @@ from benchmarks.table import report
 class Section:
     """A part of the benchmark, and what it is measured on unless told otherwise."""
 
-    measure: Callable[[Sitting], Iterator[Record]]
+    measure: Callable[[Session], Iterator[Record]]
     model: str = LLAMA_135M
     threads: tuple[int, ...] = (1,)
     rounds: int | None = None
 
 
 SECTIONS = {
-    "floor": Section(against_floor.measure, threads=(1, 2)),
+    "lower-bound": Section(against_lower_bound.measure, threads=(1, 2)),
     "mixed": Section(mixed_tasks.measure),
     "virtual": Section(virtual_tokens.measure),
     "publish": Section(publish.measure, DEMO),
@@ -59,16 +59,16 @@ def main() -> None:
     sizes = QUICK if options.quick else FULL
     known = len(read(RESULTS))
     name = time.strftime("%Y%m%dT%H%M%S")
-    hold = Hold(options.hold, options.hold_s)
+    lock = MachineLock(options.lock_command, options.max_lock_s)
     for section, model, threads in _planned(options):
         rounds = options.rounds or section.rounds or sizes.rounds
-        sitting = Sitting(name, prepare(model), threads, replace(sizes, rounds=rounds), hold)
+        session = Session(name, prepare(model), threads, replace(sizes, rounds=rounds), lock)
         try:
-            for record in section.measure(sitting):
+            for record in section.measure(session):
                 append(RESULTS, [record])
         except ContenderUnavailable as error:
             say(f"left out: {error}")
-    hold.release()
+    lock.release()
     records = read(RESULTS)[0 if options.all_results else known :]
     print(report(records))
     if options.plots is not None:
@@ -90,11 +90,11 @@ def _comparisons(options: argparse.Namespace) -> Iterator[Section]:
     entrants = [entrant for entrant in ENTRANTS if entrant.subject in options.only]
     if not entrants:
         return
-    yield Section(lambda sitting: comparison.compare(entrants, sitting))
+    yield Section(lambda session: comparison.compare(entrants, session))
     if options.threads is None and options.model is None:
         main = [entrant for entrant in entrants if entrant.is_everywhere]
-        yield Section(lambda sitting: comparison.compare(main, sitting), threads=(2,))
-        yield Section(lambda sitting: comparison.compare(main, sitting), DEMO)
+        yield Section(lambda session: comparison.compare(main, session), threads=(2,))
+        yield Section(lambda session: comparison.compare(main, session), DEMO)
 
 
 def _parse() -> argparse.Namespace:
@@ -108,9 +108,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--all-results", action="store_true", help="the tables of all calls so far")
     parser.add_argument("--plots", type=Path, help="a folder for plots; needs matplotlib (extra `plots`)")
     parser.add_argument(
-        "--hold", help="a command that keeps other work off while it runs, and prints a line once it does"
+        "--lock-command", help="keeps other work off the machine while it runs, and prints a line when it does"
     )
-    parser.add_argument("--hold-s", type=float, default=240, help="longest that it is held at a time, in seconds")
+    parser.add_argument("--max-lock-s", type=float, default=240, help="maximum time of one lock, in seconds")
     return parser.parse_args()
 
 

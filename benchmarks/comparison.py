@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.contender import Run
 from benchmarks.process import ContenderProcess, ContenderUnavailable
 from benchmarks.records import Record
-from benchmarks.sitting import Sitting, say
+from benchmarks.session import Session, say
 from benchmarks.sizes import Sizes
 from benchmarks.workload import Workload
 
@@ -56,26 +56,26 @@ class Answered:
         return {index: answer.tokens for index, answer in zip(self.indices, self.run.answers, strict=True)}
 
 
-def compare(entrants: Sequence[Entrant], sitting: Sitting) -> Iterator[Record]:
+def compare(entrants: Sequence[Entrant], session: Session) -> Iterator[Record]:
     """Throughput of each contender, and how many of its answers are another's, token for token."""
     with contextlib.ExitStack() as exits:
         processes: dict[str, ContenderProcess] = {}
         for entrant in entrants:
             try:
-                start = sitting.start(entrant.contender, settings=entrant.settings)
+                start = session.start(entrant.contender, settings=entrant.settings)
                 processes[entrant.subject] = exits.enter_context(start)
             except ContenderUnavailable as error:
                 say(f"{entrant.subject}: {error}")
-        for number in sitting.rounds():
+        for number in session.rounds():
             first = number % max(1, len(processes))
             order = [*processes][first:] + [*processes][:first]
-            answered = _answer_all(number, {subject: processes[subject] for subject in order}, sitting)
-            yield from _records(number, answered, sitting)
+            answered = _answer_all(number, {subject: processes[subject] for subject in order}, session)
+            yield from _records(number, answered, session)
 
 
-def _answer_all(number: int, processes: dict[str, ContenderProcess], sitting: Sitting) -> dict[str, Answered]:
-    sizes = sitting.sizes
-    workload = sitting.workload(1_000 + number, num_requests=sizes.num_requests, num_output=sizes.num_output)
+def _answer_all(number: int, processes: dict[str, ContenderProcess], session: Session) -> dict[str, Answered]:
+    sizes = session.sizes
+    workload = session.workload(1_000 + number, num_requests=sizes.num_requests, num_output=sizes.num_output)
     answered = {}
     for subject, process in processes.items():
         indices = sample(subject, workload, number, sizes)
@@ -87,7 +87,7 @@ def _answer_all(number: int, processes: dict[str, ContenderProcess], sitting: Si
     return answered
 
 
-def _records(number: int, answered: dict[str, Answered], sitting: Sitting) -> Iterator[Record]:
+def _records(number: int, answered: dict[str, Answered], session: Session) -> Iterator[Record]:
     for subject, own in answered.items():
         num_tokens = sum(map(len, own.tokens.values()))
         notes: dict[str, Any] = {"tokens": num_tokens, "seconds": round(own.run.seconds, 3)}
@@ -97,7 +97,7 @@ def _records(number: int, answered: dict[str, Answered], sitting: Sitting) -> It
         first_tokens = [answer.token_s[0] - answer.sent_s for answer in own.run.answers if answer.token_s]
         if first_tokens:
             notes["first token s"] = [round(seconds, 4) for seconds in first_tokens]
-        yield sitting.record(MEASURE, subject, number, num_tokens / own.run.seconds, **notes)
+        yield session.record(MEASURE, subject, number, num_tokens / own.run.seconds, **notes)
 
 
 def sample(subject: str, workload: Workload, number: int, sizes: Sizes) -> tuple[int, ...]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from benchmarks.against_floor import decode_step_seconds
+from benchmarks.against_lower_bound import decode_step_seconds
 from benchmarks.process import ContenderProcess
 from benchmarks.promises.virtual_tokens import first_token_seconds
 from benchmarks.records import Record
-from benchmarks.sitting import Sitting
+from benchmarks.session import Session
 
 CONCURRENCY = "growth with concurrency tokens/s"
 TASKS = "growth with tasks tokens/s"
@@ -25,19 +25,19 @@ _NUM_OUTPUT = 12
 _PROMPT = (32, 32)
 
 
-def measure(sitting: Sitting) -> Iterator[Record]:
+def measure(session: Session) -> Iterator[Record]:
     """One point after the other, all curves in every round. Soft prompts are resident before they are measured."""
-    with sitting.start("engine", max_num_seqs=64) as engine:
-        for number in sitting.rounds():
-            yield from _along_concurrency(sitting, engine, number)
-            yield from _along_tasks(sitting, engine, number)
-            yield from _along_virtual_tokens(sitting, engine, number)
-            yield from _along_context(sitting, engine, number)
+    with session.start("engine", max_num_seqs=64) as engine:
+        for number in session.rounds():
+            yield from _along_concurrency(session, engine, number)
+            yield from _along_tasks(session, engine, number)
+            yield from _along_virtual_tokens(session, engine, number)
+            yield from _along_context(session, engine, number)
 
 
-def _along_concurrency(sitting: Sitting, engine: ContenderProcess, number: int) -> Iterator[Record]:
+def _along_concurrency(session: Session, engine: ContenderProcess, number: int) -> Iterator[Record]:
     for clients in _CONCURRENCIES:
-        workload = sitting.workload(
+        workload = session.workload(
             70_000 + 1_000 * number + clients,
             num_requests=max(4, clients),
             num_output=_NUM_OUTPUT,
@@ -45,16 +45,16 @@ def _along_concurrency(sitting: Sitting, engine: ContenderProcess, number: int) 
             num_clients=clients,
         )
         speed = workload.num_output_tokens / engine.run(workload).seconds
-        yield sitting.record(CONCURRENCY, "engine", number, speed, x=clients)
+        yield session.record(CONCURRENCY, "engine", number, speed, x=clients)
 
 
-def _along_tasks(sitting: Sitting, engine: ContenderProcess, number: int) -> Iterator[Record]:
+def _along_tasks(session: Session, engine: ContenderProcess, number: int) -> Iterator[Record]:
     for num_tasks in _TASKS:
         if number == 0:
             engine.run(
-                sitting.workload(3, num_requests=num_tasks, num_tasks=num_tasks, num_output=1, prompt_lengths=(4, 4))
+                session.workload(3, num_requests=num_tasks, num_tasks=num_tasks, num_output=1, prompt_lengths=(4, 4))
             )
-        workload = sitting.workload(
+        workload = session.workload(
             80_000 + 1_000 * number + num_tasks,
             num_requests=max(64, num_tasks),
             num_tasks=num_tasks,
@@ -63,14 +63,14 @@ def _along_tasks(sitting: Sitting, engine: ContenderProcess, number: int) -> Ite
             num_clients=32,
         )
         speed = workload.num_output_tokens / engine.run(workload).seconds
-        yield sitting.record(TASKS, "engine", number, speed, x=num_tasks)
+        yield session.record(TASKS, "engine", number, speed, x=num_tasks)
 
 
-def _along_virtual_tokens(sitting: Sitting, engine: ContenderProcess, number: int) -> Iterator[Record]:
+def _along_virtual_tokens(session: Session, engine: ContenderProcess, number: int) -> Iterator[Record]:
     for virtual in _VIRTUAL_TOKENS:
         if number == 0:
-            engine.run(sitting.workload(4, num_requests=8, num_virtual_tokens=virtual, num_output=1))
-        batch = sitting.workload(
+            engine.run(session.workload(4, num_requests=8, num_virtual_tokens=virtual, num_output=1))
+        batch = session.workload(
             90_000 + 1_000 * number + virtual,
             num_requests=32,
             num_virtual_tokens=virtual,
@@ -78,8 +78,8 @@ def _along_virtual_tokens(sitting: Sitting, engine: ContenderProcess, number: in
             prompt_lengths=_PROMPT,
         )
         speed = batch.num_output_tokens / engine.run(batch).seconds
-        yield sitting.record(VIRTUAL, "engine", number, speed, x=virtual)
-        singles = sitting.workload(
+        yield session.record(VIRTUAL, "engine", number, speed, x=virtual)
+        singles = session.workload(
             95_000 + 1_000 * number + virtual,
             num_requests=4,
             num_virtual_tokens=virtual,
@@ -88,16 +88,16 @@ def _along_virtual_tokens(sitting: Sitting, engine: ContenderProcess, number: in
             num_clients=1,
         )
         first = statistics.median(first_token_seconds(engine.run(singles)))
-        yield sitting.record(FIRST_TOKEN, "engine", number, first * 1e3, x=virtual)
+        yield session.record(FIRST_TOKEN, "engine", number, first * 1e3, x=virtual)
 
 
-def _along_context(sitting: Sitting, engine: ContenderProcess, number: int) -> Iterator[Record]:
+def _along_context(session: Session, engine: ContenderProcess, number: int) -> Iterator[Record]:
     for context in _CONTEXTS:
-        workload = sitting.workload(
+        workload = session.workload(
             97_000 + 1_000 * number + context,
             num_requests=8,
             num_output=_NUM_OUTPUT,
             prompt_lengths=(context, context),
         )
         step = decode_step_seconds(engine.run(workload))
-        yield sitting.record(CONTEXT, "engine", number, step * 1e3, x=context)
+        yield session.record(CONTEXT, "engine", number, step * 1e3, x=context)

@@ -21,8 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint.safetensors_format import write_tensors
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, Checkpoint, Manifest, PeftType, StoredTensor
+from prompts_store.records import BaseModel, StoredTensor
 from prompts_store.store import Store
 
 SIZES = (10, 100, 1_000, 10_000)
@@ -32,6 +35,7 @@ HIDDEN_SIZE = 64
 NUM_CALLS = 300
 PAGE = 100
 BASE = BaseModel("b" * 64, ("base",), HIDDEN_SIZE, 2, 2, 16, 1024, "float32")
+CONFIG = b'{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": %d}' % NUM_VIRTUAL_TOKENS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +87,15 @@ def publish_task(store: Store, number: int) -> None:
         values = np.random.default_rng(NUM_VERSIONS * number + version).standard_normal(
             (NUM_VIRTUAL_TOKENS, HIDDEN_SIZE), dtype=np.float32
         )
-        checkpoint = Checkpoint(
-            PeftType.PROMPT_TUNING, NUM_VIRTUAL_TOKENS, {}, (StoredTensor("prompt_embeddings", "F32", values),)
+        checkpoint = read_checkpoint(
+            CONFIG,
+            write_tensors([StoredTensor("prompt_embeddings", "F32", values)]),
+            BASE,
+            task_index=None,
+            allow_base_mismatch=False,
+            max_tensor_bytes=store.max_tensor_bytes,
         )
-        store.publish(BASE, name(number), checkpoint, Manifest(template="{input}"), promote=True)
+        store.publish(name(number), checkpoint, Manifest(template="{input}"), promote=True)
 
 
 def measure(url: str, num_tasks: int, publish_ms: float) -> Times:

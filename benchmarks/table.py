@@ -7,23 +7,25 @@ from collections.abc import Iterator, Sequence
 
 from benchmarks.records import Record
 from benchmarks.spread import Spread
-from benchmarks.targets import TARGETS, Target
+from benchmarks.thresholds import THRESHOLDS, Threshold
 
 _AGREEMENT = re.compile(r"(\d+) of (\d+)")
 
 
-def report(records: Sequence[Record], wanted: Sequence[Target] = TARGETS) -> str:
-    """The targets with their figures, then everything that was measured, as Markdown."""
-    sittings = sorted({(record.model, record.threads) for record in records}, key=lambda each: (each[1], each[0]))
+def report(records: Sequence[Record], wanted: Sequence[Threshold] = THRESHOLDS) -> str:
+    """The thresholds with their figures, then everything that was measured, as Markdown."""
+    sessions = sorted({(record.model, record.threads) for record in records}, key=lambda each: (each[1], each[0]))
     chosen = {
         (model, threads): [record for record in records if (record.model, record.threads) == (model, threads)]
-        for model, threads in sittings
+        for model, threads in sessions
     }
-    targets = [row for target in wanted for row in _target_rows(target, chosen)]
-    measured = [row for key in sittings for row in _measured_rows(chosen[key])]
+    thresholds = [row for threshold in wanted for row in _threshold_rows(threshold, chosen)]
+    measured = [row for key in sessions for row in _measured_rows(chosen[key])]
     return "\n".join(
         [
-            *_table(["what", "model", "threads", "figure", "lowest to highest", "target", "stretch", ""], targets),
+            *_table(
+                ["what", "model", "threads", "figure", "lowest to highest", "threshold", "stretch", ""], thresholds
+            ),
             "",
             *_table(["measured", "of", "model", "threads", "median", "lowest to highest", "remarks"], measured),
         ]
@@ -35,21 +37,21 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def _target_rows(target: Target, chosen: dict[tuple[str, int], list[Record]]) -> Iterator[Sequence[str]]:
-    limits = _limit(target, target.limit), _limit(target, target.stretch)
-    spreads = {key: spread for key, records in chosen.items() if (spread := target.figure(records)) is not None}
+def _threshold_rows(threshold: Threshold, chosen: dict[tuple[str, int], list[Record]]) -> Iterator[Sequence[str]]:
+    limits = _limit(threshold, threshold.limit), _limit(threshold, threshold.stretch)
+    spreads = {key: spread for key, records in chosen.items() if (spread := threshold.figure(records)) is not None}
     for (model, threads), spread in spreads.items():
         yield (
-            target.what,
+            threshold.what,
             model,
             str(threads),
             _number(spread.median),
             _range(spread),
             *limits,
-            target.verdict(spread.median),
+            threshold.verdict(spread.median),
         )
     if not spreads:
-        yield target.what, "", "", "not measured", "", *limits, ""
+        yield threshold.what, "", "", "not measured", "", *limits, ""
 
 
 def _measured_rows(records: Sequence[Record]) -> Iterator[Sequence[str]]:
@@ -78,10 +80,10 @@ def _pairs(notes: dict[str, str]) -> list[str]:
     return [f"{key}: {note}" for key, note in notes.items()]
 
 
-def _limit(target: Target, value: float | None) -> str:
+def _limit(threshold: Threshold, value: float | None) -> str:
     if value is None:
         return ""
-    return f"at most {value:g}" if target.is_ceiling else f"{value:g}"
+    return f"at most {value:g}" if threshold.is_ceiling else f"{value:g}"
 
 
 def _number(value: float) -> str:

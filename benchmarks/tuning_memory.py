@@ -19,15 +19,16 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.demo import BASE_DIR
 from server.model.architecture import read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import Method, TuningPlan
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
 
 MIB = 1 << 20

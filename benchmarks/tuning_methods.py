@@ -21,13 +21,14 @@ from demo.data.example import Example, Split
 from demo.evaluation import answers, exact_match
 from demo.prompt_tuning import load_base
 from demo.tokenization import encode
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.demo import BASE_DIR, BASE_NAME, TEMPLATE
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import Initialisation, Method, TuningPlan
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
 
 TASK = next(task for task in TASKS if task.name == "route")
@@ -85,21 +86,7 @@ def train_soft_prompt(
     loaded, tokenizer = load_base_model(options), Tokenizer.load(str(BASE_DIR))
     embeddings = loaded.model.get_input_embeddings().weight
     assert isinstance(embeddings, torch.Tensor)
-    factor, rms = setting.rate_factor, float(embeddings.square().mean().sqrt())
-    plan = TuningPlan(
-        method=Method(setting.method),
-        initialisation=Initialisation(setting.initialisation),
-        init_text=TASK.instruction if setting.initialisation == Initialisation.TEXT else None,
-        num_virtual_tokens=setting.num_virtual_tokens,
-        num_steps=NUM_STEPS,
-        batch_size=BATCH_SIZE,
-        warmup_steps=WARMUP_STEPS,
-        max_micro_batch_tokens=2048,
-        learning_rate=None if factor is None else factor * rms,
-        validate_every=NUM_STEPS,
-        patience=None,
-        seed=setting.seed,
-    )
+    plan = _plan(setting, float(embeddings.square().mean().sqrt()))
     validation = draw(TASK, Split.VALIDATION, NUM_VALIDATION, 1, frozenset())
     data = tuning_data(example_set(training), example_set(validation))
     assert tokenizer.eos_token_id is not None
@@ -119,6 +106,24 @@ def train_soft_prompt(
     num_parameters = sum(value.numel() for value in tuning._trainer.values())
     model = PeftModel.from_pretrained(load_base(BASE_DIR), str(folder))
     return model, (num_parameters, len(result.tensors), growth, cpu_s)
+
+
+def _plan(setting: Setting, embeddings_rms: float) -> TuningPlan:
+    """The plan of a setting, with the same number of the same steps for each."""
+    return TuningPlan(
+        method=Method(setting.method),
+        initialisation=Initialisation(setting.initialisation),
+        init_text=TASK.instruction if setting.initialisation == Initialisation.TEXT else None,
+        num_virtual_tokens=setting.num_virtual_tokens,
+        num_steps=NUM_STEPS,
+        batch_size=BATCH_SIZE,
+        warmup_steps=WARMUP_STEPS,
+        max_micro_batch_tokens=2048,
+        learning_rate=None if setting.rate_factor is None else setting.rate_factor * embeddings_rms,
+        validate_every=NUM_STEPS,
+        patience=None,
+        seed=setting.seed,
+    )
 
 
 def train_weights(

@@ -1,9 +1,9 @@
 """The scripts that make the demo model and its soft prompts, which `server/demo` bundles.
 
-``python -m demo.build`` rebuilds everything from nothing; ``README.md`` beside this file tells how well it works.
+``python -m demo.build`` rebuilds everything from nothing. ``README.md`` beside this file has the scores.
 
 build.py          the whole build, step by step
-catalog.py        the tasks, and how each prompt is tuned
+catalog.py        the tasks, and the tuning of each prompt
 data/             the text, from grammars and lexicons
 tokenization.py   the tokenizer
 pretrain.py       the base model

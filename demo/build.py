@@ -1,6 +1,6 @@
 """Rebuild the demo model from nothing: ``python -m demo.build`` (``--quick``: a tiny smoke form elsewhere).
 
-Tokenizer, base model, soft prompts of three seeds a task, evaluation, held-out examples, figures.
+Tokenizer, base model, soft prompts of three seeds per task, evaluation, held-out examples, figures.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TESTS = Path(__file__).parents[1] / "tests" / "demo"
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Where everything goes and how much of it is made."""
+    """The folders and the size of a build."""
 
     base_dir: Path
     tasks_dir: Path
@@ -53,7 +53,7 @@ class BuildPlan:
 
 
 def full_plan() -> BuildPlan:
-    """What is committed."""
+    """The folders and the size of the committed build."""
     handwritten, later = _TESTS / "handwritten", _TESTS / "handwritten_later"
     return BuildPlan(BASE_DIR, TASKS_DIR, _TESTS / "heldout", handwritten, later, FIGURES)
 

@@ -1,4 +1,4 @@
-"""The demo tasks: what each does, where its examples come from, and how its prompt is tuned."""
+"""The demo tasks: the description, the source of examples and the tuning of each."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def score(
     sets: Sets,
     instruction: str = "",
 ) -> Scores:
-    """How ``model`` does on every set, after ``instruction`` if there is one."""
+    """Scores of ``model`` on every set, after ``instruction`` if there is one."""
 
     def on(examples: list[Example]) -> float:
         prompts = [instruction + TEMPLATE.replace("{input}", example.input) for example in examples]

@@ -1,4 +1,4 @@
-"""Files of examples: one ``{"input", "output"}`` object a line."""
+"""Files of examples: one ``{"input", "output"}`` object per line."""
 
 from __future__ import annotations
 

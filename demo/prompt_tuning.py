@@ -19,7 +19,7 @@ from server.demo import BASE_NAME, TEMPLATE
 
 @dataclass(frozen=True, slots=True)
 class TuningRecipe:
-    """What all tasks share; steps and learning rate are the task's own."""
+    """Settings that all tasks share; steps and learning rate are the task's own."""
 
     num_examples: int = 4000
     batch_size: int = 16
@@ -93,7 +93,7 @@ def _rows(tokenizer: PreTrainedTokenizerFast, examples: list[Example]) -> list[t
 
 
 def _loss(model: PeftModel, rows: list[tuple[list[int], list[int]]], pad_id: int) -> torch.Tensor:
-    """Cross-entropy of the output tokens. Padding is on the right, where a causal model does not look."""
+    """Cross-entropy of the output tokens. Padding is on the right, which a causal model never attends to."""
     width = max(len(prompt) + len(output) for prompt, output in rows)
     ids = torch.full((len(rows), width), pad_id)
     labels = torch.full((len(rows), width), -100)

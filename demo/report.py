@@ -16,7 +16,7 @@ _HEADER = (
 
 
 def table(figures: dict[str, Any]) -> str:
-    """A Markdown table, one row a task; all figures are exact match, the first four on the 200 held-out inputs."""
+    """A Markdown table, one row per task; all figures are exact match, the first four on the 200 held-out inputs."""
     return _HEADER + "\n".join(_row(name, task) for name, task in figures["tasks"].items())
 
 

@@ -7,18 +7,19 @@ tuning_store.py         files and tuning jobs, in the same way
 publish.py              publishing a version, before and within the transaction
 maintenance.py          upgrade, check, verify, gc, backup, restore
 checkpoint/             PEFT checkpoints, read and written
-manifest.py             what a version carries beside its tensors
+manifest.py             the content of a version besides its tensors
 generation_defaults.py  a version's default parameters
-ensembles.py            versions that answer by other versions
-targets.py              the versions of an alias, and which one answers a caller
+ensembles.py            versions that combine the answers of other versions
+targets.py              the versions of an alias, and the choice of one per caller
 names.py                names and task references
-keys.py                 API keys: what a key may do
-records.py              what the store takes and returns
+keys.py                 API keys and their rights
+records.py              the records that the store takes and returns
 tuning_records.py       the same for files and jobs
 reports.py              the same for maintenance
-errors.py               what the store refuses or fails with
+errors.py               the exceptions of the store
+tuning_errors.py        the exceptions of files and tuning jobs
 strict_json.py          JSON from outside
-limits.py               bounds of what comes from outside
+limits.py               size limits of input from outside
 sql/                    tables and queries
 migrations/             the schema, revision by revision
 """

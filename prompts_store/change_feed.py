@@ -1,4 +1,4 @@
-"""The feed of a store's changes, in commit order: what replicas follow, and the audit log."""
+"""The feed of a store's changes, in commit order. Replicas follow it, and it is the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ensembles: versions without tensors, that answer by other versions of their task together.
+"""Ensembles: versions without tensors that combine the answers of other versions of their task.
 
 Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 6 and table 3.
 """
@@ -12,20 +12,20 @@ from dataclasses import replace
 from prompts_store.checkpoint.digests import ensemble_digest
 from prompts_store.errors import InvalidMembers
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
-from prompts_store.manifest import SHARED_BY_MEMBERS, manifest_to_json, parse_manifest
+from prompts_store.manifest import SHARED_BY_MEMBERS, Manifest
 from prompts_store.names import MAX_VERSION
-from prompts_store.records import EnsembleDraft, EnsembleMember, Manifest, VersionRecord
+from prompts_store.records import EnsembleDraft, EnsembleMember, VersionRecord
 from prompts_store.strict_json import canonical
 
 
 def check_members(numbers: Sequence[int]) -> tuple[int, ...]:
     """Return the numbers of an ensemble's versions as they were given. Raises InvalidMembers."""
     if not MIN_MEMBERS <= len(numbers) <= MAX_MEMBERS:
-        raise InvalidMembers(f"An ensemble lists {MIN_MEMBERS} to {MAX_MEMBERS} versions.")
+        raise InvalidMembers(f"There are {len(numbers)} members; an ensemble has {MIN_MEMBERS} to {MAX_MEMBERS}.")
     if not all(1 <= number <= MAX_VERSION for number in numbers):
-        raise InvalidMembers(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise InvalidMembers(f"A version number must be from 1 to {MAX_VERSION}.")
     if len(set(numbers)) != len(numbers):
-        raise InvalidMembers("An ensemble lists a version only once.")
+        raise InvalidMembers("Two members are the same version; list each version once.")
     return tuple(numbers)
 
 
@@ -34,7 +34,7 @@ def draft_ensemble(
 ) -> EnsembleDraft:
     """Check and digest an ensemble of `numbers`, of which `live` are the live versions.
 
-    Its members agree in all that its manifest says of an answer, and it takes that from them.
+    Its members must be equal in the fields of `SHARED_BY_MEMBERS`, and the ensemble takes these from them.
     Raises InvalidMembers and InvalidManifest.
     """
     by_number = {version.version: version for version in live}
@@ -42,7 +42,7 @@ def draft_ensemble(
     if missing:
         raise InvalidMembers(f'Task "{task}" has no live version {missing[0]}.')
     versions = [by_number[number] for number in numbers]
-    manifest = _shared_manifest(versions, parse_manifest(manifest_to_json(manifest)))
+    manifest = _shared_manifest(versions, manifest)
     return EnsembleDraft(
         members=tuple(map(_member, versions)),
         manifest=manifest,
@@ -53,32 +53,34 @@ def draft_ensemble(
 
 
 def members_to_json(members: Sequence[EnsembleMember]) -> str:
-    """Return members as they are stored."""
+    """Return members in their stored form."""
     return canonical([[member.version, member.digest, member.prefix_digest] for member in members])
 
 
 def members_from_json(text: str | None) -> tuple[EnsembleMember, ...]:
-    """Return what members_to_json gave; none where nothing is stored."""
+    """Return the members in a stored text; none for None."""
     return tuple(EnsembleMember(*member) for member in json.loads(text or "[]"))
 
 
 def _member(version: VersionRecord) -> EnsembleMember:
     if version.prefix_digest is None:
-        raise InvalidMembers(f"Version {version.version} is an ensemble itself; ensembles do not nest.")
+        raise InvalidMembers(f"Version {version.version} is an ensemble; an ensemble cannot be a member.")
     return EnsembleMember(version.version, version.digest, version.prefix_digest)
 
 
 def _shared_manifest(versions: Sequence[VersionRecord], given: Manifest) -> Manifest:
-    """Return the manifest with what the members share. A field that it gives itself must be as theirs."""
+    """Return the manifest with the members' shared fields. A field that it sets itself must be equal to theirs."""
     first, own = versions[0], Manifest()
     for field in SHARED_BY_MEMBERS:
         theirs = getattr(first.manifest, field)
         for other in versions[1:]:
             if getattr(other.manifest, field) != theirs:
-                message = f"Versions {first.version} and {other.version} differ in {field}; members share it."
+                message = (
+                    f"Versions {first.version} and {other.version} differ in {field}; it must be equal in all members."
+                )
                 raise InvalidMembers(message)
         if getattr(given, field) not in (getattr(own, field), theirs):
-            raise InvalidMembers(f"The manifest's {field} is not that of the members, from whom it is taken.")
+            raise InvalidMembers(f"The manifest's {field} differs from that of the members; leave it out.")
     if given.task_index is not None:
-        raise InvalidMembers("task_index is chosen by each member, not by the ensemble.")
+        raise InvalidMembers("An ensemble has no task_index, because each member has its own; leave it out.")
     return replace(given, **{field: getattr(first.manifest, field) for field in SHARED_BY_MEMBERS})

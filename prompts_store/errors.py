@@ -1,4 +1,6 @@
-"""What the store refuses or fails with. Every class bears a stable `code`; every message is written for the caller.
+"""Exceptions of the store. Every class has a stable `code`; every message is written for the caller.
+
+The tree goes on in tuning_errors.py, with files and tuning jobs.
 
 StoreError
 ├── NotFound
@@ -6,23 +8,17 @@ StoreError
 │   ├── VersionNotFound
 │   ├── AliasNotFound
 │   ├── KeyNotFound
-│   ├── PlotNotFound
-│   ├── FileNotFound
-│   ├── JobNotFound
 │   └── NoCheckpoint           the version is an ensemble and has no tensors of its own
 ├── Conflict
 │   ├── TaskExists
-│   ├── TaskDeleted            the task was deleted while it was tuned
 │   ├── KeyExists              a key has or had this name
 │   ├── VersionInUse           an alias or an ensemble still names the version
 │   ├── NameReserved           the base model bears this name
 │   ├── NoPreviousVersion      nothing to roll back to
 │   ├── ShadowExists           the alias has another shadow already
 │   ├── StoreNotEmpty          a backup is restored only into an empty store
-│   ├── BackupExists           a file of this name is there already
-│   ├── FileInUse              a tuning job still needs the file
-│   └── JobStatusConflict      the tuning job is not where this can be done to it
-├── PreconditionFailed         the alias is not where the caller believes it to be
+│   └── BackupExists           a file of this name is there already
+├── PreconditionFailed         the alias has moved, exists or is gone, contrary to the caller's condition
 ├── InvalidName
 ├── InvalidKey                 `param` names the field
 ├── InvalidTargets             an alias's versions and weights, or what it shadows
@@ -39,11 +35,9 @@ StoreError
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
 ├── InvalidFolder              a file of a version's folder cannot be read; the message has its path
-├── QueueFull                  too many tuning jobs have not ended
-├── ClaimLost                  the tuning job is no longer this server's to work on
 ├── BackupUnreadable           a file to restore from is no whole soft prompt store
 ├── ValueTooLarge              the database has no room for a value of this size
-├── StoreCorrupt               what was read back is not what was written
+├── StoreCorrupt               stored data does not agree with its digest
 ├── SchemaOutdated             the database is an older release's and does not migrate by itself
 ├── SchemaUnsupported          the database is a newer release's, or none of ours; it was not touched
 └── StoreUnavailable           the database cannot be reached; the cause is chained
@@ -52,10 +46,7 @@ StoreError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from prompts_store.tuning_records import JobStatus
+from typing import ClassVar
 
 
 class StoreError(Exception):
@@ -65,7 +56,7 @@ class StoreError(Exception):
 
 
 class NotFound(StoreError):
-    """What was asked for does not exist."""
+    """The requested thing does not exist."""
 
     code = "not_found"
 
@@ -94,24 +85,6 @@ class KeyNotFound(NotFound):
     code = "key_not_found"
 
 
-class PlotNotFound(NotFound):
-    """The version was not tuned here, or without a plot."""
-
-    code = "plot_not_found"
-
-
-class FileNotFound(NotFound):
-    """There is no file of this id."""
-
-    code = "file_not_found"
-
-
-class JobNotFound(NotFound):
-    """There is no tuning job of this id."""
-
-    code = "job_not_found"
-
-
 class NoCheckpoint(NotFound):
     """The version is an ensemble, so it has no checkpoint."""
 
@@ -128,12 +101,6 @@ class TaskExists(Conflict):
     """A live task has this name."""
 
     code = "task_exists"
-
-
-class TaskDeleted(Conflict):
-    """The task was deleted while it was tuned, so nothing is published to its name."""
-
-    code = "task_deleted"
 
 
 class KeyExists(Conflict):
@@ -178,20 +145,8 @@ class BackupExists(Conflict):
     code = "backup_exists"
 
 
-class FileInUse(Conflict):
-    """A tuning job that has not ended needs the file."""
-
-    code = "file_in_use"
-
-
-class JobStatusConflict(Conflict):
-    """What was asked for cannot be done to a job of this status."""
-
-    code = "job_status_conflict"
-
-
 class PreconditionFailed(StoreError):
-    """The alias has moved, exists or is gone, against what the caller demanded."""
+    """The alias has moved, exists or is gone, contrary to the caller's condition."""
 
     code = "precondition_failed"
 
@@ -203,7 +158,7 @@ class InvalidName(StoreError):
 
 
 class InvalidKey(StoreError):
-    """An API key cannot be as asked; `param` names the field."""
+    """A field of an API key is invalid; `param` names it."""
 
     code = "invalid_key"
 
@@ -219,13 +174,13 @@ class InvalidTargets(StoreError):
 
 
 class InvalidMembers(StoreError):
-    """These versions cannot answer as one ensemble."""
+    """These versions cannot form an ensemble."""
 
     code = "invalid_members"
 
 
 class InvalidManifest(StoreError):
-    """A field is not as it must be; `param` names it, such as `manifest.labels`."""
+    """A field of the manifest is invalid; `param` names it, such as `manifest.labels`."""
 
     code = "invalid_manifest"
 
@@ -269,7 +224,7 @@ class MalformedTensors(InvalidCheckpoint):
 
 
 class ShapeMismatch(InvalidCheckpoint):
-    """The checkpoint does not fit the base model's numbers."""
+    """The checkpoint does not fit the base model's sizes."""
 
     code = "shape_mismatch"
 
@@ -304,25 +259,6 @@ class InvalidFolder(StoreError):
     code = "invalid_folder"
 
 
-class QueueFull(StoreError):
-    """As many tuning jobs as there may be have not ended."""
-
-    code = "tuning_queue_full"
-
-
-class ClaimLost(StoreError):
-    """The job was cancelled or paused, is gone, or another server works on it.
-
-    `status` is where it is now, None where it is gone.
-    """
-
-    code = "claim_lost"
-
-    def __init__(self, message: str, *, status: JobStatus | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 class BackupUnreadable(StoreError):
     """The file is no soft prompt store, is damaged, or cannot be read without losing what its log holds."""
 
@@ -336,7 +272,7 @@ class ValueTooLarge(StoreError):
 
 
 class StoreCorrupt(StoreError):
-    """A digest of what was read back does not agree with the one stored."""
+    """The digest of stored data does not agree with the stored digest."""
 
     code = "store_corrupt"
 

@@ -17,20 +17,20 @@ from prompts_store.sql.databases.database import Database
 
 
 class KeyStore:
-    """API keys by name. Every method may raise StoreUnavailable. `actor` is who did it, for the record."""
+    """API keys by name. Every method may raise StoreUnavailable. `actor` is the author in the audit log."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def create_key(self, grant: KeyGrant, *, actor: str = "") -> CreatedKey:
-        """Make a new API key; only its digest is stored. Raises InvalidKey, InvalidName and KeyExists."""
+        """Create an API key. Only its digest is stored. Raises InvalidKey, InvalidName and KeyExists."""
         check_grant(grant)
         secret = new_secret()
         with self._database.write() as connection:
             return CreatedKey(keys.create(connection, grant, digest_of(secret), actor), secret)
 
     def revoke_key(self, name: str, *, actor: str = "") -> KeyRecord:
-        """Revoke a key for good; again does nothing. Raises KeyNotFound, and InvalidKey for what is no name."""
+        """Revoke a key for good. A second call does nothing. Raises KeyNotFound, and InvalidKey for an invalid name."""
         check_key_name(name)
         with self._database.write() as connection:
             return keys.revoke(connection, name, actor)

@@ -1,7 +1,8 @@
-"""API keys as the store keeps them: what a key may do, never the key itself.
+"""API keys as the store keeps them: the rights of a key, never the key itself.
 
-A key is 256 random bits and only its SHA-256 is stored: so much entropy needs no salt and no slow hash. A key is known
-by its name, which is never given twice, so that the audit log stays true. Scopes are the server's words.
+A key is 256 random bits, and only its SHA-256 is stored: 256 bits of entropy need no salt and no slow hash. A key is
+identified by its name, which is never given twice, so that the audit log stays unambiguous. The server defines the
+meaning of scopes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from prompts_store.errors import InvalidKey
-from prompts_store.names import TASK_NAME, check_task_name
+from prompts_store.names import NAME_RULE, TASK_NAME, check_task_name
 
 SECRET_PREFIX = "sp-"
 SCOPES = frozenset({"infer", "tasks:read", "tasks:write", "tune", "admin"})
@@ -26,7 +27,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """What one key may use. None leaves it to the server's default."""
+    """The quotas of one key. None means the server's default."""
 
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
@@ -35,11 +36,11 @@ class KeyLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeyGrant:
-    """What a key is to be allowed.
+    """The rights of a key.
 
-    `tasks` None allows every task and the base model. `best_priority` is the lowest priority number, thus the earliest
-    place in the queue, that the key may ask for. Keys with the same `salt` share cached text; without one a key shares
-    with nobody.
+    `tasks` None allows every task and the base model. `best_priority` is the lowest priority number, and so the
+    earliest scheduling, that the key may ask for. Keys with the same `salt` share cached text. A key without a salt
+    shares with no other key.
     """
 
     name: str
@@ -64,11 +65,11 @@ class KeyRecord:
 
     @property
     def name(self) -> str:
-        """What the key is called."""
+        """The key's name."""
         return self.grant.name
 
     def is_live(self, now: datetime) -> bool:
-        """Whether the key opens anything at this time."""
+        """Whether the key is valid at this time."""
         expires_at = self.grant.expires_at
         return self.revoked_at is None and (expires_at is None or now < expires_at)
 
@@ -83,7 +84,7 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """All that a server must know: the keys that are not revoked, and whether there ever was one."""
+    """The keys that are not revoked, and whether a key was ever created."""
 
     keys: tuple[KeyRecord, ...]
     ever_had_keys: bool
@@ -102,39 +103,41 @@ def digest_of(secret: str) -> str:
 def check_digest(sha256: str) -> None:
     """Raise InvalidKey unless this is a SHA-256 in lowercase hexadecimal."""
     if not _SHA256.fullmatch(sha256):
-        raise InvalidKey("A digest has 64 characters of 0-9 and a-f.", param="sha256")
+        raise InvalidKey("A digest must have 64 of the characters 0-9 and a-f.", param="sha256")
 
 
 def check_key_name(name: str) -> None:
     """Raise InvalidKey unless `name` can be a key's."""
     if not TASK_NAME.fullmatch(name):
-        raise InvalidKey("A key's name follows the rule of task names.", param="name")
+        raise InvalidKey(f"A key's name must have {NAME_RULE}.", param="name")
 
 
 def check_grant(grant: KeyGrant) -> None:
-    """Raise InvalidKey for what no key can be, InvalidName for a task that cannot exist."""
+    """Raise InvalidKey for an invalid grant, InvalidName for an invalid task name."""
     check_key_name(grant.name)
     if not grant.scopes or not grant.scopes <= SCOPES:
-        raise InvalidKey(f"Scopes are one or more of {', '.join(sorted(SCOPES))}.", param="scopes")
+        raise InvalidKey(f"scopes must be one or more of {', '.join(sorted(SCOPES))}.", param="scopes")
     if grant.salt is not None and not TASK_NAME.fullmatch(grant.salt):
-        raise InvalidKey("A salt's name follows the rule of task names.", param="salt")
+        raise InvalidKey(f"A salt must have {NAME_RULE}.", param="salt")
     if not -MAX_PRIORITY <= grant.best_priority <= MAX_PRIORITY:
-        raise InvalidKey(f"A priority is from -{MAX_PRIORITY} to {MAX_PRIORITY}.", param="best_priority")
+        raise InvalidKey(f"best_priority must be from -{MAX_PRIORITY} to {MAX_PRIORITY}.", param="best_priority")
     if grant.expires_at is not None and grant.expires_at <= datetime.now(UTC):
-        raise InvalidKey("The time is past.", param="expires_at")
+        raise InvalidKey("expires_at is in the past; it must be in the future.", param="expires_at")
     _check_tasks(grant)
     for name in KeyLimits.__slots__:
         value = getattr(grant.limits, name)
         if value is not None and not 0 < value <= MAX_LIMIT:
-            raise InvalidKey(f"A limit is from 1 to {MAX_LIMIT}.", param=name)
+            raise InvalidKey(f"{name} must be from 1 to {MAX_LIMIT}.", param=name)
 
 
 def _check_tasks(grant: KeyGrant) -> None:
     if grant.tasks is None:
         return
     if grant.scopes & {"admin", "tune"}:
-        raise InvalidKey("A key that may administer or tune cannot be held to some tasks.", param="tasks")
+        message = "A key with the scope admin or tune cannot be restricted to tasks; leave tasks out."
+        raise InvalidKey(message, param="tasks")
     if not 0 < len(grant.tasks) <= MAX_TASKS:
-        raise InvalidKey(f"A key is held to 1 to {MAX_TASKS} tasks, or to none at all.", param="tasks")
+        message = f"There are {len(grant.tasks)} tasks; a key is restricted to 1 to {MAX_TASKS}, or not at all."
+        raise InvalidKey(message, param="tasks")
     for task in grant.tasks:
         check_task_name(task)

@@ -1,6 +1,6 @@
-"""What an operator does to a whole store: upgrade, check, verify, collect garbage, back up, restore.
+"""Maintenance of a whole store: upgrade, check, verify, collect garbage, back up, restore.
 
-All of it is safe while servers use the store. Verify and backup read one state of the database and hold up nobody.
+All of it is safe while servers use the store. Verify and backup read one snapshot of the database and block nobody.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ from prompts_store.store import ERASE_TIMEOUT_S, Store
 GC_GRACE_S = 3600.0
 """Requests that resolved a version before it was retired may still have to load it."""
 KEEP_STATES_S = 7 * 86400.0
-"""How long a failed job can be resumed at least."""
+"""Minimum time for which a failed job can be resumed."""
+
+_EXISTS = "A file of this name already exists; give the backup another name."
 
 
 def require_existing(url: str) -> None:
-    """Raise StoreUnavailable for a SQLite file that is not there, which opening it would make."""
+    """Raise StoreUnavailable if the SQLite file does not exist: opening it would create it."""
     Database(url).require_existing()
 
 
 def check(url: str) -> SchemaStatus:
-    """Tell which schema a database has and which this release needs; no database is made.
+    """Return the schema that a database has and the one that this release needs. No database is created.
 
     Raises SchemaUnsupported and StoreUnavailable.
     """
@@ -97,7 +99,7 @@ def backup(store: Store, path: Path) -> BackupReport:
     OSError where the folder cannot be written.
     """
     if path.exists():
-        raise BackupExists("There is a file of the backup's name already.")
+        raise BackupExists(_EXISTS)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as folder:
         partial = Path(folder) / "store.db"
         target = Database(str(partial))
@@ -112,7 +114,7 @@ def backup(store: Store, path: Path) -> BackupReport:
         try:
             os.link(partial, path)  # unlike a rename, never over another file
         except FileExistsError as error:
-            raise BackupExists("There is a file of the backup's name already.") from error
+            raise BackupExists(_EXISTS) from error
     _sync(path.parent)
     return report
 
@@ -125,7 +127,7 @@ def restore(path: Path, url: str) -> BackupReport:
     Raises StoreNotEmpty, with the store untouched, BackupUnreadable, SchemaUnsupported, StoreUnavailable and OSError.
     """
     if not path.is_file():
-        raise BackupUnreadable("There is no backup of this name.")
+        raise BackupUnreadable("There is no file of this name.")
     with tempfile.TemporaryDirectory() as folder:
         # An older backup is migrated, which the backup itself must not be.
         copied = Path(folder) / "backup.db"
@@ -133,7 +135,7 @@ def restore(path: Path, url: str) -> BackupReport:
         source, target = Database(str(copied)), Database(url, patient=True)
         try:
             if schema.status(source).current is None:
-                raise BackupUnreadable("The file is an empty database: there is nothing to restore from it.")
+                raise BackupUnreadable("The file is an empty database; there is nothing to restore.")
             schema.migrate(source)
             if schema.status(target).current is not None:
                 with target.read() as found:
@@ -151,7 +153,7 @@ def _require_empty(connection: Connection) -> None:
     """Raise StoreNotEmpty if a task was ever written, which leaves a change behind in every release, or files."""
     has_files = inspect(connection).has_table("files") and tuning_verification.num_files(connection) > 0
     if has_files or changes.tail(connection):
-        raise StoreNotEmpty("The store is not empty; a backup is restored only into an empty one.")
+        raise StoreNotEmpty("The store is not empty; restore the backup into an empty one.")
 
 
 def _sync(path: Path) -> None:

@@ -1,15 +1,15 @@
-"""What a version carries beside its tensors, checked. See records.Manifest for what each field means."""
+"""The content of a version besides its tensors. The constructor checks it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 from prompts_store.errors import InvalidManifest
 from prompts_store.generation_defaults import parse_defaults
-from prompts_store.records import Manifest
 from prompts_store.strict_json import STORABLE, JsonRefused, canonical, check_depth, check_texts
 
 INPUT_MARK = "{input}"
@@ -21,35 +21,52 @@ MAX_STOP_LENGTH = 256
 MAX_METRICS_BYTES = 16 * 1024
 MAX_NOTE_LENGTH = 4096
 
-_FIELDS = frozenset(Manifest.__dataclass_fields__)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 SHARED_BY_MEMBERS = ("template", "labels", "stop", "add_special_tokens", "defaults")
-"""In what the members of an ensemble agree: one prompt is made for all of them, and one answer."""
+"""Fields that must be equal in all members of an ensemble, because they share one prompt and one answer."""
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
 
 
-def parse_manifest(data: object) -> Manifest:
-    """Check a manifest, a JSON object, as a caller wrote it. Lengths are in characters.
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of a version besides its tensors. The constructor checks it, also in `replace`, and normalises it.
 
-    Raises InvalidManifest whose `param` is `manifest.` and the field; unknown fields are refused.
+    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
+    `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
+    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
+    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
+    lowercase hexadecimal). Lengths are in characters.
+
+    Raises InvalidManifest whose `param` is `manifest.` and the field. `is_stored` skips the checks: what was stored
+    stays readable when rules tighten.
     """
+
+    template: str | None = None
+    labels: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    add_special_tokens: bool | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    task_index: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
+    parent_version: int | None = None
+    training_data_digest: str | None = None
+    is_stored: InitVar[bool] = False
+
+    def __post_init__(self, is_stored: bool) -> None:
+        if is_stored:
+            return
+        for name, checked in _FIELDS.items():
+            object.__setattr__(self, name, checked(getattr(self, name)))
+
+
+def parse_manifest(data: object) -> Manifest:
+    """Make a manifest of a JSON object that a caller wrote; unknown fields are refused. Raises InvalidManifest."""
     if not isinstance(data, Mapping):
         raise InvalidManifest("The manifest is not a JSON object.", param="manifest")
-    if not data.keys() <= _FIELDS:
-        known = ", ".join(Manifest.__dataclass_fields__)
-        raise InvalidManifest(f"The manifest has an unknown field; known are {known}.", param="manifest")
-    return Manifest(
-        template=_template(data.get("template")),
-        labels=_labels(data.get("labels")),
-        stop=_texts(data.get("stop"), "stop", max_items=MAX_STOPS, max_length=MAX_STOP_LENGTH),
-        add_special_tokens=_flag(data.get("add_special_tokens")),
-        defaults=parse_defaults(data.get("defaults")),
-        task_index=_integer(data.get("task_index"), "task_index", 0),
-        metrics=_metrics(data.get("metrics")),
-        note=_text(data.get("note", ""), "note", MAX_NOTE_LENGTH),
-        parent_version=_integer(data.get("parent_version"), "parent_version", 1),
-        training_data_digest=_sha256(data.get("training_data_digest")),
-    )
+    if not data.keys() <= _FIELDS.keys():
+        raise InvalidManifest(f"The manifest has an unknown field; allowed are {', '.join(_FIELDS)}.", param="manifest")
+    return Manifest(**data)
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
@@ -59,9 +76,8 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(fields: Mapping[str, Any]) -> Manifest:
-    """Return the manifest that manifest_to_json gave, unchecked: what was stored stays readable when rules tighten
-    and when fields are added."""
-    return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"])})
+    """Return a stored manifest, unchecked, so that it stays readable when rules tighten and when fields are added."""
+    return Manifest(**{**fields, "labels": tuple(fields["labels"]), "stop": tuple(fields["stop"]), "is_stored": True})
 
 
 def content_fields(manifest: Manifest) -> dict[str, Any]:
@@ -72,7 +88,8 @@ def content_fields(manifest: Manifest) -> dict[str, Any]:
 def check_text(value: str, name: str, max_length: int) -> None:
     """Raise InvalidManifest for a text that is too long or that a database cannot hold (NUL, lone surrogates)."""
     if len(value) > max_length:
-        raise InvalidManifest(f"{name} has a text of more than {max_length} characters.", param=name)
+        message = f"{name} has a text of {len(value)} characters; the maximum is {max_length}."
+        raise InvalidManifest(message, param=name)
     if not STORABLE.fullmatch(value):
         raise InvalidManifest(f"{name} holds a NUL character or half of a surrogate pair.", param=name)
 
@@ -93,16 +110,18 @@ def _template(value: object) -> str | None:
         return None
     template = _text(value, "template", MAX_TEMPLATE_LENGTH)
     if template.count(INPUT_MARK) != 1:
-        raise _refusal("template", f"does not hold {INPUT_MARK} exactly once")
+        raise _refusal(
+            "template", f"holds {INPUT_MARK} {template.count(INPUT_MARK)} times; it must hold it exactly once"
+        )
     return template
 
 
 def _labels(value: object) -> tuple[str, ...]:
     labels = _texts(value, "labels", max_items=MAX_LABELS, max_length=MAX_LABEL_LENGTH)
     if len(labels) == 1:
-        raise _refusal("labels", "has one label, which leaves nothing to choose; give none, or two and more")
+        raise _refusal("labels", "has only one label; send none, or at least two")
     if len(set(labels)) != len(labels):
-        raise _refusal("labels", "has a label twice")
+        raise _refusal("labels", "has two equal labels; send each label once")
     if not all(label.strip() for label in labels):
         raise _refusal("labels", "has a blank label")
     return labels
@@ -122,14 +141,14 @@ def _texts(value: object, field: str, *, max_items: int, max_length: int) -> tup
 def _flag(value: object) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise _refusal("add_special_tokens", "is neither true nor false")
+    raise _refusal("add_special_tokens", "must be true, false or null")
 
 
 def _integer(value: object, field: str, low: int) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
-        raise _refusal(field, f"is not an integer from {low} up")
+        raise _refusal(field, f"must be an integer from {low} to {2**31 - 1}")
     return value
 
 
@@ -137,7 +156,7 @@ def _sha256(value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not _SHA256.fullmatch(value):
-        raise _refusal("training_data_digest", "is not a sha256 in lowercase hexadecimal")
+        raise _refusal("training_data_digest", "must be a SHA-256 in lowercase hexadecimal")
     return value
 
 
@@ -154,7 +173,22 @@ def _metrics(value: object) -> dict[str, Any]:
     except JsonRefused as error:
         raise _refusal("metrics", str(error)) from error
     except (TypeError, ValueError) as error:
-        raise _refusal("metrics", "holds something that JSON cannot express") from error
+        raise _refusal("metrics", "holds a value that JSON cannot express") from error
     if size > MAX_METRICS_BYTES:
-        raise _refusal("metrics", f"has more than {MAX_METRICS_BYTES} bytes")
+        raise _refusal("metrics", f"has {size} bytes; the maximum is {MAX_METRICS_BYTES}")
     return metrics
+
+
+_FIELDS: Mapping[str, Callable[[object], object]] = {
+    "template": _template,
+    "labels": _labels,
+    "stop": partial(_texts, field="stop", max_items=MAX_STOPS, max_length=MAX_STOP_LENGTH),
+    "add_special_tokens": _flag,
+    "defaults": parse_defaults,
+    "task_index": partial(_integer, field="task_index", low=0),
+    "metrics": _metrics,
+    "note": partial(_text, field="note", max_length=MAX_NOTE_LENGTH),
+    "parent_version": partial(_integer, field="parent_version", low=1),
+    "training_data_digest": _sha256,
+}
+"""How each field is checked and put into its form, in this order."""

@@ -1,4 +1,4 @@
-"""Names and task references: one strict pattern, because a name is input from outside."""
+"""Names and task references. One strict pattern checks them, because names come from outside."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ MAX_VERSION = 2**31 - 1
 TASK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
-_RULE = "1 to 64 characters of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit"
+NAME_RULE = "1 to 64 of the characters a-z, 0-9, '.', '_' and '-', the first and the last a letter or a digit"
+"""The rule of `TASK_NAME` in words."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskReference:
-    """What a request puts in `model`: a task, and one version or one alias of it. Exactly one of the two is set."""
+    """A task, with a version or an alias, in a request's `model`. Exactly one of the two is set."""
 
     task: str
     version: int | None
@@ -44,18 +45,18 @@ class TaskReference:
 
 
 def check_task_name(name: str) -> None:
-    """Raise InvalidName unless `name` can be a task's."""
+    """Raise InvalidName unless `name` is a valid task name."""
     if not TASK_NAME.fullmatch(name):
-        raise InvalidName(f"A task name has {_RULE}.")
+        raise InvalidName(f"A task name must have {NAME_RULE}.")
 
 
 def check_alias_name(name: str) -> None:
-    """Raise InvalidName unless `name` can be an alias's. Digits alone would read as a version number."""
+    """Raise InvalidName unless `name` is a valid alias name. Digits alone would read as a version number."""
     if not TASK_NAME.fullmatch(name) or name.isdigit():
-        raise InvalidName(f"An alias name has {_RULE}; it is not a number.")
+        raise InvalidName(f"An alias name must have {NAME_RULE}; it must not be a number.")
 
 
 def check_not_reserved(name: str, base_names: Collection[str]) -> None:
-    """Raise NameReserved if the base model bears this name."""
+    """Raise NameReserved for a name of the base model."""
     if name in base_names:
-        raise NameReserved("A task may not bear a name of the base model.")
+        raise NameReserved("This is a name of the base model; a task needs another one.")

@@ -1,4 +1,4 @@
-"""Publishing: what is checked and digested before the transaction, and what the transaction does."""
+"""Publishing: checks and digests before the transaction, and the transaction itself."""
 
 from __future__ import annotations
 
@@ -6,38 +6,32 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from prompts_store.checkpoint.config_reader import base_name
 from prompts_store.checkpoint.digests import content_digest
-from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.ensembles import draft_ensemble
-from prompts_store.errors import CheckpointTooLarge, InvalidManifest
-from prompts_store.manifest import manifest_to_json, parse_manifest
+from prompts_store.errors import CheckpointTooLarge, InvalidManifest, InvalidTaskIndex
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import BaseModel, ChangeKind, Checkpoint, EnsembleDraft, Manifest, Published
+from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
 from prompts_store.sql.alias_history import AliasKey, Author
 from prompts_store.sql.versions import VersionDraft
 
 
 def draft_version(
-    base: BaseModel, checkpoint: Checkpoint, manifest: Manifest, *, actor: str, max_tensor_bytes: int
+    checkpoint: ParsedCheckpoint, manifest: Manifest, *, actor: str, max_tensor_bytes: int
 ) -> VersionDraft:
-    """Check and digest a version. Raises InvalidManifest and InvalidCheckpoint."""
+    """Digest a version whose parts were checked when they were made.
+
+    Raises CheckpointTooLarge, and InvalidTaskIndex for another `task_index` than the checkpoint was read with.
+    """
     if sum(tensor.values.nbytes for tensor in checkpoint.tensors) > max_tensor_bytes:
         message = f"The tensors take more than {max_tensor_bytes} bytes as float32."
         raise CheckpointTooLarge(message, param="adapter_model")
-    manifest = parse_manifest(manifest_to_json(manifest))
-    prefix = resolve_prefix(checkpoint, manifest.task_index, base)
-    name = base_name(checkpoint.config)
-    return VersionDraft(
-        checkpoint=checkpoint,
-        manifest=manifest,
-        prefix=prefix,
-        digest=content_digest(prefix.kind, checkpoint, manifest),
-        base_name=name,
-        base_mismatch=bool(name) and name not in base.names,
-        actor=actor,
-    )
+    if manifest.task_index != checkpoint.task_index:
+        message = f"The checkpoint was read with the task_index {checkpoint.task_index}, not {manifest.task_index}."
+        raise InvalidTaskIndex(message, param="manifest.task_index")
+    digest = content_digest(checkpoint.prefix.kind, checkpoint, manifest)
+    return VersionDraft(checkpoint, manifest, digest, actor)
 
 
 def publish(

@@ -1,15 +1,18 @@
-"""What the store takes and gives back: frozen records, no SQL and no bytes of a wire format."""
+"""Records that the store takes and returns: frozen, without SQL and without bytes of a wire format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # a command that only talks to a server must start without NumPy
+    import numpy as np
+    from numpy.typing import NDArray
+
+from prompts_store.manifest import Manifest
 
 
 class PeftType(StrEnum):
@@ -24,7 +27,7 @@ class PeftType(StrEnum):
 
 
 class TensorKind(StrEnum):
-    """What a resolved prefix holds."""
+    """The content of a resolved prefix."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"
@@ -32,7 +35,7 @@ class TensorKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BaseModel:
-    """The base model a checkpoint must fit: identity, and the numbers its shapes are checked against.
+    """The base model that a checkpoint must fit: its identity, and the sizes that the checkpoint's shapes must have.
 
     `names` are accepted as `base_model_name_or_path` (the empty name always is). `serving_dtype` is "float32",
     "float16" or "bfloat16": values must be finite after a cast to it. `num_kv_heads` and `head_dim` are None where
@@ -60,10 +63,7 @@ class StoredTensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """A PEFT prompt-learning checkpoint that passed every check.
-
-    `config` is the parsed `adapter_config.json`, kept whole for export.
-    """
+    """The contents of a PEFT prompt-learning checkpoint. `config` is `adapter_config.json`, kept whole for export."""
 
     peft_type: PeftType
     num_virtual_tokens: int
@@ -73,7 +73,7 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedPrefix:
-    """What the model sees, after a multitask choice. `digest` is the prefix digest.
+    """The prefix that the model sees, after a multitask choice. `digest` is the prefix digest.
 
     Embeddings: `[num_virtual_tokens, hidden_size]`. Keys and values: `[num_virtual_tokens, 2 * num_layers,
     num_kv_heads, head_dim]`, even index key (already rotated), odd index value. C-contiguous float32.
@@ -84,27 +84,23 @@ class ResolvedPrefix:
     values: NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a version carries beside its tensors.
+@dataclass(frozen=True, slots=True, eq=False)
+class ParsedCheckpoint(Checkpoint):
+    """A checkpoint that passed every check against `base`. Only checkpoint/reader.py makes one, of read-only arrays.
 
-    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
-    `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
-    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
-    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
-    lowercase hexadecimal).
+    `prefix` is what the base model sees of it; `task_index` chose it among several tasks (None: there is one alone).
+    `base_name` is the base model that the checkpoint names, "" if none.
     """
 
-    template: str | None = None
-    labels: tuple[str, ...] = ()
-    stop: tuple[str, ...] = ()
-    add_special_tokens: bool | None = None
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    task_index: int | None = None
-    metrics: Mapping[str, Any] = field(default_factory=dict)
-    note: str = ""
-    parent_version: int | None = None
-    training_data_digest: str | None = None
+    base: BaseModel
+    task_index: int | None
+    base_name: str
+    prefix: ResolvedPrefix
+
+    @property
+    def base_mismatch(self) -> bool:
+        """Whether the publisher accepted a name that is not the base model's."""
+        return bool(self.base_name) and self.base_name not in self.base.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +108,6 @@ class TaskRecord:
     """A task: a name within one base model. `latest_version` is the highest live number, None without one."""
 
     name: str
-    base_fingerprint: str
     description: str
     created_at: datetime
     latest_version: int | None
@@ -121,7 +116,7 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleMember:
-    """A version with tensors, which answers for an ensemble of the same task."""
+    """A member of an ensemble: a version with tensors, of the same task."""
 
     version: int
     digest: str
@@ -130,7 +125,7 @@ class EnsembleMember:
 
 @dataclass(frozen=True, slots=True)
 class VersionRecord:
-    """An immutable version. `digest` is its content digest, `prefix_digest` what its residency goes by.
+    """An immutable version. `digest` is its content digest; its residency is keyed by `prefix_digest`.
 
     An ensemble has `members`, in its own order, instead of a `prefix_digest` and a `peft_type`; its
     `num_virtual_tokens` are those of the longest member. `base_name` is the base model that the checkpoint names ("" if
@@ -154,12 +149,12 @@ class VersionRecord:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether other versions answer for this one."""
+        """Whether the version is an ensemble."""
         return self.prefix_digest is None
 
     @property
     def parts(self) -> tuple[EnsembleMember, ...]:
-        """The versions with tensors by which this one answers: its members, or itself alone."""
+        """The versions with tensors that answer: an ensemble's members, or the version itself."""
         if self.prefix_digest is None:
             return self.members
         return (EnsembleMember(self.version, self.digest, self.prefix_digest),)
@@ -178,40 +173,46 @@ class EnsembleDraft:
 
 @dataclass(frozen=True, slots=True, order=True)
 class AliasTarget:
-    """One of the versions that an alias names. Of `weight` in the sum of all weights is its share of the callers."""
+    """One of the versions that an alias names. Its share of the callers is `weight` / sum of all weights."""
 
     version: int
     weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class AliasRecord:
-    """A movable name for one version, or a weighted few. `etag` is opaque and changes with every move (without quotes).
+class Alias:
+    """A movable name for one version, or for a few with weights.
 
-    `targets` are in the order of their versions. An alias with `shadow_of` has one target, which is run for comparison
-    on the requests of the alias that it names; it may also be asked for itself.
+    `targets` are in the order of their versions. An alias with `shadow_of` has one target, which also runs on the
+    requests of that alias, for comparison. Requests may also name the shadow itself.
     """
 
     task: str
     alias: str
     targets: tuple[AliasTarget, ...]
     shadow_of: str | None
+
+    @property
+    def version(self) -> int:
+        """The version with the highest weight, the older one of equals."""
+        return main_version(self.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasRecord(Alias):
+    """An alias with its last move. `etag` is opaque and changes with every move (without quotes)."""
+
     etag: str
     updated_at: datetime
     updated_by: str
     reason: str
 
-    @property
-    def version(self) -> int:
-        """The target of the highest weight, the older of equals."""
-        return main_version(self.targets)
-
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The answer to a publish: `created` is False where the same content already was a live version.
+    """The result of a publish. `created` is False if the same content is already a live version.
 
-    `promoted` says that `production` names the version now.
+    `promoted` is True if `production` names the version now.
     """
 
     version: VersionRecord
@@ -230,7 +231,7 @@ class VersionContent:
 
 @dataclass(frozen=True, slots=True)
 class AliasMove:
-    """One entry of an alias's history. Targets are empty where the alias did not exist before, or does not after."""
+    """One entry of an alias's history. Targets are empty if the alias did not exist before, or does not exist after."""
 
     task: str
     alias: str
@@ -243,21 +244,21 @@ class AliasMove:
 
     @property
     def from_version(self) -> int | None:
-        """The version named before, of several the one of the highest weight."""
+        """The version named before; among several, the one with the highest weight."""
         return main_version(self.from_targets) if self.from_targets else None
 
     @property
     def to_version(self) -> int | None:
-        """The version named after, of several the one of the highest weight."""
+        """The version named after; among several, the one with the highest weight."""
         return main_version(self.to_targets) if self.to_targets else None
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a task reference means now.
+    """The current meaning of a task reference.
 
-    `versions` are those that may answer: one, or an alias's in the order of its targets. `alias` is None for a
-    reference that names a version. `shadow` is the version to be run for comparison, if there is one.
+    `versions` is one version, or an alias's versions in the order of its targets. `alias` is None for a reference that
+    names a version. `shadow` is the version that runs for comparison, if any.
     """
 
     versions: tuple[VersionRecord, ...]
@@ -266,12 +267,12 @@ class Resolution:
 
 
 def main_version(targets: Sequence[AliasTarget]) -> int:
-    """Return the version of the highest weight, the older of equals. There is at least one target."""
+    """Return the version with the highest weight, the older one of equals. There is at least one target."""
     return min(targets, key=lambda target: (-target.weight, target.version)).version
 
 
 class ChangeKind(StrEnum):
-    """What a change did."""
+    """The kind of a change."""
 
     TASK_CREATED = "task_created"
     TASK_DELETED = "task_deleted"
@@ -286,7 +287,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One committed change: what, when and who. Ids grow in commit order.
+    """One committed change, with its time and its author. Ids grow in commit order.
 
     `version`, `alias` and `key` are None where the kind has none; a change of a key has no task ("").
     """

@@ -1,4 +1,4 @@
-"""What maintenance takes and tells: frozen records."""
+"""Records that maintenance takes and returns."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class VersionKey:
 
 @dataclass(frozen=True, slots=True)
 class PurgeReport:
-    """What a purge removed for good.
+    """Counts of the records that a purge removed for good.
 
-    `num_shared_tensors` of the task's tensors stay, as other tasks have the same bytes. Files go with the tuning jobs
-    that named them, unless other tasks' jobs did too. `log_is_clear` says that no
-    copy is left in the database's own log file either; False where that is up to a server, or a reader still needed it.
-    `num_interrupted_runs` of the command line lay in the data folder, of which the store itself knows nothing.
+    `num_shared_tensors` of the task's tensors stay, because other tasks have the same bytes. Files go with the tuning
+    jobs that named them, unless other tasks' jobs name them too. `log_is_clear` is True if the database's own log file
+    holds no copy either. It is False if a database server decides that, or if a reader still needed the log.
+    `num_interrupted_runs` counts saved runs of the command line in the data folder, which the store itself does not
+    see.
     """
 
     task: str
@@ -38,7 +39,7 @@ class PurgeReport:
 
 @dataclass(frozen=True, slots=True)
 class GcReport:
-    """What a garbage collection freed. The versions stay as tombstones, and so do failed jobs without their states."""
+    """Counts of what a garbage collection freed. The versions stay as tombstones, failed jobs stay without states."""
 
     num_versions: int
     num_tensors: int
@@ -48,7 +49,7 @@ class GcReport:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What was found by reading everything. `problems` are sentences; orphan tensors are no problem, gc frees them."""
+    """The result of reading everything. `problems` are sentences. Orphan tensors are no problem: gc frees them."""
 
     num_tasks: int
     num_versions: int
@@ -60,13 +61,13 @@ class VerifyReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
 
 @dataclass(frozen=True, slots=True)
 class BackupReport:
-    """What a backup or a restore copied. `revision` is the last change that it holds."""
+    """Counts of what a backup or a restore copied. `revision` is its last change."""
 
     num_tasks: int
     num_versions: int

@@ -12,17 +12,15 @@ from prompts_store.change_feed import ChangeFeed
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.key_store import KeyStore
-from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.manifest import check_text
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest, check_text
 from prompts_store.names import PRODUCTION, TaskReference, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish, publish_ensemble
 from prompts_store.records import (
     AliasMove,
     AliasRecord,
     AliasTarget,
-    BaseModel,
-    Checkpoint,
-    Manifest,
+    ParsedCheckpoint,
     Published,
     Resolution,
     TaskRecord,
@@ -42,15 +40,15 @@ from prompts_store.targets import check_shadow, check_targets, choose_version
 MAX_DESCRIPTION_LENGTH = 4096
 MAX_REASON_LENGTH = 1024
 ERASE_TIMEOUT_S = 5.0
-"""How long a purge waits for readers that still need what it removed."""
+"""Maximum time for which a purge waits for readers that still need the removed rows."""
 
 
 class Store(KeyStore, ChangeFeed):
     """Tasks, versions and aliases in one SQL database; API keys and the feed of its changes with them.
 
     Synchronous, and safe for many threads and processes at once. Tasks belong to a base model's `fingerprint`. Names
-    are checked before they go near SQL (InvalidName); every method may raise StoreUnavailable. `actor` is who did it,
-    for the record. Limits of pages are positive.
+    are checked before they reach SQL (InvalidName); every method may raise StoreUnavailable. `actor` is the author in
+    the audit log. Limits of pages are positive.
     """
 
     def __init__(self, database: Database, *, max_tensor_bytes: int) -> None:
@@ -58,13 +56,13 @@ class Store(KeyStore, ChangeFeed):
         self._max_tensor_bytes = max_tensor_bytes
 
     @classmethod
-    def open(cls, url: str, *, migrate: bool | None = None, max_tensor_bytes: int = MAX_TENSOR_BYTES) -> Self:
+    def open(cls, url: str, *, migrate: bool | None = None, max_tensor_bytes: int = DEFAULT_MAX_TENSOR_BYTES) -> Self:
         """Open a SQLite file by URL or path, or a PostgreSQL database by URL.
 
         `migrate` None brings a SQLite file, also a new one, to this release's schema and leaves a PostgreSQL database,
         which other releases may use at the moment, to `maintenance.upgrade`. `max_tensor_bytes` limits what publish
-        accepts, counted as float32. Raises SchemaOutdated, SchemaUnsupported (both with the database untouched) and
-        StoreUnavailable.
+        accepts, counted as float32; what is stored is read whatever its size. Raises SchemaOutdated, SchemaUnsupported
+        (both with the database untouched) and StoreUnavailable.
         """
         database = Database(url)
         try:
@@ -79,7 +77,7 @@ class Store(KeyStore, ChangeFeed):
 
     @property
     def max_tensor_bytes(self) -> int:
-        """The limit of what publish accepts, counted as float32."""
+        """Maximum size of the tensors that publish accepts, as float32."""
         return self._max_tensor_bytes
 
     @property
@@ -112,13 +110,13 @@ class Store(KeyStore, ChangeFeed):
         check_text(description, "description", MAX_DESCRIPTION_LENGTH)
         with self._database.write() as connection:
             if tasks.create(connection, fingerprint, name, description, actor) is None:
-                raise TaskExists(f'There is a task "{name}" already.')
+                raise TaskExists(f'A task "{name}" already exists.')
             return tasks.get(connection, fingerprint, name)
 
     def list_tasks(
         self, fingerprint: str, *, after: str | None = None, limit: int = 100, only: Sequence[str] | None = None
     ) -> tuple[TaskRecord, ...]:
-        """Return tasks by name: the first `limit` after the name `after`; of those named in `only` if it is given."""
+        """Return the first `limit` tasks after the name `after`, by name. `only` restricts them to these names."""
         if after is not None:
             check_task_name(after)
         with self._database.read() as connection:
@@ -130,9 +128,9 @@ class Store(KeyStore, ChangeFeed):
             return tasks.get(connection, fingerprint, name)
 
     def delete_task(self, fingerprint: str, name: str, *, actor: str = "") -> None:
-        """Delete a task: its aliases go, its versions are retired; a task of this name continues their numbers.
+        """Delete a task: remove its aliases, retire its versions. A later task of this name continues their numbers.
 
-        Its tuning jobs that have not ended fail, and keep what they have learnt. Raises TaskNotFound.
+        Its unfinished tuning jobs fail and keep their training state. Raises TaskNotFound.
         """
         with self._database.write() as connection:
             found = tasks.task_id(connection, fingerprint, name)
@@ -145,8 +143,8 @@ class Store(KeyStore, ChangeFeed):
         """Delete a task, also one deleted before, and remove all it ever held: tensors, texts, metrics, histories, and
         its tuning jobs with their files.
 
-        Its name, its last version number and its rows in the change feed stay (what happened, when and by whom), so
-        that no number returns. Raises TaskNotFound.
+        Its name, its last version number and its rows in the change feed stay, so that no number is given again.
+        Raises TaskNotFound.
         """
         with self._database.write() as connection:
             report = purge.purge(connection, fingerprint, name, actor)
@@ -158,25 +156,26 @@ class Store(KeyStore, ChangeFeed):
 
     def publish(
         self,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         manifest: Manifest,
         *,
         promote: bool = False,
         description: str = "",
         actor: str = "",
     ) -> Published:
-        """Make a version of a task, and the task if it is missing (`description` is then its own).
+        """Create a version of a task of the checkpoint's base model, and the task if it does not exist.
 
-        Content that is a live version already answers with that version, its metrics and note ignored. `promote` moves
-        `production` here unconditionally; a task's only live version becomes `production` in any case.
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        `description` is that of a new task.
+        If the same content is already a live version, return that version and ignore the new metrics and note.
+        `promote` moves `production` here unconditionally. A task's only live version becomes `production` in any case.
+        Raises NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
         check_task_name(task)
+        base = checkpoint.base
         check_not_reserved(task, base.names)
         check_text(description, "description", MAX_DESCRIPTION_LENGTH)
-        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             return publish(connection, base.fingerprint, task, draft, promote=promote, description=description)
 
@@ -190,10 +189,11 @@ class Store(KeyStore, ChangeFeed):
         promote: bool = False,
         actor: str = "",
     ) -> Published:
-        """Make a version of a task by which 2 to 8 of its other versions answer together, listed by number.
+        """Create an ensemble: a version of a task that combines 2 to 8 of its other versions, listed by number.
 
-        Template, labels, stop strings, special tokens and defaults are the members', who agree in them. The order of
-        the members is content: it decides a tied vote. `promote`, and content that is there already, are as in publish.
+        Template, labels, stop strings, special tokens and defaults are the members', and must be equal in all of them.
+        The order of the members is content, because it decides a tied vote. `promote` and equal content are as in
+        publish.
         Raises TaskNotFound, InvalidMembers and InvalidManifest.
         """
         numbers = check_members(members)
@@ -218,7 +218,7 @@ class Store(KeyStore, ChangeFeed):
     def get_version(self, fingerprint: str, task: str, version: int, *, include_retired: bool = False) -> VersionRecord:
         """Return one version. Raises TaskNotFound, and VersionNotFound for a retired one.
 
-        `include_retired` looks through tombstones: those of versions and that of the task.
+        `include_retired` also finds a retired version, and a version of a deleted task.
         """
         with self._database.read() as connection:
             return versions.record(
@@ -230,7 +230,7 @@ class Store(KeyStore, ChangeFeed):
     ) -> VersionContent:
         """Return a version with its tensors, every digest verified.
 
-        With `include_retired`, who resolved a version just before it was retired still gets it.
+        `include_retired` lets a request that resolved a version just before its retirement still load it.
         Raises TaskNotFound, VersionNotFound, NoCheckpoint for an ensemble, and StoreCorrupt.
         """
         with self._database.read() as connection:
@@ -247,14 +247,14 @@ class Store(KeyStore, ChangeFeed):
             return versions.retire(connection, fingerprint, task, version, actor)
 
     def resolve(self, fingerprint: str, reference: TaskReference, *, sticky_key: bytes | None = None) -> VersionRecord:
-        """Return a version that a reference names now; of several, the one for this key, or any by weight.
+        """Return the version that a reference names now. Among several, the key chooses; without one, chance by weight.
 
         Raises TaskNotFound, VersionNotFound and AliasNotFound.
         """
         return choose_version(self.resolve_all(fingerprint, reference), sticky_key)
 
     def resolve_all(self, fingerprint: str, reference: TaskReference) -> Resolution:
-        """Return all that a reference means now, for `targets.choose_version` to choose from later.
+        """Return the current meaning of a reference. `targets.choose_version` chooses from it later.
 
         Raises TaskNotFound, VersionNotFound and AliasNotFound.
         """
@@ -286,12 +286,12 @@ class Store(KeyStore, ChangeFeed):
         actor: str = "",
         reason: str = "",
     ) -> AliasRecord:
-        """Move an alias to a version or a weighted few, or create it; every accepted call gives a new etag.
+        """Move an alias to a version or to a few with weights, or create it. Every accepted call gives a new etag.
 
-        `if_match` is the etag the alias must have ("*": any), None for no condition; `must_not_exist` demands that it
-        is new. With `shadow_of` the alias becomes the one shadow of another alias of the task, without it an ordinary
-        alias again. Raises TaskNotFound, VersionNotFound, PreconditionFailed, InvalidTargets, ShadowExists, and
-        InvalidManifest for the reason.
+        `if_match` is the etag that the alias must have ("*": any), None for no condition. `must_not_exist` requires a
+        new alias. With `shadow_of`, the alias becomes the only shadow of another alias of the task; without it, an
+        ordinary alias again. Raises TaskNotFound, VersionNotFound, PreconditionFailed, InvalidTargets, ShadowExists,
+        and InvalidManifest for the reason.
         """
         place = Place(check_targets(targets), shadow_of)
         check_shadow(alias, shadow_of, place.targets)
@@ -318,9 +318,9 @@ class Store(KeyStore, ChangeFeed):
     def rollback(
         self, fingerprint: str, task: str, alias: str = PRODUCTION, *, actor: str = "", reason: str = ""
     ) -> AliasRecord:
-        """Undo an alias's last move with all its targets; again, the one before it.
+        """Undo the last move of an alias, with all its targets. A second call undoes the move before it.
 
-        Moves to a version retired since are passed over. Raises TaskNotFound, AliasNotFound, NoPreviousVersion and
+        Skips moves to a version that is retired now. Raises TaskNotFound, AliasNotFound, NoPreviousVersion and
         ShadowExists.
         """
         author = _author(actor, reason)

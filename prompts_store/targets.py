@@ -1,4 +1,4 @@
-"""The versions that an alias names, their weights, and which of them answers a caller."""
+"""The versions that an alias names, their weights, and the choice of one for a caller."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_WEIGHT = 1_000_000
 
 
 def choose_target(alias: AliasRecord, sticky_key: bytes | None) -> int:
-    """Return the version that answers a caller: always the same one for a key, any by weight without a key.
+    """Return the version for a caller: always the same one for a key, a random one by weight without a key.
 
     Weighted rendezvous hashing (Schindelhauer and Schomaker 2005): a version's score depends on its own weight only and
-    grows with it, the highest score wins. So raising one weight moves callers to that version alone, lowering it moves
-    them away from it alone, and a common factor of all weights moves nobody. Keys are spread anew for each alias.
+    grows with it; the highest score wins. So a higher weight moves callers to that version only, a lower weight moves
+    callers away from that version only, and a common factor of all weights moves nobody. Each alias spreads keys anew.
     """
     key = secrets.token_bytes(16) if sticky_key is None else sticky_key
     if len(alias.targets) == 1:
@@ -31,7 +31,7 @@ def choose_target(alias: AliasRecord, sticky_key: bytes | None) -> int:
 
 
 def choose_version(resolution: Resolution, sticky_key: bytes | None) -> VersionRecord:
-    """Return the version that answers a caller, as choose_target says."""
+    """Return the version for a caller, chosen by choose_target."""
     if resolution.alias is None:
         return resolution.versions[0]
     number = choose_target(resolution.alias, sticky_key)
@@ -43,13 +43,13 @@ def check_targets(targets: int | Sequence[AliasTarget]) -> tuple[AliasTarget, ..
     if isinstance(targets, int):
         return (AliasTarget(targets),)
     if not 1 <= len(targets) <= MAX_TARGETS:
-        raise InvalidTargets(f"An alias names 1 to {MAX_TARGETS} versions.")
+        raise InvalidTargets(f"There are {len(targets)} targets; an alias has 1 to {MAX_TARGETS}.")
     if not all(1 <= target.weight <= MAX_WEIGHT for target in targets):
-        raise InvalidTargets(f"A weight is an integer from 1 to {MAX_WEIGHT}.")
+        raise InvalidTargets(f"A weight must be an integer from 1 to {MAX_WEIGHT}.")
     if not all(1 <= target.version <= MAX_VERSION for target in targets):
-        raise InvalidTargets(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise InvalidTargets(f"A version number must be from 1 to {MAX_VERSION}.")
     if len({target.version for target in targets}) != len(targets):
-        raise InvalidTargets("An alias names a version only once.")
+        raise InvalidTargets("Two targets are the same version; list each version once.")
     return tuple(sorted(targets))
 
 
@@ -59,18 +59,18 @@ def check_shadow(alias: str, shadow_of: str | None, targets: Sequence[AliasTarge
         return
     check_alias_name(shadow_of)
     if shadow_of == alias:
-        raise InvalidTargets("An alias is not its own shadow.")
+        raise InvalidTargets("An alias cannot be its own shadow.")
     if len(targets) != 1:
-        raise InvalidTargets("A shadow names one version.")
+        raise InvalidTargets(f"A shadow has {len(targets)} targets; it must have exactly one.")
 
 
 def targets_to_json(targets: Sequence[AliasTarget]) -> str:
-    """Return targets as they are stored."""
+    """Return targets in their stored form."""
     return canonical([[target.version, target.weight] for target in targets])
 
 
 def targets_from_json(text: str | None) -> tuple[AliasTarget, ...]:
-    """Return what targets_to_json gave; none where nothing is stored."""
+    """Return the targets in a stored text; none for None."""
     return tuple(AliasTarget(version, weight) for version, weight in json.loads(text or "[]"))
 
 

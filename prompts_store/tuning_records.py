@@ -1,4 +1,4 @@
-"""What the store takes and gives back of files and tuning jobs: frozen records."""
+"""Records of files and tuning jobs, as the store takes and returns them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class FileRecord:
 
 
 class JobStatus(StrEnum):
-    """Where a job is. The last three are its ends; a failed job that kept its state can be resumed."""
+    """Status of a job. The last three are ends, but a failed job that kept its state can be resumed."""
 
     VALIDATING_FILES = "validating_files"
     QUEUED = "queued"
@@ -37,8 +37,19 @@ class JobStatus(StrEnum):
 
     @property
     def is_end(self) -> bool:
-        """Whether nothing comes after it."""
+        """Whether the job has ended."""
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class StateAtFailure(StrEnum):
+    """What becomes of the saved state of a job that fails."""
+
+    RESUMABLE = "resumable"
+    """The job can be resumed from it."""
+    UNREADABLE = "unreadable"
+    """It is kept, but the server that failed the job cannot read it. Another release or other options may."""
+    DROPPED = "dropped"
+    """It is removed: a resumed job would fail again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobClaim:
-    """A server's hold on a job. `number` grows with every claim: who holds an older one can change nothing any more."""
+    """A server's claim of a job. `number` grows with every claim; a server with an older claim can change nothing."""
 
     job_id: int
     number: int
@@ -100,7 +111,7 @@ class JobClaim:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A job that a server works on, and how often it has said so: a count that stands still belongs to a dead one."""
+    """Number of heartbeats that a server has written for its claim. It grows for as long as the server works."""
 
     claim: JobClaim
     num_beats: int
@@ -109,7 +120,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """Something to tell about a job: `level` is info, warn or error; `kind` is message or metrics."""
+    """An event for a job's log. `level` is info, warn or error; `kind` is message or metrics."""
 
     message: str
     level: str = "info"
@@ -131,7 +142,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """How far a job is."""
+    """Progress of a job."""
 
     trained_tokens: int
     estimated_finish: datetime | None = None
@@ -139,7 +150,7 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobCheckpoint:
-    """A moment that a job can go on from, or once could: the latest one's state is kept until the job ends well."""
+    """A checkpoint of a job. The state of the latest one is kept until the job succeeds or is cancelled."""
 
     id: int
     created_at: datetime
@@ -149,11 +160,11 @@ class JobCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """Whether a tuned version is to become `production`.
+    """Decision whether a tuned version becomes `production`.
 
-    `etag` is where the alias was when the decision began, None if it was nowhere: if it has moved since, it stays. With
-    `is_wanted` False a task's first version becomes `production` all the same, unless `is_refused` keeps it back.
-    `reason` goes into the alias's history.
+    `etag` is that of the alias when the decision began, None if the task had none. If the alias has moved since, the
+    version is not promoted. The first version of a task becomes `production` even without `is_wanted`, but never with
+    `is_refused`. `reason` goes into the alias's history.
     """
 
     is_wanted: bool = False
@@ -164,7 +175,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What a job ends in beside the checkpoint. `plot` is a PNG."""
+    """Result of a job besides the checkpoint. `plot` is a PNG."""
 
     manifest: Manifest
     promotion: Promotion

@@ -7,15 +7,16 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from prompts_store.errors import TaskDeleted
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, BaseModel, Checkpoint, Manifest, Published
+from prompts_store.records import AliasTarget, ParsedCheckpoint, Published
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
+from prompts_store.tuning_errors import TaskDeleted
 from prompts_store.tuning_records import (
     FileRecord,
     Heartbeat,
@@ -30,6 +31,7 @@ from prompts_store.tuning_records import (
     NewEvent,
     NewJob,
     Promotion,
+    StateAtFailure,
 )
 
 _CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED, JobStatus.FAILED)
@@ -38,8 +40,8 @@ _CHECKPOINTABLE = (JobStatus.RUNNING, JobStatus.PAUSED, JobStatus.QUEUED, JobSta
 class TuningStore:
     """Files, jobs, their events and checkpoints, in a store's database. Synchronous, and safe for many threads.
 
-    Every method may raise StoreUnavailable; those that take a claim raise ClaimLost once it is not the job's any more.
-    Limits of pages are positive.
+    Every method may raise StoreUnavailable. A write with a claim raises ClaimLost if the job has a later claim, or a
+    status in which nobody works on it. Limits of pages are positive.
     """
 
     def __init__(self, store: Store) -> None:
@@ -49,14 +51,14 @@ class TuningStore:
     # --- files --------------------------------------------------------------------------------------------------------
 
     def add_file(self, filename: str, purpose: str, chunks: Iterable[bytes], *, actor: str = "") -> FileRecord:
-        """Store a file from its chunks, wholly or not at all. The chunks should be at hand: no one else writes."""
+        """Store a file from its chunks, wholly or not at all. The chunks should be ready: nobody else can write."""
         with self._database.write() as connection:
             return files.add(connection, filename, purpose, chunks, actor)
 
     def list_files(
         self, *, after: int | None = None, limit: int = 100, purpose: str | None = None, newest_first: bool = True
     ) -> tuple[FileRecord, ...]:
-        """Return files: the first `limit` behind the id `after`."""
+        """Return files: the first `limit` after the id `after`."""
         with self._database.read() as connection:
             return files.page(connection, after=after, limit=limit, purpose=purpose, newest_first=newest_first)
 
@@ -66,7 +68,7 @@ class TuningStore:
             return files.get(connection, file_id)
 
     def load_file(self, file_id: int) -> bytes:
-        """Return a file's bytes, held against their digest. Raises FileNotFound and StoreCorrupt."""
+        """Return a file's bytes, verified by their digest. Raises FileNotFound and StoreCorrupt."""
         with self._database.read() as connection:
             return files.content(connection, file_id)
 
@@ -78,7 +80,7 @@ class TuningStore:
     # --- jobs ---------------------------------------------------------------------------------------------------------
 
     def create_job(self, job: NewJob, *, max_unfinished: int, actor: str = "") -> JobRecord:
-        """Add a job, whose files are then to be validated. Raises InvalidName, FileNotFound and QueueFull."""
+        """Add a job; a server validates its files next. Raises InvalidName, FileNotFound and QueueFull."""
         check_task_name(job.task)
         with self._database.write() as connection:
             return jobs.create(connection, job, max_unfinished=max_unfinished, actor=actor)
@@ -94,20 +96,20 @@ class TuningStore:
             return jobs.page(connection, fingerprint, before=before, limit=limit)
 
     def cancel_job(self, fingerprint: str, job_id: int) -> JobRecord:
-        """End a job; who works on it learns it with the next beat. Raises JobNotFound and JobStatusConflict."""
+        """End a job; its server finds that at the next heartbeat. Raises JobNotFound and JobStatusConflict."""
         with self._database.write() as connection:
             return jobs.cancel(connection, fingerprint, job_id)
 
     def pause_job(self, fingerprint: str, job_id: int) -> JobRecord:
-        """Let a queued or running job rest. Raises JobNotFound and JobStatusConflict."""
+        """Pause a queued or running job. Raises JobNotFound and JobStatusConflict."""
         with self._database.write() as connection:
             return jobs.pause(connection, fingerprint, job_id)
 
     def resume_job(self, fingerprint: str, job_id: int, *, max_unfinished: int | None = None) -> JobRecord:
-        """Put a job into the queue again that is paused, or that failed and has kept a state and its files.
+        """Put a paused job into the queue again, or a failed one that still has a state and its files.
 
-        Raises JobNotFound, JobStatusConflict for any other job, and QueueFull for a failed one where `max_unfinished`
-        jobs have not ended.
+        Raises JobNotFound, JobStatusConflict for any other job, and QueueFull for a failed one if `max_unfinished` jobs
+        have not ended.
         """
         with self._database.write() as connection:
             return jobs.resume(connection, fingerprint, job_id, max_unfinished)
@@ -136,63 +138,68 @@ class TuningStore:
     # --- working on jobs ----------------------------------------------------------------------------------------------
 
     def claim_job(self, fingerprint: str, status: JobStatus, owner: str) -> tuple[JobClaim, JobRecord] | None:
-        """Claim the oldest job that waits to be validated, or that is queued and runs from now on; None without one."""
-        with self._database.read() as connection:  # asked again and again: only who finds one becomes a writer
+        """Claim the oldest job that waits to be validated, or that is queued and now runs. Return None without one."""
+        with self._database.read() as connection:  # polled: a write begins only for a job that is there
             if not job_claims.has_waiting(connection, fingerprint, status):
                 return None
         with self._database.write() as connection:
             return job_claims.claim_next(connection, fingerprint, status, owner)
 
     def heartbeats(self, fingerprint: str) -> tuple[Heartbeat, ...]:
-        """Return the jobs that are being worked on."""
+        """Return the heartbeats of all claimed jobs."""
         with self._database.read() as connection:
             return job_claims.heartbeats(connection, fingerprint)
 
     def take_over(self, stale: Heartbeat, hopeless: JobError) -> JobStatus | None:
-        """Let a job go that has not beaten since, and return where it is then; None where it has beaten.
+        """End the claim of a job that has not beaten since `stale`. Return its new status, or None if it has beaten.
 
-        It fails with `hopeless` where `MAX_FRUITLESS_CLAIMS` servers in a row have stopped over it.
+        The job fails with `hopeless` if `MAX_FRUITLESS_CLAIMS` servers in a row have stopped while they worked on it.
         """
         with self._database.write() as connection:
             return job_claims.take_over(connection, stale, hopeless)
 
     def beat(self, claim: JobClaim, events: Sequence[NewEvent] = (), progress: JobProgress | None = None) -> None:
-        """Say that the holder lives, what happened since, and how far the job is."""
+        """Write a heartbeat, with the events since the last one and the progress."""
         with self._database.write() as connection:
             job_claims.beat(connection, claim, events, progress)
 
     def mark_valid(self, claim: JobClaim, events: Sequence[NewEvent] = ()) -> None:
-        """Put a job whose files are good into the queue."""
+        """Put a job whose files are valid into the queue."""
         with self._database.write() as connection:
             job_claims.validated(connection, claim, events)
 
     def release_job(self, claim: JobClaim, events: Sequence[NewEvent] = ()) -> None:
-        """Give a job back that is to go on, here or elsewhere."""
+        """End a claim in order, so that any server can continue the job."""
         with self._database.write() as connection:
             job_claims.release(connection, claim, events)
 
     def fail_job(
-        self, claim: JobClaim, error: JobError, events: Sequence[NewEvent] = (), *, keep_state: bool = True
+        self,
+        claim: JobClaim,
+        error: JobError,
+        events: Sequence[NewEvent] = (),
+        *,
+        state: StateAtFailure = StateAtFailure.RESUMABLE,
     ) -> None:
-        """End a job with its cause. With its state, `resume_job` lets it go on; `keep_state` False drops it."""
+        """End a job with an error. `state` decides about its saved state, from which `resume_job` continues it."""
         with self._database.write() as connection:
-            job_claims.fail(connection, claim, error, events, keep_state=keep_state)
+            job_claims.fail(connection, claim, error, events, state=state)
 
     def save_checkpoint(
         self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes, events: Sequence[NewEvent] = ()
     ) -> None:
-        """Keep what the job goes on from, and what happened up to there; also of one paused or failed meanwhile."""
+        """Save a state to resume from, with the events before it. The job may have been paused or have failed."""
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
             job_claims.note_progress(connection, found.id, step)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
-            if found.status == JobStatus.RUNNING:  # a large state takes long, in which no beat comes through
+            if found.status == JobStatus.RUNNING:  # no beat can be written while a large state is
                 job_claims.beat(connection, claim, events, None)
             else:
                 job_log.append(connection, found.id, events)
 
     def load_checkpoint(self, claim: JobClaim) -> bytes | None:
-        """Return what the job goes on from, None where it begins. Raises StoreCorrupt."""
+        """Return the state to resume a job from, None without one. Raises StoreCorrupt."""
         with self._database.read() as connection:
             return job_log.latest_state(connection, claim.job_id)
 
@@ -204,9 +211,8 @@ class TuningStore:
 
     def publish(
         self,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         manifest: Manifest,
         promotion: Promotion,
         *,
@@ -214,14 +220,16 @@ class TuningStore:
         plot: bytes | None = None,
         actor: str = "",
     ) -> Published:
-        """Publish what was tuned outside of any job, and promote it where that is wanted and still right.
+        """Publish a version that was tuned without a job, and promote it if `promotion` wants that.
 
-        `begun_at` is the store's revision when tuning began. Raises TaskDeleted if the task was deleted since then,
-        NameReserved, InvalidManifest and InvalidCheckpoint.
+        The promotion is skipped if the alias has moved since its etag was read. `begun_at` is the store's revision when
+        tuning began. Raises TaskDeleted if the task was deleted since then, NameReserved, InvalidManifest,
+        CheckpointTooLarge and InvalidTaskIndex.
         """
         check_task_name(task)
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             if changes.was_deleted(connection, base.fingerprint, task, begun_at):
                 raise TaskDeleted(f'The task "{task}" was deleted while it was tuned, so nothing is published to it.')
@@ -233,20 +241,20 @@ class TuningStore:
     def complete_job(
         self,
         claim: JobClaim,
-        base: BaseModel,
         task: str,
-        checkpoint: Checkpoint,
+        checkpoint: ParsedCheckpoint,
         outcome: JobOutcome,
         events: Sequence[NewEvent] = (),
         *,
         actor: str,
     ) -> Published:
-        """Publish what a job tuned, promote it where that is wanted and still right, and end the job: all or nothing.
+        """Publish the version of a job, promote it as `publish` does, and end the job, in one transaction.
 
-        Raises NameReserved, InvalidManifest and InvalidCheckpoint.
+        Raises NameReserved, InvalidManifest, CheckpointTooLarge and InvalidTaskIndex.
         """
+        base = checkpoint.base
         check_not_reserved(task, base.names)
-        draft = draft_version(base, checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
+        draft = draft_version(checkpoint, outcome.manifest, actor=actor, max_tensor_bytes=self._max_tensor_bytes)
         with self._database.write() as connection:
             job_claims.held(connection, claim, (JobStatus.RUNNING,))
             published = _publish(connection, base.fingerprint, task, draft, outcome.promotion)
@@ -255,7 +263,7 @@ class TuningStore:
                 plots.put(connection, base.fingerprint, task, number, outcome.plot)
             metrics = dict(outcome.metrics)
             job_claims.succeed(connection, claim, number, outcome.trained_tokens, metrics)
-            job_log.append(connection, claim.job_id, [*events, _told(published, outcome.promotion)])
+            job_log.append(connection, claim.job_id, [*events, _publication_event(published, outcome.promotion)])
             return published
 
 
@@ -284,7 +292,7 @@ def _publish(
     return Published(published.version, published.created, promoted)
 
 
-def _told(published: Published, promotion: Promotion) -> NewEvent:
+def _publication_event(published: Published, promotion: Promotion) -> NewEvent:
     version = published.version
     data = {
         "task": version.task,

@@ -18,7 +18,8 @@ model/                base model, KV cache, attention, sampling: all that runs t
 demo/                 the bundled base model and its soft prompts
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
-background_task.py    a task that runs while a context is open
+store_follower.py     hands the store's changes to everything that answers from memory
+background_task.py    work that ends with a context
 threads.py            bounded thread pools, one per kind of waiting
 """
 

@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows everyone."""
+"""The composition root: it builds all parts of the server and connects them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,37 @@ from fastapi import FastAPI
 
 from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyLimits
-from prompts_store.records import BaseModel, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
+from server.api.access.access import Access
 from server.api.access.key_ring import KeyRing
 from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.application import build_api
+from server.api.inference.inference import Inference
+from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
+from server.api.management.store_access import StoreAccess
 from server.api.services import Services
 from server.base_model_source import Origin, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
-from server.engine.async_engine import AsyncEngine
-from server.engine.event_stream import EngineObserver
+from server.engine.events import EngineObserver
+from server.engine.paged.async_engine import AsyncEngine
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
-from server.jobs.defaults import TuningDefaults
+from server.jobs.request import TuningDefaults
 from server.jobs.runner import RunnerOptions
-from server.jobs.training import Pace
-from server.model.allocator import giving_holes_back
+from server.jobs.training import Intervals
+from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.store_follower import StoreFollower
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
@@ -45,7 +51,7 @@ from server.tuning.kept_runs import KeptRuns
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
-_DEMO_THREADS = 1  # the demo's matrices are too small to be worth sharing between threads
+_DEMO_THREADS = 1  # the demo's matrices are too small to gain from more threads
 _KEY_NEEDED = (
     "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
     "or pass --insecure if anyone may use and change this server"
@@ -53,47 +59,48 @@ _KEY_NEEDED = (
 
 
 class KeyNeeded(Exception):
-    """Others could reach the server, and no key would keep them out."""
+    """The server would listen on an address that is not loopback, without any key."""
 
 
 class TasksFolderUnreadable(Exception):
-    """The folder of tasks is none, or cannot be read."""
+    """The folder of tasks does not exist, or cannot be read."""
 
 
 def create_app(services: Services) -> FastAPI:
-    """The application. While it runs, the engine computes and the catalog follows the store's changes."""
+    """The application. While it runs, the engine computes, and the catalog and the keys follow the store's changes."""
+    access, inference, store_access = services.access, services.inference, services.store_access
+    store_access.follower.subscribe(access.keys)
+    store_access.follower.subscribe(inference.catalog)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(giving_holes_back())
-            stack.callback(services.threads.close)
-            await stack.enter_async_context(services.engine.running())
-            await stack.enter_async_context(services.catalog.following())
-            await stack.enter_async_context(services.keys.following())
-            await stack.enter_async_context(services.quotas.counting())
+            await stack.enter_async_context(trimming_heap())
+            for owner in (services.observation, store_access, access.keys, inference.catalog):
+                stack.callback(owner.close)
+            await stack.enter_async_context(inference.engine.running())
+            await stack.enter_async_context(store_access.follower.following())
+            await stack.enter_async_context(access.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
-            await stack.enter_async_context(services.shadows.running(services.engine, services.catalog))
-            if services.tasks_folder is not None:
-                await stack.enter_async_context(services.tasks_folder.watching())
+            await stack.enter_async_context(inference.shadows.running(inference.engine, inference.catalog))
+            if store_access.tasks_folder is not None:
+                await stack.enter_async_context(store_access.tasks_folder.watching())
             yield
             await services.drain.finish(grace_s=0)
         services.tracing.close()
-        services.store.close()
+        store_access.store.close()
 
     return build_api(services, lifespan)
 
 
 def build_services(settings: ServeSettings) -> Services:
-    """Open the store, load the model, prove it, size the KV cache; publish the demo's tasks where none are yet.
+    """Open the store, load and prove the model, size the KV cache, and publish the demo's tasks into an empty store.
 
     Raises `ModelError`, `StoreError`, `TokenizerUnsupported`, `TracingUnavailable`, `KeyNeeded` and
     `TasksFolderUnreadable`, with messages for the operator.
     """
-    store = Store.open(
-        _prepared_store_url(settings)
-    )  # first: a database that cannot be used is said before a long load
+    store = _open_store(settings)  # first: a database that cannot be used is said before a long load
     try:
         keys = KeyRing(store, settings.read_admin_key())
         if keys.is_open and not settings.may_be_open:
@@ -129,7 +136,7 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
 
     Raises `ModelError`, `StoreError` and `TextError`, with messages for the operator.
     """
-    with Store.open(_prepared_store_url(settings)) as store:
+    with _open_store(settings) as store:
         origin = find_origin(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
@@ -165,14 +172,22 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if isinstance(tracing, OtelTracing):
         observers.append(tracing)
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
-    catalog = TaskCatalog(store, base)
+    follower = StoreFollower(store)
+    catalog = TaskCatalog(store, base, follower)
     folder = _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, catalog, folder)
+    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, follower, folder)
     limits = _api_limits(settings)
+    api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
+    quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
+    base_names = frozenset((origin.base_id, *base.names))
     return Services(
-        engine=engine,
-        tokenizer=tokenizer,
-        catalog=catalog,
+        access=Access(keys, quotas, overload, engine, api_settings),
+        inference=Inference(
+            engine, tokenizer, catalog, base_names, eos_token_ids, limits, quotas, overload, ShadowRuns()
+        ),
+        store_access=StoreAccess(store, base, base_names, follower, limits, folder, _kept_runs(settings, base)),
+        base_id=origin.base_id,
+        settings=api_settings,
         jobs=build_job_runner(
             tuned,
             store,
@@ -181,28 +196,18 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
             RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes),
         ),
         tuning_defaults=_tuning_defaults(settings, origin),
-        store=store,
-        keys=keys,
-        base=base,
-        base_id=origin.base_id,
-        eos_token_ids=eos_token_ids,
-        tasks_folder=folder,
-        kept_runs=_kept_runs(settings, base),
-        quotas=_build_quotas(settings),
-        overload=OverloadGuard(settings.max_wait_s, settings.max_num_seqs),
-        settings=ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure),
         metrics=metrics,
         tracing=tracing,
     )
 
 
 def _example_limits(limits: ApiLimits) -> ExampleLimits:
-    """What a file may hold: no longer conversation than the server would answer."""
+    """The limits of a file: no conversation may be longer than the server would answer."""
     return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
 
 
 def _kept_runs(settings: ServeSettings, base: BaseModel) -> KeptRuns | None:
-    """The interrupted runs that belong to the tasks of this database: those beside it."""
+    """The saved states of interrupted runs beside the database, which belong to its tasks."""
     return None if settings.database_url else KeptRuns(settings.data_dir.expanduser(), base.fingerprint)
 
 
@@ -212,7 +217,7 @@ def _build_quotas(settings: ServeSettings) -> Quotas:
 
 
 def _api_limits(settings: ServeSettings) -> ApiLimits:
-    """Limits go by their names: what can be set is what both have."""
+    """The limits of the HTTP interface: each setting with the name of a limit sets it."""
     given = {field.name: getattr(settings, field.name) for field in fields(ApiLimits) if hasattr(settings, field.name)}
     return ApiLimits(**given, max_file_bytes=settings.max_file_mib * MIB, max_unfinished_jobs=settings.max_tuning_jobs)
 
@@ -229,24 +234,24 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
         return None
     folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
     try:
-        folder.look(at_once=True)
+        folder.scan(at_once=True)
     except OSError as error:
         raise TasksFolderUnreadable(f"--tasks-dir {settings.tasks_dir} cannot be read: {error.strerror}") from error
     return folder
 
 
-def _prepared_store_url(settings: ServeSettings) -> str:
+def _open_store(settings: ServeSettings) -> Store:
     if settings.database_url is None:
         try:
             settings.data_dir.expanduser().mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreUnavailable(f"the data folder {settings.data_dir} cannot be made: {error.strerror}") from error
-    return settings.store_url
+    return Store.open(settings.store_url, max_tensor_bytes=settings.max_tensor_bytes)
 
 
 def _runner_options(settings: ServeSettings) -> RunnerOptions:
-    pace = Pace(checkpoint_interval_s=settings.tuning_checkpoint_s)
-    return RunnerOptions(pace, takeover_s=settings.tuning_takeover_s)
+    intervals = Intervals(checkpoint_s=settings.tuning_checkpoint_s)
+    return RunnerOptions(intervals, takeover_s=settings.tuning_takeover_s)
 
 
 def _tuning_defaults(settings: ServeSettings, origin: Origin) -> TuningDefaults:

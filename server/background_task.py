@@ -1,4 +1,4 @@
-"""Work that goes on beside a context, and ends with it."""
+"""Work that ends with a context, and work that no cancellation interrupts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+_Result = TypeVar("_Result")
 _log = logging.getLogger(__name__)
 
 
@@ -25,6 +26,16 @@ async def background_task(work: Coroutine[Any, Any, None], name: str) -> AsyncIt
         task.cancel()
         # Cancelled itself, `gather` waits all the same, then raises. Awaiting the task would hide that cancellation.
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Await `work`; a cancellation is raised once it has ended. So nothing that a thread reads is closed under it."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -1,4 +1,4 @@
-"""Which base model the settings name, and what it is loaded as: model, attention, tokenizer and identity."""
+"""The base model that the settings name, and its loading: model, attention, tokenizer and identity."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the base model comes from. `base_id` is its public name, `names` those that checkpoints may give it."""
+    """The source of the base model. `base_id` is its public name; checkpoints may use any of `names`."""
 
     source: str
     base_id: str
@@ -42,7 +42,7 @@ class Origin:
 
 
 def find_origin(settings: ServeSettings) -> Origin:
-    """Where the base model comes from that the settings name: the bundled demo, a folder or a hub id."""
+    """The source that the settings name: the bundled demo, a folder or a hub id."""
     if settings.base_model is None:
         return Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names), is_demo=True)
     path = Path(settings.base_model).expanduser()
@@ -57,7 +57,7 @@ def find_origin(settings: ServeSettings) -> Origin:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedBase:
-    """The base model with all that belongs to it. `attention` is what serves, and what the self-proof passed with."""
+    """The base model with all that belongs to it. `attention` serves, and is the backend that passed the self-proof."""
 
     base: BaseModel
     model: LoadedModel
@@ -84,7 +84,7 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
 
 
 def read_base_model(settings: ServeSettings) -> BaseModel:
-    """What checkpoints must fit, from the model's files alone: no weights are loaded. Raises `ModelError`."""
+    """The base model's identity and sizes, read from its files without loading weights. Raises `ModelError`."""
     origin = find_origin(settings)
     options = _model_options(settings, origin)
     dtype = choose_dtype(options.dtype, load_config(options), choose_device(options.device))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from server.engine.async_engine import AsyncEngine
-from server.engine.background import BackgroundShare
-from server.engine.engine import Engine
-from server.engine.event_stream import EngineObserver
-from server.engine.options import MAX_SCORED_ROWS, EngineOptions
+from server.engine.events import EngineObserver
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.background import BackgroundShare
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import MAX_SCORED_ROWS, EngineOptions
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.cpu import attention as cpu_attention
@@ -61,7 +61,7 @@ def build_engine(
 def _num_blocks(
     settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int
 ) -> int:
-    """Blocks of the KV cache, in the memory that the largest step leaves."""
+    """Number of KV cache blocks that fit beside the largest step."""
     size = CacheSize(settings.block_size, settings.num_kv_blocks, settings.kv_cache_gib)
     own_bytes = 0
     if loaded.device.type == "cuda":

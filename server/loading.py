@@ -1,4 +1,4 @@
-"""From settings to an application that serves, for every way to start one: the command line, Ray Serve, tests."""
+"""Building an application from settings, for every way to start one: the command line, Ray Serve, tests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class LoadFailed(Exception):
-    """The application cannot be built. The message is for the operator."""
+    """The application cannot be built. The message is written for the operator."""
 
 
 def load(settings: ServeSettings) -> FastAPI:
-    """Build the application; PyTorch is imported here and not before. Raises LoadFailed."""
+    """Build the application. This imports PyTorch, which no earlier step does. Raises LoadFailed."""
     if not sys.stderr.isatty():
         hide_progress_bars()
     from server.api.access.quotas import RedisMissing
@@ -35,7 +35,7 @@ def load(settings: ServeSettings) -> FastAPI:
 
 
 def keep_what_is_loaded() -> None:
-    """Take all objects that exist now out of garbage collection, which would stop every request to look at them.
+    """Take all objects that exist now out of garbage collection, which would pause every request to traverse them.
 
     They are about half a million, most of them of libraries, and stay as long as the process.
     """
@@ -44,7 +44,7 @@ def keep_what_is_loaded() -> None:
 
 
 def hide_progress_bars() -> None:
-    """Keep the bars that loading weights draws out of logs and other pictures."""
+    """Turn off the progress bars of loading weights, which would clutter logs and other displays."""
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 

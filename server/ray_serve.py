@@ -42,7 +42,7 @@ class Replica:
 
     def check_health(self) -> None:
         """Asked by Ray, which replaces a replica that raises."""
-        if not self._app.state.services.engine.is_alive:
+        if not self._app.state.services.inference.engine.is_alive:
             raise RuntimeError("the engine makes no progress")
 
 

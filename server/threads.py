@@ -3,13 +3,14 @@
 With all on asyncio's shared threads, six writes that wait for the database's lock would hold up every read, the
 metrics and the revocation of keys. Who has which threads:
 
-reads, writes         routes (`server.api.services.RouteThreads`)
+reads, writes         routes (`server.api.management.store_access`)
 observation           `/metrics`
-key-ring              the follower of the API keys
-catalog               look-ups and loads of what requests name, and what the follower of changes reads
+store-follower        the changes of the store
+key-ring              the API keys, once a change names one
+catalog               look-ups and loads of what requests name, and what changes have touched
 tasks-folder          publication of the operator's folder
 tuning-jobs           claims and take-overs of jobs, their files and their checkpoints
-tuning-heart          the beats of one job
+tuning-heartbeat      the beats of one job
 
 asyncio's shared threads are left to what comes one at a time. Each of these threads holds one connection to the
 database at most: the store's pools are as large as all of them together.

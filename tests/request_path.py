@@ -20,13 +20,13 @@ PACKAGES = ("server", "prompts_store")
 class PathRecorder:
     """Records, in every thread that starts while it is installed, the files whose functions are called.
 
-    `files` are in the order of their first call. `returns` are calls that go back up: from one file into another one
-    that is below it on the stack already.
+    `files` are in the order of their first call, with how often each was entered from another file. `returns` are calls
+    that go back up: from one file into another one that is below it on the stack already.
     """
 
     def __init__(self) -> None:
         self.is_on = False
-        self.files: dict[str, None] = {}
+        self.files: dict[str, int] = {}
         self.returns: dict[tuple[str, str], None] = {}
         self._names: dict[str, str | None] = {}
 
@@ -49,8 +49,9 @@ class PathRecorder:
         name = self._name(frame)
         if name is None or frame.f_code.co_name.startswith("<"):
             return
-        self.files.setdefault(name)
         caller = next(self._ours(frame.f_back), None)
+        if caller != name:
+            self.files[name] = self.files.get(name, 0) + 1
         if caller is not None and caller != name and name in self._ours(frame.f_back):
             self.returns.setdefault((caller, name))
 
@@ -100,6 +101,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         for title, recorder in zip(("completion", "upload"), record(Path(name)), strict=True):
             print(f"{title}: {len(recorder.files)} files, {len(recorder.returns)} calls back up")
-            print(*(f"  {file}" for file in recorder.files), sep="\n")
+            print(*(f"  {file} {num_entries}" for file, num_entries in recorder.files.items()), sep="\n")
             print(*(f"  {caller} -> {callee}" for caller, callee in recorder.returns), sep="\n")
     sys.exit(0)

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.background_task import background_task
+from server.background_task import background_task, uninterrupted
 
 
 async def test_the_task_has_ended_when_the_context_closes():
@@ -33,7 +33,7 @@ async def test_an_error_of_the_context_passes():
             raise ValueError("mine")
 
 
-async def test_a_cancellation_while_the_context_closes_is_raised_after_the_task_has_ended():
+async def test_a_cancellation_at_the_close_is_raised_once_the_task_has_ended():
     """The one who closes it learns of the cancellation, and the task is over by then."""
     closing, go_on, ended = asyncio.Event(), asyncio.Event(), []
 
@@ -71,3 +71,27 @@ async def test_a_failure_is_logged_when_it_happens(caplog):
         await asyncio.sleep(0)
         assert "the background task work has failed" in caplog.text
         assert "broken" in caplog.text
+
+
+async def test_a_cancellation_waits_for_what_may_not_be_interrupted():
+    """A thread goes on anyway, and what it uses must stay open; an error of it is dropped with the cancellation."""
+    begun, go_on, ended = asyncio.Event(), asyncio.Event(), []
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+        ended.append(True)
+        raise ValueError("broken")
+
+    waiting = asyncio.create_task(uninterrupted(work()))
+    await begun.wait()
+    waiting.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended == [True]
+    with pytest.raises(ValueError, match="broken"):
+        await uninterrupted(work())

@@ -25,6 +25,14 @@ def test_every_file_of_the_page_is_on_the_path(paths):
     assert not set(named) - set(completion.files)
 
 
+def test_an_upload_is_parsed_once(paths):
+    """Its manifest, its configuration and its prefix: what was checked is carried on, and not checked again."""
+    _, upload = paths
+    once = ("checkpoint/reader.py", "checkpoint/config_reader.py", "generation_defaults.py")
+    assert {upload.files[f"prompts_store/{file}"] for file in once} == {1}
+    assert upload.files["prompts_store/checkpoint/prefix.py"] == 2, "the task index before the tensors are read"
+
+
 def test_no_step_of_a_completion_jumps_back_into_its_route(paths):
     """Control goes down the stairs: what calls back up is ASGI's layers, and a class and its base."""
     completion, upload = paths

@@ -9,7 +9,7 @@ from typing import Any, cast
 from benchmarks.contender import Run
 from benchmarks.contenders.engine import EngineContender
 from benchmarks.workload import Workload
-from server.engine.request import TokenEvent
+from server.engine.events import TokenEvent
 
 _NUM_TOKENS_FIRST = 4
 _GIVE_UP_S = 60

@@ -19,7 +19,8 @@ from benchmarks.contender import Answer, Run, Setup
 from benchmarks.workload import BenchRequest, Workload, soft_prompt, tasks_of
 from server.app import build_services
 from server.engine.client import EngineClient
-from server.engine.request import EngineEvent, GenerateRequest, RequestFailed, SamplingParams, TokenEvent
+from server.engine.events import EngineEvent, RequestFailed, TokenEvent
+from server.engine.request import Generate, Request, SamplingParams
 from server.model.prefix import Prefix, PrefixKind
 from server.settings import ServeSettings
 
@@ -40,8 +41,8 @@ class EngineContender:
             "data_dir": self._exits.enter_context(tempfile.TemporaryDirectory()),
         }
         services = build_services(ServeSettings(**(settings | setup.settings)))
-        self._exits.callback(services.store.close)
-        self.engine: EngineClient = services.engine
+        self._exits.callback(services.store_access.store.close)
+        self.engine: EngineClient = services.inference.engine
         self.loop = self._exits.enter_context(asyncio.Runner())
         self._running = self.engine.running()
         self.loop.run(self._running.__aenter__())
@@ -80,11 +81,11 @@ class EngineContender:
         """Send a request."""
         self._num_sent += 1
         return self.engine.stream(
-            GenerateRequest(
+            Request(
                 request_id=str(self._num_sent),
                 task="" if request.task is None else f"task-{request.task}",
                 prompt_token_ids=request.prompt,
-                sampling=SamplingParams(max_tokens=request.num_output, temperature=0.0, ignore_eos=True),
+                kind=Generate(SamplingParams(max_tokens=request.num_output, temperature=0.0, ignore_eos=True)),
                 prefix=None if request.task is None else prefixes[request.task],
             )
         )

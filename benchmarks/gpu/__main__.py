@@ -20,13 +20,13 @@ import torch
 
 from benchmarks.folders import CACHE
 from benchmarks.gpu.sections import measure_contenders, measure_steps
-from benchmarks.gpu.targets import targets
-from benchmarks.hold import Hold
+from benchmarks.gpu.thresholds import thresholds
+from benchmarks.machine_lock import MachineLock
 from benchmarks.models import SHAPES, prepare
 from benchmarks.process import ContenderUnavailable
 from benchmarks.promises import mixed_tasks
 from benchmarks.records import Record, append
-from benchmarks.sitting import Sitting, say
+from benchmarks.session import Session, say
 from benchmarks.sizes import FULL, QUICK, Sizes
 from benchmarks.table import report
 
@@ -48,18 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             records.append(record)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU, which says nothing of a GPU"
     print(f"On {where}, PyTorch {torch.__version__}:\n")
-    print(report(records, targets(options.batches)))
+    print(report(records, thresholds(options.batches)))
 
 
 def _measure(model: str, name: str, options: argparse.Namespace) -> Iterator[Record]:
     settings: dict[str, Any] = {"device": options.device, "dtype": SHAPES[model].dtype}
     if options.device != "cpu":
         settings["kv_cache_gib"] = None  # the engine takes what is free, as a server does
-    sitting = Sitting(name, prepare(model, options.device), options.threads, _sizes(options), Hold(None, 0.0), settings)
+    session = Session(
+        name, prepare(model, options.device), options.threads, _sizes(options), MachineLock(None, 0.0), settings
+    )
     sections: tuple[Callable[[], Iterator[Record]], ...] = (
-        lambda: measure_steps(sitting, options.batches),
-        lambda: mixed_tasks.measure(sitting),
-        lambda: measure_contenders(sitting),
+        lambda: measure_steps(session, options.batches),
+        lambda: mixed_tasks.measure(session),
+        lambda: measure_contenders(session),
     )
     for section in sections:
         try:

@@ -1,4 +1,4 @@
-"""What the design promises, one file per promise: each yields records that the table compares with a target.
+"""What the design promises, one file per promise: each yields records that the table compares with a threshold.
 
 abort.py           steps until an abort's blocks are free
 flood.py           one task's flood and another's first token

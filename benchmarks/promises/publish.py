@@ -13,7 +13,7 @@ import httpx
 
 from benchmarks.live_server import checkpoint, live_server
 from benchmarks.records import Record
-from benchmarks.sitting import Sitting
+from benchmarks.session import Session
 from benchmarks.workload import soft_prompt
 
 MEASURE = "publish to first token ms"
@@ -22,26 +22,26 @@ _NUM_VIRTUAL_TOKENS = 16
 _PROMPT = list(range(300, 332))
 
 
-def measure(sitting: Sitting) -> Iterator[Record]:
+def measure(session: Session) -> Iterator[Record]:
     """Median milliseconds over a few publishes a round, on a server that does nothing else."""
-    model = sitting.model
-    settings: dict[str, Any] = {"threads": sitting.threads, "kv_cache_gib": 0.5}
+    model = session.model
+    settings: dict[str, Any] = {"threads": session.threads, "kv_cache_gib": 0.5}
     if model.name != "demo":
         settings |= {"base_model": model.folder, "base_name": model.name}
     with live_server(**settings) as address:
-        asyncio.run(_publish_and_ask(sitting, address, 0))  # the first one warms up
-        for number in sitting.rounds():
+        asyncio.run(_publish_and_ask(session, address, 0))  # the first one warms up
+        for number in session.rounds():
             times = [
-                asyncio.run(_publish_and_ask(sitting, address, 1 + number * _NUM_PUBLISHES + each))
+                asyncio.run(_publish_and_ask(session, address, 1 + number * _NUM_PUBLISHES + each))
                 for each in range(_NUM_PUBLISHES)
             ]
             slowest = round(max(times) * 1e3, 1)
-            yield sitting.record(MEASURE, "http", number, statistics.median(times) * 1e3, slowest=slowest)
+            yield session.record(MEASURE, "http", number, statistics.median(times) * 1e3, slowest=slowest)
 
 
-async def _publish_and_ask(sitting: Sitting, address: str, number: int) -> float:
+async def _publish_and_ask(session: Session, address: str, number: int) -> float:
     """Seconds from the answer to a publish to the first streamed token of a request for the bare task name."""
-    model = sitting.model
+    model = session.model
     matrix = soft_prompt(1_000 + number, _NUM_VIRTUAL_TOKENS, model.hidden_size, model.embedding_std)
     body = {"model": "fresh", "prompt": _PROMPT, "max_tokens": 4, "temperature": 0, "ignore_eos": True}
     body |= {"stream": True, "return_token_ids": True}

@@ -7,22 +7,22 @@ from collections.abc import Iterator
 
 from benchmarks.contender import Run
 from benchmarks.records import Record
-from benchmarks.sitting import Sitting
+from benchmarks.session import Session
 
 FIRST_TOKEN = "time to first token s"
 THROUGHPUT = "virtual tokens tokens/s"
 VARIANTS = {"100 virtual tokens": 100, "no soft prompt": 0}
 
 
-def measure(sitting: Sitting) -> Iterator[Record]:
+def measure(session: Session) -> Iterator[Record]:
     """First tokens of single requests of 40 text tokens, then a full batch; the order changes from round to round."""
-    sizes = sitting.sizes
-    with sitting.start("engine") as engine:
-        engine.run(sitting.workload(2, num_requests=8, num_virtual_tokens=100, num_output=1))
-        for number in sitting.rounds():
+    sizes = session.sizes
+    with session.start("engine") as engine:
+        engine.run(session.workload(2, num_requests=8, num_virtual_tokens=100, num_output=1))
+        for number in session.rounds():
             order = sorted(VARIANTS, reverse=number % 2 > 0)
             for index, subject in enumerate(order):
-                singles = sitting.workload(
+                singles = session.workload(
                     20_000 + 4 * number + index,
                     num_requests=sizes.num_first_tokens,
                     num_virtual_tokens=VARIANTS[subject],
@@ -31,16 +31,16 @@ def measure(sitting: Sitting) -> Iterator[Record]:
                     num_clients=1,
                 )
                 seconds = statistics.median(first_token_seconds(engine.run(singles)))
-                yield sitting.record(FIRST_TOKEN, subject, number, seconds)
+                yield session.record(FIRST_TOKEN, subject, number, seconds)
             for index, subject in enumerate(order):
-                batch = sitting.workload(
+                batch = session.workload(
                     20_002 + 4 * number + index,
                     num_requests=sizes.concurrency,
                     num_virtual_tokens=VARIANTS[subject],
                     num_output=sizes.num_output // 2,
                     prompt_lengths=(40, 40),
                 )
-                yield sitting.record(THROUGHPUT, subject, number, batch.num_output_tokens / engine.run(batch).seconds)
+                yield session.record(THROUGHPUT, subject, number, batch.num_output_tokens / engine.run(batch).seconds)
 
 
 def first_token_seconds(run: Run) -> list[float]:

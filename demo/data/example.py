@@ -1,4 +1,4 @@
-"""One input with its expected output, and which split it belongs to."""
+"""One input with its expected output, and its split."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Where references look first: each prefix in turn, ``opposite`` ones for ``<!name>``."""
+    """Scopes in which references are looked up first: each prefix in turn, ``opposite`` ones for ``<!name>``."""
 
     prefixes: tuple[str, ...] = ()
     opposite: tuple[str, ...] = ()

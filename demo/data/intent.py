@@ -1,4 +1,4 @@
-"""Messages of customers and which of eight things they want."""
+"""Messages of customers, and their intents: one of eight."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ def sample(rng: random.Random) -> Example:
 
 
 def department_of(label: str) -> str:
-    """Where the new task ``route`` sends an intent."""
+    """The label of the new task ``route`` for an intent."""
     return _DEPARTMENT[label]

@@ -1,4 +1,4 @@
-"""How people type: without capitals, without full stops, without apostrophes, with slips."""
+"""Variations of typing: without capitals, without full stops, without apostrophes, with slips."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""PEFT checkpoints: read strictly, resolved to what the model sees, and written again.
+"""PEFT checkpoints: read strictly, resolved to the prefix that the model sees, and written again.
 
-reader.py              the two files -> Checkpoint
+reader.py              the two files -> ParsedCheckpoint
 folder.py              the same files in a folder, with manifest.json -> what is published
 config_reader.py       `adapter_config.json` -> what its tensors must be
 safetensors_format.py  the safetensors container, read and written
-layouts.py             what the files of each PEFT type hold: one table
+layouts.py             the tensors of each PEFT type: one table
 prefix.py              Checkpoint -> embeddings, or keys and values
 digests.py             prefix digest and content digest
 writer.py              Checkpoint -> the two files

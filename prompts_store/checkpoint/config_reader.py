@@ -1,4 +1,4 @@
-"""`adapter_config.json`, read strictly: which prompt type it is, and what its tensors must be.
+"""`adapter_config.json`, read strictly: the prompt type, and the names and shapes of its tensors.
 
 Keys as PEFT 0.18 to 0.21 write them (`PromptLearningConfig`).
 """
@@ -30,10 +30,14 @@ _QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
-    """What the reader needs of `adapter_config.json`. `raw` is the whole parsed object."""
+    """The fields of `adapter_config.json` that the reader needs. `raw` is the whole parsed object.
+
+    `base_name` is the base model that it names, "" if none.
+    """
 
     peft_type: PeftType
     counts: Counts
+    base_name: str
     raw: Mapping[str, Any]
 
 
@@ -54,22 +58,24 @@ def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> A
         num_tasks=_required_count(raw, "num_tasks") if has_tasks else 0,
         num_ranks=_required_count(raw, "num_ranks") if has_tasks else 0,
     )
-    config = AdapterConfig(peft_type, counts, raw)
-    _check_contents(config)
-    _check_fits(config, base)
-    name = base_name(raw)
+    _check_contents(peft_type, counts, raw)
+    _check_fits(peft_type, counts, raw, base)
+    name = _base_name(raw)
     if name and name not in base.names and not allow_base_mismatch:
-        raise BaseMismatch(f"The checkpoint was made for {_quoted(name, 'another base model')}.", param=PARAM)
-    return config
+        message = (
+            f"The checkpoint was made for {_quoted(name, 'another base model')}; set allow_base_mismatch to publish."
+        )
+        raise BaseMismatch(message, param=PARAM)
+    return AdapterConfig(peft_type, counts, name, raw)
 
 
-def base_name(raw: Mapping[str, Any]) -> str:
-    """Return `base_model_name_or_path`, "" where it is missing or null. Raises MalformedConfig."""
+def _base_name(raw: Mapping[str, Any]) -> str:
     name = raw.get("base_model_name_or_path")
     if name is None:
         return ""
     if not isinstance(name, str) or len(name) > MAX_BASE_NAME_LENGTH or not name.isprintable():
-        raise MalformedConfig("base_model_name_or_path is not a printable text of reasonable length.", param=PARAM)
+        message = f"base_model_name_or_path is not a printable text of at most {MAX_BASE_NAME_LENGTH} characters."
+        raise MalformedConfig(message, param=PARAM)
     return name
 
 
@@ -89,37 +95,41 @@ def _check_task(raw: Mapping[str, Any]) -> None:
     task_type = raw.get("task_type")
     if raw.get("num_transformer_submodules") == 2 or task_type == "SEQ_2_SEQ_LM":
         raise UnsupportedTaskType(
-            "The checkpoint is for a sequence-to-sequence model (SEQ_2_SEQ_LM); only CAUSAL_LM is served.", param=PARAM
+            "The checkpoint is for a sequence-to-sequence model (SEQ_2_SEQ_LM); only CAUSAL_LM is supported.",
+            param=PARAM,
         )
     if task_type is not None and not isinstance(task_type, str):
         raise MalformedConfig("task_type is not a text.", param=PARAM)
     if task_type not in (None, "CAUSAL_LM"):
         quoted = _quoted(task_type, "Its value")
-        raise UnsupportedTaskType(f"{quoted} is not a task_type that is served; only CAUSAL_LM is.", param=PARAM)
+        raise UnsupportedTaskType(f"{quoted} is not a supported task_type; only CAUSAL_LM is.", param=PARAM)
     if _optional_count(raw, "num_transformer_submodules") not in (None, 1):
-        raise MalformedConfig("num_transformer_submodules is not 1.", param=PARAM)
+        raise MalformedConfig("num_transformer_submodules must be 1.", param=PARAM)
 
 
-def _check_contents(config: AdapterConfig) -> None:
-    if config.raw.get("modules_to_save"):
-        raise MalformedConfig("modules_to_save changes the base model; a soft prompt cannot.", param=PARAM)
-    key = LAYOUTS[config.peft_type].token_ids
-    token_ids = None if key is None else config.raw.get(key)
-    if isinstance(token_ids, list) and len(token_ids) != config.counts.num_virtual_tokens:
-        raise MalformedConfig(f"num_virtual_tokens is not the number of {key}.", param=PARAM)
+def _check_contents(peft_type: PeftType, counts: Counts, raw: Mapping[str, Any]) -> None:
+    if raw.get("modules_to_save"):
+        message = "modules_to_save changes the base model, which is frozen; train without it."
+        raise MalformedConfig(message, param=PARAM)
+    key = LAYOUTS[peft_type].token_ids
+    token_ids = None if key is None else raw.get(key)
+    if isinstance(token_ids, list) and len(token_ids) != counts.num_virtual_tokens:
+        message = f"num_virtual_tokens is {counts.num_virtual_tokens}, but {key} has {len(token_ids)} entries."
+        raise MalformedConfig(message, param=PARAM)
 
 
-def _check_fits(config: AdapterConfig, base: BaseModel) -> None:
-    if config.counts.num_virtual_tokens >= base.max_context:
-        raise ShapeMismatch(
-            f"num_virtual_tokens is not below the base model's context of {base.max_context} tokens.", param=PARAM
-        )
-    if config.counts.num_ranks > base.hidden_size:
-        raise ShapeMismatch("num_ranks is above the base model's hidden size.", param=PARAM)
-    for key, expected in LAYOUTS[config.peft_type].base_numbers(base).items():
-        found = _optional_count(config.raw, key)
+def _check_fits(peft_type: PeftType, counts: Counts, raw: Mapping[str, Any], base: BaseModel) -> None:
+    if counts.num_virtual_tokens >= base.max_context:
+        num_tokens = counts.num_virtual_tokens
+        message = f"num_virtual_tokens is {num_tokens}; the maximum is {base.max_context - 1}, one below the context."
+        raise ShapeMismatch(message, param=PARAM)
+    if counts.num_ranks > base.hidden_size:
+        message = f"num_ranks is {counts.num_ranks}; the base model's hidden size is {base.hidden_size}."
+        raise ShapeMismatch(message, param=PARAM)
+    for key, expected in LAYOUTS[peft_type].base_numbers(base).items():
+        found = _optional_count(raw, key)
         if None not in (found, expected) and found != expected:
-            raise ShapeMismatch(f"{key} does not fit the base model, where it is {expected}.", param=PARAM)
+            raise ShapeMismatch(f"{key} is {found}; the base model needs {expected}.", param=PARAM)
 
 
 def _required_count(raw: Mapping[str, Any], key: str) -> int:
@@ -137,5 +147,5 @@ def _optional_count(raw: Mapping[str, Any], key: str) -> int | None:
 
 
 def _quoted(value: str, otherwise: str) -> str:
-    """Echo a short, harmless word of the caller's; anything else stays out of the message."""
+    """Return a short, harmless word in quotes; for anything else return `otherwise`."""
     return f'"{value}"' if _QUOTABLE.fullmatch(value) else otherwise

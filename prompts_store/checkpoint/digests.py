@@ -1,4 +1,5 @@
-"""The two digests: what the model sees, and what a version is. Both are sha256 in lowercase hexadecimal.
+"""The prefix digest, of the prefix that the model sees, and the content digest, of a version. Both are SHA-256 in
+lowercase hexadecimal.
 
 Prefix digest, of the bytes
 
@@ -26,13 +27,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from prompts_store.manifest import content_fields
-from prompts_store.records import Checkpoint, Manifest, TensorKind
+from prompts_store.manifest import Manifest, content_fields
+from prompts_store.records import Checkpoint, TensorKind
 from prompts_store.strict_json import canonical
 
 
 def prefix_digest(kind: TensorKind, values: NDArray[np.float32]) -> str:
-    """Return the digest that residency and the prefix cache go by."""
+    """Return the digest by which residency and the prefix cache are keyed."""
     digest = hashlib.sha256(b"softprompt.prefix.v1\0" + kind.encode() + b"\0")
     digest.update(np.array([values.ndim, *values.shape], "<u8").tobytes())
     digest.update(canonical_bytes(values))
@@ -40,7 +41,7 @@ def prefix_digest(kind: TensorKind, values: NDArray[np.float32]) -> str:
 
 
 def content_digest(kind: TensorKind, checkpoint: Checkpoint, manifest: Manifest) -> str:
-    """Return the digest that identifies a version: whatever changes an answer, and nothing else."""
+    """Return the digest that identifies a version. It covers everything that changes an answer, and nothing else."""
     tensors = sorted(checkpoint.tensors, key=lambda tensor: tensor.name)
     header = canonical(
         {
@@ -62,5 +63,5 @@ def ensemble_digest(members: Sequence[str], manifest: Manifest) -> str:
 
 
 def canonical_bytes(values: NDArray[np.float32]) -> bytes:
-    """Return the values as float32 little-endian in C order: what is stored and digested."""
+    """Return the values as float32 little-endian in C order, which is the stored and digested form."""
     return values.astype("<f4", copy=False).tobytes(order="C")

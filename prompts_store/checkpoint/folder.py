@@ -1,7 +1,7 @@
 """A version as a folder: a PEFT checkpoint's two files, and `manifest.json` beside them.
 
-The folder comes from outside: it may be half written, hostile or no folder at all. Each file is read with a bound, and
-only if it is a regular file: a named pipe would be waited for without end.
+The folder comes from outside: it may be half written, hostile or no folder at all. Each file is read with a size limit,
+and only if it is a regular file: reading a named pipe could block for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prompts_store.errors import InvalidFolder
-from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES, MAX_TENSOR_BYTES
+from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES
 from prompts_store.strict_json import JsonRefused, parse_object
 
 CONFIG, TENSORS, MANIFEST = "adapter_config.json", "adapter_model.safetensors", "manifest.json"
@@ -25,7 +25,7 @@ _OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # opening a pipe retur
 
 @dataclass(frozen=True, slots=True)
 class FolderManifest:
-    """What `manifest.json` says: `fields` of the version, not yet checked, and how it is published."""
+    """The content of `manifest.json`: `fields` of the version, not checked yet, and options of the publish."""
 
     fields: Mapping[str, Any]
     description: str = ""
@@ -33,22 +33,25 @@ class FolderManifest:
 
 
 def holds_version(folder: Path) -> bool:
-    """Tell whether a folder holds a file of a version. True where that cannot be known: reading it says why."""
+    """Return whether a folder holds a file of a version. True if that cannot be known: reading reports the cause."""
     return any(_is_there(folder / name) for name in (CONFIG, TENSORS, MANIFEST, _PICKLE))
 
 
-def read_files(folder: Path) -> tuple[bytes, bytes]:
-    """Return the contents of `adapter_config.json` and `adapter_model.safetensors`, unchecked. Raises InvalidFolder."""
+def read_files(folder: Path, *, max_tensor_bytes: int) -> tuple[bytes, bytes]:
+    """Return the contents of `adapter_config.json` and `adapter_model.safetensors`, unchecked.
+
+    `max_tensor_bytes` limits the second file without its header. Raises InvalidFolder.
+    """
     if _is_there(folder / _PICKLE) and not _is_there(folder / TENSORS):
         raise InvalidFolder(f"{folder / _PICKLE} is a pickle; save the adapter with safe_serialization=True.")
     return (
         _read_regular(folder / CONFIG, MAX_CONFIG_BYTES),
-        _read_regular(folder / TENSORS, MAX_FRAME_BYTES + MAX_TENSOR_BYTES),
+        _read_regular(folder / TENSORS, MAX_FRAME_BYTES + max_tensor_bytes),
     )
 
 
 def read_manifest(folder: Path) -> FolderManifest:
-    """Read a folder's `manifest.json`; where it has none, nothing is said. Raises InvalidFolder."""
+    """Read a folder's `manifest.json`. Without one, the manifest is empty. Raises InvalidFolder."""
     file = folder / MANIFEST
     return _parse(file, _read_regular(file, MAX_MANIFEST_BYTES)) if _is_there(file) else FolderManifest({})
 
@@ -73,7 +76,7 @@ def _parse(file: Path, data: bytes) -> FolderManifest:
     if not isinstance(description, str):
         raise InvalidFolder(f"{file}: description is not a text.")
     if not isinstance(allow_base_mismatch, bool):
-        raise InvalidFolder(f"{file}: allow_base_mismatch is neither true nor false.")
+        raise InvalidFolder(f"{file}: allow_base_mismatch must be true or false.")
     return FolderManifest(fields, description, allow_base_mismatch)
 
 
@@ -85,7 +88,7 @@ def _read_regular(file: Path, max_bytes: int) -> bytes:
             if not stat.S_ISREG(found.st_mode):
                 raise InvalidFolder(f"{file} is not a regular file.")
             if found.st_size > max_bytes:
-                raise InvalidFolder(f"{file} has more than {max_bytes} bytes.")
+                raise InvalidFolder(f"{file} has {found.st_size} bytes; the maximum is {max_bytes}.")
             with open(descriptor, "rb", closefd=False) as stream:
                 return stream.read(found.st_size)
         finally:

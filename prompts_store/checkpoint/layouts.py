@@ -1,4 +1,4 @@
-"""The PEFT types: what the files of each hold, and how that becomes what the model sees.
+"""The PEFT types: the tensors in the files of each, and their conversion into a prefix.
 
 Layouts are PEFT's (`PeftModel.get_prompt`, `MultitaskPromptEmbedding.forward`). A new type is one more entry of
 `LAYOUTS`.
@@ -48,7 +48,7 @@ class Layout(ABC):
 
     @abstractmethod
     def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
-        """Return what the configuration repeats of the base model; None: of no consequence to this type."""
+        """Return the base model's numbers that the configuration repeats. None means that this type ignores it."""
 
     def shapes(self, counts: Counts, base: BaseModel) -> Shapes:
         """Return the name and shape of every tensor in the file. Raises ShapeMismatch like `prefix_shape`."""
@@ -56,7 +56,7 @@ class Layout(ABC):
         return {"prompt_embeddings": (num_virtual_tokens, math.prod(rest))}
 
     def num_tasks(self, tensors: Arrays) -> int:
-        """Return how many tasks the tensors hold, 0 for a type without tasks."""
+        """Return the number of tasks in the tensors, 0 for a type without tasks."""
         return 0
 
     def values(self, tensors: Arrays, task_index: int | None) -> NDArray[np.float32]:
@@ -139,7 +139,7 @@ class KeyValues(Layout):
         """Return `(num_kv_heads, head_dim)`. Raises ShapeMismatch where the layers differ."""
         if base.num_kv_heads is None or base.head_dim is None:
             raise ShapeMismatch(
-                "The base model's layers differ in their keys and values, so it takes no PREFIX_TUNING or CARTRIDGE.",
+                "PREFIX_TUNING and CARTRIDGE need equal keys and values in all layers; the base model's layers differ.",
                 param="adapter_config",
             )
         return base.num_kv_heads, base.head_dim

@@ -1,4 +1,4 @@
-"""From a checkpoint to what the model sees: one matrix of embeddings, or keys and values."""
+"""Conversion of a checkpoint into the prefix that the model sees: a matrix of embeddings, or keys and values."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ _OVERFLOW = {
 
 
 def resolve_prefix(checkpoint: Checkpoint, task_index: int | None, base: BaseModel) -> ResolvedPrefix:
-    """Return what the base model sees of a checkpoint.
+    """Return the prefix that the base model sees. Every value is finite in the serving dtype.
 
     `task_index` chooses among the tasks of MULTITASK_PROMPT_TUNING and is None for every other type.
     Raises ShapeMismatch, InvalidTaskIndex, and NotFinite where a value overflows in the serving dtype.
     """
     shape = LAYOUTS[checkpoint.peft_type].prefix_shape(checkpoint.num_virtual_tokens, base)
+    check_finite((tensor.values for tensor in checkpoint.tensors), base.serving_dtype)
     prefix = restore_prefix(checkpoint, task_index, shape)
-    check_finite([prefix.values], base.serving_dtype)
+    if task_index is not None:  # a product may overflow where its factors do not
+        check_finite([prefix.values], base.serving_dtype)
     return prefix
 
 

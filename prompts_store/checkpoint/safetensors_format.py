@@ -91,14 +91,15 @@ def _split(data: bytes) -> tuple[dict[str, Any], memoryview]:
     if len(data) < _LENGTH_BYTES or length > MAX_HEADER_BYTES or begin > len(data):
         if data.startswith(_PICKLES):
             raise MalformedTensors("The file is a pickle; only safetensors files are read.", param=PARAM)
-        raise MalformedTensors("The file is not a safetensors file, is cut off, or has a huge header.", param=PARAM)
+        message = f"The file is no safetensors file, is cut off, or has a header of more than {MAX_HEADER_BYTES} bytes."
+        raise MalformedTensors(message, param=PARAM)
     try:
         header = parse_object(data[_LENGTH_BYTES:begin], max_bytes=MAX_HEADER_BYTES)
     except JsonRefused as error:
         raise MalformedTensors(f"The safetensors header {error}.", param=PARAM) from error
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise MalformedTensors("The safetensors metadata is not a map of texts.", param=PARAM)
+        raise MalformedTensors("The safetensors metadata is not a map from texts to texts.", param=PARAM)
     return header, memoryview(data)[begin:]
 
 
@@ -107,7 +108,8 @@ def _entry(name: str, fields: object) -> _Entry:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end], **others} if not others:
             if all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
                 return _Entry(name, dtype, tuple(shape), begin, end)
-    raise MalformedTensors("The safetensors header describes a tensor wrongly.", param=PARAM)
+    message = "A tensor in the safetensors header lacks its dtype, shape or data_offsets, or has other fields."
+    raise MalformedTensors(message, param=PARAM)
 
 
 def _check_names(header: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
@@ -116,16 +118,17 @@ def _check_names(header: Mapping[str, Any], expected: Mapping[str, Any]) -> None
         raise MalformedTensors(f"The tensor {missing[0]} is missing.", param=PARAM)
     if len(header) > len(expected):
         names = ", ".join(expected)
-        raise MalformedTensors(f"There are unexpected tensors; this prompt type has only {names}.", param=PARAM)
+        raise MalformedTensors(f"The file has unexpected tensors; this prompt type has only {names}.", param=PARAM)
 
 
 def _check_entry(entry: _Entry, expected_shape: tuple[int, ...]) -> None:
     if entry.dtype not in _ITEM_BYTES:
-        raise MalformedTensors(f"{entry.name} is not of dtype F32, F16 or BF16.", param=PARAM)
+        raise MalformedTensors(f"The dtype of {entry.name} must be F32, F16 or BF16.", param=PARAM)
     if entry.shape != expected_shape:
-        raise ShapeMismatch(f"{entry.name} is not of shape {list(expected_shape)}.", param=PARAM)
+        found = list(entry.shape) if len(entry.shape) == len(expected_shape) else f"{len(entry.shape)} dimensions"
+        raise ShapeMismatch(f"{entry.name} has {found}; its shape must be {list(expected_shape)}.", param=PARAM)
     if entry.end - entry.begin != math.prod(expected_shape) * _ITEM_BYTES[entry.dtype]:
-        raise MalformedTensors(f"{entry.name} does not have as many bytes as its shape needs.", param=PARAM)
+        raise MalformedTensors(f"The number of bytes of {entry.name} does not fit its shape.", param=PARAM)
 
 
 def _check_layout(entries: Iterable[_Entry], body_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Queries about how an alias came where it is: each move is a row, never changed, and only purged."""
+"""Queries about the moves of an alias. Each move is a row that is never changed; only a purge removes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prompts_store.targets import targets_from_json, targets_to_json
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who moves an alias, and why."""
+    """The author of a move, and the reason."""
 
     actor: str
     reason: str = ""
@@ -23,7 +23,7 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an alias is to be."""
+    """The targets of an alias, and the alias that it shadows."""
 
     targets: tuple[AliasTarget, ...]
     shadow_of: str | None = None

@@ -1,4 +1,4 @@
-"""Queries about aliases: where they are, and moving them."""
+"""Queries about aliases, and their moves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from prompts_store.targets import targets_from_json
 
 ANY_ETAG = "*"
 
-# An alias where it is: the move that brought it there, which has the alias's own `shadow_of`.
+# Each alias with its latest move, which has the alias's own `shadow_of`.
 _PLACES = select(alias_moves).join(aliases, alias_moves.c.id == aliases.c.move_id)
 
 
@@ -28,7 +28,7 @@ def key(connection: Connection, fingerprint: str, task: str, alias: str) -> Alia
 
 
 def get(connection: Connection, key: AliasKey) -> AliasRecord:
-    """Return where an alias is. Raises AliasNotFound."""
+    """Return an alias. Raises AliasNotFound."""
     return _record(key.task, _existing(connection, key))
 
 
@@ -46,7 +46,7 @@ def shadow_of(connection: Connection, key: AliasKey) -> AliasRecord | None:
 
 
 def etag(connection: Connection, key: AliasKey) -> str | None:
-    """Return the etag of an alias, None where there is none of this name."""
+    """Return the etag of an alias, None if it does not exist."""
     current = _current(connection, key)
     return None if current is None else _etag(current)
 
@@ -54,13 +54,13 @@ def etag(connection: Connection, key: AliasKey) -> str | None:
 def put(
     connection: Connection, key: AliasKey, to: Place, *, if_match: str | None, must_not_exist: bool, author: Author
 ) -> AliasRecord:
-    """Move or create an alias; every accepted call is a move, also to where it was.
+    """Move or create an alias. Every accepted call is a move, even to the same targets.
 
     Raises PreconditionFailed, VersionNotFound unless every version is live, and ShadowExists.
     """
     current = _current(connection, key)
     if must_not_exist and current is not None:
-        raise PreconditionFailed(f'Alias "{key.alias}" exists already.')
+        raise PreconditionFailed(f'Alias "{key.alias}" already exists; send If-Match with its ETag to move it.')
     _check_match(key, current, if_match)
     for target in to.targets:
         versions.row(connection, key.fingerprint, key.task, target.version)
@@ -68,7 +68,7 @@ def put(
 
 
 def promote(connection: Connection, key: AliasKey, version: int, author: Author) -> None:
-    """Move or create an alias unconditionally; no move where it names this version alone already."""
+    """Move or create an alias unconditionally. No move if it already names only this version."""
     current = _current(connection, key)
     if current is None or [target.version for target in targets_from_json(current.targets)] != [version]:
         _move(connection, key, current, Place((AliasTarget(version),)), _parent(connection, key, current), author)
@@ -92,9 +92,9 @@ def remove_all(connection: Connection, task: int, author: Author) -> None:
 
 
 def rollback(connection: Connection, key: AliasKey, author: Author) -> AliasRecord:
-    """Undo the last move that has not been undone, past those to a version retired since.
+    """Undo the last move that has not been undone. Skips moves to a version that is retired now.
 
-    Raises AliasNotFound, NoPreviousVersion, and ShadowExists where another alias has taken the place.
+    Raises AliasNotFound, NoPreviousVersion, and ShadowExists if another alias is the shadow now.
     """
     current = _existing(connection, key)
     parent_id = current.parent_id
@@ -139,7 +139,7 @@ def _clear(connection: Connection, places: ColumnElement[bool], targets: ColumnE
 
 
 def _parent(connection: Connection, key: AliasKey, current: Row[Any] | None) -> int | None:
-    """Return the move that a rollback of the next one goes back to."""
+    """Return the move to which a rollback of the next move returns."""
     return alias_history.last(connection, key) if current is None else int(current.id)
 
 
@@ -147,7 +147,7 @@ def _check_match(key: AliasKey, current: Row[Any] | None, if_match: str | None) 
     if if_match is None:
         return
     if current is None or if_match not in (ANY_ETAG, _etag(current)):
-        raise PreconditionFailed(f'Alias "{key.alias}" is not where If-Match says.')
+        raise PreconditionFailed(f'Alias "{key.alias}" does not have the ETag in If-Match; read it again.')
 
 
 def _check_only_shadow(connection: Connection, key: AliasKey, of: str | None) -> None:
@@ -156,7 +156,7 @@ def _check_only_shadow(connection: Connection, key: AliasKey, of: str | None) ->
     taken = (aliases.c.task_id == key.task_id) & (aliases.c.shadow_of == of) & (aliases.c.alias != key.alias)
     other = connection.scalar(select(aliases.c.alias).where(taken))
     if other is not None:
-        raise ShadowExists(f'Alias "{of}" has the shadow "{other}" already.')
+        raise ShadowExists(f'Alias "{of}" already has the shadow "{other}"; an alias has at most one.')
 
 
 def _existing(connection: Connection, key: AliasKey) -> Row[Any]:

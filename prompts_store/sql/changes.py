@@ -1,4 +1,4 @@
-"""The change table: one row a change, written in the change's own transaction."""
+"""The change table: one row per change, written in the change's own transaction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prompts_store.records import Change, ChangeKind
 from prompts_store.sql.tables import changes
 
 CHANNEL = "softprompt_changes"
-"""PostgreSQL tells its listeners at commit, once a transaction."""
+"""PostgreSQL notifies its listeners at commit, once per transaction."""
 
 
 def record(
@@ -25,7 +25,7 @@ def record(
     key: str | None = None,
     actor: str,
 ) -> None:
-    """Add a row to the change table. A change that is of no task has neither fingerprint nor task."""
+    """Add a row to the change table. A change of a key has neither fingerprint nor task."""
     connection.execute(
         insert(changes).values(
             kind=kind,
@@ -55,14 +55,14 @@ def since(connection: Connection, revision: int, limit: int) -> tuple[Change, ..
 
 
 def was_deleted(connection: Connection, fingerprint: str, task: str, revision: int) -> bool:
-    """Tell whether a task was deleted after `revision`, also if there is one of its name again."""
+    """Return whether a task was deleted after `revision`, even if a task of its name exists again."""
     of_task = (changes.c.base_fingerprint == fingerprint) & (changes.c.task == task)
     query = select(changes.c.id).where(of_task, changes.c.kind == ChangeKind.TASK_DELETED, changes.c.id > revision)
     return connection.scalar(query.limit(1)) is not None
 
 
 def before(connection: Connection, revision: int | None, limit: int) -> tuple[Change, ...]:
-    """Return the last `limit` changes, those before `revision` where it is given, newest first."""
+    """Return the last `limit` changes, newest first; with `revision`, only those before it."""
     query = select(changes).order_by(changes.c.id.desc()).limit(limit)
     if revision is not None:
         query = query.where(changes.c.id < revision)

@@ -18,14 +18,14 @@ def create(connection: Connection, grant: KeyGrant, sha256: str, actor: str) -> 
     """Add a key. Raises KeyExists, also for a name of a revoked key."""
     check_digest(sha256)
     if connection.scalar(select(keys.c.name).where(keys.c.name == grant.name)) is not None:
-        raise KeyExists("There is a key of this name already, or was one.")
+        raise KeyExists("A key has or had this name; choose another one.")
     row = connection.execute(insert(keys).values(_values(grant, sha256, actor)).returning(*keys.c)).one()
     changes.record(connection, ChangeKind.KEY_CREATED, key=grant.name, actor=actor)
     return _record(row)
 
 
 def revoke(connection: Connection, name: str, actor: str) -> KeyRecord:
-    """Revoke a key; one that is revoked stays as it is. Raises KeyNotFound."""
+    """Revoke a key. A revoked key stays unchanged. Raises KeyNotFound."""
     found = get(connection, name)
     if found.revoked_at is not None:
         return found
@@ -52,7 +52,7 @@ def page(connection: Connection, after: str | None, limit: int) -> tuple[KeyReco
 
 
 def table(connection: Connection) -> KeyTable:
-    """Return what a server must know."""
+    """Return the keys that are not revoked, and whether a key was ever created."""
     rows = connection.execute(select(keys).where(keys.c.revoked_at.is_(None)).order_by(keys.c.name)).all()
     ever = bool(rows) or connection.scalar(select(keys.c.name).limit(1)) is not None
     return KeyTable(tuple(map(_record, rows)), ever)

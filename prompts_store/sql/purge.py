@@ -1,4 +1,4 @@
-"""Removing for good: tensors that nothing needs, and all that a task ever held."""
+"""Removal for good: of tensors that nothing needs, and of everything that a task ever held."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def collect_garbage(
 ) -> GcReport:
     """Free the tensors that are named only by versions retired before a time, except those of `keep`.
 
-    What a live ensemble lists is kept too. The versions stay, marked as freed. Jobs that failed before a time lose the
-    state that they could be resumed from.
+    Members of a live ensemble are kept too. The versions stay, marked as freed. Jobs that failed before a time lose the
+    state from which they could be resumed.
     """
     kept = tuple_(task_rows.c.base_fingerprint, task_rows.c.name, version_rows.c.number).in_(
         [(key.base_fingerprint, key.task, key.version) for key in keep]
@@ -60,7 +60,7 @@ def collect_garbage(
 
 
 def _free_states(connection: Connection, failed_before: datetime) -> int:
-    """Drop what jobs that failed before a time could be resumed from; return how many jobs had something."""
+    """Remove the saved states of jobs that failed before a time; return the number of jobs that had one."""
     query = select(jobs.c.id).where(jobs.c.status == JobStatus.FAILED, jobs.c.finished_at <= failed_before)
     kept = [job_id for job_id in connection.scalars(query).all() if job_log.has_state(connection, job_id)]
     for some in _batches(kept):
@@ -69,7 +69,7 @@ def _free_states(connection: Connection, failed_before: datetime) -> int:
 
 
 def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> PurgeReport:
-    """Remove all that a task holds or ever held; its row stays for the sake of its numbers, without a text.
+    """Remove everything that a task ever held. Its row stays without texts, so that its numbers continue.
 
     A task deleted before is purged as well, and one that only tuning jobs name. Raises TaskNotFound if there never was
     one, and InvalidName.
@@ -117,7 +117,7 @@ def _purge_jobs(connection: Connection, fingerprint: str, task: str, actor: str)
 
 
 def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[int, int]:
-    """Remove a task's tuning jobs, also those at work, and the files that only they name; return how many of each."""
+    """Remove a task's tuning jobs, running ones too, and the files that only they name; return the number of each."""
     of_task = (jobs.c.base_fingerprint == fingerprint) & (jobs.c.task == task)
     rows = connection.execute(select(jobs.c.id, jobs.c.training_file, jobs.c.validation_file).where(of_task)).all()
     for some in _batches([row.id for row in rows]):

@@ -1,4 +1,4 @@
-"""What a task reference means now."""
+"""The current meaning of a task reference."""
 
 from __future__ import annotations
 

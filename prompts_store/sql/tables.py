@@ -1,7 +1,7 @@
-"""What the database holds, in portable types.
+"""The tables of the database, in portable types.
 
-Only gc and purge remove rows, and an alias that moves or goes loses its current place. A task's row outlives even a
-purge, so that its version numbers go on where they stopped if the name returns.
+Only gc and purge remove rows; a move or deletion of an alias also replaces or removes its current targets. A task's row
+outlives even a purge, so that its version numbers continue if the name returns.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqlalchemy.types import TypeEngine
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept as UTC also where the database knows no time zones."""
+    """An aware datetime, stored as UTC even if the database has no time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -42,7 +42,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Make aware again what comes back naive."""
+        """Add UTC to a naive datetime from the database."""
         return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
@@ -52,7 +52,7 @@ def name_type(length: int) -> TypeEngine[str]:
 
 
 def row_id() -> Column[Any]:
-    """A number that no other row of the table ever has, growing in the order of the inserts."""
+    """A number that is never given twice within the table, growing in the order of the inserts."""
     # SQLite gives ids by itself only to a column of exactly the type INTEGER.
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 

@@ -105,7 +105,6 @@ def _live_tasks() -> Select[Any]:
 def _record(row: Row[Any]) -> TaskRecord:
     return TaskRecord(
         name=row.name,
-        base_fingerprint=row.base_fingerprint,
         description=row.description,
         created_at=row.created_at,
         latest_version=row.latest_version,

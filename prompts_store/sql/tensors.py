@@ -21,7 +21,7 @@ from prompts_store.strict_json import canonical
 
 
 def add(connection: Connection, version_id: int, checkpoint: Checkpoint) -> None:
-    """Store a version's tensors; bytes that are there already are shared."""
+    """Store a version's tensors. Bytes that are already stored are shared."""
     for tensor in checkpoint.tensors:
         data = canonical_bytes(tensor.values)
         sha256 = hashlib.sha256(data).hexdigest()
@@ -56,7 +56,7 @@ def rows(connection: Connection, version: Row[Any]) -> list[Row[Any]]:
 
 
 def restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:
-    """Build a version from its rows and prove it by its digests. Raises StoreCorrupt."""
+    """Build a version from its rows and verify its digests. Raises StoreCorrupt."""
     try:
         return _restore(version, tensor_rows)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

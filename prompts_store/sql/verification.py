@@ -1,4 +1,4 @@
-"""Reading everything and holding it against what it must be."""
+"""Verification of a store: recompute all digests and check all rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from prompts_store.targets import targets_from_json
 
 
 def verify(connection: Connection) -> VerifyReport:
-    """Check all there is, in one state of the database."""
+    """Check everything, in one snapshot of the database."""
     problems = [
         *_damaged_files(connection),
         *_wrong_versions(connection),
@@ -45,7 +45,7 @@ def verify(connection: Connection) -> VerifyReport:
 
 
 def _damaged_files(connection: Connection) -> Iterator[str]:
-    """SQLite checks its own pages and references. A server enforces its references itself."""
+    """Let SQLite check its pages and references. A database server enforces its references itself."""
     if connection.dialect.name != "sqlite":
         return
     for row in connection.exec_driver_sql("PRAGMA integrity_check"):
@@ -75,7 +75,7 @@ def _wrong_versions(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_ensemble(connection: Connection, row: Row[Any]) -> Iterator[str]:
-    """Recompute an ensemble's digest; hold its list against the versions that it lists."""
+    """Recompute an ensemble's digest, and compare its list with the listed versions."""
     record = versions.record(row)
     subject = f'Version {record.version} of task "{record.task}"'
     if ensemble_digest([member.digest for member in record.members], record.manifest) != record.digest:
@@ -91,7 +91,7 @@ def _wrong_ensemble(connection: Connection, row: Row[Any]) -> Iterator[str]:
 
 
 def _wrong_numbers(connection: Connection) -> Iterator[str]:
-    """Numbers go on without a gap up to the task's last one; a purge removes from below."""
+    """Check that version numbers have no gap up to the task's last one. A purge removes the lowest ones."""
     num, low, high = (function(version_rows.c.number) for function in (func.count, func.min, func.max))
     query = select(tasks.c.name, tasks.c.last_version, num.label("num"), low.label("low"), high.label("high"))
     joined = query.join(version_rows, version_rows.c.task_id == tasks.c.id)
@@ -110,7 +110,7 @@ def _wrong_tasks(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_aliases(connection: Connection) -> Iterator[str]:
-    """An alias stands where its last move says, and names live versions only."""
+    """Check that an alias has the targets of its last move, and names live versions only."""
     of_alias = alias_moves.alias()
     last = select(func.max(of_alias.c.id)).where(
         of_alias.c.task_id == aliases.c.task_id, of_alias.c.alias == aliases.c.alias
@@ -133,7 +133,7 @@ def _wrong_aliases(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_changes(connection: Connection) -> Iterator[str]:
-    """Change ids are positive and within what was given out; versions were published in the order of their numbers."""
+    """Check that change ids are positive and at most the last one given, and that versions came in numeric order."""
     low, high = connection.execute(select(func.min(changes.c.id), func.max(changes.c.id))).one()
     if low is not None and (low < 1 or high > copying.last_id(connection, changes)):
         yield "A change has an id that was never given."

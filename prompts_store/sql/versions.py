@@ -12,17 +12,9 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
 from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
-from prompts_store.manifest import manifest_from_json, manifest_to_json
+from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import (
-    ChangeKind,
-    Checkpoint,
-    EnsembleDraft,
-    Manifest,
-    PeftType,
-    ResolvedPrefix,
-    VersionRecord,
-)
+from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, PeftType, VersionRecord
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
@@ -36,23 +28,20 @@ _LIVE = versions.c.retired_at.is_(None)
 class VersionDraft:
     """A version before it has a number: checked and digested, so that the transaction only writes."""
 
-    checkpoint: Checkpoint
+    checkpoint: ParsedCheckpoint
     manifest: Manifest
-    prefix: ResolvedPrefix
     digest: str
-    base_name: str
-    base_mismatch: bool
     actor: str
 
 
 def row(connection: Connection, fingerprint: str, task: str, number: int, *, include_retired: bool = False) -> Row[Any]:
     """Return a version's row. Raises TaskNotFound, VersionNotFound and InvalidName.
 
-    With `include_retired` tombstones are looked through: those of versions and that of the task.
+    `include_retired` also finds a retired version, and a version of a deleted task.
     """
     check_task_name(task)
     if not 1 <= number <= MAX_VERSION:
-        raise VersionNotFound(f"Version numbers are from 1 to {MAX_VERSION}.")
+        raise VersionNotFound(f"A version number must be from 1 to {MAX_VERSION}.")
     found = _named(fingerprint, task) & (versions.c.number == number)
     if not include_retired:
         found &= _LIVE & tasks.c.deleted_at.is_(None)
@@ -64,7 +53,7 @@ def row(connection: Connection, fingerprint: str, task: str, number: int, *, inc
 
 
 def live_rows(connection: Connection, task: int, numbers: Sequence[int]) -> list[Row[Any]]:
-    """Return the rows of those of a task's versions that are live, by number."""
+    """Return the rows of a task's live versions among these numbers, by number."""
     named = (versions.c.task_id == task) & versions.c.number.in_(numbers)
     return list(connection.execute(_ROWS.where(named, _LIVE).order_by(versions.c.number)))
 
@@ -95,7 +84,7 @@ def live_number(connection: Connection, task: int, digest: str) -> int | None:
 
 
 def has_live(connection: Connection, task: int) -> bool:
-    """Tell whether the task has a live version."""
+    """Return whether the task has a live version."""
     return connection.scalar(select(versions.c.id).where(versions.c.task_id == task, _LIVE).limit(1)) is not None
 
 
@@ -121,10 +110,14 @@ def retire(connection: Connection, fingerprint: str, task: str, number: int, act
     names = connection.scalars(select(alias_targets.c.alias).where(naming).order_by(alias_targets.c.alias)).all()
     if names:
         listed = ", ".join(names[:5])
-        raise VersionInUse(f'Version {number} of task "{task}" is in use by {len(names)} alias(es): {listed}.')
+        message = f'{len(names)} alias(es) name version {number} of task "{task}": {listed}; move them first.'
+        raise VersionInUse(message)
     for ensemble, members in live_ensembles(connection, match.task_id):
         if number in members:
-            raise VersionInUse(f'Version {number} of task "{task}" is a member of its version {ensemble}, an ensemble.')
+            message = (
+                f'Version {number} of task "{task}" is a member of ensemble version {ensemble}; retire that first.'
+            )
+            raise VersionInUse(message)
     _retire(connection, versions.c.id == match.id, actor)
     changes.record(connection, ChangeKind.VERSION_RETIRED, fingerprint, task, version=number, actor=actor)
     return record(row(connection, fingerprint, task, number, include_retired=True))
@@ -163,14 +156,15 @@ def record(match: Row[Any]) -> VersionRecord:
 
 
 def _of_checkpoint(draft: VersionDraft) -> dict[str, Any]:
+    checkpoint = draft.checkpoint
     return {
-        "prefix_digest": draft.prefix.digest,
-        "prefix_shape": canonical(list(draft.prefix.values.shape)),
-        "peft_type": draft.checkpoint.peft_type,
-        "num_virtual_tokens": draft.checkpoint.num_virtual_tokens,
-        "base_name": draft.base_name,
-        "base_mismatch": draft.base_mismatch,
-        "config": canonical(draft.checkpoint.config),
+        "prefix_digest": checkpoint.prefix.digest,
+        "prefix_shape": canonical(list(checkpoint.prefix.values.shape)),
+        "peft_type": checkpoint.peft_type,
+        "num_virtual_tokens": checkpoint.num_virtual_tokens,
+        "base_name": checkpoint.base_name,
+        "base_mismatch": checkpoint.base_mismatch,
+        "config": canonical(checkpoint.config),
     }
 
 

@@ -1,10 +1,10 @@
 """From token ids to answers, over an engine.
 
-The routes answer with it and evaluation scores with it, so that a score is of what would be served.
+Routes and evaluation both use it, so that a score measures the text that would be served.
 
-generation.py      generate requests of one answer, as one stream of text
+generation.py      the text of generate requests that run together
 choice_text.py     the text of one choice, from its tokens
-votes.py           one answer from the members of an ensemble
-label_scores.py    how likely labels are
-engine_failure.py  the engine's failures as exceptions
+votes.py           one answer from the members' answers of an ensemble
+label_scores.py    log-probabilities of labels
+engine_failure.py  failures of the engine as exceptions
 """

@@ -1,11 +1,11 @@
-"""The text of one choice, grown from its tokens: characters whole, stop strings cut off, log-probabilities in step."""
+"""The text of one choice, from its tokens: whole characters, no stop string, log-probabilities with their text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.engine.request import FinishReason, TokenEvent, TokenLogprob
+from server.engine.events import FinishReason, TokenEvent, TokenLogprob
 from server.tokenizer.detokenizer import Detokenizer
 from server.tokenizer.stop_strings import StopMatcher
 from server.tokenizer.tokenizer import Tokenizer
@@ -15,8 +15,8 @@ from server.tokenizer.tokenizer import Tokenizer
 class TextToken:
     """A token of the text. `offset` is where its text begins, in characters; `logprob` is None where it has none.
 
-    `data` are its bytes in its place, which joined with those of the others are the text, and `top` those of the most
-    likely tokens in its place; both are empty where no log-probabilities were asked for.
+    `data` is its bytes at its place: those of all tokens joined are the text. `top` has the bytes of the most likely
+    tokens at its place. Both are empty if no log-probabilities were requested.
     """
 
     token_id: int
@@ -27,14 +27,14 @@ class TextToken:
 
 
 def text_token(detokenizer: Detokenizer, token_id: int, offset: int, logprob: TokenLogprob | None) -> TextToken:
-    """The next token of a text, before the detokenizer is fed with it, where log-probabilities were asked for."""
+    """The next token of a text with log-probabilities; to be called before the detokenizer is fed with it."""
     top = () if logprob is None else tuple(detokenizer.next_bytes(other) for other, _ in logprob.top)
     return TextToken(token_id, offset, logprob, detokenizer.next_bytes(token_id), top)
 
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """What a choice grew by. `token_ids` are those generated, `tokens` those whose text is part of the answer."""
+    """New text of a choice. `token_ids` are the tokens generated, `tokens` those whose text is part of the answer."""
 
     choice: int
     text: str
@@ -44,10 +44,10 @@ class TextDelta:
 
 
 class ChoiceText:
-    """Collects one choice's tokens. The end token, and from a stop string on all, is withheld from the text.
+    """Collects one choice's tokens. Drops the end token and everything from a stop string on.
 
-    `context` are the tokens that the text goes on with: none where it is a text of its own.
-    Stop strings are looked for behind the first `min_tokens` tokens. A token is told with the first of its characters.
+    `context` is the tokens that the text continues; it is empty for a text of its own. Stop strings are searched after
+    the first `min_tokens` tokens. A token is emitted with the first of its characters.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class ChoiceText:
         self._min_tokens = min_tokens
         self._num_tokens = 0
         self._num_decoded = 0
-        self._num_told = 0
-        self._untold: list[TextToken] = []
+        self._num_emitted = 0
+        self._pending: list[TextToken] = []
         self.is_finished = False
 
     def feed(self, event: TokenEvent) -> TextDelta:
@@ -68,7 +68,7 @@ class ChoiceText:
         self._num_tokens += 1
         text = ""
         if event.finish_reason is not FinishReason.STOP:
-            self._untold.append(self._token(event))
+            self._pending.append(self._token(event))
             text = self._take(self._detokenizer.feed(event.token_id))
         if event.finish_reason is None and not self._matcher.stopped:
             return self._delta(text, (event.token_id,), None)
@@ -104,7 +104,7 @@ class ChoiceText:
     def _delta(
         self, text: str, token_ids: tuple[int, ...], reason: FinishReason | None, *, is_whole: bool = False
     ) -> TextDelta:
-        self._num_told += len(text)
-        told = tuple(token for token in self._untold if is_whole or token.offset < self._num_told)
-        self._untold = self._untold[len(told) :]
-        return TextDelta(self._choice, text, token_ids, told, reason)
+        self._num_emitted += len(text)
+        emitted = tuple(token for token in self._pending if is_whole or token.offset < self._num_emitted)
+        self._pending = self._pending[len(emitted) :]
+        return TextDelta(self._choice, text, token_ids, emitted, reason)

@@ -1,4 +1,4 @@
-"""A few generate requests at once, as one stream of text."""
+"""The text of generate requests that run together, as one stream."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ from itertools import zip_longest
 
 from server.answering.choice_text import ChoiceText, TextDelta, TextToken, text_token
 from server.answering.engine_failure import failure_of
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.engine.errors import EngineError, EngineStopped
-from server.engine.request import (
-    ChoiceFinished,
-    EngineEvent,
-    FinishReason,
-    GenerateRequest,
-    PromptProcessed,
-    RequestFailed,
-    TokenEvent,
-)
+from server.engine.events import ChoiceFinished, EngineEvent, FinishReason, PromptProcessed, RequestFailed, TokenEvent
+from server.engine.request import Generate, Request
 from server.tokenizer.detokenizer import Detokenizer
 from server.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class PromptText:
-    """A prompt was processed. `text` and `tokens` are those of the prompt where it is echoed, else empty."""
+    """A prompt was processed. `text` and `tokens` are the prompt's if it is echoed, else empty."""
 
     prompt: int
     num_cached_tokens: int
@@ -36,7 +29,7 @@ class PromptText:
 
 @dataclass(frozen=True, slots=True)
 class Outvoted:
-    """An answer by a member of an ensemble that is not the ensemble's. It cost so many tokens."""
+    """A member's answer that an ensemble did not choose. It took `num_tokens` tokens."""
 
     num_tokens: int
 
@@ -45,18 +38,18 @@ TextEvent = PromptText | TextDelta | Outvoted
 
 
 class Generation:
-    """Runs generate requests with one number of choices each; their choices are numbered through.
+    """Runs generate requests that have the same number of choices; choices are numbered across all requests.
 
-    Where `is_continued`, each text goes on with its prompt, else it is a text of its own (`template.is_continued`).
-    `start` hands them to the engine, iterating yields their text as it comes, and `close`, which must follow `start`
-    whatever happens, ends what is still running.
+    `is_continued` says whether each text continues its prompt or is a text of its own (`template.is_continued`).
+    `start` gives the requests to the engine. Iterating yields their text as it comes. `close` must follow `start` in
+    any case: it ends the requests that still run.
     """
 
     def __init__(
         self,
-        engine: EngineClient,
+        engine: RequestRunner,
         tokenizer: Tokenizer,
-        requests: Sequence[GenerateRequest],
+        requests: Sequence[Request[Generate]],
         *,
         is_continued: bool,
         stop: Sequence[str] = (),
@@ -100,7 +93,7 @@ class Generation:
                 yield event
 
     def close(self) -> None:
-        """End what is still running. Its pumps are not cancelled: they read on to the engine's last event."""
+        """End the requests that still run. Their pumps are not cancelled: they read until the engine's last event."""
         for request, pump in zip(self._requests, self._pumps, strict=False):
             if not pump.done():
                 self._engine.abort(request.request_id)
@@ -116,7 +109,7 @@ class Generation:
 
     async def _text_events(self, prompt: int, stream: AsyncIterator[EngineEvent]) -> AsyncIterator[TextEvent]:
         request = self._requests[prompt]
-        choices = [self._choice_text(prompt, number) for number in range(request.num_choices)]
+        choices = [self._choice_text(prompt, number) for number in range(request.kind.num_choices)]
         failure: EngineError | None = None
         async for event in stream:
             self._num_output_tokens += isinstance(event, TokenEvent)
@@ -142,15 +135,15 @@ class Generation:
     def _choice_text(self, prompt: int, number: int) -> ChoiceText:
         request = self._requests[prompt]
         return ChoiceText(
-            prompt * request.num_choices + number,
+            prompt * request.kind.num_choices + number,
             self._tokenizer,
             request.prompt_token_ids if self._is_continued else (),
             self._stop,
-            request.sampling.min_tokens,
+            request.kind.sampling.min_tokens,
         )
 
     def _echoed(self, prompt: int, event: PromptProcessed) -> PromptText:
-        """The prompt as the model saw it; run in a thread, since prompts are long."""
+        """The prompt decoded from its tokens; runs in a thread, since prompts are long."""
         token_ids = self._requests[prompt].prompt_token_ids
         detokenizer = Detokenizer(self._tokenizer)
         text, tokens = "", []

@@ -1,4 +1,4 @@
-"""How likely continuations are behind prompts: what classification chooses by and perplexity is made of."""
+"""Log-probabilities of continuations behind prompts, for classification and perplexity."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import uuid
 from collections.abc import AsyncIterator, Collection, Sequence
 
 from server.answering.engine_failure import failure_of
-from server.engine.client import EngineClient
-from server.engine.request import RequestFailed, Scored, ScoreRequest
+from server.engine.client import RequestRunner
+from server.engine.events import RequestFailed, Scored
+from server.engine.request import Request, Score
 from server.model.prefix import Prefix
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -27,19 +28,18 @@ def score_requests(
     *,
     salt: bytes = b"",
     priority: int = 0,
-    is_own: bool = False,
-) -> list[ScoreRequest]:
-    """What scores the continuations behind every prompt: for each prompt, by each prefix."""
+) -> list[Request[Score]]:
+    """Requests that score the continuations: one per prompt and prefix, prompt by prompt."""
     return [
-        ScoreRequest(f"score-{uuid.uuid4().hex}", task, prompt, continuations, prefix, salt, priority, is_own)
+        Request(f"score-{uuid.uuid4().hex}", task, prompt, Score(continuations), prefix, salt, priority)
         for prompt, prefix in itertools.product(prompts, prefixes)
     ]
 
 
-async def score_all(engine: EngineClient, requests: Sequence[ScoreRequest]) -> list[Scored]:
-    """The scores of requests that run all at once.
+async def score_all(engine: RequestRunner, requests: Sequence[Request[Score]]) -> list[Scored]:
+    """The scores of requests that run together.
 
-    Raises `EngineError`. When one fails, or the caller is cancelled, none goes on running.
+    Raises `EngineError`. If one request fails, or the caller is cancelled, all are ended.
     """
     scoring = Scoring(engine, requests)
     try:
@@ -49,12 +49,14 @@ async def score_all(engine: EngineClient, requests: Sequence[ScoreRequest]) -> l
 
 
 class Scoring:
-    """Score requests that run all at once, with the same face as `Generation`: iterating yields their scores in order,
-    once all are there; `close` ends what is still running."""
+    """Score requests that run together, with the interface of `Generation`.
+
+    Iterating yields their scores in order, once all are complete. `close` ends the requests that still run.
+    """
 
     num_output_tokens = 0
 
-    def __init__(self, engine: EngineClient, requests: Sequence[ScoreRequest]) -> None:
+    def __init__(self, engine: RequestRunner, requests: Sequence[Request[Score]]) -> None:
         self._running = [asyncio.create_task(score(engine, request)) for request in requests]
 
     async def __aiter__(self) -> AsyncIterator[Scored]:
@@ -63,12 +65,12 @@ class Scoring:
             yield scored
 
     def close(self) -> None:
-        """End what is still running."""
+        """End the requests that still run."""
         for each in self._running:
             each.cancel()
 
 
-async def score(engine: EngineClient, request: ScoreRequest) -> Scored:
+async def score(engine: RequestRunner, request: Request[Score]) -> Scored:
     """The scores of one request. Raises `EngineError`."""
     scored: Scored | None = None
     async for event in engine.stream(request):

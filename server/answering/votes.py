@@ -1,7 +1,7 @@
-"""Several versions that answer as one: labels by the mean of their probabilities, texts by vote.
+"""Ensembles: labels by the mean of the members' probabilities, texts by vote.
 
-Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 6. Every member runs the same
-prompt, all in one batch; nothing is known of an answer before the last of them has ended.
+Lester et al. 2021, "The Power of Scale for Parameter-Efficient Prompt Tuning", section 6. All
+members run the same prompt, in one batch. The answer is known when the last of them has ended.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from server.answering.generation import Outvoted, PromptText, TextEvent
 
 
 async def voted(events: AsyncIterable[TextEvent], num_members: int) -> AsyncIterator[TextEvent]:
-    """The events of one answer a prompt, of the `num_members` that each prompt has: the text given most often.
+    """Reduce the `num_members` answers to each prompt to the most frequent text.
 
-    Of texts given equally often, the one whose first voter the ensemble lists first.
+    Of equally frequent texts, the first member's wins.
     """
     answers: defaultdict[int, list[TextDelta]] = defaultdict(list)
     async for event in events:
@@ -41,9 +41,9 @@ async def voted(events: AsyncIterable[TextEvent], num_members: int) -> AsyncIter
 
 
 def mean_probabilities(logprobs: Sequence[Sequence[float]]) -> list[float]:
-    """The mean of the members' probabilities of each label, each member's over its labels being 1 together.
+    """The mean over the members of each label's probability; each member's probabilities sum to 1.
 
-    `logprobs` has one row a member, of one log-probability a label.
+    `logprobs` has one row per member, with one log-probability per label.
     """
     return [sum(of_label) / len(of_label) for of_label in zip(*map(_softmax, logprobs), strict=True)]
 

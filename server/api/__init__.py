@@ -1,15 +1,15 @@
-"""HTTP: routes, what stands around them, and the conversion between bodies and the engine.
+"""HTTP: routes, middleware, and the conversion between bodies and the engine.
 
 application.py    the application: routes, middleware, and the object that each room works with
-services.py       what lives as long as the application
-limits.py         what one request may ask for
-errors.py         what this layer refuses
+services.py       objects that live as long as the application
+limits.py         limits of one request
+errors.py         exceptions of this layer
 openapi.py        the OpenAPI document
 docs_page.py      the document as a page
 fields_page.py    docs/fields.md: the known fields of requests, done or not
 __main__.py       writes docs/openapi.json and docs/fields.md
-access/           who may call, and how much
-middleware/       what every request passes
+access/           keys, scopes, quotas and overload
+middleware/       layers around every request
 routes/           one file per resource
 wire/             bodies as they are sent
 inference/        a completion, chat or classification, from body to response

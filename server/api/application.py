@@ -9,9 +9,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
-from server.api.access.access import Access
 from server.api.access.authentication import declared_scopes
-from server.api.inference.inference import Inference
 from server.api.middleware.body_limit import BodyLimitMiddleware
 from server.api.middleware.drain import DrainMiddleware
 from server.api.middleware.observe import ObserveMiddleware
@@ -52,18 +50,9 @@ def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
     app = build_routes(lifespan)
     settings = services.settings
     app.state.services = services
-    app.state.access = Access(services.keys, services.quotas, services.overload, services.engine, settings)
-    app.state.inference = Inference(
-        engine=services.engine,
-        tokenizer=services.tokenizer,
-        catalog=services.catalog,
-        base_names=services.base_names,
-        eos_token_ids=services.eos_token_ids,
-        limits=settings.limits,
-        quotas=services.quotas,
-        overload=services.overload,
-        shadows=services.shadows,
-    )
+    app.state.access = services.access
+    app.state.inference = services.inference
+    app.state.store_access = services.store_access
     app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
     app.add_middleware(DrainMiddleware, drain=services.drain)
     app.add_middleware(ObserveMiddleware, metrics=services.metrics, tracing=services.tracing)

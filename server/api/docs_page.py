@@ -1,4 +1,4 @@
-"""The OpenAPI document as one page for people. It loads nothing from elsewhere: it works offline and leaks nothing."""
+"""The OpenAPI document as one page for people. It loads nothing from other hosts, so it works offline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the HTTP layer itself refuses. Messages are written for the caller; `error_table` gives each class its status.
+"""Exceptions of the HTTP layer. Messages are written for the caller; `error_table` gives each class its status.
 
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
@@ -6,17 +6,17 @@ ApiError
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or one that is unknown, revoked or expired
 ├── Forbidden               the key does not allow this
-├── RateLimited             the key has used what it may use
-├── QuotaTooSmall           the key may never use as much as the request needs
+├── RateLimited             the key has used its quota
+├── QuotaTooSmall           the request needs more tokens than the key's quota per minute
 ├── Overloaded              the answer would come too late
-├── DeadlineExceeded        the caller's time is over
+├── DeadlineExceeded        the request's time is over
 ├── UploadTooLarge
 ├── StorageFull             there is no room for an upload
 ├── UnsupportedMediaType
-├── TaskReadOnly            a folder on the server's side owns the task
+├── TaskReadOnly            a folder on the server owns the task
 ├── PreconditionRequired    a conditional request without its condition
 ├── NotReady                the engine or the catalog is not working
-└── ServerDraining          the server is about to stop
+└── ServerDraining          the server is stopping
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The API key does not allow this; `code` says whether its scopes or its tasks stand against it."""
+    """The API key does not allow this; `code` names the reason: its scopes, its tasks or its priority."""
 
     def __init__(self, message: str, *, code: str) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class Forbidden(ApiError):
 
 
 class RateLimited(ApiError):
-    """The API key has used what it may use; `code` says of what."""
+    """The API key has used its quota; `code` names which one."""
 
     def __init__(self, message: str, *, code: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
@@ -76,13 +76,13 @@ class RateLimited(ApiError):
 
 
 class QuotaTooSmall(ApiError):
-    """The request needs more tokens than the API key may ever use in a minute."""
+    """The request needs more tokens than the API key may use per minute."""
 
     code = "tokens_per_minute_too_few"
 
 
 class Overloaded(ApiError):
-    """So many requests wait that this one would be answered too late."""
+    """The queue is so long that this request would be answered too late."""
 
     code = "overloaded"
 
@@ -92,7 +92,7 @@ class Overloaded(ApiError):
 
 
 class DeadlineExceeded(ApiError):
-    """The time that the caller gave the request is over."""
+    """The time that the caller set for the request is over."""
 
     code = "deadline_exceeded"
 
@@ -110,7 +110,7 @@ class StorageFull(ApiError):
 
 
 class UnsupportedMediaType(ApiError):
-    """The body is not of the content type that the route takes."""
+    """The body does not have the content type of the route."""
 
     code = "unsupported_media_type"
 
@@ -134,6 +134,6 @@ class NotReady(ApiError):
 
 
 class ServerDraining(ApiError):
-    """The server finishes what it has accepted, and takes nothing new."""
+    """The server finishes accepted requests and refuses new ones."""
 
     code = "server_draining"

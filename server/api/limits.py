@@ -1,8 +1,10 @@
-"""What one request may ask for. Everything that a client makes long or many has its limit here."""
+"""Limits of one request: every length and every number that a client chooses has its limit here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 
 MIB = 1024**2
 
@@ -11,16 +13,16 @@ MIB = 1024**2
 class ApiLimits:
     """Limits of the HTTP interface. Sizes are in bytes and are enforced while the body streams in.
 
-    `body_timeout_s` is how long a body may stall, in seconds. `max_sequences` bounds prompts times `n` of one
+    `body_timeout_s` is the maximum time without a new piece of a body. `max_sequences` bounds prompts times `n` of one
     completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
     `max_voted_tokens` the answers that an ensemble votes on, `max_unfinished_jobs` the tuning jobs that have not ended.
-    Header sizes and the number of connections are the HTTP server's to limit.
+    The HTTP server limits header sizes and the number of connections.
     """
 
     max_body_bytes: int = 4 * MIB
     body_timeout_s: float = 10.0
     max_config_bytes: int = 1 * MIB
-    max_tensor_bytes: int = 64 * MIB
+    max_tensor_bytes: int = DEFAULT_MAX_TENSOR_BYTES
     max_manifest_bytes: int = 256 * 1024
     max_prompts: int = 64
     max_choices: int = 16
@@ -43,7 +45,7 @@ class ApiLimits:
 
     @property
     def max_upload_bytes(self) -> int:
-        """A whole upload: its files, its manifest, and room for what multipart puts around them."""
+        """Maximum size of a whole upload: its files, its manifest, and the framing of multipart."""
         return self.max_config_bytes + self.max_tensor_bytes + self.max_manifest_bytes + 64 * 1024
 
 
@@ -51,8 +53,8 @@ class ApiLimits:
 class ApiSettings:
     """Settings of the HTTP interface.
 
-    Pages of `cors_origins` may use it from a browser; "*" means all. `is_local`: without keys it is for its own machine
-    only.
+    Pages of `cors_origins` may use it from a browser; "*" means all. `is_local`: without keys, only pages of this
+    machine may use it.
     """
 
     limits: ApiLimits = field(default_factory=ApiLimits)

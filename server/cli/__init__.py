@@ -10,8 +10,8 @@ option_groups.py  dataclasses of options as parameters of a command
 where.py          the options that name a server or a database
 connection.py     HTTP to a server, and its errors
 output.py         standard output, progress and errors
-streams.py        the standard streams: encodings, closed ends, readers that leave
-errors.py         why a command fails, and its exit code
+streams.py        the standard streams: encodings, closed streams, readers that leave
+errors.py         the errors of commands, and their exit codes
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ def softprompt(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
 
-    This is the edge of the process: whatever goes wrong ends as one line on standard error; a reader who has gone ends
-    it without a word.
+    This is the edge of the process: every error becomes one line on standard error. If the reader of the output has
+    gone, the command ends silently.
     """
     prepare_streams()
     try:
         return _run(arguments)
-    except (BrokenPipeError, SystemExit):  # typer and rich turn the one into the other
+    except (BrokenPipeError, SystemExit):  # typer and rich turn a BrokenPipeError into a SystemExit
         silence(sys.stdout, sys.stderr)
         return 1
 
@@ -87,7 +87,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         print_error(str(error))
         return error.exit_code
     except typer.TyperException as error:
-        if message := error.format_message():  # none where the help is shown instead
+        if message := error.format_message():  # none if the help is shown instead
             print_error(message)
         return error.exit_code
     except StoreError as error:

@@ -1,4 +1,4 @@
-"""HTTP to a server: the one place where httpx's errors and the server's error bodies become ours."""
+"""HTTP to a server. Only here do httpx's errors and the server's error bodies become errors of commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A client of one server, and what to say when it fails."""
+    """A client of one server that raises the errors of commands."""
 
     client: httpx.Client
 
@@ -30,11 +30,11 @@ class Connection:
         return response
 
     def read(self, path: str, **request: Any) -> dict[str, Any]:
-        """GET a JSON object."""
+        """Send a GET request and return the JSON object."""
         return json_object(self.send("GET", path, **request))
 
     def pages(self, path: str, *, cursor: str, key: str) -> Iterator[dict[str, Any]]:
-        """Yield the items of a list that comes in pages; `cursor` is the parameter, `key` the field it takes."""
+        """Yield the items of a list that comes in pages. `cursor` is the parameter that takes the last item's `key`."""
         position: dict[str, Any] = {}
         while True:
             body = self.read(path, params={"limit": PAGE, **position})
@@ -44,7 +44,7 @@ class Connection:
             position = {cursor: body["data"][-1][key]}
 
     def lines(self, path: str, body: object) -> Iterator[str]:
-        """POST JSON and yield the lines of the response as they come."""
+        """Send a POST request and yield the lines of the response as they arrive."""
         with self._errors(), self.client.stream("POST", path, json=body) as response:
             if not response.is_success:
                 response.read()
@@ -57,18 +57,18 @@ class Connection:
             yield
         except httpx.ConnectError as error:
             hint = "is `softprompt serve` running?"
-            raise ServerUnreachable(f"nobody answers at {self.client.base_url}: {hint}") from error
+            raise ServerUnreachable(f"no server answers at {self.client.base_url}; {hint}") from error
         except httpx.TimeoutException as error:
             raise ServerUnreachable(f"{self.client.base_url} did not answer in time") from error
-        except UnicodeEncodeError as error:  # an argument of the command line that was no text
-            raise UsageProblem("what was given is not UTF-8 text") from error
+        except UnicodeEncodeError as error:  # an argument of the command line that is not text
+            raise UsageProblem("an argument is not UTF-8 text") from error
         except httpx.HTTPError as error:
             raise ServerUnreachable(f"the connection to {self.client.base_url} broke") from error
 
 
 @contextmanager
 def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None = None) -> Iterator[Connection]:
-    """Open a connection; `transport` replaces the network in tests. Raises UsageProblem for what is no HTTP URL."""
+    """Open a connection. `transport` replaces the network in tests. Raises UsageProblem for an invalid URL or key."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -76,7 +76,7 @@ def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise UsageProblem("--url (SOFTPROMPT_URL) must look like http://127.0.0.1:8000")
     if api_key and not (api_key.isascii() and api_key.isprintable()):
-        raise UsageProblem("--api-key (SOFTPROMPT_API_KEY) is not a key: it holds other characters than ASCII's")
+        raise UsageProblem("--api-key (SOFTPROMPT_API_KEY) contains characters that are not printable ASCII")
     headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     with httpx.Client(base_url=parsed, headers=headers, timeout=timeout, transport=transport) as client:
@@ -84,18 +84,18 @@ def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:
-    """Return a response's JSON object. Raises ServerUnreachable where something else than our server answers."""
+    """Return a response's JSON object. Raises ServerUnreachable if the response is not from a softprompt server."""
     try:
         body = response.json()
     except (ValueError, RecursionError) as error:
-        raise stranger(response) from error
+        raise not_our_server(response) from error
     if not isinstance(body, dict):
-        raise stranger(response)
+        raise not_our_server(response)
     return body
 
 
 def error_text(error: Mapping[str, Any]) -> str:
-    """Return what an error's message says, and of which parameter."""
+    """Return the message of an error, with its parameter in front."""
     param, message = error.get("param"), str(error.get("message"))
     return message if not param or message.startswith(str(param)) else f"{param}: {message}"
 
@@ -105,13 +105,13 @@ def _check(response: httpx.Response) -> None:
         return
     error = json_object(response).get("error")
     if not isinstance(error, dict):
-        raise stranger(response)
+        raise not_our_server(response)
     raise ServerRefused(error_text(error), status=response.status_code)
 
 
-def stranger(response: httpx.Response) -> ServerUnreachable:
-    """Return what to raise where something else than our server answers."""
+def not_our_server(response: httpx.Response) -> ServerUnreachable:
+    """Return the error for a response that is not from a softprompt server."""
     return ServerUnreachable(
-        f"what answers at {response.url.copy_with(path='/', query=None)} is not a softprompt server "
+        f"the server at {response.url.copy_with(path='/', query=None)} is not a softprompt server "
         f"(status {response.status_code})"
     )

@@ -1,4 +1,4 @@
-"""`softprompt db …`: what an operator does to a whole database."""
+"""`softprompt db …`: operations on a whole database."""
 
 from __future__ import annotations
 
@@ -16,27 +16,25 @@ from server.cli.output import print_error, print_json, working
 if TYPE_CHECKING:
     from prompts_store.store import Store
 
-database = typer.Typer(
-    no_args_is_help=True, help="Look after a database: its schema, its integrity, its space and its backups."
-)
+database = typer.Typer(no_args_is_help=True, help="Maintain a database: schema, integrity, space and backups.")
 
 DatabaseUrl = Annotated[
     str | None,
-    typer.Option("--database-url", help="The database (SOFTPROMPT_DATABASE_URL).", envvar="SOFTPROMPT_DATABASE_URL",
-                 show_envvar=False, show_default=False),
+    typer.Option("--database-url", help="URL of the database (SOFTPROMPT_DATABASE_URL).",
+                 envvar="SOFTPROMPT_DATABASE_URL", show_envvar=False, show_default=False),
 ]  # fmt: skip
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The server's data folder (SOFTPROMPT_DATA_DIR).", envvar="SOFTPROMPT_DATA_DIR",
+    typer.Option("--data-dir", help="Data folder of the server (SOFTPROMPT_DATA_DIR).", envvar="SOFTPROMPT_DATA_DIR",
                  show_envvar=False, show_default=False),
 ]  # fmt: skip
-File = Annotated[Path, typer.Argument(metavar="FILE", show_default=False)]
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The backup, a SQLite file.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @database.command("upgrade")
 def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Bring a database to this release's schema, in one transaction. An empty one gets the whole of it."""
+    """Upgrade a database to the schema of this release, in one transaction. An empty database gets the whole schema."""
     from prompts_store import maintenance
 
     with working("Upgrading"):
@@ -47,7 +45,7 @@ def upgrade(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json:
 
 @database.command("check")
 def check(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Tell whether the schema is this release's; exit code 1 if it is not. Changes nothing."""
+    """Check that the schema is the one of this release. The exit code is 1 if it is not. Change nothing."""
     from prompts_store import maintenance
 
     found = maintenance.check(_url(database_url, data_dir, must_exist=True))
@@ -62,7 +60,7 @@ def check(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: J
 
 @database.command("verify")
 def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Read everything and recompute every digest; exit code 1 where something is wrong."""
+    """Read the whole database and recompute every digest. The exit code is 1 if something is wrong."""
     from prompts_store import maintenance
 
     with open_database(database_url, data_dir) as store, working("Verifying"):
@@ -84,23 +82,25 @@ def verify(*, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: 
 def collect_garbage(
     *,
     grace_s: Annotated[
-        float, typer.Option("--grace-s", min=0, help="Keep what was retired less than this many seconds ago.")
+        float, typer.Option("--grace-s", min=0, help="Keep versions retired less than this many seconds ago.")
     ] = 3600,
     keep_states_s: Annotated[
         float,
-        typer.Option("--keep-states-s", min=0, help="Keep what a job can be resumed from that failed less long ago."),
+        typer.Option(
+            "--keep-states-s", min=0, help="Keep the saved states of jobs that failed less than this many seconds ago."
+        ),
     ] = 604_800,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Free the tensors that only retired versions name, and the states of jobs that failed long ago.
+    """Delete tensors that only retired versions use, and the saved states of jobs that failed long ago.
 
     The versions and the jobs stay as tombstones.
     """
     from prompts_store import maintenance
 
-    with open_database(database_url, data_dir) as store, working("Collecting"):
+    with open_database(database_url, data_dir) as store, working("Collecting garbage"):
         report = maintenance.gc(store, grace_s=grace_s, keep_states_s=keep_states_s)
     _print(
         report,
@@ -112,7 +112,7 @@ def collect_garbage(
 
 @database.command("backup")
 def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Write the whole database, as it is at one moment, into a new SQLite file. Servers may go on writing."""
+    """Write a consistent copy of the whole database into a new SQLite file. Servers may write meanwhile."""
     from prompts_store import maintenance
 
     with open_database(database_url, data_dir) as store, working("Backing up"), _files():
@@ -122,7 +122,7 @@ def backup(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = 
 
 @database.command("restore")
 def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir = None, json: Json = False) -> None:
-    """Fill an empty database, of either kind, with a backup: versions, numbers and history as they were."""
+    """Restore a backup into an empty SQLite or PostgreSQL database, with its numbers and history."""
     from prompts_store import maintenance
 
     url = _url(database_url, data_dir)
@@ -133,7 +133,7 @@ def restore(file: File, *, database_url: DatabaseUrl = None, data_dir: DataDir =
 
 @contextmanager
 def open_database(database_url: str | None, data_dir: Path | None) -> Iterator[Store]:
-    """Open the store that the options mean. Raises CliError or StoreError."""
+    """Open the store of the database that the options name. Raises CliError or StoreError."""
     from prompts_store.store import Store
 
     with Store.open(_url(database_url, data_dir, must_exist=True)) as store:
@@ -141,7 +141,7 @@ def open_database(database_url: str | None, data_dir: Path | None) -> Iterator[S
 
 
 def _url(database_url: str | None, data_dir: Path | None, *, must_exist: bool = False) -> str:
-    """Return the database that the options mean: as for `serve`, the one in the data folder by default."""
+    """Return the URL of the database that the options name; as for `serve`, by default the one in the data folder."""
     from prompts_store import maintenance
     from server.settings import DATABASE_FILE, default_data_dir, sqlite_url
 

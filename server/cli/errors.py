@@ -1,17 +1,17 @@
-"""Why a command ends without success. The message is the one line that the user reads.
+"""The errors of commands. The message is the one line that the user reads.
 
 CliError                 exit code 1
 ├── UsageProblem         the command line or a setting is wrong; exit code 2
 ├── FilesProblem         a file or folder cannot be read or written
 ├── TuningProblem        examples, hyperparameters or a run are refused, or a score is too low
-├── ServerUnreachable    nobody answered at the URL
-├── ServerRefused        the server answered with an error; the message is the server's
-├── JobEnded             a tuning job in a server ended without a version, or there is none
-├── DatabaseProblem      a database is not as it must be
+├── ServerUnreachable    there was no answer from the URL
+├── ServerRefused        the server returned an error; the message is the server's
+├── JobEnded             a tuning job on a server ended without a version, or there is none
+├── DatabaseProblem      a check of a database found a problem
 ├── BaseUnreadable       the base model's identity cannot be read
 └── StartFailed          `softprompt serve` could not start
 
-Errors of the store (prompts_store.errors) are written for the caller too, and pass through as they are.
+The messages of the store's errors (prompts_store.errors) are for the user too, and are printed unchanged.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class FilesProblem(CliError):
 
 
 class TuningProblem(CliError):
-    """What tuning or evaluation refuses or fails with."""
+    """Tuning or evaluation refused its input, or failed."""
 
 
 class ServerUnreachable(CliError):
-    """Nobody answered at the URL, or the connection broke."""
+    """There was no answer from the URL, or the connection broke."""
 
 
 class ServerRefused(CliError):
-    """The server answered with an error status. `status` is HTTP's."""
+    """The server returned an error. `status` is the HTTP status."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class JobEnded(CliError):
 
 
 class DatabaseProblem(CliError):
-    """A check of a database found what must be seen to."""
+    """A check of a database found a problem that needs action."""
 
 
 class BaseUnreadable(CliError):

@@ -1,4 +1,4 @@
-"""`softprompt generate`: one completion, printed as it comes."""
+"""`softprompt generate`: one completion, printed as it arrives."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from server.cli.where import DEFAULT_URL, ApiKey, Url
 
 DATA, DONE = "data:", "[DONE]"
 PATH = "/v1/completions"
-_BROKE_OFF = "the answer broke off before its end; what is printed is not all of it"
+_BROKE_OFF = "the answer broke off before its end; the printed text is incomplete"
 
 
 def generate(
     task: Annotated[str, typer.Argument(help="`task`, `task@3` or `task@alias`.", show_default=False)],
-    text: Annotated[str, typer.Argument(help="The input; - reads standard input.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The input, or - to read standard input.", show_default=False)],
     *,
-    max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=0)] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", min=0)] = None,
-    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=0, help="Maximum number of tokens of the answer.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", min=0, help="Sampling temperature; 0 is greedy.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the sampling.")] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     stream: Annotated[
-        bool, typer.Option("--stream/--no-stream", help="Print it as it comes; an ensemble answers at once only.")
+        bool,
+        typer.Option("--stream/--no-stream", help="Print the answer as it arrives. An ensemble needs --no-stream."),
     ] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the server's whole answer as JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the server's whole response as JSON.")] = False,
 ) -> None:
-    """Ask a task of a running server, for a quick look. What is not given, the task's defaults decide."""
-    from server.cli.connection import connect, json_object, stranger
+    """Generate one completion with a task of a running server. Options left out take the task's defaults."""
+    from server.cli.connection import connect, json_object, not_our_server
 
     options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
     body: dict[str, Any] = {"model": task, "prompt": read_input() if text == "-" else text}
@@ -47,7 +52,7 @@ def generate(
             try:
                 text = "".join(choice["text"] for choice in json_object(answer)["choices"])
             except (LookupError, TypeError) as error:
-                raise stranger(answer) from error
+                raise not_our_server(answer) from error
             print(printable(text))
             return
         for piece in texts(connection.lines(PATH, body | {"stream": True})):
@@ -58,7 +63,7 @@ def generate(
 def texts(lines: Iterable[str]) -> Iterator[str]:
     """Yield the text of each event of a completion stream, up to its end.
 
-    Raises ServerRefused for an error amid the stream, and ServerUnreachable where it ends without its mark of the end.
+    Raises ServerRefused for an error event, and ServerUnreachable if the stream ends without its end mark.
     """
     for line in lines:
         data = line.removeprefix(DATA).strip()

@@ -1,4 +1,4 @@
-"""Groups of options as dataclasses: a command takes a group as one parameter, and the user sees an option per field."""
+"""Groups of options as dataclasses: a command has one parameter per group, the user sees one option per field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     for name, one in parameters.items():
         shown += fields[name].values() if name in fields else [one]
     run.__doc__ = command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # mypy does not know this attribute, which inspect documents
         [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in shown]
     )
     return run

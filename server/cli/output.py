@@ -1,4 +1,4 @@
-"""What reaches the terminal: results on standard output, progress and errors on standard error."""
+"""Output to the terminal: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import dataclasses
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _Item = TypeVar("_Item")
-# Control characters but tab and line feed, halves of surrogate pairs, and what turns the direction of writing.
+# Control characters except tab and line feed, halves of surrogate pairs, and characters that set the writing direction.
 _DRIVES_TERMINAL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-_WIDE = 10_000  # columns: where nobody looks, nothing is cut off
+_WIDE = 10_000  # columns: nothing is cut off if the output is not a terminal
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters replaced: what a server or a model wrote must not drive the terminal."""
+    """Return `text` with control characters replaced, so that a server's or model's text cannot drive the terminal."""
     return _DRIVES_TERMINAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -29,15 +31,18 @@ def one_line(text: str) -> str:
     return printable(" ".join(text.split()))
 
 
-def print_json(value: Any) -> None:
-    """Print dataclasses, or lists of them, as JSON. Escaped is what would drive the terminal or its encoding lacks."""
+def print_json(value: Any, time_text: Callable[[datetime], str] = datetime.isoformat) -> None:
+    """Print a value that may hold dataclasses and times as JSON.
+
+    Characters that would drive the terminal, or that its encoding lacks, are escaped.
+    """
     is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_plain)
+    text = json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=partial(_plain, time_text=time_text))
     print(_DRIVES_TERMINAL.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under their columns; cut to the terminal's width, whole where there is none."""
+    """Print rows under their columns, cut to the width of the terminal if there is one."""
     from rich.table import Table
     from rich.text import Text
 
@@ -48,13 +53,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_error(message: str) -> None:
-    """Print the one line that says why a command failed."""
+    """Print the line that says why a command failed."""
     print(f"softprompt: {one_line(message)}", file=sys.stderr)
 
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Show that something is going on while the block runs, if somebody watches."""
+    """Show a spinner while the block runs, if standard error is a terminal."""
     console = console_of(sys.stderr)
     if not console.is_terminal:
         yield
@@ -68,7 +73,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def advancing(what: str, items: Sequence[_Item]) -> Iterator[_Item]:
-    """Yield the items and show how many are done, if somebody watches."""
+    """Yield the items and show a progress bar, if standard error is a terminal."""
     console = console_of(sys.stderr)
     if not console.is_terminal:
         yield from items
@@ -79,7 +84,7 @@ def advancing(what: str, items: Sequence[_Item]) -> Iterator[_Item]:
 
 
 def console_of(stream: Any) -> Console:
-    """Return a console on a stream that shows text as it is, whatever it holds."""
+    """Return a console on a stream that prints text unchanged, without markup."""
     from rich.console import Console
 
     console = Console(file=stream, markup=False, highlight=False, emoji=False)
@@ -88,7 +93,14 @@ def console_of(stream: Any) -> Console:
     return console
 
 
-def _plain(value: Any) -> Any:
+def fields_of(record: object, names: Sequence[str]) -> dict[str, Any]:
+    """Return these attributes of a record, in this order."""
+    return {name: getattr(record, name) for name in names}
+
+
+def _plain(value: Any, time_text: Callable[[datetime], str]) -> Any:
+    if isinstance(value, datetime):
+        return time_text(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     raise TypeError(f"{type(value).__name__} is not JSON")

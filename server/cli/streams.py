@@ -13,9 +13,9 @@ _STANDARD = {0: "stdin", 1: "stdout", 2: "stderr"}
 
 
 def prepare_streams() -> None:
-    """Open on the null device what the caller closed, and let the output escape what its encoding lacks.
+    """Open closed standard streams on the null device, and escape characters that the output's encoding lacks.
 
-    A file opened later would else get a standard stream's number, and what is printed would be written into it.
+    Otherwise a file opened later would get a standard stream's number, and printed text would go into that file.
     """
     for number, name in _STANDARD.items():
         if not _is_open(number):
@@ -28,7 +28,7 @@ def prepare_streams() -> None:
 
 
 def read_input() -> str:
-    """Return all of standard input. Raises UsageProblem for what is not UTF-8."""
+    """Return all of standard input. Raises UsageProblem if it is not UTF-8."""
     try:
         text = sys.stdin.read()
         text.encode()
@@ -38,7 +38,7 @@ def read_input() -> str:
 
 
 def announce(text: str) -> None:
-    """Print what nobody needs to read: where it cannot be written, the program goes on."""
+    """Print a text that the program can do without. If it cannot be written, the program continues."""
     try:
         print(text, flush=True)
     except OSError:
@@ -46,7 +46,7 @@ def announce(text: str) -> None:
 
 
 def silence(*streams: Any) -> None:
-    """Send the rest of these streams, which cannot be written, to the null device: at exit they are flushed again."""
+    """Redirect streams that cannot be written to the null device, because Python flushes them again at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         os.dup2(null, stream.fileno())

@@ -1,4 +1,4 @@
-"""The options that say where a command works: on a server, or straight on a database."""
+"""The options that name the place of a command's work: a server, or a database."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+
 DEFAULT_URL = "http://127.0.0.1:8000"
-_SERVER, _DATABASE = "On a server", "Straight on a database"
+_SERVER, _DATABASE = "On a server", "Directly on a database"
 
 
 def _option(flag: str, text: str, panel: str, variable: str | None = None) -> Any:
@@ -19,15 +21,17 @@ def _option(flag: str, text: str, panel: str, variable: str | None = None) -> An
     )
 
 
-Url = Annotated[str, _option("--url", "The server.", _SERVER, "SOFTPROMPT_URL")]
-ApiKey = Annotated[str | None, _option("--api-key", "A key of the server.", _SERVER, "SOFTPROMPT_API_KEY")]
-DatabaseUrl = Annotated[str | None, _option("--database-url", "The database; --url is not used.", _DATABASE)]
-DataDir = Annotated[Path | None, _option("--data-dir", "The server's data folder; --url is not used.", _DATABASE)]
+Url = Annotated[str, _option("--url", "URL of the server.", _SERVER, "SOFTPROMPT_URL")]
+ApiKey = Annotated[str | None, _option("--api-key", "API key for the server.", _SERVER, "SOFTPROMPT_API_KEY")]
+DatabaseUrl = Annotated[
+    str | None, _option("--database-url", "URL of the database; --url is then not used.", _DATABASE)
+]
+DataDir = Annotated[Path | None, _option("--data-dir", "Data folder of the server; --url is then not used.", _DATABASE)]
 
 
 @dataclass(frozen=True, slots=True)
 class LocationOptions:
-    """A server, or (where one is named) a database."""
+    """The options of a server, or of a database. A database that is named takes precedence."""
 
     url: Url = DEFAULT_URL
     api_key: ApiKey = None
@@ -37,11 +41,20 @@ class LocationOptions:
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions(LocationOptions):
-    """A server, or (where one is named) a database and the base model whose tasks are meant."""
+    """The options of a server, or of a database and the base model that its tasks belong to."""
 
     base_model: Annotated[
-        str | None, _option("--base-model", "The base model, as for `serve`; needed to publish.", _DATABASE)
+        str | None, _option("--base-model", "Base model, as for `serve`; needed to publish.", _DATABASE)
     ] = None
     fingerprint: Annotated[
-        str | None, _option("--fingerprint", "The base model, where the database knows several.", _DATABASE)
+        str | None, _option("--fingerprint", "Fingerprint of the base model, if the database has several.", _DATABASE)
     ] = None
+    max_tensor_bytes: Annotated[
+        int,
+        _option(
+            "--max-tensor-bytes",
+            "Most bytes of a version's tensors to publish, as for `serve`.",
+            _DATABASE,
+            "SOFTPROMPT_MAX_TENSOR_BYTES",
+        ),
+    ] = DEFAULT_MAX_TENSOR_BYTES

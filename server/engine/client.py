@@ -1,13 +1,16 @@
-"""The engine's face towards the event loop: a contract, so that the API is tested against a scripted engine."""
+"""The contract between an engine and the event loop: the API is tested against a scripted engine that keeps it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from server.engine.request import EngineEvent, Request
+from server.engine.events import EngineEvent
+from server.engine.request import Kind, Request
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +33,15 @@ class EngineStats:
     num_out_of_memory: int = 0
 
 
-class EngineClient(Protocol):
-    """What the API asks of an engine.
+class RequestRunner(Protocol):
+    """Runs requests."""
 
-    `stream` checks the request before it returns (raising `RequestRefused`, `EngineOverloaded` or `EngineStopped`) and
-    yields its events in order. The last is terminal: `RequestFinished`, `Scored` or `RequestFailed`. Closing the
-    iterator early (`aclose`, cancelling its consumer, or dropping it) aborts what is still running.
-    """
+    def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
+        """Accept a request and return its events, in order. The last one is terminal (`events.TERMINAL`).
 
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Compute while the context is open; what is unfinished when it closes is cut off."""
-
-    def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
-        """Accept a request and answer with its events."""
-
-    def check(self, requests: Sequence[Request]) -> None:
-        """Raise what `stream` would of any of these, and `PrefixTooLarge` for soft prompts that could never be resident
-        at once."""
-
-    def check_servable(self, request: Request) -> None:
-        """Raise `RequestRefused` for what could never be served, however little there is to do."""
+        Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped` before it returns. Closing the iterator early
+        (`aclose`, cancelling its consumer, or dropping it) aborts what is still running.
+        """
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """End a whole request, or one of its choices (a stop string was found). Unknown ids are ignored.
@@ -57,12 +49,30 @@ class EngineClient(Protocol):
         An aborted choice ends with `ChoiceFinished(choice, ABORTED)` unless it had ended before.
         """
 
-    def cut_off(self) -> None:
-        """End every open request at once, with `RequestFailed` by `EngineStopped`."""
-
     @property
     def max_context(self) -> int:
-        """Most positions a sequence may take: virtual tokens, prompt and output together."""
+        """Maximum number of positions of a sequence: virtual tokens, prompt and output together."""
+
+
+class EngineClient(RequestRunner, Protocol):
+    """An engine, as the server uses it. Its observers see every request that `stream` accepts."""
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Compute while the context is open; requests that are unfinished when it closes fail."""
+
+    @property
+    def unobserved(self) -> RequestRunner:
+        """The same engine for requests of the server's own, which no client sent: observers do not see them."""
+
+    def check(self, requests: Sequence[Request[Kind]]) -> None:
+        """Raise as `stream` would for any of these, and `PrefixTooLarge` if their soft prompts could never be resident
+        together."""
+
+    def check_servable(self, request: Request[Kind]) -> None:
+        """Raise `RequestRefused` for a request that an idle engine could not serve either."""
+
+    def cut_off(self) -> None:
+        """End every open request at once, with `RequestFailed` by `EngineStopped`."""
 
     @property
     def stats(self) -> EngineStats:
@@ -74,4 +84,14 @@ class EngineClient(Protocol):
 
     @property
     def is_wedged(self) -> bool:
-        """Whether the engine thread has been at one thing for far too long."""
+        """Whether one step or message has taken the engine thread far too long."""
+
+
+class PieceRunner(Protocol):
+    """Runs background work on the engine's device, one bounded piece at a time."""
+
+    async def between_steps(self, piece: Callable[[], T]) -> T:
+        """Run one piece on the engine's thread when its turn comes, and return its result.
+
+        Raises the piece's exception, and `EngineStopped`. Cancelling the caller does not stop a piece that has begun.
+        """

@@ -1,7 +1,7 @@
-"""What the engine refuses or fails with.
+"""Errors of an engine.
 
 EngineError
-├── RequestRefused        could never be served as asked: the caller's mistake, raised at the door
+├── RequestRefused        could never be served: the caller's mistake, raised before the request is accepted
 │   ├── PromptEmpty
 │   ├── TokenOutOfRange
 │   ├── ContextExceeded
@@ -9,7 +9,7 @@ EngineError
 ├── EngineOverloaded      the queue is full: try again later
 ├── EngineStopped         the engine has stopped or is stopping
 ├── NumbersOverflow       the model made NaN or infinity of this prompt
-└── StepFailed            a step raised; its sequences failed with it
+└── StepFailed            a step raised; its requests failed with it
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class EngineError(Exception):
 
 
 class RequestRefused(EngineError):
-    """The request could never be served as asked. The message is written for the caller."""
+    """The request could never be served. The message is written for the caller."""
 
 
 class PromptEmpty(RequestRefused):
@@ -48,7 +48,7 @@ class EngineStopped(EngineError):
 
 
 class NumbersOverflow(EngineError):
-    """The soft prompt, or the text, makes the model's numbers overflow in the serving dtype; the cause is chained."""
+    """Soft prompt or text make the model's numbers overflow in the serving dtype; the cause is chained."""
 
 
 class StepFailed(EngineError):

@@ -1,35 +1,15 @@
-"""One request's events on the event loop, for its reader and for those who observe the engine."""
+"""The events of one request on the event loop, for its reader and for the engine's observers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
 
-from server.engine.request import EngineEvent, Request, RequestFailed, RequestFinished, Scored
-
-TERMINAL = (RequestFinished, Scored, RequestFailed)
-
-
-class RequestObserver(Protocol):
-    """Sees one accepted request: its events in order, then its end, once."""
-
-    def event(self, event: EngineEvent) -> None:
-        """An event has come, the terminal one included."""
-
-    def end(self, *, is_aborted: bool) -> None:
-        """The request is over. It is aborted if its reader left or ended it before it was finished."""
-
-
-class EngineObserver(Protocol):
-    """Sees every request that the engine accepts."""
-
-    def begin(self, request: Request) -> RequestObserver:
-        """The engine has accepted a request."""
+from server.engine.events import TERMINAL, EngineEvent, RequestObserver
 
 
 class EventStream:
-    """Yields events up to the terminal one. Left before that, by whatever way, it calls `leave`.
+    """Yields events up to the terminal one. It calls `leave` if it is closed, cancelled or dropped before that.
 
     `next_event` waits for the next event. `observers` see each event when the reader gets it.
     """
@@ -64,7 +44,7 @@ class EventStream:
         return event
 
     async def aclose(self) -> None:
-        """Abort what is unfinished."""
+        """Abort the request if it is unfinished."""
         self._abandon()
 
     def __del__(self) -> None:

@@ -1,116 +1,89 @@
-"""What crosses into and out of the engine: frozen requests in, frozen events out."""
+"""Requests: the part that all have in common, and the kinds of work.
+
+A new kind is a class here with the members of the others, a part of `Kind`, and an event with its result in
+`events.py`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar, Generic, TypeVar
 
+from server.engine.errors import RequestRefused
 from server.model.prefix import Prefix
 from server.model.sampling.sampling_params import SamplingParams as SamplingParams  # a part of requests
 
 
 @dataclass(frozen=True, slots=True)
-class GenerateRequest:
-    """Generate `num_choices` continuations of one prompt behind one prefix.
+class Generate:
+    """Sample `num_choices` continuations: one `TokenEvent` per token, and `RequestFinished` after the last."""
 
-    `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache. A lower
-    `priority` is admitted earlier. Observers do not see a request of the server's own, which no client sent.
-    The prompt is prefilled once; the choices are forks that share its blocks.
-    """
-
-    request_id: str
-    task: str
-    prompt_token_ids: tuple[int, ...]
     sampling: SamplingParams
-    prefix: Prefix | None = None
     num_choices: int = 1
-    salt: bytes = b""
-    priority: int = 0
-    is_own: bool = False
+
+    name: ClassVar[str] = "generate"
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Positions that one sequence may need behind the prompt."""
+        return self.sampling.max_tokens
+
+    def token_ids(self) -> Iterable[int]:
+        """The token ids that it names besides the prompt's: biased and stop tokens."""
+        return chain((token for token, _ in self.sampling.logit_bias), self.sampling.stop_token_ids)
+
+    def check(self) -> None:
+        """Raise `RequestRefused` without a choice."""
+        if self.num_choices < 1:
+            raise RequestRefused("at least one choice is needed")
 
 
 @dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """Score continuations of one prompt: the prompt is prefilled once, each continuation is a fork sharing its blocks.
+class Score:
+    """Sum the log-probabilities of each continuation's tokens. The result is one `Scored`.
 
     `continuations` are token ids with the end token already appended where it counts; none may be empty.
     """
 
+    continuations: tuple[tuple[int, ...], ...]
+
+    name: ClassVar[str] = "score"
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Positions that one sequence may need behind the prompt."""
+        return max(map(len, self.continuations))
+
+    def token_ids(self) -> Iterable[int]:
+        """The token ids that it names besides the prompt's: those to score."""
+        return chain.from_iterable(self.continuations)
+
+    def check(self) -> None:
+        """Raise `RequestRefused` without a continuation, and for an empty one."""
+        if not self.continuations:
+            raise RequestRefused("at least one continuation is needed")
+        if not all(self.continuations):
+            raise RequestRefused("each continuation needs at least one token")
+
+
+Kind = Generate | Score
+KindT_co = TypeVar("KindT_co", bound=Kind, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[KindT_co]):
+    """Work of one kind on one prompt behind one prefix.
+
+    `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache. A lower
+    `priority` is admitted earlier.
+    """
+
     request_id: str
     task: str
     prompt_token_ids: tuple[int, ...]
-    continuations: tuple[tuple[int, ...], ...]
+    kind: KindT_co
     prefix: Prefix | None = None
     salt: bytes = b""
     priority: int = 0
-    is_own: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """The natural log-probability of one token and of the most likely ones in its place (most likely first)."""
-
-    token_id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-
-
-class FinishReason(StrEnum):
-    """Why a choice ended. `STOP` covers the end token, a stop token and a stop string found by the caller."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    ABORTED = "aborted"
-
-
-@dataclass(frozen=True, slots=True)
-class PromptProcessed:
-    """Sent once per generate request, before its first token.
-
-    `prompt_logprobs` has one entry a prompt token, or is empty.
-    """
-
-    num_cached_tokens: int
-    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TokenEvent:
-    """One new token of one choice. `finish_reason` is set on its last token."""
-
-    choice: int
-    token_id: int
-    logprob: TokenLogprob | None = None
-    finish_reason: FinishReason | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceFinished:
-    """A choice ended without a further token: `max_tokens` 0, or aborted."""
-
-    choice: int
-    finish_reason: FinishReason
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The terminal event of a score request: one sum of natural log-probabilities a continuation, in its order."""
-
-    logprobs: tuple[float, ...]
-    num_cached_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFailed:
-    """The terminal event of a request that the engine could not finish. `cause` is for logs, never for the wire."""
-
-    cause: BaseException = field(compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFinished:
-    """The terminal event of a generate request whose choices have all ended."""
-
-
-EngineEvent = PromptProcessed | TokenEvent | ChoiceFinished | Scored | RequestFailed | RequestFinished
-Request = GenerateRequest | ScoreRequest

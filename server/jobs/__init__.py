@@ -1,12 +1,16 @@
 """Tuning jobs, from the store's queue to a version that answers.
 
-assembly.py    puts the runner together for one base model
-runner.py      which job is next; takes over the jobs of a server that is gone
-request.py     what a job asks for
-defaults.py    what the server decides where a request is silent
-examples.py    a job's files, read and checked
-training.py    one run in pieces, with its heartbeat and checkpoints
-conclusion.py  a finished run is judged, published and promoted
-failures.py    why a job failed, in words for its owner
-tally.py       counts of this server's tuning, for metrics
+assembly.py         puts the runner together for one base model
+runner.py           claims jobs, validates and runs them
+held_job.py         a claimed job: failed or given back, however work on it stops
+claim_heartbeat.py  tells the store that this server works on a job, and carries the job's events
+takeover.py         jobs of servers that have stopped
+request.py          a job's request, and this server's defaults for it
+preparer.py         a job's files, read and checked
+training.py         one run in pieces, with its checkpoints
+publisher.py        a finished run is judged, published and promoted
+candidates.py       versions of the store, loaded for an evaluation
+event_texts.py      the sentences of a job's log
+failures.py         the errors of failed jobs
+purge.py            a task's data and its interrupted runs, removed
 """

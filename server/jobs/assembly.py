@@ -1,4 +1,4 @@
-"""The runner of tuning jobs, put together for one base model."""
+"""Assembly of the runner of tuning jobs, for one base model."""
 
 from __future__ import annotations
 
@@ -10,25 +10,28 @@ from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id
-from server.engine.async_engine import AsyncEngine
-from server.jobs.conclusion import Conclusion
-from server.jobs.examples import Preparation
+from server.engine.client import EngineClient, PieceRunner
+from server.jobs.preparer import JobPreparer
+from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Run
 from server.model.base_model import LoadedModel
-from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
+from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.fit import host_of
+from server.tuning.job import TuningJob
 from server.tuning.plot import draw_plot
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 
 
 @dataclass(frozen=True, slots=True)
 class RunBounds:
-    """What one piece of a run may take at most before the server ends itself, in seconds, and what a run may take of
-    memory, in bytes; None is what there is."""
+    """Limits of a run: seconds per piece, after which the server ends itself, and bytes of memory.
+
+    With `memory_bytes` None, a run may take the memory that the machine has left.
+    """
 
     max_piece_s: float
     memory_bytes: int | None = None
@@ -36,9 +39,10 @@ class RunBounds:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TunedBase:
-    """The base model that jobs tune for, and what serves it. `base_id` is its public name.
+    """Base model that jobs tune, with its engine and the store's follower. `base_id` is its public name.
 
-    `folder` publishes tasks of its own, which jobs leave alone.
+    `pieces` runs training on the engine's device. Evaluations are requests of the server's own. Jobs never publish to
+    the tasks of `folder`.
     """
 
     base: BaseModel
@@ -46,31 +50,39 @@ class TunedBase:
     loaded: LoadedModel
     tokenizer: Tokenizer
     eos_token_ids: Collection[int]
-    engine: AsyncEngine
-    catalog: TaskCatalog
+    engine: EngineClient
+    pieces: PieceRunner
+    follower: StoreFollower
     folder: TasksFolder | None
 
     def owned_tasks(self) -> Collection[str]:
-        """The tasks that the folder publishes now."""
+        """Tasks that the folder publishes now."""
         return () if self.folder is None else self.folder.tasks
 
 
 def build_job_runner(
     tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits, bounds: RunBounds
 ) -> JobRunner | None:
-    """A runner, or None for a base model without an end token: nothing could learn where to stop."""
+    """The runner, or None for a base model without an end token: no answer could learn where to stop."""
     end = end_token_id(tuned.tokenizer, tuned.eos_token_ids)
     if end is None:
         return None
     tuning = TuningStore(store)
-    host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes)
+    host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes, max_tensor_bytes=store.max_tensor_bytes)
     return JobRunner(
         tuning,
-        Preparation(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
-        Conclusion(
-            store, tuning, tuned.base, tuned.engine, tuned.tokenizer, tuned.catalog, draw_plot, tuned.owned_tasks
+        JobPreparer(tuning, tuned.base_id, tuned.tokenizer, end, limits, host, tuned.owned_tasks),
+        JobPublisher(
+            store,
+            tuning,
+            tuned.base,
+            tuned.engine.unobserved,
+            tuned.tokenizer,
+            tuned.follower,
+            draw_plot,
+            tuned.owned_tasks,
         ),
-        pieces=tuned.engine,
+        pieces=tuned.pieces,
         build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),
         options=options,
     )

@@ -1,4 +1,4 @@
-"""Why a job failed, in words for who asked for it. What is not ours to quote is logged, not told."""
+"""Errors of failed jobs, in words for their owner. The message of a foreign exception goes to the log only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class FileRefused(Exception):
-    """One of a job's files is not usable; `param` names it, the cause says why."""
+    """One of a job's files cannot be used. `param` names the file, the cause gives the reason."""
 
     def __init__(self, refused: ExamplesRefused, param: str) -> None:
         super().__init__(str(refused))
@@ -22,11 +22,11 @@ class FileRefused(Exception):
 
 
 OwnedTasks = Callable[[], Collection[str]]
-"""Names the tasks that a folder on the server's side publishes now."""
+"""Returns the tasks that a folder of the server publishes now."""
 
 
 class TaskTaken(Exception):
-    """The job's task belongs to something else since the job was created. `code` says what."""
+    """The name of the job's task has been taken since the job was created. `code` says by what."""
 
     def __init__(self, message: str, *, code: str = "task_taken") -> None:
         super().__init__(message)
@@ -34,13 +34,13 @@ class TaskTaken(Exception):
 
 
 def task_owned() -> TaskTaken:
-    """A folder on the server's side publishes the task by now."""
-    message = "the task is published from a folder on the server's side by now; change it there"
+    """The error for a task that a folder of the server publishes now."""
+    message = "the task is now published from a folder on the server; change it there"
     return TaskTaken(message, code="task_read_only")
 
 
 def stops_servers(status: JobStatus) -> JobError:
-    """The error of a job over which servers stop one after another, by where it is."""
+    """Error of a job that stops one server after another, by the job's status."""
     if status is JobStatus.VALIDATING_FILES:
         message = (
             "one server after another stopped while it read the job's files: there may be too little memory for them. "
@@ -57,7 +57,7 @@ def stops_servers(status: JobStatus) -> JobError:
 
 
 def job_error(job_id: int, error: Exception) -> JobError:
-    """An exception as the job's error."""
+    """Convert an exception into the job's error."""
     match error:
         case FileRefused():
             return JobError(error.code, str(error), error.param)
@@ -84,7 +84,11 @@ def job_error(job_id: int, error: Exception) -> JobError:
 
 
 def _is_lack_of_memory(error: Exception) -> bool:
-    """PyTorch's errors go by their name and, on a CPU, by what they begin with: this layer knows no tensors."""
+    """Whether an exception reports a lack of memory.
+
+    This layer does not import PyTorch, so its error is recognised by the class name. On a CPU PyTorch raises a plain
+    RuntimeError, which only its text tells apart.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

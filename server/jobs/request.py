@@ -1,4 +1,4 @@
-"""What a tuning job asks for, besides its files: kept with the job as JSON."""
+"""Request of a tuning job, without its files. The store keeps it with the job, as JSON."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from prompts_store.manifest import manifest_from_json, manifest_to_json
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from server.tuning.examples import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
@@ -15,13 +14,26 @@ from server.tuning.split import Split
 
 
 @dataclass(frozen=True, slots=True)
-class JobRequest:
-    """How to tune, and what is to come of it.
+class TuningDefaults:
+    """Values of this server for requests that do not give them.
 
-    `manifest` is what the version is to carry; labels and `defaults` that it leaves open come from the examples.
-    `promote` makes the version `production`, if `gate` opens where there is one. `metadata` is the client's own.
-    `reading` is how the files are read: a job goes on as the release did that made it.
-    `split` holds out examples where there is no validation file; a job of an earlier release names none.
+    `template` and `add_special_tokens` belong together. A client cannot set `max_micro_batch_tokens`, which bounds one
+    piece of work in positions.
+    """
+
+    template: str = "{input}\n"
+    add_special_tokens: bool | None = None
+    max_micro_batch_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """Plan of the run, and use of its result.
+
+    `manifest` is that of the version to make; its labels and `defaults` come from the examples if it has none.
+    `promote` makes the version `production`; with a `gate`, only if that passes. `metadata` belongs to the client.
+    `reading` is the rule for the files: a job keeps the rule of the release that created it.
+    `split` holds out examples if there is no validation file. It too stays as it was when the job was created.
     """
 
     plan: TuningPlan
@@ -47,7 +59,7 @@ def request_to_json(request: JobRequest) -> dict[str, Any]:
 
 
 def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
-    """The request that `request_to_json` gave. Raises `PlanRefused` for one of a release with other rules."""
+    """Inverse of `request_to_json`. Raises `PlanRefused` if this release does not allow a hyperparameter."""
     gate = fields["gate"]
     return JobRequest(
         plan=plan_from_json(fields["plan"]),

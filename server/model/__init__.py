@@ -1,9 +1,9 @@
 """The only package that runs tensors.
 
 base_model.py         loads the frozen base model
-architecture.py       what the engine must know of an architecture, and which ones it refuses
+architecture.py       the facts that the engine needs of an architecture, and the check that it can be served
 identity.py           the base model's fingerprint
-model_files.py        which files transformers loads
+model_files.py        the files of a base model that transformers loads
 twin.py               the same weights with transformers' own attention
 self_proof.py         compares both at start
 runner.py             chunks in, logits out
@@ -11,16 +11,16 @@ serving_runner.py     the runner that serves, with its KV cache
 memory_guard.py       splits a batch when the device is out of memory
 flat_batch.py         chunks of many sequences as one batch without padding
 kv_cache.py           keys and values in blocks
-memory.py             how many blocks fit
+memory.py             the number of blocks that fit into memory
 prefix.py             a soft prompt as tensors
 attention.py          the attention function that transformers calls, and its contract
-attention_backend.py  which attention a device gets
+attention_backend.py  the choice of attention for a device
 paged_attention.py    attention in plain PyTorch operations: the reference
 cpu/                  attention and linear layers for a CPU
 gpu/                  attention and recorded steps for a CUDA device
 sampling/             from logits to tokens
 transfer.py           copies from host memory to the device
-allocator.py          gives freed memory back to the system
-errors.py             what can go wrong with the base model
+allocator.py          returns freed memory to the system
+errors.py             errors of the model layer
 foreign.py            exceptions of other libraries become ours
 """

@@ -1,7 +1,7 @@
-"""What the engine must know of an architecture, and which architectures it refuses.
+"""The facts that the engine needs of an architecture, and the check that it can be served.
 
-Facts are read off a forward call, not out of configuration names: a two-token forward records what each attention
-layer is asked for. It works on the meta device too, where it costs neither weights nor time.
+A forward call of two tokens records the attention call of each layer: names in configurations differ, calls do not. On
+the meta device it costs neither weights nor time.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_architecture(model: PreTrainedModel, max_context: int | None = None) ->
 
 
 def check_model_type(config: PreTrainedConfig) -> None:
-    """Raise `UnsupportedArchitecture` for what is known not to work, before any weight is read."""
+    """Raise `UnsupportedArchitecture` for architectures known not to work, before any weight is read."""
     if config.model_type in _NO_CONTEXT:
         raise UnsupportedArchitecture(
             f"{config.model_type} models cannot be served: they do not hand keywords down to their attention function"
@@ -82,7 +82,7 @@ def embedding_weight(model: PreTrainedModel) -> torch.Tensor:
 
 
 class _ShapeRecorder:
-    """Answers attention with zeros and remembers what was asked."""
+    """Returns zeros as attention and records the calls."""
 
     def __init__(self) -> None:
         self.layers: dict[int, LayerShape] = {}
@@ -124,7 +124,7 @@ def _probe_layers(model: PreTrainedModel, config: PreTrainedConfig) -> tuple[Lay
 
 
 def _check_windows(config: PreTrainedConfig, layers: tuple[LayerShape, ...]) -> None:
-    """A window that the configuration names must reach the attention function, or it would be ignored."""
+    """Refuse a model whose configured window does not reach the attention function: it would be ignored."""
     layer_types: list[Any] = list(getattr(config, "layer_types", None) or [])
     windowed = [kind == "sliding_attention" for kind in layer_types[: len(layers)]]
     if any(wanted and layer.sliding_window is None for wanted, layer in zip(windowed, layers, strict=False)):

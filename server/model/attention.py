@@ -1,4 +1,4 @@
-"""The one attention function that transformers calls, and the contract of what answers it.
+"""The one attention function that transformers calls, and the contract of the context that computes it.
 
 Registered under `ATTENTION_NAME` with transformers' `AttentionInterface` and, on purpose, not with
 `AttentionMaskInterface`: the model then builds no mask, and causality, windows and sequence borders are ours.
@@ -40,7 +40,7 @@ class AttentionCall:
 
 
 class AttentionContext(Protocol):
-    """What a forward call hands down: it stores the new keys and values and attends over each sequence."""
+    """The context that a forward call carries: stores new keys and values, and attends over each sequence."""
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Return `[num_tokens, num_heads, value_head_dim]`."""
@@ -70,7 +70,7 @@ def attention_forward(
     """Hand a layer's attention to the step's context (transformers' attention-function contract).
 
     `query` is `[1, num_heads, num_tokens, head_dim]`; returns `[1, num_tokens, num_heads, head_dim]`.
-    Raises `UnsupportedArchitecture` where the context does not arrive or the model wants what we do not compute.
+    Raises `UnsupportedArchitecture` if the context does not arrive, or the model wants a mask or bias of its own.
     """
     if paged is None:
         raise UnsupportedArchitecture("the architecture does not hand keywords down to its attention function")

@@ -1,4 +1,4 @@
-"""Which attention a device gets: the seam where kernels for other devices plug in."""
+"""The choice of attention for a device. Kernels for other devices are added here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading the frozen base model: once, as transformers has it, with our attention function."""
+"""Loads the frozen base model as transformers builds it, with our attention function."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 @dataclass(frozen=True, slots=True)
 class BaseModelOptions:
-    """Which base model, and how. `source` is a hub id or a local folder; `dtype` and `device` may be "auto"."""
+    """The base model to load. `source` is a hub id or a local folder; `dtype` and `device` may be "auto"."""
 
     source: str
     revision: str | None = None
@@ -44,7 +44,7 @@ class BaseModelOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedModel:
-    """The frozen model in evaluation mode, on its device, and what the engine must know of it.
+    """The frozen model in evaluation mode, on its device, and the facts that the engine needs of it.
 
     `eos_token_ids` end a generation, from the model's generation configuration.
     """
@@ -62,7 +62,7 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     Raises `BaseModelUnavailable` where there is no such model and `UnsupportedArchitecture` where it cannot be served.
     """
     config = load_config(options)
-    _build_on_meta(copy.deepcopy(config))  # what cannot be built is said before its weights are read
+    _build_on_meta(copy.deepcopy(config))  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
     load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
@@ -99,7 +99,7 @@ def _pack(model: PreTrainedModel) -> None:
 
 
 def _check_report(options: BaseModelOptions, report: dict[str, Any]) -> None:
-    """transformers fills weights that the files lack with random numbers; answers would be noise that looks healthy."""
+    """Refuse missing weights: transformers fills them with random numbers, and nothing else would show it."""
     for kind, what in (("missing_keys", "lack"), ("mismatched_keys", "hold in another shape")):
         if found := sorted(str(key) for key in report.get(kind) or ()):
             raise BaseModelUnavailable(
@@ -132,7 +132,7 @@ def _build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
-    """Dynamic RoPE looks at the values of positions, which a meta tensor lacks; no shape depends on it."""
+    """Dynamic RoPE reads the values of positions, which a meta tensor lacks. No shape depends on it."""
     parameters = getattr(config, "rope_parameters", None) or {}
     for rope in (parameters, *(value for value in parameters.values() if isinstance(value, dict))):
         if rope.get("rope_type") == "dynamic":

@@ -1,4 +1,4 @@
-"""What can go wrong with the base model.
+"""Errors of the model layer.
 
 ModelError
 ├── BaseModelUnavailable      the folder or hub id cannot be loaded

@@ -1,4 +1,4 @@
-"""The flat batch: chunks of many sequences laid end to end, without padding, as tensors."""
+"""The flat batch: chunks of many sequences end to end, without padding, as tensors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Chunk:
 
     @property
     def num_logits(self) -> int:
-        """Rows of logits that it asks for."""
+        """Rows of logits to compute."""
         return 0 if self.logits_from is None else self.num_tokens - self.logits_from
 
 

@@ -1,7 +1,7 @@
-"""The boundary to transformers: whatever its code raises over a base model becomes an error of ours, with the reason.
+"""The boundary to transformers: its exceptions over a base model become errors of ours, with the reason.
 
-transformers runs hundreds of architectures and reads files that anybody may have written, so any exception can come
-out of it. This is why the catch is broad.
+transformers runs hundreds of architectures and reads files that anybody may have written. It may raise any exception,
+so the catch is broad.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def foreign_errors(kind: type[ModelError], message: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What a foreign exception says, on one line and not too long."""
+    """The message of a foreign exception, on one line of at most 300 characters."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return "it needs code of its own, which is never run"

@@ -1,4 +1,4 @@
-"""Who the base model is: a fingerprint of what changes its answers, and the numbers a checkpoint must fit.
+"""The fingerprint of a base model: a digest of everything that changes its answers.
 
 The fingerprint covers the stored weights (tensor by tensor, so that sharding does not matter), the configuration that
 changes outputs, and the tokenizer's id mapping; not the path, the serving dtype or the chat template. Hashing weights

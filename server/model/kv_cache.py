@@ -1,4 +1,4 @@
-"""The paged KV cache: one pair of tensors a layer, addressed by block and slot."""
+"""The paged KV cache: one pair of tensors per layer, addressed by block and slot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.model.transfer import to_index
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What one attention layer stores for a token: key `[num_kv_heads, key_dim]`, value `[num_kv_heads, value_dim]`."""
+    """Shapes that a layer stores per token: key `[num_kv_heads, key_dim]`, value `[num_kv_heads, value_dim]`."""
 
     num_kv_heads: int
     key_dim: int
@@ -34,9 +34,9 @@ class BlockCopy:
 
 
 def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """Zeros; on a CPU in memory that is handed out page by page as it is written, so unused blocks cost nothing.
+    """Zeros. On a CPU the system provides each page when it is first written, so unused blocks cost nothing.
 
-    Pages are large where the system has such: first writes to small ones cost several per cent of throughput.
+    Pages are large where the system has large ones: first writes to small ones cost several per cent of throughput.
     """
     if device.type != "cpu":
         return torch.zeros(shape, dtype=dtype, device=device)
@@ -53,7 +53,7 @@ def _gather(pages: torch.Tensor, blocks: torch.Tensor) -> torch.Tensor:
 
 
 def _independent(copies: Sequence[BlockCopy]) -> Iterator[list[BlockCopy]]:
-    """Runs of copies that may be carried out at once: none touches what another one of its run has written."""
+    """Runs of copies that can be done at once: no copy reads or writes a block that its run has written."""
     run: list[BlockCopy] = []
     written: set[int] = set()
     for copy in copies:
@@ -80,7 +80,7 @@ class KVCache:
     """Keys and values of `num_blocks` blocks of `block_size` slots.
 
     Per layer `[num_blocks, block_size, num_kv_heads, dim]`. Slot s of block b is row `b * block_size + s` when flat.
-    Block 0 pads ragged block tables: it is never handed out and always zero, so that padding never brings NaN in.
+    Block 0 pads ragged block tables: it is never allocated and always zero, so that padding holds no NaN.
     Raises `OutOfDeviceMemory`.
     """
 
@@ -126,7 +126,7 @@ class KVCache:
         return _gather(self.keys[layer], blocks), _gather(self.values[layer], blocks)
 
     def copy(self, copies: Sequence[BlockCopy]) -> None:
-        """Carry out block copies in order."""
+        """Do block copies in order."""
         if self._bytes:
             for rows in self._bytes:
                 slot_bytes = rows.shape[1] // self.block_size
@@ -140,7 +140,7 @@ class KVCache:
                 slots.index_copy_(0, targets, slots.index_select(0, sources))
 
     def zero(self, blocks: Sequence[int]) -> None:
-        """Zero blocks, so that nothing left there can reach the next owner through masked slots."""
+        """Zero blocks, so that old content cannot reach the next owner through masked slots."""
         if not blocks:
             return
         if self._bytes:

@@ -1,4 +1,4 @@
-"""How large the KV cache may be on this device."""
+"""The size of the KV cache on this device."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from server.model.errors import OutOfDeviceMemory
 from server.model.kv_cache import KVCache
 
 _GIB = 1024**3
-# Of what a GPU has free beside the largest step's activations: the rest is for recorded steps and fragments. Of a CPU
-# machine's memory: what a cache may take by itself.
+# The share of a GPU's memory that is free beside the largest step's activations: the rest is for recorded steps and
+# fragments. The share of a CPU machine's available memory.
 _CUDA_SHARE = 0.92
 _CPU_SHARE = 0.25
 _CPU_MOST_BYTES = 4 * _GIB
@@ -23,7 +23,7 @@ _CPU_MOST_BYTES = 4 * _GIB
 
 @dataclass(frozen=True, slots=True)
 class CacheSize:
-    """What was asked for: a number of blocks, or a size in GiB, or neither (then what memory allows)."""
+    """The configured size: a number of blocks, or GiB, or neither (then memory decides)."""
 
     block_size: int
     num_blocks: int | None = None
@@ -50,7 +50,7 @@ def choose_num_blocks(loaded: LoadedModel, size: CacheSize, activation_bytes: in
 
 
 def available_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Main memory that this process may still take: what the machine has left, or its container.
+    """Main memory that this process may still take: the rest of the machine's, or of its container's.
 
     Memory that only caches files counts as left. `group` is a control group of version 2; without one, or on a system
     that has neither, the free pages count.

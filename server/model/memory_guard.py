@@ -1,4 +1,4 @@
-"""A device that is out of memory gets less at once: the batch is split, and the step goes on.
+"""Splits a batch when the device is out of memory, so that the step goes on.
 
 Chunks are independent of each other within a step, and a chunk's keys and values are written in order, so computing a
 batch in parts gives the same cache and the same rows of logits.
@@ -26,9 +26,8 @@ logger = logging.getLogger(__name__)
 class MemoryGuard:
     """A `Runner` in front of another one.
 
-    After `torch.OutOfMemoryError` at most half as many tokens are computed at once; after `_GROW_AFTER` batches without
-    another, twice as many again, until there is no limit left. A single token that does not fit is the caller's
-    failure.
+    `torch.OutOfMemoryError` halves the tokens computed at once. `_GROW_AFTER` batches without another one double them
+    again, until there is no limit. For a single token that does not fit, the error is raised.
     """
 
     def __init__(self, runner: Runner, release: Callable[[], None] | None = None) -> None:
@@ -36,11 +35,11 @@ class MemoryGuard:
         self._release = _release_cached_memory if release is None else release
         self._num_calm = 0
         self.max_tokens: int | None = None
-        """Most tokens computed at once; None is no limit."""
+        """Maximum number of tokens computed at once; None is no limit."""
         self.num_out_of_memory = 0
 
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
-        """See `Runner`; out of memory, prefix after prefix."""
+        """See `Runner`. Out of memory, the prefixes are loaded one by one."""
         with suppress(torch.OutOfMemoryError):
             return self._runner.load_prefixes(placements)
         self.num_out_of_memory += 1
@@ -57,7 +56,7 @@ class MemoryGuard:
         self._runner.zero_blocks(blocks)
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
-        """See `Runner`; out of memory, in parts."""
+        """See `Runner`. Out of memory, the batch is computed in parts."""
         num_tokens = sum(len(chunk.tokens) for chunk in chunks)
         if self.max_tokens is not None and num_tokens > self.max_tokens:
             return self._forward_parts(chunks)
@@ -104,7 +103,7 @@ class MemoryGuard:
 
 
 def split(chunks: Sequence[Chunk], max_tokens: int) -> list[list[Chunk]]:
-    """The same chunks, in order, in parts of at most so many tokens; a chunk that is longer is cut."""
+    """The same chunks, in order, in parts of at most `max_tokens`. A chunk that crosses a border is divided."""
     parts: list[list[Chunk]] = [[]]
     room = max_tokens
     for chunk in chunks:
@@ -114,13 +113,13 @@ def split(chunks: Sequence[Chunk], max_tokens: int) -> list[list[Chunk]]:
                 parts.append([])
                 room = max_tokens
             end = min(len(chunk.tokens), begin + room)
-            parts[-1].append(_cut(chunk, begin, end))
+            parts[-1].append(_part(chunk, begin, end))
             room -= end - begin
             begin = end
     return parts
 
 
-def _cut(chunk: Chunk, begin: int, end: int) -> Chunk:
+def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
     logits_from = chunk.logits_from
     if logits_from is not None:
         logits_from = max(logits_from, begin) - begin if logits_from < end else None

@@ -1,4 +1,4 @@
-"""Which files of a base model transformers loads: the same ones, in the same order of preference (5.0 to 5.23)."""
+"""The files of a base model that transformers loads, in its order of preference (5.0 to 5.23)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from server.model.errors import BaseModelUnavailable
 
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _INDEX_SUFFIX = ".index.json"
-# The first that exists is loaded, whatever an earlier save left beside it.
+# The first that exists is loaded; an earlier save may have left others.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 _DISTRIBUTED_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
 
 
 def check_files(source: str, revision: str | None) -> None:
-    """Refuse what transformers would load in place of the weights, or into them. Raises `BaseModelUnavailable`."""
+    """Refuse adapters and shards that transformers would load instead of the weights. Raises `BaseModelUnavailable`."""
     if _exists(source, revision, _ADAPTER_CONFIG):
         if not _exists(source, revision, _CONFIG):
             raise BaseModelUnavailable(

@@ -13,7 +13,7 @@ from server.model.kv_cache import KVCache
 class PagedAttention:
     """The context of one step. Exact on every device: gathers blocks, then `scaled_dot_product_attention`.
 
-    Masks depend on the window alone, so each is made once a step and shared by the layers that ask for it.
+    Masks depend on the window alone, so each is made once per step, for all layers with that window.
     """
 
     def __init__(self, kv_cache: KVCache, batch: FlatBatch) -> None:
@@ -25,7 +25,7 @@ class PagedAttention:
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Store the new keys and values, then attend; see `AttentionContext`.
 
-        Rows beyond the batch (`cpu.packing.padded_rows`) are neither stored nor attended from: zeros come out.
+        Rows beyond the batch (`cpu.packing.padded_rows`) are not stored, and their output is zero.
         """
         self._store(call)
         num_heads, num_rows, _ = call.query.shape

@@ -1,4 +1,4 @@
-"""A soft prompt as the engine sees it: a digest and the tensors that become its KV blocks."""
+"""A soft prompt as the engine uses it: a digest, and the tensor that becomes its KV blocks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from enum import StrEnum
 
 import torch
 
+from prompts_store.records import ResolvedPrefix
+
 
 class PrefixKind(StrEnum):
-    """How a prefix reaches the KV cache: through the model, or written as it is."""
+    """The way of a prefix into the KV cache: through the model, or written unchanged."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"
@@ -33,3 +35,8 @@ class Prefix:
     def num_virtual_tokens(self) -> int:
         """Positions it takes before the text."""
         return int(self.tensor.shape[0])
+
+
+def prefix_of(resolved: ResolvedPrefix) -> Prefix:
+    """A resolved prefix of the store as the engine takes it."""
+    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))

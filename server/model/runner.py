@@ -26,16 +26,16 @@ class PrefixPlacement:
 
 
 class Runner(Protocol):
-    """What the engine asks of the model. A fake with scripted logits is enough to test everything above."""
+    """The model as the engine uses it. The engine's tests run over a fake with scripted logits."""
 
     def load_prefixes(self, placements: Sequence[PrefixPlacement]) -> tuple[BaseException | None, ...]:
-        """Fill blocks with prefixes; the answer has the failure, or None, of each placement."""
+        """Fill blocks with prefixes. Returns the failure, or None, of each placement."""
 
     def copy_blocks(self, copies: Sequence[BlockCopy]) -> None:
-        """Carry out block copies in order."""
+        """Do block copies in order."""
 
     def zero_blocks(self, blocks: Sequence[int]) -> None:
-        """Zero blocks that are handed out anew."""
+        """Zero blocks that were allocated again."""
 
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute chunks and store their keys and values.
@@ -44,7 +44,7 @@ class Runner(Protocol):
         """
 
     def check_device(self) -> None:
-        """Raise where the device can compute nothing any more in this process, whatever it is asked."""
+        """Raise the device's error if the device is unusable for the rest of the process."""
 
 
 class DecodeReplay(Protocol):
@@ -57,7 +57,7 @@ class DecodeReplay(Protocol):
 class ModelRunner:
     """The runner over a transformers model and a paged KV cache.
 
-    `replay`, where there is one, is asked first for each step.
+    Each step tries `replay` first, if there is one.
     """
 
     def __init__(

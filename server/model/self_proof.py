@@ -1,7 +1,7 @@
-"""The start-up self-proof: the paged path against the twin, on a few seeded random sequences.
+"""The start-up self-proof: the paged path and the twin compute a few seeded random sequences, and are compared.
 
-An architecture whose two paths disagree is refused. Random token sequences with and without an embeddings prefix are
-prefilled in chunks, mixed in one batch, and decoded; every row of logits must agree.
+The sequences, with and without an embeddings prefix, are prefilled in chunks, mixed in one batch, and decoded. Every
+row of logits must agree; otherwise the architecture is refused.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class _Case:
 def prove(loaded: LoadedModel, attention: AttentionBackend, seed: int = 0) -> float:
     """Return the largest disagreement, in units of the logits' standard deviation.
 
-    `attention` is what will serve.
-    Raises `SelfProofFailed` over the tolerance of the serving dtype, and where either path cannot be run.
+    `attention` is the backend that will serve. Raises `SelfProofFailed` over the tolerance of the serving dtype, and if
+    either path cannot be run.
     """
     refused = f"{loaded.model.config.get_text_config().model_type} models cannot be served"
     with foreign_errors(SelfProofFailed, f"{refused}: the self-proof cannot be run"):
@@ -56,7 +56,7 @@ def prove(loaded: LoadedModel, attention: AttentionBackend, seed: int = 0) -> fl
 
 
 def _check_stock(loaded: LoadedModel, logits: torch.Tensor) -> None:
-    """Nothing can be compared with logits that are not numbers, or of which none is larger than another."""
+    """Refuse logits that nothing can be compared with: NaN, infinity, or all equal."""
     if not bool(torch.isfinite(logits).all()):
         raise SelfProofFailed(
             f"these weights cannot be served in {dtype_name(loaded.dtype)}: transformers' own forward pass makes NaN "

@@ -1,4 +1,4 @@
-"""The runner that serves: KV cache, attention, and on a GPU decode steps recorded at the start."""
+"""The runner that serves: a KV cache, attention, and on a GPU decode steps recorded at start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def build_runner(
 ) -> ModelRunner:
     """A runner over a cache of `num_blocks` blocks, the padding block included.
 
-    The padding rows of recorded decode steps take one block more, which nobody else knows of.
+    Recorded decode steps need one more block for their padding rows; no sequence gets it.
     """
     is_recorded = can_record(loaded.device, attention)
     cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
@@ -27,8 +27,8 @@ def build_runner(
 
 
 def can_record(device: torch.device, attention: AttentionBackend) -> bool:
-    """Whether decode steps are recorded: on CUDA, with attention that reads no more of a block table than is filled.
+    """Whether decode steps are recorded: on CUDA, with attention that reads only the filled part of a block table.
 
-    The exact path gathers tables of the full context, whatever stands in them.
+    The exact path gathers the whole table, which in a recording covers the full context.
     """
     return device.type == "cuda" and attention is TritonAttention

@@ -1,4 +1,4 @@
-"""From host memory to the device."""
+"""Copies from host memory to the device."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def to_device(host: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy without waiting for what the device is doing: on CUDA, through pinned memory that PyTorch recycles."""
+    """Copy without waiting for the device: on CUDA, through pinned memory that PyTorch reuses."""
     if device.type != "cuda":
         return host.to(device)
     return host.pin_memory().to(device, non_blocking=True)

@@ -1,6 +1,6 @@
 """The twin: a second module tree over the same parameters, with transformers' stock attention and masks.
 
-It costs no weight memory. Whatever must wrap, hook or train a model takes the twin; the serving tree is never touched.
+It costs no weight memory. Code that wraps, hooks or trains a model takes the twin; the serving tree stays as it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which soft prompts are loaded, which are resident, and how they get there.
+"""Soft prompts in memory: from a task reference to a prefix in the KV cache.
 
-catalog.py       from a task reference to a version; follows the store's changes
+catalog.py       from a task reference to a version, by what is known of the store
 missing.py       names that the store does not have
 prefix_cache.py  prefixes in host memory
 residency.py     prefixes in the KV cache, and their leases

@@ -1,4 +1,4 @@
-"""Publishing a folder of PEFT checkpoints once: how the demo's tasks get into a new store."""
+"""Publishes a folder of PEFT checkpoints once: the demo's tasks, into a new store."""
 
 from __future__ import annotations
 

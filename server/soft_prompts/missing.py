@@ -1,4 +1,4 @@
-"""Names that the store said it does not have: remembered briefly, so that asking again and again costs no SQL."""
+"""Names that the store does not have, cached briefly, so that repeated look-ups cost no SQL."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ TTL_S = 1.0
 
 
 class MissingNames:
-    """What was not found, for `ttl_s` seconds, and at most `max_names`, of which the oldest goes first.
+    """Names that were not found, for `ttl_s` seconds. Beyond `max_names`, the oldest is dropped.
 
-    A missing task answers for all references to it.
+    A missing task covers all references to it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MissingNames:
         return self._clock() >= found[1]
 
     def forget(self, tasks: Collection[str]) -> None:
-        """Forget all that was missing of these tasks: a change may have brought it."""
+        """Forget the missing names of these tasks: a change may have added them."""
         for key in [key for key in self._missing if (key if isinstance(key, str) else key.task) in tasks]:
             del self._missing[key]
 

@@ -1,4 +1,4 @@
-"""Prefixes in host memory, so that a version's tensors are read from the store once."""
+"""Prefixes in host memory, so that a version's tensors are not read from the store for each request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PrefixCache:
             self.drop({next(iter(self._prefixes))})
 
     def drop(self, digests: Collection[str]) -> None:
-        """Keep these no longer, where they are kept."""
+        """Remove these prefixes, if they are there."""
         for digest in digests:
             if dropped := self._prefixes.pop(digest, None):
                 self._num_bytes -= dropped.tensor.nbytes

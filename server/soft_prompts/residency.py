@@ -1,13 +1,14 @@
-"""Which prefixes are in the KV cache now, who holds them, and which one leaves when room is needed.
+"""Prefixes in the KV cache, and the leases on them.
 
-A prefix enters when a sequence that needs it is about to run, is pinned while any lease on it is open, and stays idle
-afterwards until its blocks are wanted: the least recently used idle prefix goes first. Leased and idle prefixes
-together never hold more than the prefix budget. Only the engine thread calls this.
+A prefix becomes resident when a sequence that needs it is about to run. It is pinned while a lease on it is open, and
+stays idle afterwards until its blocks are needed: the least recently used idle prefix is evicted first. Leased and idle
+prefixes together never hold more than the prefix budget. Only the engine thread calls this.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
 from server.model.prefix import Prefix
@@ -53,6 +54,11 @@ class PrefixResidency:
         self.num_evictions = 0
 
     @property
+    def resident(self) -> Iterable[ResidentPrefix]:
+        """The prefixes that hold blocks, leased and idle, least recently used first."""
+        return self._resident.values()
+
+    @property
     def num_resident(self) -> int:
         """Prefixes that hold blocks, leased and idle."""
         return len(self._resident)
@@ -69,7 +75,7 @@ class PrefixResidency:
 
     @property
     def num_idle_blocks(self) -> int:
-        """Blocks that `evict_idle` could bring back."""
+        """Blocks that `evict_idle` could free."""
         return sum(len(entry.blocks) for entry in self._resident.values() if _is_idle(entry))
 
     def blocks_needed(self, prefix: Prefix) -> int:
@@ -88,7 +94,7 @@ class PrefixResidency:
         return held + self.blocks_needed(prefix) <= self.max_blocks
 
     def acquire(self, prefix: Prefix) -> ResidentPrefix | None:
-        """Open a lease, making the prefix resident where it is not; None where budget or blocks do not allow it."""
+        """Open a lease, and make the prefix resident first if needed. None if budget or blocks do not allow it."""
         entry = self._resident.get(prefix.digest)
         if entry is None:
             entry = self._admit(prefix)
@@ -98,12 +104,12 @@ class PrefixResidency:
         return entry
 
     def release(self, entry: ResidentPrefix) -> None:
-        """Close a lease; the prefix stays, idle once nobody holds it."""
+        """Close a lease. The prefix stays resident, idle after its last lease."""
         assert entry.num_leases > 0, "a lease was closed twice"
         entry.num_leases -= 1
 
     def evict_idle(self) -> bool:
-        """Let the least recently used idle prefix go; False where there is none."""
+        """Evict the least recently used idle prefix. False if there is none."""
         for entry in self._resident.values():
             if _is_idle(entry):
                 self._remove(entry)

@@ -15,7 +15,7 @@ from prompts_store.manifest import parse_manifest
 from prompts_store.names import check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
-from server.background_task import background_task
+from server.background_task import background_task, uninterrupted
 from server.threads import Threads
 
 POLL_INTERVAL_S = 1.0
@@ -25,11 +25,11 @@ _Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class TasksFolder:
-    """The tasks of `folder/<task>/`: what is there is `production`, also where older content comes back.
+    """The tasks of `folder/<task>/`: the folder's content is `production`, older content that comes back included.
 
-    A change is published once it has stood still from one look to the next, since files are copied one by one. A folder
-    that is refused is logged once and skipped; where it or the store cannot be read now, it is tried again. A task
-    whose folder is taken away stays as it is, owned by nobody.
+    A change is published when two scans in a row find the same files, since files are copied one by one. A folder that
+    is refused is logged once and skipped. If the folder or the store cannot be read now, it is tried again. A task
+    whose folder is removed stays as it is, and no folder owns it.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class TasksFolder:
         self._is_readable = True
         self.tasks: frozenset[str] = frozenset()
 
-    def look(self, *, at_once: bool = False) -> None:
-        """Publish what changed; `at_once` does not wait for it to stand still. Raises OSError for the folder itself."""
+    def scan(self, *, at_once: bool = False) -> None:
+        """Publish changed folders; `at_once` publishes without a second scan. Raises OSError for the folder itself."""
         stamps = {path.name: _stamp(path) for path in self._folder.iterdir() if _is_task(path)}
         self.tasks = frozenset(stamps)
         for name, stamp in sorted(stamps.items()):
@@ -59,7 +59,7 @@ class TasksFolder:
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look again and again, in a thread, while the context is open."""
+        """Scan every `poll_interval_s` seconds, in a thread, while the context is open."""
         try:
             async with background_task(self._watch(), "tasks-folder"):
                 yield
@@ -69,22 +69,16 @@ class TasksFolder:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(self._poll_interval_s)
-            # Shielded, so that the end of the watch waits for a publish that has begun.
-            look = asyncio.create_task(self._threads.run(self._try_to_look))
-            try:
-                await asyncio.shield(look)
-            except asyncio.CancelledError:
-                await look
-                raise
+            await uninterrupted(self._threads.run(self._try_scan))
 
-    def _try_to_look(self) -> None:
+    def _try_scan(self) -> None:
         try:
-            self.look()
+            self.scan()
         except OSError as error:
             if self._is_readable:
                 _log.warning("the folder of tasks cannot be read; its tasks stay as they are: %s", error.strerror)
             self._is_readable = False
-        except Exception:  # the next look must come
+        except Exception:  # the next scan must come
             _log.exception("the folder of tasks cannot be followed")
         else:
             self._is_readable = True
@@ -102,7 +96,7 @@ class TasksFolder:
             self._problems[name] = stamp, str(error)
             if may_pass:
                 return
-        except Exception:  # whatever one folder meets, the others must be published and the next look must come
+        except Exception:  # an error of one folder must not stop the others or the next scan
             _log.exception("task %r of the folder is skipped", name)
         else:
             if published.created or published.promoted:
@@ -123,11 +117,13 @@ def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: 
         )
     manifest = parse_manifest(given.fields)
     checkpoint = read_checkpoint(
-        *read_files(folder), base, task_index=manifest.task_index, allow_base_mismatch=given.allow_base_mismatch
+        *read_files(folder, max_tensor_bytes=store.max_tensor_bytes),
+        base,
+        task_index=manifest.task_index,
+        allow_base_mismatch=given.allow_base_mismatch,
+        max_tensor_bytes=store.max_tensor_bytes,
     )
-    return store.publish(
-        base, folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor
-    )
+    return store.publish(folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor)
 
 
 def _is_task(path: Path) -> bool:
@@ -138,7 +134,7 @@ def _is_task(path: Path) -> bool:
 
 
 def _stamp(folder: Path) -> _Stamp:
-    """What changes when one of the files does."""
+    """A value that changes when one of the files does."""
     return tuple(_file_stamp(folder / name) for name in (CONFIG, TENSORS, MANIFEST))
 
 

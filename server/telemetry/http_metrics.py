@@ -1,4 +1,4 @@
-"""Metrics of HTTP requests. Every label has few values: a route is its template, never the path that was sent."""
+"""Metrics of HTTP requests. Every label has few values: a route is its template, never the request's path."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class HttpMetrics:
         )
 
     def done(self, route: str | None, method: str, code: str, status: int, duration_s: float) -> None:
-        """A request is over. `route` is the template of the route that matched, None where none did.
+        """Count an ended request. `route` is the template of the matching route, None if none matched.
 
         `code` is that of the error body, and empty where there was none.
         """

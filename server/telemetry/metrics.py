@@ -1,4 +1,4 @@
-"""All metrics of a process: those that events feed, and those that are read from the server's state at each scrape."""
+"""All metrics of a process: some count events, others are read from the server's state at each scrape."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DEFAULT_MAX_TASKS = 200
 
 
 class Metrics:
-    """One registry. `max_tasks` bounds the tasks that have figures of their own."""
+    """One registry. `max_tasks` is the maximum number of tasks with metrics of their own."""
 
     def __init__(self, max_tasks: int = DEFAULT_MAX_TASKS) -> None:
         self._registry = CollectorRegistry()
@@ -27,7 +27,7 @@ class Metrics:
         GCCollector(registry=self._registry)
 
     def render(self, state: ServerState) -> bytes:
-        """Everything in Prometheus's text format. May run in any thread."""
+        """All metrics in Prometheus's text format. May run in any thread."""
         states = CollectorRegistry(auto_describe=False)
         states.register(StateCollector(state, self.tasks))
         return generate_latest(self._registry) + generate_latest(states)

@@ -1,4 +1,4 @@
-"""Metrics of requests to the engine: how many, how long, how many tokens; by task where that stays bounded."""
+"""Metrics of requests to the engine: numbers, durations and tokens, by task up to a bound."""
 
 from __future__ import annotations
 
@@ -6,15 +6,8 @@ import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from server.engine.request import (
-    EngineEvent,
-    GenerateRequest,
-    PromptProcessed,
-    Request,
-    RequestFailed,
-    Scored,
-    TokenEvent,
-)
+from server.engine.events import EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
+from server.engine.request import Kind, Request
 from server.telemetry import buckets
 from server.telemetry.task_labels import TaskLabels
 
@@ -66,17 +59,17 @@ class RequestMetrics:
             registry=registry,
         )
 
-    def begin(self, request: Request) -> _Measurement:
+    def begin(self, request: Request[Kind]) -> _Measurement:
         """See `EngineObserver`."""
         return _Measurement(self, request)
 
 
 class _Measurement:
-    """One request's clock."""
+    """The times of one request."""
 
     __slots__ = ("_began", "_choices", "_failed", "_metrics", "_request", "_task")
 
-    def __init__(self, metrics: RequestMetrics, request: Request) -> None:
+    def __init__(self, metrics: RequestMetrics, request: Request[Kind]) -> None:
         self._metrics = metrics
         self._request = request
         self._task = metrics.tasks.of(request.task)
@@ -109,8 +102,7 @@ class _Measurement:
         metrics = self._metrics
         outcome = "failed" if self._failed else "aborted" if is_aborted else "finished"
         metrics.requests.labels(self._task, outcome).inc()
-        operation = "generate" if isinstance(self._request, GenerateRequest) else "score"
-        metrics.duration.labels(operation).observe(time.monotonic() - self._began)
+        metrics.duration.labels(self._request.kind.name).observe(time.monotonic() - self._began)
         if self._choices:
             metrics.generated_tokens.labels(self._task).inc(sum(tokens.number for tokens in self._choices.values()))
         for tokens in self._choices.values():

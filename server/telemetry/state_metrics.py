@@ -1,4 +1,4 @@
-"""What is read from the server at each scrape. Counters here are kept by their owners, not by this module."""
+"""Metrics that each scrape reads from the server's state. The owners of the counters keep them, not this module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.telemetry.task_labels import TaskLabels
 
 @dataclass(frozen=True, slots=True)
 class ShadowCounts:
-    """What came of comparing a task's aliases with their shadows."""
+    """Counts of the comparisons of a task's aliases with their shadows."""
 
     num_agreed: int = 0
     num_disagreed: int = 0
@@ -43,7 +43,7 @@ class TuningStats:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """One look at the server. `store_age_s` is None before the store was first seen."""
+    """The server's state at one moment. `store_age_s` is None until the store has been read once."""
 
     version: str
     base_id: str
@@ -83,7 +83,7 @@ class StateCollector(Collector):
         return family
 
     def _shadow_sums(self) -> Mapping[tuple[str, str], int]:
-        """By label: tasks beyond the bound share one."""
+        """Sum the counts by label: tasks beyond the bound share one."""
         sums: dict[tuple[str, str], int] = {}
         for task, counts in self._state.shadows.items():
             for outcome in ("agreed", "disagreed", "dropped", "failed"):

@@ -1,4 +1,4 @@
-"""Names of tasks as values of a metric's label, of which there must never be many."""
+"""Task names as values of a metric's label, in a bounded number."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ OTHER_TASKS = "(other)"
 
 
 class TaskLabels:
-    """The first `max_tasks` tasks that are used keep their names; all others share `OTHER_TASKS`.
+    """Labels for tasks. The first `max_tasks` tasks in use keep their names; all others share `OTHER_TASKS`.
 
     Only names that the store has resolved may be asked for; neither of the two words in brackets is a task's name.
     """

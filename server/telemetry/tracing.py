@@ -10,42 +10,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from server.engine.request import (
-    EngineEvent,
-    GenerateRequest,
-    PromptProcessed,
-    Request,
-    RequestFailed,
-    Scored,
-    TokenEvent,
-)
+from server.engine.events import EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
+from server.engine.request import Generate, Kind, Request
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
 _SERVICE = "softprompt-server"
+_OPERATIONS = {Generate.name: "text_completion"}  # the conventions' names for kinds of requests
 
 
 class TracingUnavailable(Exception):
-    """Traces were asked for, and OpenTelemetry is not installed."""
+    """Traces are configured, but OpenTelemetry is not installed."""
 
 
 class HttpSpan(Protocol):
     """The span of one HTTP request."""
 
     def done(self, route: str | None, status: int) -> None:
-        """The request is over; `route` is the template of the route that matched."""
+        """End the span. `route` is the template of the matching route."""
 
 
 class Tracing(Protocol):
-    """Where HTTP requests leave their spans."""
+    """A source of spans for HTTP requests."""
 
     def http_span(self, scope: Any) -> Any:
         """Return a context manager with the `HttpSpan` of an ASGI request."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send the remaining spans."""
 
 
 class NoTracing:
@@ -62,7 +56,7 @@ class NoTracing:
 
 class _NoSpan:
     def done(self, route: str | None, status: int) -> None:
-        """Nothing is noted."""
+        """Do nothing."""
 
 
 _NO_SPAN = _NoSpan()
@@ -98,7 +92,7 @@ class OtelTracing:
 
     @contextmanager
     def http_span(self, scope: Any) -> Iterator[HttpSpan]:
-        """See `Tracing`. The caller's trace goes on where it sent a `traceparent`."""
+        """See `Tracing`. With a `traceparent` header, the span continues the caller's trace."""
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         attributes = {"http.request.method": scope["method"], "url.scheme": scope["scheme"]}
         with self._tracer.start_as_current_span(
@@ -112,10 +106,10 @@ class OtelTracing:
             span.set_attribute("softprompt.request_id", scope["state"]["request_id"])
             yield _OtelHttpSpan(span, self._error, scope["method"])
 
-    def begin(self, request: Request) -> _EngineSpan:
+    def begin(self, request: Request[Kind]) -> _EngineSpan:
         """See `EngineObserver`."""
         model = request.task or self._base_id
-        operation = "text_completion" if isinstance(request, GenerateRequest) else "score"
+        operation = _OPERATIONS.get(request.kind.name, request.kind.name)
         attributes: dict[str, str | int | float] = {
             "gen_ai.operation.name": operation,
             "gen_ai.provider.name": _SERVICE,
@@ -123,13 +117,13 @@ class OtelTracing:
             "gen_ai.response.id": request.request_id,
             "softprompt.num_virtual_tokens": request.prefix.num_virtual_tokens if request.prefix else 0,
         }
-        if isinstance(request, GenerateRequest):
-            sampling = request.sampling
+        if isinstance(request.kind, Generate):
+            sampling = request.kind.sampling
             attributes |= {
                 "gen_ai.request.max_tokens": sampling.max_tokens,
                 "gen_ai.request.temperature": sampling.temperature,
                 "gen_ai.request.top_p": sampling.top_p,
-                "gen_ai.request.choice.count": request.num_choices,
+                "gen_ai.request.choice.count": request.kind.num_choices,
             }
         span = self._tracer.start_span(f"{operation} {model}", attributes=attributes)
         return _EngineSpan(span, self._error, len(request.prompt_token_ids))

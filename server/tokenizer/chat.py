@@ -18,7 +18,7 @@ def render_chat(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:
     With a chat template of the tokenizer, that renders it (special tokens included as text). Without one a single
     user message is the text, and anything else is refused. Only the tokenizer's own template is ever rendered.
 
-    Raises `ChatRefused` for what would not be in the text.
+    Raises `ChatRefused` for a message that would not be in the text.
     """
     if tokenizer.chat_template is not None:
         return tokenizer.chat_template.render(messages)

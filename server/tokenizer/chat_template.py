@@ -1,4 +1,4 @@
-"""The base model's own chat template: which form it reads, and whether it shows every message (decision 0019)."""
+"""The base model's own chat template: its form, and the check that it shows every message (decision 0019)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_KNOWN_SHAPES = 256
 _PROBES: tuple[Roles, ...] = (("user",), ("system", "user"), ("user", "assistant", "user"))
 _ALL = frozenset({"system", "developer", "user", "assistant"})
 _AS_PARTS = (frozenset[str](), _ALL, _ALL - {"system"}, frozenset({"system"}))
-"""Whose contents may be wanted as lists of parts, the likeliest first; some templates mix the two forms."""
+"""Roles whose contents a template may want as lists of parts, the likeliest first; some mix the two forms."""
 _MARKER = re.compile(r"(?<!text['\"]: ['\"])qzv(\d+)vzq")
 """Behind `'text': '` it is a list of parts printed as it is, by a template that wants a text."""
 _NO_JINJA = "the base model's chat template is no valid Jinja"
@@ -33,7 +33,7 @@ _REFUSED = "the base model's chat template does not accept these messages"
 
 @dataclass(frozen=True, slots=True)
 class _Sending:
-    """How the template shows every message: the role that each is sent with, and the roles that are sent as parts."""
+    """A form in which the template shows every message: the role of each, and the roles sent as parts."""
 
     roles: Roles
     as_parts: frozenset[str]
@@ -41,7 +41,7 @@ class _Sending:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why the template cannot be used. `lost` is the first message that it does not show, None where it raised."""
+    """The reason to refuse messages. `lost` is the first that the template does not show; None if it raised."""
 
     cause: Exception | None
     lost: int | None = None
@@ -86,9 +86,9 @@ class ChatTemplate:
         return _ACCEPTS_NOTHING if refusals[0].lost is None else _SHOWS_NOTHING
 
     def _find_sending(self, roles: Roles) -> _Sending | _Refusal:
-        """How to send messages of these roles so that each is shown; else the refusal that came furthest.
+        """The form in which messages of these roles are all shown, or the refusal with the latest lost message.
 
-        It depends on nothing but the roles in their order, so it is found once for each such shape.
+        It depends only on the roles in their order, so it is cached per such shape.
         """
         renamed = tuple("system" if role == "developer" else role for role in roles)
         refusals = []

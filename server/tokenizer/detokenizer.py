@@ -1,8 +1,8 @@
 """Text of a growing token sequence, piece by piece.
 
 The window method of Text Generation Inference (Hugging Face, 2023): a new token is decoded together with a few before
-it, and what the decoder adds is its text. It needs nothing but `decode`, so byte-level BPE, sentencepiece's leading
-spaces and byte fallback come out as the tokenizer itself writes them.
+it, and the text that the decoder adds is the token's. It needs only `decode`, so byte-level BPE, sentencepiece's
+leading spaces and byte fallback give the tokenizer's own text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _NUM_CONTEXT_TOKENS = 6
 _MAX_CHARACTER_BYTES = 4
 
 _MAX_PENDING_TOKENS = 64
-"""So many tokens without one whole character are no text; passing them on bounds the work per token."""
+"""Tokens without a whole character that are passed on as they are: a longer window costs more per token."""
 
 _REPLACEMENT = "\ufffd"
 
@@ -26,8 +26,8 @@ _REPLACEMENT = "\ufffd"
 class Detokenizer:
     """Turns one token after another into text that ends with a whole character. Special tokens have no text.
 
-    `context` are the tokens before the first one; their text is not repeated. The pieces joined equal the decoding of
-    context and tokens together, less that of the context: without a context, that of the tokens.
+    `context` is the tokens before the first one; their text is not repeated. The pieces joined equal
+    `decode(context + tokens)` without its beginning `decode(context)`.
     """
 
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
@@ -50,11 +50,11 @@ class Detokenizer:
         return self._advance()
 
     def flush(self) -> str:
-        """The text of what is still incomplete, once no more tokens come."""
+        """The text of the incomplete rest, once no more tokens come."""
         return self._advance()
 
     def next_bytes(self, token_id: int) -> bytes:
-        """The bytes that this token would add here, were it the next: of all tokens joined, those of the text.
+        """The bytes that this token would add as the next one. Those of all tokens joined are the text's.
 
         A special token has the bytes of its name.
         """
@@ -86,7 +86,7 @@ def _end_of(context: Sequence[int], tokenizer: Tokenizer) -> list[int]:
 
 
 def text_behind(tokenizer: Tokenizer, context: Sequence[int], token_ids: Sequence[int]) -> str:
-    """The text of tokens that go on with a context."""
+    """The text of tokens that continue a context."""
     detokenizer = Detokenizer(tokenizer, context)
     return "".join(map(detokenizer.feed, token_ids)) + detokenizer.flush()
 

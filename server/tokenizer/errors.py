@@ -1,4 +1,4 @@
-"""What the text layer refuses. The messages are written for the caller.
+"""Errors of the text layer. Their messages are written for the caller.
 
 TextError
 ├── TokenizerUnsupported    the base model's tokenizer cannot be served

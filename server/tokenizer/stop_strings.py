@@ -8,8 +8,8 @@ from collections.abc import Sequence
 class StopMatcher:
     """Passes text on until a stop string is complete.
 
-    Text that may be the beginning of a stop string is held back until it is decided. The outcome does not depend on how
-    the text was cut into pieces: the stop string that is complete first wins, and of several the one that began first.
+    Text that may begin a stop string is held back until it is decided. The result does not depend on the pieces of
+    the text: the stop string that is complete first wins, and of several the one that began first.
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
@@ -31,7 +31,7 @@ class StopMatcher:
         return text[:keep]
 
     def flush(self) -> str:
-        """What was held back, once no more text comes."""
+        """The text held back, once no more text comes."""
         held, self._held = self._held, ""
         return held
 

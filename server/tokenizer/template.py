@@ -1,4 +1,4 @@
-"""A task's template: one literal `{input}`, replaced as text; and what an answer is to the prompt that came of it."""
+"""A task's template: one literal `{input}`, replaced as text; and whether an answer continues its prompt."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PLACEHOLDER = "{input}"
 
 
 class PromptForm(StrEnum):
-    """What a prompt was before it became token ids: a text, a conversation, or ids already."""
+    """The form of a prompt before encoding: a text, a conversation, or token ids."""
 
     TEXT = "text"
     CHAT = "chat"
@@ -24,10 +24,11 @@ def fill_template(template: str | None, text: str) -> str:
 
 
 def is_continued(template: str | None, form: PromptForm) -> bool:
-    """Whether an answer goes on with its prompt, so that its first token is decoded behind the prompt's.
+    """Whether an answer continues its prompt, so that its first token is decoded behind the prompt's.
 
-    That is so of ids, and of a text without a template: "Once upon" goes on with " a time". What answers an input in a
-    template, or a conversation, is a text of its own: "positive", as completions are tokenized for training.
+    An answer to token ids, or to a text without a template, does: "Once upon" continues with " a time". An answer to an
+    input in a template, or to a conversation, is a text of its own: "positive", as completions are tokenized for
+    training.
     """
     match form:
         case PromptForm.TEXT:

@@ -1,4 +1,4 @@
-"""The bytes that each token stands for, whatever the tokenizer family."""
+"""The bytes that each token stands for, in every family of tokenizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base model's tokenizer, reduced to what the server asks of it."""
+"""The base model's tokenizer, reduced to the server's needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
 from server.tokenizer.token_bytes import TokenBytes
 
 _MAX_INLINE_CHARACTERS = 2_048
-"""Longer texts are tokenized in a thread: they would hold up the event loop for more than about a millisecond."""
+"""Longer texts are tokenized in a thread: they would block the event loop for more than about a millisecond."""
 
 _NUM_THREADS = 2
 
@@ -30,11 +30,11 @@ _Result = TypeVar("_Result")
 class Tokenizer:
     """Text to token ids and back.
 
-    Works on the Rust tokenizer underneath: transformers' own call sets truncation and padding on it, which is not safe
-    under concurrency, while encoding and decoding with both switched off once are.
+    Uses the Rust tokenizer underneath, with truncation and padding switched off once. transformers itself sets both
+    on each call, which is not thread-safe.
 
-    `num_rows` are those of the base model's token embeddings, None where no model is at hand. A tokenizer may know
-    tokens beyond them: ids from `num_ids` on have no row, and no text becomes such an id.
+    `num_rows` counts the rows of the base model's token embeddings; None without a model. A tokenizer may have tokens
+    beyond them: ids from `num_ids` on have no row, and `encode` refuses a text with such an id.
     """
 
     def __init__(self, pretrained: PreTrainedTokenizerBase, *, num_rows: int | None = None) -> None:
@@ -70,7 +70,7 @@ class Tokenizer:
             return cls(pretrained, num_rows=num_rows)
         except TokenizerUnsupported:
             raise
-        except Exception as error:  # what a tokenizer's files hold may raise anything, the Rust library bare exceptions
+        except Exception as error:  # a tokenizer's files may raise anything, the Rust library bare exceptions
             raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}: {reason(error)}") from error
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
@@ -145,7 +145,7 @@ class Tokenizer:
 
     @property
     def id_mapping(self) -> Mapping[str, int]:
-        """Every token and its id, added tokens included: what a fingerprint of the tokenizer is taken of."""
+        """Every token and its id, added tokens included: the fingerprint covers it."""
         return self._backend.get_vocab(with_added_tokens=True)
 
     @cached_property

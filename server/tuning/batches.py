@@ -1,4 +1,4 @@
-"""How a step's examples go through the model: right-padded micro-batches of similar lengths."""
+"""Micro-batches of a step: right-padded examples of similar lengths."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from server.tuning.encoding import EncodedExample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Examples side by side. The padding is on the right, where a causal model does not look from any real token.
+    """Examples side by side. The padding is on the right, where no real token of a causal model attends.
 
-    `token_ids` is `[num_examples, width]`. Each completion token is one target: `rows` and `columns`, `[num_targets]`,
-    say which hidden state predicts it (columns count text positions, so behind virtual tokens they shift), `targets`
-    which token it is. Targets of one example are next to each other, in the order of `token_ids`.
+    `token_ids` is `[num_examples, width]`. Each completion token is one target. `targets` `[num_targets]` has the
+    token; `rows` and `columns` `[num_targets]` have the position of the hidden state that predicts it. Columns count
+    text positions, so virtual tokens shift them. Targets of one example are adjacent, in the order of `token_ids`.
     """
 
     token_ids: torch.Tensor
@@ -26,16 +26,16 @@ class MicroBatch:
 
     @property
     def num_examples(self) -> int:
-        """Examples in it."""
+        """Number of examples."""
         return int(self.token_ids.shape[0])
 
 
 def micro_batches(
     examples: Sequence[EncodedExample], *, num_virtual_tokens: int, max_tokens: int, device: torch.device
 ) -> Iterator[MicroBatch]:
-    """Examples sorted by length and cut where a micro-batch would have more than `max_tokens` positions.
+    """Sort examples by length, and cut them into micro-batches of at most `max_tokens` positions.
 
-    Positions are virtual tokens, text and padding. An example that has more alone is a micro-batch alone.
+    Virtual tokens, text and padding count as positions. A longer example is a micro-batch of its own.
     """
     group: list[EncodedExample] = []
     for example in sorted(examples, key=lambda example: example.num_tokens):

@@ -1,8 +1,8 @@
-"""The messages of a line: each answer in them is an example, whose input is what was said before it.
+"""Conversations: each answer is an example, and the messages before it are the input.
 
-An answer is what the assistant says, as in OpenAI's chat files; one of weight 0 is read but not learnt. The input of
-each answer is rendered alone, as serving renders it: a conversation of several answers is several examples (decision
-0019).
+An answer is a message of the assistant, as in OpenAI's chat files. An answer of weight 0 is context only. The input of
+each answer is rendered alone, as serving renders it, so a conversation of several answers is several examples
+(decision 0019).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def every_answer(value: object, line: int) -> tuple[Turn, ...]:
-    """Every answer but those of weight 0, in their order. Raises `ExamplesRefused`, also for what would be ignored."""
+    """Every answer whose weight is not 0, in order. Raises `ExamplesRefused`, also for a key that has no effect."""
     items = _items(value, line)
     for item in items:
         _check_keys(item, line)
@@ -43,7 +43,7 @@ def every_answer(value: object, line: int) -> tuple[Turn, ...]:
 
 
 def last_answer(value: object, line: int) -> tuple[Turn, ...]:
-    """The last answer, whatever else there is. Raises `ExamplesRefused`."""
+    """The last answer alone; every other answer is context. Raises `ExamplesRefused`."""
     messages = _messages(_items(value, line), line)
     return ((messages[:-1], messages[-1].content),)
 
@@ -65,7 +65,7 @@ def _messages(items: list[Mapping[str, Any]], line: int) -> tuple[ChatMessage, .
 
 
 def _check_keys(item: Mapping[str, Any], line: int) -> None:
-    """Refuse what is asked for beside role and content, and cannot be done."""
+    """Refuse a key beside role and content that has no effect here."""
     for name, value in item.items():
         if name in ("role", "content") or value in (None, "", [], {}) or value is False:
             continue

@@ -1,4 +1,4 @@
-"""How much memory a run takes, estimated before it runs: from shapes alone, and rather too little than too much."""
+"""Memory of a run, estimated from shapes before it starts. The estimate is too low rather than too high."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from server.model.base_model import LoadedModel
 from server.tuning.plan import Method, TuningPlan
 
 _NUM_COPIES = 10
-"""A parameter is kept with its gradient and two moments; a checkpoint copies it and these, then makes bytes of them."""
+"""Copies of a parameter: itself, its gradient and two moments; the rest are a checkpoint's tensors and bytes."""
 
 _LAYER_WIDTHS = (12, 3)
-"""Numbers that one layer's backward pass keeps for a position, in hidden and intermediate sizes (measured on Llama:
-docs/experiments.md)."""
+"""Numbers per position that one layer's backward pass keeps, in multiples of the hidden and the intermediate size
+(measured on Llama: docs/experiments.md)."""
 
 _NUM_SCORE_COPIES = 3
 """Scores, their softmax and its gradient."""
@@ -24,8 +24,10 @@ _NUM_SCORE_COPIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a base model's runs cost. `num_bytes` are those of one number, `is_fused` says whether long examples attend
-    without a matrix of scores."""
+    """Sizes of a base model that decide the memory of its runs.
+
+    `num_bytes` is the size of one number. With `is_fused`, long examples attend without a matrix of scores.
+    """
 
     hidden_size: int
     intermediate_size: int
@@ -44,7 +46,7 @@ class Costs:
 
 
 def costs_of(loaded: LoadedModel) -> Costs:
-    """The costs of runs on this base model."""
+    """Costs of runs on this base model."""
     config = loaded.model.config.get_text_config()
     hidden_size = loaded.architecture.hidden_size
     return Costs(
@@ -58,13 +60,13 @@ def costs_of(loaded: LoadedModel) -> Costs:
 
 
 def num_heads(config: Any) -> int:
-    """Attention heads of a layer that has most, by a configuration; 1 where it names none."""
+    """Largest number of attention heads per layer in a configuration; 1 if it has none."""
     named = getattr(config, "num_attention_heads", None) or 1
     return max(named) if isinstance(named, list | tuple) else int(named)
 
 
 def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:
-    """Bytes of all that a run and its checkpoints keep of the trainable parameters."""
+    """Bytes of the trainable parameters with all their copies in a run and its checkpoints."""
     num_virtual, hidden = plan.num_virtual_tokens, base.hidden_size
     match plan.method:
         case Method.PROMPT_TUNING:

@@ -1,4 +1,4 @@
-"""What the model will see of an example: the very ids that serving makes of its input, then the answer's."""
+"""Token ids of an example: the input's, exactly as serving encodes it, then the answer's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.tokenizer.chat import render_chat
 from server.tokenizer.errors import ChatRefused, UnknownToken
 from server.tokenizer.template import fill_template
@@ -17,20 +17,20 @@ from server.tuning.examples import Example
 
 @dataclass(frozen=True, slots=True)
 class EncodedExample:
-    """Token ids. `completion` ends with the end token; virtual tokens are not in here."""
+    """Token ids of an input and its answer. `completion` ends with the end token. Virtual tokens are not included."""
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
 
     @property
     def num_tokens(self) -> int:
-        """Positions that the text takes."""
+        """Positions of the text."""
         return len(self.prompt) + len(self.completion)
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewToken:
-    """One token as the model sees it; only `is_learnt` ones count in the loss."""
+    """One token as the model sees it. The loss counts it if `is_learnt`."""
 
     token_id: int
     text: str
@@ -38,10 +38,10 @@ class PreviewToken:
 
 
 def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) -> tuple[int, ...]:
-    """An example's input as the routes encode it for a version with this manifest.
+    """Encode an example's input as the routes encode it for a version with this manifest.
 
-    A text goes as with `/v1/completions` and `/v1/classify`, messages as with `/v1/chat/completions`.
-    Raises `ExamplesRefused` for messages that the base model cannot take, and for tokens that it has no row for.
+    A text is encoded as in `/v1/completions` and `/v1/classify`, messages as in `/v1/chat/completions`.
+    Raises `ExamplesRefused` if the chat template refuses the messages, or if the embedding matrix lacks a token's row.
     """
     add_special_tokens = manifest.add_special_tokens
     if isinstance(example.prompt, str):
@@ -58,18 +58,18 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
 
 
 def encode_completion(tokenizer: Tokenizer, completion: str, end_token_id: int) -> tuple[int, ...]:
-    """An answer as the model is to write it: its own tokens, then the end token. Raises `UnknownToken`."""
+    """Encode an answer: its own tokens, then the end token. Raises `UnknownToken`."""
     return (*tokenizer.encode(completion, add_special_tokens=False), end_token_id)
 
 
 def encode_answer(tokenizer: Tokenizer, example: Example, end_token_id: int) -> tuple[int, ...]:
-    """An example's answer, as `encode_completion` has it. Raises `ExamplesRefused`."""
+    """Encode an example's answer as `encode_completion` does. Raises `ExamplesRefused`."""
     with _rows_for(example):
         return encode_completion(tokenizer, example.completion, end_token_id)
 
 
 def longest_answer(tokenizer: Tokenizer, examples: Iterable[Example]) -> int:
-    """Tokens of the longest answer, its end token included. Raises `ExamplesRefused`."""
+    """Number of tokens of the longest answer, its end token included. Raises `ExamplesRefused`."""
     return max(len(encode_answer(tokenizer, example, end_token_id=0)) for example in examples)
 
 
@@ -81,10 +81,10 @@ def encode_examples(
     end_token_id: int,
     max_tokens: int,
 ) -> tuple[EncodedExample, ...]:
-    """Encode every example. `max_tokens` is what the context leaves beside the virtual tokens.
+    """Encode every example. `max_tokens` is the context without the virtual tokens.
 
-    Raises `ExamplesRefused` for the first that is longer, whose input has no token at all, or that the base model has
-    no row for.
+    Raises `ExamplesRefused` for the first example that is longer, has an input without a token, or has a token without
+    a row in the embeddings.
     """
     encoded = []
     for example in examples:
@@ -101,7 +101,7 @@ def encode_examples(
 
 
 def init_text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """The token ids to begin with a text. Raises `PlanRefused` where there are none, or one has no row."""
+    """Token ids of a text to initialise from. Raises `PlanRefused` if there are none, or if one has no row."""
     try:
         ids = tokenizer.encode(text, add_special_tokens=False)
     except UnknownToken as error:
@@ -112,14 +112,14 @@ def init_text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def preview(tokenizer: Tokenizer, encoded: EncodedExample) -> tuple[PreviewToken, ...]:
-    """An example token by token, for a person to look at before a run."""
+    """An example token by token, for a person to check before a run."""
     learnt = (*((token, False) for token in encoded.prompt), *((token, True) for token in encoded.completion))
     return tuple(PreviewToken(token, tokenizer.token_text(token), is_learnt) for token, is_learnt in learnt)
 
 
 @contextmanager
 def _rows_for(example: Example) -> Iterator[None]:
-    """A token that the base model has no row for is its line's fault."""
+    """Report a token without a row in the embedding matrix as an error of the example's line."""
     try:
         yield
     except UnknownToken as error:

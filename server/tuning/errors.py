@@ -1,4 +1,4 @@
-"""What tuning refuses or fails with. Messages are written for the caller.
+"""Errors of tuning. Their messages are written for the caller.
 
 TuningError
 ├── ExamplesRefused        a file of examples is not usable; `line` says where, `code` what
@@ -21,7 +21,7 @@ class TuningError(Exception):
 class ExamplesRefused(TuningError):
     """A file of examples is not usable.
 
-    `line` counts from 1 and is None where the file as a whole is meant. `code` is stable: `empty_file`,
+    `line` counts from 1. It is None for an error of the file as a whole. `code` is stable: `empty_file`,
     `file_too_large`, `too_many_examples`, `not_utf8`, `bad_line`, `mixed_forms`, `single_class`, `example_too_long`,
     `token_out_of_range`, `too_few_examples`, `unknown_label`, `leakage`.
     """
@@ -33,7 +33,7 @@ class ExamplesRefused(TuningError):
 
 
 class PlanRefused(TuningError):
-    """A hyperparameter is out of range, or does not go with another one."""
+    """A hyperparameter is out of range, or contradicts another one."""
 
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(f"{param} {message}")
@@ -49,11 +49,11 @@ class CheckpointUnreadable(TuningError):
 
 
 class RunNotKept(TuningError):
-    """The state of a run cannot be written, read or removed, or another process is at this run."""
+    """The state of a run cannot be written, read or removed, or another process holds the run."""
 
 
 class TuningDiverged(TuningError):
-    """Loss, gradient or virtual tokens became NaN or infinite before there was a checkpoint worth keeping."""
+    """Loss, gradient or virtual tokens became NaN or infinite before any validation improved on the first."""
 
 
 class EvaluationFailed(TuningError):

@@ -1,4 +1,4 @@
-"""How good a version is, through the very path that serves it: an `EngineClient`, its template, its tokenizer."""
+"""Evaluation of a version through the path that serves it: an `EngineClient`, its template and its tokenizer."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import torch
-
-from prompts_store.checkpoint.prefix import resolve_prefix
-from prompts_store.records import BaseModel, Checkpoint, Manifest, ResolvedPrefix, VersionRecord
-from prompts_store.store import Store
+from prompts_store.manifest import Manifest
+from prompts_store.records import ParsedCheckpoint, VersionContent, VersionRecord
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.answering.label_scores import score_all, score_requests
 from server.answering.votes import log_mean, mean_probabilities, voted
-from server.engine.client import EngineClient
+from server.engine.client import RequestRunner
 from server.engine.errors import (
     EngineError,
     EngineOverloaded,
@@ -27,8 +24,8 @@ from server.engine.errors import (
     RequestRefused,
     StepFailed,
 )
-from server.engine.request import GenerateRequest, SamplingParams
-from server.model.prefix import Prefix, PrefixKind
+from server.engine.request import Generate, Request, SamplingParams
+from server.model.prefix import Prefix, prefix_of
 from server.tokenizer.detokenizer import text_behind
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.template import PLACEHOLDER, PromptForm, is_continued
@@ -41,10 +38,10 @@ from server.tuning.scores import Scores, accuracy, macro_f1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """What is judged: a version (published or not yet), the base model alone, or the base model told in words.
+    """A version (published or not), the base model alone, or the base model with an instruction.
 
-    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key. `prefixes` is one
-    (None without a soft prompt), or of an ensemble one a member, in its order.
+    `name` is for reports (`mood@3`, `base`, `instruction`). `task` is the engine's fairness key. `prefixes` has one
+    element, None without a soft prompt; an ensemble has one per member, in its order.
     """
 
     name: str
@@ -55,9 +52,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often an example is asked again, and after how many seconds, until the candidate cannot be scored.
+    """Number of failures and refusals per example after which the candidate cannot be scored, and the pause after each.
 
-    A failed step may be another request's fault, and a full queue says nothing of the candidate at all.
+    A failed step may be the fault of another request, and a full queue does not depend on the candidate.
     """
 
     max_failures: int = 3
@@ -66,8 +63,8 @@ class Patience:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """What came of one example. `label` is the most likely one, None without labels."""
+class _ScoredExample:
+    """Result of one example. `label` is the most likely one, None without labels."""
 
     is_exact: bool
     label: str | None
@@ -75,27 +72,15 @@ class _Answer:
     num_tokens: int
 
 
-def unpublished(name: str, task: str, checkpoint: Checkpoint, manifest: Manifest, base: BaseModel) -> Candidate:
-    """A checkpoint that is no version yet. Raises `InvalidCheckpoint`."""
-    return Candidate(name, task, (prefix_of(resolve_prefix(checkpoint, manifest.task_index, base)),), manifest)
+def unpublished(name: str, task: str, checkpoint: ParsedCheckpoint, manifest: Manifest) -> Candidate:
+    """A checkpoint that is not published."""
+    return Candidate(name, task, (prefix_of(checkpoint.prefix),), manifest)
 
 
-def published(store: Store, record: VersionRecord) -> Candidate:
-    """A version of the store, or an ensemble with all its members, though they may have been retired meanwhile.
-
-    Raises what `Store.load_content` raises.
-    """
-    contents = [
-        store.load_content(record.base_fingerprint, record.task, part.version, include_retired=True)
-        for part in record.parts
-    ]
+def published(record: VersionRecord, contents: Sequence[VersionContent]) -> Candidate:
+    """A version of the store, or an ensemble. `contents` are those of its members, in their order."""
     prefixes = tuple(prefix_of(content.prefix) for content in contents)
     return Candidate(f"{record.task}@{record.version}", record.task, prefixes, record.manifest)
-
-
-def prefix_of(resolved: ResolvedPrefix) -> Prefix:
-    """A resolved prefix of the store as the engine takes it."""
-    return Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.tensor(resolved.values))
 
 
 def base_alone(manifest: Manifest) -> Candidate:
@@ -103,14 +88,14 @@ def base_alone(manifest: Manifest) -> Candidate:
     return Candidate("base", "", (None,), manifest)
 
 
-def told_in_words(manifest: Manifest, instruction: str) -> Candidate:
+def with_instruction(manifest: Manifest, instruction: str) -> Candidate:
     """The base model without a soft prompt, with an instruction before the template."""
     template = instruction + (manifest.template or f" {PLACEHOLDER}")
     return Candidate("instruction", "", (None,), replace(manifest, template=template))
 
 
 async def evaluate(
-    engine: EngineClient,
+    engine: RequestRunner,
     tokenizer: Tokenizer,
     candidate: Candidate,
     examples: Sequence[Example],
@@ -123,16 +108,18 @@ async def evaluate(
 ) -> Scores:
     """Score a candidate on one example or more, `max_at_once` at a time.
 
-    Answers are greedy whatever the version's defaults, so that a score can be repeated; its other defaults and stop
-    strings apply. An example that the engine fails on, or has no room for, is asked again as `patience` says.
-    `on_progress` hears how many examples are done, also whenever one has to be asked again; what it raises is raised.
+    Answers are always greedy, so that a score can be repeated; the version's other defaults and its stop strings apply.
+    An example on which the engine fails, or for which its queue is full, is repeated as `patience` says. `on_progress`
+    gets the number of examples done, also before a repeat; its errors are raised here.
     Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and `EngineStopped`.
     """
-    judge = _Judge(engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples))
+    judge = _ExampleScorer(
+        engine, tokenizer, candidate, end_token_id, tuple(labels), longest_answer(tokenizer, examples)
+    )
     turns = asyncio.Semaphore(max_at_once)
     num_done = 0
 
-    async def take(example: Example) -> _Answer:
+    async def take(example: Example) -> _ScoredExample:
         nonlocal num_done
         async with turns:
             answer = await _patiently(partial(judge.answer, example), patience, lambda: on_progress(num_done))
@@ -150,13 +137,13 @@ async def evaluate(
     finally:
         for each in running:
             each.cancel()
-        await asyncio.gather(*running, return_exceptions=True)  # nothing runs on
+        await asyncio.gather(*running, return_exceptions=True)  # no task outlives the call
 
 
 async def _patiently(
-    answer: Callable[[], Awaitable[_Answer]], patience: Patience, on_retry: Callable[[], object]
-) -> _Answer:
-    """The answer at last; what the engine raises of the prompt itself, or once too often, is raised."""
+    answer: Callable[[], Awaitable[_ScoredExample]], patience: Patience, on_retry: Callable[[], object]
+) -> _ScoredExample:
+    """Repeat until there is an answer. Raises an error of the prompt itself, and one that is repeated too often."""
     num_failures = num_refusals = 0
     while True:
         try:
@@ -184,12 +171,12 @@ def _failure(name: str, error: EngineError) -> EvaluationFailed:
     return EvaluationFailed(f"the engine failed while {name} was evaluated", code="engine_failed")
 
 
-class _Judge:
-    """Asks the engine about one example after another."""
+class _ExampleScorer:
+    """Scores one example after another with the engine."""
 
     def __init__(
         self,
-        engine: EngineClient,
+        engine: RequestRunner,
         tokenizer: Tokenizer,
         candidate: Candidate,
         end_token_id: int,
@@ -210,29 +197,29 @@ class _Judge:
         defaults["stop_token_ids"] = frozenset(defaults.get("stop_token_ids", ()))
         self._sampling = SamplingParams(**defaults)
 
-    async def answer(self, example: Example) -> _Answer:
+    async def answer(self, example: Example) -> _ScoredExample:
         candidate = self._candidate
         prompt = encode_prompt(self._tokenizer, candidate.manifest, example)
         expected = encode_answer(self._tokenizer, example, self._end_token_id)
         continuations = (expected, *self._label_ids)
-        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations, is_own=True)
+        requests = score_requests(candidate.task, candidate.prefixes, [prompt], continuations)
         scored = await score_all(self._engine, requests)
         of_expected = log_mean([member.logprobs[0] for member in scored])
         label = self._chosen([member.logprobs[1:] for member in scored])
         is_continued = self._is_continued(example)
         text = await self._generate(prompt, is_continued=is_continued)
         is_exact = text == example.completion or (is_continued and text == self._behind(prompt, example, expected[:-1]))
-        return _Answer(is_exact, label, of_expected, len(expected))
+        return _ScoredExample(is_exact, label, of_expected, len(expected))
 
     def _is_continued(self, example: Example) -> bool:
         form = PromptForm.TEXT if isinstance(example.prompt, str) else PromptForm.CHAT
         return is_continued(self._candidate.manifest.template, form)
 
     def _behind(self, prompt: tuple[int, ...], example: Example, expected: tuple[int, ...]) -> str:
-        """The example's answer as it reads where its tokens go on with the prompt.
+        """The example's answer as its tokens are decoded behind the prompt.
 
-        Such a text may begin with the space that encoding put before the answer. One that does not survive its tokens
-        is expected to the letter only.
+        Such a text may begin with a space that encoding put before the answer. An answer that decoding changes is
+        expected to the letter only.
         """
         survives = self._tokenizer.decode(expected) == example.completion
         return text_behind(self._tokenizer, prompt, expected) if survives else example.completion
@@ -249,7 +236,7 @@ class _Judge:
         room -= max(0 if prefix is None else prefix.num_virtual_tokens for prefix in candidate.prefixes)
         sampling = replace(self._sampling, max_tokens=max(1, min(self._sampling.max_tokens, room)))
         requests = [
-            GenerateRequest(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, sampling, prefix, is_own=True)
+            Request(f"evaluate-{uuid.uuid4().hex}", candidate.task, prompt, Generate(sampling), prefix)
             for prefix in candidate.prefixes
         ]
         generation = Generation(
@@ -263,7 +250,7 @@ class _Judge:
             generation.close()
 
 
-def _scores(name: str, examples: Sequence[Example], answers: Sequence[_Answer], labels: Sequence[str]) -> Scores:
+def _scores(name: str, examples: Sequence[Example], answers: Sequence[_ScoredExample], labels: Sequence[str]) -> Scores:
     expected = [example.completion for example in examples]
     chosen = [answer.label for answer in answers if answer.label is not None]
     total = sum(answer.logprob for answer in answers)

@@ -1,6 +1,6 @@
-"""What a run tells as it goes. Each event is a frozen record; `event_to_json` is its form on the wire and in stores.
+"""Events of a run: frozen records. `event_to_json` is their form on the wire and in stores.
 
-Every number is finite: JSON has no word for others.
+Every number is finite, because JSON cannot represent NaN or infinity.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RateTried:
-    """One learning rate of the sweep: the loss on the validation examples after its few steps, None if it diverged."""
+    """One learning rate of the sweep, and the validation loss after its steps; None if it diverged."""
 
     learning_rate: float
     loss: float | None
@@ -20,7 +20,7 @@ class RateTried:
 
 @dataclass(frozen=True, slots=True)
 class RateChosen:
-    """The learning rate that the run goes on with."""
+    """The learning rate of the run."""
 
     learning_rate: float
 
@@ -29,9 +29,9 @@ class RateChosen:
 class StepDone:
     """One optimiser step.
 
-    `loss` is the mean negative log-likelihood of a completion token, in nats, before the step. `grad_norm` is the
-    gradient's before clipping; `update_ratio` is the norm of the step by the norm of the virtual tokens, `distance`
-    that of the virtual tokens from their initial values by the norm of these.
+    `loss` is the mean negative log-likelihood per completion token, in nats, before the step. `grad_norm` is the
+    gradient's norm before clipping. `update_ratio` is the norm of the step divided by the norm of the virtual tokens.
+    `distance` is the norm of their change since the start, divided by their norm at the start.
     """
 
     step: int
@@ -46,10 +46,10 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    """The validation examples after `step` steps.
+    """Result of a validation after `step` steps.
 
-    `exact_match` is the share of examples whose every completion token, the end token included, is the most likely
-    one behind the right ones before it: those that greedy decoding answers to the token.
+    `exact_match` is the share of examples in which every completion token is the most likely one after the correct
+    tokens before it. The end token counts too. Greedy decoding answers exactly these examples correctly.
     """
 
     step: int
@@ -61,8 +61,10 @@ class Validated:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something that a person should look at, in plain words. `code` is `not_learning`, `diverging`, `overfitting`,
-    `update_too_large` or `update_too_small`."""
+    """A problem that a person should check, in plain words.
+
+    `code` is `not_learning`, `diverging`, `overfitting`, `update_too_large` or `update_too_small`.
+    """
 
     step: int
     code: str
@@ -71,7 +73,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run is over: `reason` is `steps`, `early_stop` or `diverged`; the result is the state after `best_step`."""
+    """End of a run. `reason` is `steps`, `early_stop` or `diverged`. The result is the state after `best_step`."""
 
     step: int
     reason: str
@@ -82,7 +84,7 @@ TuningEvent = RateTried | RateChosen | StepDone | Validated | Warned | Finished
 
 
 def event_to_json(event: TuningEvent) -> dict[str, Any]:
-    """The fields of an event, and its `type`: `rate_tried`, `rate_chosen`, `step`, `validation`, `warning`, `end`."""
+    """Fields of an event, and its `type`: `rate_tried`, `rate_chosen`, `step`, `validation`, `warning` or `end`."""
     return {"type": _TYPES[type(event)], **{name: getattr(event, name) for name in event.__slots__}}
 
 
@@ -100,7 +102,7 @@ _KINDS: dict[object, type[TuningEvent]] = {name: kind for kind, name in _TYPES.i
 
 
 def event_from_json(fields: Mapping[str, Any]) -> TuningEvent:
-    """The event that `event_to_json` gave. Raises ValueError for what is none."""
+    """Inverse of `event_to_json`. Raises ValueError for an unknown type."""
     kind = _KINDS.get(fields.get("type"))
     if kind is None:
         raise ValueError("not an event of a tuning run")

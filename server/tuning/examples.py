@@ -22,10 +22,11 @@ from server.tokenizer.chat_message import ChatMessage
 from server.tuning.conversations import every_answer, last_answer
 from server.tuning.errors import ExamplesRefused
 from server.tuning.line_fields import bad_line, text_field
+from server.tuning.notes import Note, info, warning
 
 
 class ExampleForm(StrEnum):
-    """Which of the forms a file is written in; a file has one."""
+    """Form of a file. Every line of it has the same form."""
 
     COMPLETION = "completion"
     CHAT = "chat"
@@ -33,19 +34,20 @@ class ExampleForm(StrEnum):
 
 
 class Reading(StrEnum):
-    """What is made of a line that says more than an input and an answer."""
+    """Rule for a line of messages that has more than an input and an answer."""
 
     WHOLE = "whole"
-    """All of it is honoured, or the line is refused."""
+    """Every part of the line has an effect, or the line is refused."""
     LAST_ANSWER = "last_answer"
-    """Of messages the last one is the answer, and what else they say is passed over: of jobs made by older releases."""
+    """The last message is the answer, and weights and unknown keys are ignored: for jobs of older releases."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleLimits:
-    """Of a file `max_bytes` and `max_examples`, of a line `max_line_bytes`, of a conversation `max_messages`.
+    """Limits of a file, of a line in bytes, and of a conversation in messages.
 
-    Conversations of several answers may come to `max_repeats` times the file, each written once per answer.
+    A conversation of several answers is written once per answer. All of these together may have at most `max_repeats`
+    times `max_bytes` characters.
     """
 
     max_bytes: int = 64 << 20
@@ -61,7 +63,7 @@ ExampleInput = str | tuple[ChatMessage, ...]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An input and its answer. `line` counts from 1; a line of messages holds an example per answer."""
+    """An input and its answer. `line` counts from 1; a line of messages has one example per answer."""
 
     prompt: ExampleInput
     completion: str
@@ -70,26 +72,26 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class ExampleSet:
-    """What a file holds.
+    """Content of a file.
 
-    `labels` are the distinct completions in order of first appearance where the form is `LABEL`, else empty. `digest`
-    is the sha256 of the file's bytes in lowercase hexadecimal. `notes` are remarks for a person, such as duplicates.
+    With the form `LABEL`, `labels` are the distinct completions in order of first appearance; else it is empty.
+    `digest` is the sha256 of the file's bytes in lowercase hexadecimal. `notes` are remarks such as duplicates.
     """
 
     form: ExampleForm
     examples: tuple[Example, ...]
     labels: tuple[str, ...]
     digest: str
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def read_examples(
     chunks: bytes | Iterable[bytes], limits: ExampleLimits = ExampleLimits(), reading: Reading = Reading.WHOLE
 ) -> ExampleSet:
-    """Read a file from its bytes, or from any pieces of them. Raises `ExamplesRefused` at the first bad line.
+    """Read a file from its bytes, in one or more chunks. Raises `ExamplesRefused` at the first bad line.
 
-    Blank lines are skipped. `notes` say how many answers conversations have, and name duplicates and contradictions
-    (one input, two answers).
+    Blank lines are skipped. The notes count the answers of conversations, the duplicates, and the contradictions (one
+    input with two answers).
     """
     reader = _Reader(limits, reading)
     digest = hashlib.sha256()
@@ -99,7 +101,7 @@ def read_examples(
 
 
 def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Iterator[bytes]:
-    """Lines without their ends, whatever the pieces. No more of a line is kept than it may have."""
+    """Lines without their ends. Memory is bounded by a chunk and the longest allowed line."""
     rest, num_bytes, number = bytearray(), 0, 0
     for chunk in chunks:
         num_bytes += len(chunk)
@@ -118,7 +120,7 @@ def _lines(chunks: Iterable[bytes], digest: Any, limits: ExampleLimits) -> Itera
 
 
 class _Reader:
-    """Collects examples and what is to be said of them as a whole."""
+    """Collects examples, and counts for the notes on them."""
 
     def __init__(self, limits: ExampleLimits, reading: Reading) -> None:
         self._limits = limits
@@ -154,7 +156,7 @@ class _Reader:
             self._compare(example)
 
     def _check_repeats(self, examples: Sequence[Example]) -> None:
-        """Bound what is kept of a conversation whose beginning is the input of several answers."""
+        """Bound the memory of conversations, whose beginnings are the inputs of several answers."""
         longest, line = examples[-1].prompt, examples[-1].line
         assert not isinstance(longest, str)
         if len(longest) >= self._limits.max_messages:
@@ -181,32 +183,33 @@ class _Reader:
                 raise ExamplesRefused(
                     "every example has the same label: nothing is to be told apart", code="single_class"
                 )
-        notes = [
-            self._of_answers(),
-            _note(self._duplicates, "repeat an earlier example"),
-            _note(self._contradictions, "give an earlier input another answer"),
-        ]
-        return ExampleSet(self._form, tuple(self._examples), labels, digest, tuple(note for note in notes if note))
+        return ExampleSet(self._form, tuple(self._examples), labels, digest, tuple(self._notes()))
 
-    def _of_answers(self) -> str:
-        if len(self._examples) == self._num_lines:
-            return ""
-        return f"{self._num_lines} conversations have {len(self._examples)} answers to learn, each of them an example"
-
-
-class _KeyTwice(Exception):
-    """Of a key that stands twice in one object, JSON takes the last value alone."""
+    def _notes(self) -> Iterator[Note]:
+        if len(self._examples) != self._num_lines:
+            answers = f"{len(self._examples)} answers to learn, each of them an example"
+            yield info(f"{self._num_lines} conversations have {answers}")
+        for lines, problem in (
+            (self._duplicates, "repeat an earlier example"),
+            (self._contradictions, "give an earlier input another answer"),
+        ):
+            if lines:
+                yield warning(_on_lines(lines, problem))
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class _DuplicateKey(Exception):
+    """An object has a key twice. A JSON reader would use the last value and drop the other."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise _KeyTwice
+        raise _DuplicateKey
     return fields
 
 
 def _written_length(message: ChatMessage) -> int:
-    """Characters of a message, and about what a chat template writes around it."""
+    """Characters of a message, and about the number that a chat template adds around it."""
     return len(message.content) + 8
 
 
@@ -216,8 +219,8 @@ def _parse(line: bytes, number: int, reading: Reading) -> tuple[ExampleForm, tup
     except UnicodeDecodeError as error:
         raise ExamplesRefused("is not UTF-8", code="not_utf8", line=number) from error
     try:
-        fields = json.loads(text, object_pairs_hook=_each_once if reading is Reading.WHOLE else None)
-    except _KeyTwice as error:
+        fields = json.loads(text, object_pairs_hook=_without_duplicates if reading is Reading.WHOLE else None)
+    except _DuplicateKey as error:
         raise bad_line("has a key twice in one object", number) from error
     except (ValueError, RecursionError) as error:
         raise bad_line("is not JSON", number) from error
@@ -241,9 +244,7 @@ def _parse(line: bytes, number: int, reading: Reading) -> tuple[ExampleForm, tup
             raise bad_line("has other keys than prompt and completion, or text and label, or messages", number)
 
 
-def _note(of: Iterable[int], what: str) -> str:
-    lines = list(dict.fromkeys(of))
-    if not lines:
-        return ""
+def _on_lines(numbers: Iterable[int], problem: str) -> str:
+    lines = list(dict.fromkeys(numbers))
     shown = ", ".join(map(str, lines[:5])) + (", …" if len(lines) > 5 else "")
-    return f"{len(lines)} lines {what} (lines {shown})"
+    return f"{len(lines)} lines {problem} (lines {shown})"

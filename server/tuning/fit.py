@@ -1,19 +1,19 @@
-"""What a run must fit into, asked before anything is trained: the engine that serves its result, and memory."""
+"""Limits that a run must fit into: those of the engine that serves its result, and memory. Checked before training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
-from prompts_store.limits import MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel, Manifest, PeftType
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
-from server.engine.request import GenerateRequest, Request, SamplingParams, ScoreRequest
+from server.engine.request import Generate, Request, SamplingParams, Score
 from server.model.base_model import LoadedModel
 from server.model.memory import available_bytes
 from server.model.prefix import Prefix, PrefixKind
@@ -21,6 +21,7 @@ from server.tuning.cost import Costs, costs_of, parameter_bytes
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
+from server.tuning.notes import Note, warning
 from server.tuning.plan import Method, TuningPlan
 
 _GIB = 1024**3
@@ -28,22 +29,23 @@ _GIB = 1024**3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Host:
-    """Where runs are computed and what comes of them is served.
+    """The machine that computes runs and serves their results.
 
-    `costs` is None where the device itself says when its memory is full, without ending the process. `memory_bytes` is
-    what a run may take, None for what the machine has left.
+    `costs` is None on a device that reports a lack of memory as an error, without an end of the process. A run may take
+    `memory_bytes`, or with None what the machine has left. `max_tensor_bytes` is the limit of a version.
     """
 
     engine: EngineClient
     base: BaseModel
     costs: Costs | None = None
     memory_bytes: int | None = None
+    max_tensor_bytes: int = field(kw_only=True)
 
     def check_plan(self, plan: TuningPlan) -> None:
-        """Raise `PlanRefused` for a soft prompt that could never be served or published here, or not be learnt."""
+        """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
         prefix = _prefix(plan)
         try:
-            self.engine.check_servable(GenerateRequest("", "", (0,), SamplingParams(1), prefix))
+            self.engine.check_servable(Request("", "", (0,), Generate(SamplingParams(1)), prefix))
         except (PrefixTooLarge, ContextExceeded) as error:
             message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
             raise PlanRefused(message, param="num_virtual_tokens") from error
@@ -52,13 +54,14 @@ class Host:
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
         num_bytes = 4 * torch.Size(shape).numel()
-        if num_bytes > MAX_TENSOR_BYTES:
-            message = f"makes a soft prompt of {num_bytes} bytes, and at most {MAX_TENSOR_BYTES} are published"
+        if num_bytes > self.max_tensor_bytes:
+            limit = f"at most {self.max_tensor_bytes} are published (--max-tensor-bytes)"
+            message = f"makes a soft prompt of {num_bytes} bytes, and {limit}"
             raise PlanRefused(message, param="num_virtual_tokens")
         self._check_memory_of_parameters(plan)
 
     def check_defaults(self, plan: TuningPlan, manifest: Manifest) -> None:
-        """Raise `InvalidManifest` for defaults that would refuse every request which does not say otherwise."""
+        """Raise `InvalidManifest` for defaults with which the engine refuses every request that keeps them."""
         defaults = manifest.defaults
         stop = frozenset(defaults.get("stop_token_ids", ()))
         prefix = _prefix(plan)
@@ -67,7 +70,7 @@ class Host:
             ("max_tokens", SamplingParams(defaults.get("max_tokens", 1))),
         ):
             try:
-                self.engine.check_servable(GenerateRequest("", "", (0,), sampling, prefix))
+                self.engine.check_servable(Request("", "", (0,), Generate(sampling), prefix))
             except RequestRefused as error:
                 raise InvalidManifest(
                     f"{name} cannot be served: {error}.", param=f"manifest.defaults.{name}"
@@ -80,13 +83,13 @@ class Host:
         encoded: Sequence[EncodedExample],
         labels: Sequence[tuple[int, ...]],
     ) -> None:
-        """Raise `ExamplesRefused` for the first held-out example that the engine could never answer.
+        """Raise `ExamplesRefused` for the first held-out example that the engine cannot score.
 
-        `labels` are the token ids of each label and its end.
+        `labels` are the token ids of each label with its end token.
         """
         prefix = _prefix(plan)
         for example, one in zip(examples, encoded, strict=True):
-            request: Request = ScoreRequest("", "", one.prompt, (one.completion, *labels), prefix)
+            request = Request("", "", one.prompt, Score((one.completion, *labels)), prefix)
             try:
                 self.engine.check_servable(request)
             except RequestRefused as error:
@@ -94,8 +97,10 @@ class Host:
                 raise ExamplesRefused(f"could never be answered here: {error}", code=code, line=example.line) from error
 
     def check_memory(self, plan: TuningPlan, examples: Sequence[Example], encoded: Sequence[EncodedExample]) -> None:
-        """Raise `ExamplesRefused` where the longest example takes more memory than there is, and `PlanRefused` where a
-        micro-batch of shorter ones does."""
+        """Check that the longest example and the largest micro-batch fit into memory.
+
+        Raises `ExamplesRefused` for the example, and `PlanRefused` for the micro-batch.
+        """
         if self.costs is None:
             return
         room = self._room()
@@ -111,12 +116,19 @@ class Host:
             raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")
 
     def longest_answer(self, plan: TuningPlan, num_tokens: int) -> int:
-        """As many tokens of an answer as were learnt, but no more than can be served behind a prompt."""
+        """Return `num_tokens`, but at most the number of tokens that can follow a prompt of one token."""
         return max(1, min(num_tokens, self.engine.max_context - plan.num_virtual_tokens - 1))
 
-    def num_longer_than_served(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
-        """How many examples can be learnt from here, but never asked."""
-        return sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+    def notes_on_lengths(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> tuple[Note, ...]:
+        """A note if training examples fit into a run, but are longer than the engine can serve."""
+        num_longer = sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
+        if not num_longer:
+            return ()
+        return (
+            warning(
+                f"{num_longer} examples are learnt from, but longer than what this server's KV cache can ever answer"
+            ),
+        )
 
     def _check_memory_of_parameters(self, plan: TuningPlan) -> None:
         if self.costs is None:
@@ -131,10 +143,17 @@ class Host:
         return available_bytes() if self.memory_bytes is None else self.memory_bytes
 
 
-def host_of(engine: EngineClient, base: BaseModel, loaded: LoadedModel, memory_bytes: int | None = None) -> Host:
-    """The host of runs on a loaded base model."""
+def host_of(
+    engine: EngineClient,
+    base: BaseModel,
+    loaded: LoadedModel,
+    memory_bytes: int | None = None,
+    *,
+    max_tensor_bytes: int,
+) -> Host:
+    """Host of runs on a loaded base model."""
     is_bounded = loaded.device.type == "cpu" or memory_bytes is not None
-    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes)
+    return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes, max_tensor_bytes=max_tensor_bytes)
 
 
 _HOW = "or give the machine more memory (--tuning-memory-gib, where it is set)"
@@ -145,5 +164,5 @@ def _too_much(needed: int, room: int) -> str:
 
 
 def _prefix(plan: TuningPlan) -> Prefix:
-    """A soft prompt of the plan's size, without values."""
+    """A soft prompt of the plan's size without values, for checks only."""
     return Prefix("", PrefixKind.EMBEDDINGS, torch.empty(plan.num_virtual_tokens, 0))

@@ -1,7 +1,7 @@
 """Forward and backward passes of a soft prompt through the twin, with little memory beside the weights.
 
-Four things keep it small: every decoder layer's activations are recomputed in the backward pass, long examples attend
-without a matrix of scores, logits are made of completion positions only, and these go through the head a few at a time.
+Four methods save memory. The backward pass recomputes the activations of every decoder layer. Long examples attend
+without a matrix of scores. Logits are computed for completion positions only, and for a few of them at a time.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from server.model.allocator import give_large_blocks_back
+from server.model.allocator import map_large_blocks
 from server.model.base_model import LoadedModel
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
@@ -29,28 +29,28 @@ from server.tuning.plan import TuningPlan
 from server.tuning.soft_prompt import SoftPrompt
 
 _MAX_LOGITS = 1 << 21
-"""Logits made at once: with their gradient and float32 copies some 32 MiB."""
+"""Maximum number of logits at a time: with their gradient and float32 copies about 32 MiB."""
 
 _MAX_SCORES = 1 << 24
-"""Attention scores of one layer that are made at once: with their softmax and its gradient some 200 MiB in float32."""
+"""Maximum number of attention scores of a layer: with their softmax and its gradient about 200 MiB in float32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Of each target of a micro-batch, `[num_targets]`: its loss in nats, and whether it is the most likely token."""
+    """Loss in nats of each target, and whether it is the most likely token, each `[num_targets]`."""
 
     losses: torch.Tensor
     is_right: torch.Tensor
 
 
 class TuningModel:
-    """A soft prompt and the frozen model that it is put in front of. The twin stays in evaluation mode: no dropout.
+    """A soft prompt before the frozen model. The twin stays in evaluation mode, so there is no dropout.
 
-    `labels` are for the initialisation only. Raises `TuningUnsupported` and `PlanRefused`.
+    The initialisation alone uses `labels`. Raises `TuningUnsupported` and `PlanRefused`.
     """
 
     def __init__(self, loaded: LoadedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: tuple[str, ...]) -> None:
-        give_large_blocks_back()
+        map_large_blocks()
         twin = make_twin(loaded.model)
         self._attention = _Attention(twin, loaded.device)
         self._attention.choose(1, plan.num_virtual_tokens, plan.num_virtual_tokens)  # of an initialisation by text
@@ -64,7 +64,7 @@ class TuningModel:
         _recompute_layers(twin)
 
     def backward(self, batch: MicroBatch, scale: float) -> float:
-        """Add the gradient of `scale` times the summed loss to the prompt's; answers that sum unscaled, in nats."""
+        """Add the gradient of `scale` times the summed loss to the prompt's. Returns the summed loss, in nats."""
         with torch.enable_grad():
             hidden = self._hidden(batch)
             above = hidden.detach().requires_grad_()
@@ -78,7 +78,7 @@ class TuningModel:
 
     @torch.no_grad()
     def judge(self, batch: MicroBatch) -> Judged:
-        """How well each target is predicted."""
+        """Compute the loss and the correctness of each target, without gradients."""
         hidden = self._hidden(batch)
         losses, is_right = [], []
         for part in self._parts(batch):
@@ -92,7 +92,7 @@ class TuningModel:
             yield slice(start, start + self._max_targets)
 
     def _hidden(self, batch: MicroBatch) -> torch.Tensor:
-        """The last hidden states that predict the targets, `[num_targets, hidden_size]`."""
+        """Last hidden states that predict the targets, `[num_targets, hidden_size]`."""
         prompt = self.prompt
         embeds = self._embed(batch.token_ids).detach()
         first = prompt.num_virtual_tokens
@@ -122,7 +122,7 @@ class TuningModel:
 
     @torch.no_grad()
     def _check_head(self, twin: PreTrainedModel) -> None:
-        """The decoder and the head, one after the other, must be the whole model."""
+        """Raise `TuningUnsupported` unless decoder and head, one after the other, compute what the model computes."""
         ids = torch.arange(3, device=self.device)[None]
         whole = twin(input_ids=ids, use_cache=False).logits[0].float()
         parts = self._logits(self._decoder(input_ids=ids, use_cache=False).last_hidden_state[0])
@@ -131,10 +131,10 @@ class TuningModel:
 
 
 class _Attention:
-    """How a twin attends: transformers' own way (eager), or fused where a layer's scores would take much memory.
+    """Attention of a twin: eager, or fused where the scores of a layer would take much memory.
 
-    Only shapes decide, so a run can be repeated bit for bit, and short examples are computed as they ever were. An
-    architecture whose numbers a fused kernel does not give stays eager.
+    Shapes alone decide, so a run can be repeated bit for bit. An architecture for which the fused kernel gives other
+    numbers stays eager.
     """
 
     def __init__(self, twin: PreTrainedModel, device: torch.device) -> None:
@@ -162,22 +162,22 @@ class _Attention:
 
 
 class _Given(torch.nn.Module):
-    """Stands in for a decoder whose last hidden states are there already: they come in as `inputs_embeds`."""
+    """Replaces a decoder: it returns its `inputs_embeds`, which are last hidden states already."""
 
     @property
     def decoder(self) -> _Given:
-        """OPT calls the decoder of its decoder."""
+        """The decoder in OPT's decoder, which its model calls."""
         return self
 
     def forward(
         self, input_ids: None = None, *, inputs_embeds: torch.Tensor, **_: object
     ) -> BaseModelOutputWithPastAndCrossAttentions:
-        """Hand the hidden states on."""
+        """Return the hidden states unchanged."""
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=inputs_embeds)
 
 
 def _head_of(twin: PreTrainedModel) -> PreTrainedModel:
-    """The twin without its decoder: the model's own way from hidden states to logits, scales and caps included."""
+    """The twin without its decoder: it computes logits from hidden states, with the model's own scales and caps."""
     if getattr(twin, twin.base_model_prefix, None) is None:
         raise TuningUnsupported("this architecture has no decoder apart from its head")
     setattr(twin, twin.base_model_prefix, _Given())
@@ -185,7 +185,7 @@ def _head_of(twin: PreTrainedModel) -> PreTrainedModel:
 
 
 def _recompute_layers(twin: PreTrainedModel) -> None:
-    """Keep only each layer's input for the backward pass (Chen et al. 2016). The layers are the twin's own."""
+    """Keep each layer's input only, and recompute the rest in the backward pass (Chen et al. 2016)."""
     for module in twin.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""Whether a new version may become `production`, and the move by compare-and-swap."""
+"""Gate of a promotion: the scores that a new version needs to become `production`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METRICS = ("exact_match", "label_accuracy", "macro_f1")
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What promotion requires: at least `min_score` of `metric`, and not less than the version in production now."""
+    """Conditions of a promotion: at least `min_score` of `metric`, and no less than the version in production."""
 
     metric: str = "exact_match"
     min_score: float | None = None
@@ -28,16 +28,16 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the gate opens, and why, in words for the alias's history."""
+    """Whether the gate passes, and the reason, in words for the alias's history."""
 
     passed: bool
     reason: str
 
 
 def judge(gate: Gate, candidate: Scores | Unscored, production: Scores | Unscored | None) -> Verdict:
-    """Apply a gate, which stays shut where it cannot be judged.
+    """Apply a gate. It does not pass if a score that it needs is missing.
 
-    `production` None: there is no version in production, or none has to be beaten.
+    `production` is None without a version in production, or if the gate compares with none.
     """
     if isinstance(candidate, Unscored):
         return Verdict(False, f"there is no score: {candidate.reason}")
@@ -47,11 +47,11 @@ def judge(gate: Gate, candidate: Scores | Unscored, production: Scores | Unscore
     if gate.min_score is not None and score < gate.min_score:
         return Verdict(False, f"{gate.metric} {score:.3f} is below the required {gate.min_score:.3f}")
     if gate.not_worse_than_production and production is not None:
-        return _held_against(production, score, gate.metric)
+        return _compare(production, score, gate.metric)
     return Verdict(True, f"{gate.metric} {score:.3f}")
 
 
-def _held_against(production: Scores | Unscored, score: float, metric: str) -> Verdict:
+def _compare(production: Scores | Unscored, score: float, metric: str) -> Verdict:
     if isinstance(production, Unscored):
         return Verdict(False, f"there is no score of {production.name} to compare with: {production.reason}")
     rival = _of(production, metric)

@@ -1,4 +1,4 @@
-"""What a run remembers of what it told: bounded, however long the run is."""
+"""History of a run's events. Its size is bounded, however long the run is."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from server.tuning.events import StepDone, TuningEvent, Validated, Warned, event_from_json, event_to_json
 
 MAX_POINTS = 2048
-"""So many steps are kept, and so many validations."""
+"""Number of steps, and of validations, from which the history is thinned out."""
 
 WINDOW = 10
-"""So many steps make a mean that says something."""
+"""Number of steps per mean loss: with fewer, the mean varies too much between batches."""
 
 
 @dataclass(slots=True)
 class History:
-    """The events, and what a watch must know of those that are not kept. `add` takes the same time, however many.
+    """Events of a run, and statistics of all events for `watch.py`.
 
-    `events` are all of them, except that of more than `MAX_POINTS` steps, or validations, only every second is kept, of
-    more than twice as many every fourth, and so on: enough for curves. `first_loss` is the mean of the first `WINDOW`
-    steps, `lowest_loss` the lowest mean of so many in a row, `lowest_validation_loss` that of all validations.
+    Of more than `MAX_POINTS` steps only every second is kept, of more than twice as many every fourth, and so on. The
+    same holds for validations. `first_loss` is the mean of the first `WINDOW` steps, `lowest_loss` the lowest mean of
+    such a window, and `lowest_validation_loss` the lowest of all validations.
     """
 
     events: list[TuningEvent] = field(default_factory=list)
@@ -37,7 +37,7 @@ class History:
     warned: list[str] = field(default_factory=list)
 
     def add(self, event: TuningEvent) -> None:
-        """Remember an event."""
+        """Add an event."""
         match event:
             case StepDone():
                 self._keep(event, self.num_steps)
@@ -56,7 +56,7 @@ class History:
                     self.warned.append(event.code)
 
     def _keep(self, event: StepDone | Validated, number: int) -> None:
-        """`number` counts events of this kind, from 0."""
+        """Keep the event if its number is due. `number` counts events of this kind, from 0."""
         stride = _stride(number)
         if number > 0 and stride > _stride(number - 1):
             every_second = cycle((True, False))
@@ -70,12 +70,12 @@ class History:
 
 
 def history_to_json(history: History) -> dict[str, Any]:
-    """Every field as a JSON value; `history_from_json` reads it back."""
+    """Convert every field to a JSON value; `history_from_json` is the inverse."""
     return {**asdict(replace(history, events=[])), "events": [event_to_json(event) for event in history.events]}
 
 
 def history_from_json(fields: Mapping[str, Any]) -> History:
-    """The history that `history_to_json` gave. Raises ValueError where an event is none."""
+    """Inverse of `history_to_json`. Raises ValueError for an unknown event."""
     events = {
         "events": [event_from_json(event) for event in fields["events"]],
         "last_steps": [StepDone(**step) for step in fields["last_steps"]],

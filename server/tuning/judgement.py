@@ -1,7 +1,7 @@
-"""What is to become of a run's result: scored through the serving path, held against `production`, perhaps let through.
+"""Judge a run's result: score it through the serving path, compare it with `production`, and apply the gate.
 
-A run on a machine of its own and a job in a server are judged here alike; how they ask the engine, and what they do
-with the judgement, is theirs.
+The command line and a job of a server share this code. Each of them reads the store, asks the engine and publishes in
+its own way.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from prompts_store.errors import NotFound, StoreError, StoreUnavailable
-from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasRecord, BaseModel, Checkpoint, Manifest
-from prompts_store.store import Store
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasRecord, BaseModel, ParsedCheckpoint
 from prompts_store.tuning_records import Promotion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, published, unpublished
+from server.tuning.evaluation import Candidate, unpublished
 from server.tuning.gate import Gate, Verdict, judge
-from server.tuning.run import TuningJob, TuningResult
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores, Unscored
 
 Score = Callable[[Candidate], Awaitable[Scores]]
@@ -29,9 +27,9 @@ Score = Callable[[Candidate], Awaitable[Scores]]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What the result is for: a version of `task`, which is to become `production` if `promote` and the gate say so.
+    """Purpose of a result: a version of `task`. With `promote` it becomes `production` where the gate passes.
 
-    `compare` has the version in production scored too, whatever the gate requires.
+    With `compare`, the version in production is scored too, even if the gate does not require it.
     """
 
     task: str
@@ -39,14 +37,29 @@ class Aim:
     gate: Gate | None
     compare: bool = False
 
+    @property
+    def needs_rival(self) -> bool:
+        """Whether the version in production is scored too."""
+        return self.compare or (self.gate is not None and self.gate.not_worse_than_production)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rival:
+    """The version in production. `candidate` is None if it is not to be scored, `Unscored` if it cannot be loaded."""
+
+    alias: AliasRecord
+    candidate: Candidate | Unscored | None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judgement:
-    """A result that can be published. `manifest` has its metrics and provenance; `production` are the scores of the
-    version that it was compared with, None where it was with none; `verdict` is None without a gate. A result without
-    scores is refused promotion, by whatever gate or none."""
+    """A result that can be published.
 
-    checkpoint: Checkpoint
+    `manifest` has its metrics and provenance. `production` has the scores of the version in production, None if it was
+    not scored. `verdict` is None without a gate. A result without scores is not promoted, even without a gate.
+    """
+
+    checkpoint: ParsedCheckpoint
     manifest: Manifest
     scores: Scores | Unscored
     production: Scores | Unscored | None
@@ -55,17 +68,21 @@ class Judgement:
 
 
 async def judge_result(
-    store: Store, base: BaseModel, aim: Aim, job: TuningJob, result: TuningResult, score: Score
+    base: BaseModel,
+    aim: Aim,
+    rival: Rival | None,
+    job: TuningJob,
+    result: TuningResult,
+    score: Score,
+    *,
+    max_tensor_bytes: int,
 ) -> Judgement:
-    """Judge a result, held against the version in production as it is now: its `parent_version`.
+    """Score a result and its rival, and apply the gate. The rival's version becomes the result's `parent_version`.
 
-    What becomes of that version while the result is scored changes nothing. What cannot be scored is `Unscored`.
-    Raises `InvalidCheckpoint`, and what the store and `score` raise but `EvaluationFailed`.
+    Raises `InvalidCheckpoint`, and what `score` raises. Instead of raising `EvaluationFailed` it returns `Unscored`.
     """
-    is_compared = aim.compare or (aim.gate is not None and aim.gate.not_worse_than_production)
-    rival = await asyncio.to_thread(_production, store, base, aim.task, is_compared=is_compared)
-    checkpoint = await asyncio.to_thread(_read, result, base)
-    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
+    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
@@ -83,9 +100,10 @@ async def judge_result(
 
 
 async def scores_of(score: Score, candidate: Candidate | Unscored) -> Scores | Unscored:
-    """A candidate's scores, or why there are none.
+    """A candidate's scores, or the reason why there are none.
 
-    Raises what `score` raises, but `EvaluationFailed`, and `ExamplesRefused` for what the candidate's template makes.
+    `EvaluationFailed` becomes `Unscored`, and so does `ExamplesRefused`: the candidate's template decides what is
+    encoded. Raises everything else that `score` raises.
     """
     if isinstance(candidate, Unscored):
         return candidate
@@ -96,38 +114,19 @@ async def scores_of(score: Score, candidate: Candidate | Unscored) -> Scores | U
 
 
 def metrics_of(scores: Scores | Unscored) -> Mapping[str, Any]:
-    """The scores that there are, or why there are none, as JSON values for a manifest."""
+    """The scores, or the reason why there are none, as JSON values for a manifest."""
     if isinstance(scores, Unscored):
         return {"not_evaluated": scores.reason}
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Rival:
-    """What is in production. `candidate` is None where nothing is compared with it, `Unscored` where it cannot be."""
-
-    alias: AliasRecord
-    candidate: Candidate | Unscored | None
-
-
-def _production(store: Store, base: BaseModel, task: str, *, is_compared: bool) -> _Rival | None:
-    try:
-        alias = store.get_alias(base.fingerprint, task, PRODUCTION)
-    except NotFound:
-        return None
-    return _Rival(alias, _candidate(store, base, alias) if is_compared else None)
-
-
-def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate | Unscored:
-    """The version in production, with all that scoring it needs. Raises StoreUnavailable."""
-    try:
-        return published(store, store.get_version(base.fingerprint, alias.task, alias.version, include_retired=True))
-    except StoreUnavailable:
-        raise
-    except StoreError as error:
-        return Unscored(f"{alias.task}@{alias.version}", str(error))
-
-
-def _read(result: TuningResult, base: BaseModel) -> Checkpoint:
+def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:
     """The result as any published checkpoint is read."""
-    return read_checkpoint(result.config, result.tensors, base, task_index=None, allow_base_mismatch=False)
+    return read_checkpoint(
+        result.config,
+        result.tensors,
+        base,
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=max_tensor_bytes,
+    )

@@ -2,9 +2,9 @@
 
     tuning/<base model>/<task>/<run>.safetensors
 
-<base model> is the beginning of its fingerprint, so a run never goes on over other weights. <run> is the beginning of
-the digest of all else that decides it, so two runs of one task never overwrite each other. Earlier releases kept one
-run of a task, as `tuning/<task>.safetensors`, and did not note its base model.
+<base model> is the start of its fingerprint, so a run never resumes over other weights. <run> is the start of the
+digest of everything else that decides the run, so two runs of one task never overwrite each other. Earlier releases
+kept one run per task, as `tuning/<task>.safetensors`, without its base model.
 """
 
 from __future__ import annotations
@@ -15,20 +15,15 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from prompts_store.errors import TaskNotFound
 from prompts_store.manifest import content_fields
 from prompts_store.records import BaseModel
-from prompts_store.reports import PurgeReport
-from prompts_store.store import Store
 from server.tuning.errors import RunNotKept
+from server.tuning.job import TuningJob
 from server.tuning.plan import plan_to_json
-
-if TYPE_CHECKING:
-    from server.tuning.run import TuningJob  # which takes PyTorch along
 
 _NUM_DIGITS = 16
 _STATE, _LOCK, _NEW = ".safetensors", ".lock", ".new"
@@ -42,21 +37,21 @@ class KeptRuns:
     fingerprint: str
 
     def of(self, task: str, key: str) -> KeptRun:
-        """Where the run with this `run_key` is kept."""
+        """The kept run with this `run_key`."""
         return KeptRun(self._folder(task) / f"{key[:_NUM_DIGITS]}{_STATE}")
 
     def num_others(self, task: str, run: KeptRun) -> int:
-        """How many other runs of the task are kept, over this base model or another one."""
+        """Number of other kept runs of the task, over this base model or another one."""
         return sum(path != run.path for path in self._root.glob(f"*/{task}/*{_STATE}"))
 
     def of_earlier_release(self, task: str) -> Path:
-        """Where earlier releases kept their one run of the task."""
+        """Path of the one run of the task that earlier releases kept."""
         return self._root / f"{task}{_STATE}"
 
     def purge(self, task: str) -> int:
-        """Remove every kept run of the task; returns their number. Raises `RunNotKept`.
+        """Remove every kept run of the task, and return their number. Raises `RunNotKept`.
 
-        What an earlier release kept goes too, as it may be of this base model.
+        The run of an earlier release is removed too, because it may be of this base model.
         """
         folder, old = self._folder(task), self.of_earlier_release(task)
         states = [*folder.glob(f"*{_STATE}"), *(path for path in (old,) if path.exists())]
@@ -87,15 +82,15 @@ class KeptRun:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from the run while the block runs.
+        """Lock the run against other processes while the context is open.
 
-        Where the state cannot be kept at all, this is said here, before any work is done.
+        Raises `RunNotKept` also if the folder cannot be written, so that no work is lost later.
         """
         try:
             holding = _holding(self.path.with_suffix(_LOCK))
             holding.__enter__()
         except BlockingIOError as error:
-            raise RunNotKept("this very run is in progress in another process: wait for its end, or stop it") from error
+            raise RunNotKept("this run is in progress in another process: wait for its end, or stop it") from error
         except OSError as error:
             raise RunNotKept(f"{self._refusal(error)}; name another folder with --data-dir") from error
         try:
@@ -104,7 +99,7 @@ class KeptRun:
             holding.__exit__(None, None, None)
 
     def read(self) -> bytes | None:
-        """The checkpoint, if there is one."""
+        """Return the checkpoint, None without one."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
@@ -113,7 +108,7 @@ class KeptRun:
             raise RunNotKept(f"cannot read {self.path}: {error.strerror}") from error
 
     def write(self, checkpoint: bytes) -> None:
-        """Replace the checkpoint, wholly or not at all."""
+        """Replace the checkpoint atomically."""
         beside = self.path.with_suffix(_NEW)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +124,7 @@ class KeptRun:
             raise RunNotKept(self._refusal(error)) from error
 
     def adopt(self, state: Path) -> None:
-        """Take over the state in another file."""
+        """Move the state in another file here."""
         try:
             state.replace(self.path)
         except OSError as error:
@@ -147,7 +142,7 @@ class KeptRun:
 
 
 def run_key(base: BaseModel, job: TuningJob) -> str:
-    """Which run of a task this is on its base model: sha256 of examples, plan, content of the version and dtype."""
+    """Identity of a run of a task on its base model: sha256 of examples, plan, content of the version and dtype."""
     decided = {
         "training": job.data.digest,
         "validation": job.data.validation_digest,
@@ -158,25 +153,11 @@ def run_key(base: BaseModel, job: TuningJob) -> str:
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 
-def purge_task(store: Store, kept: KeptRuns | None, fingerprint: str, task: str, *, actor: str) -> PurgeReport:
-    """Purge a task from the store, and its kept runs from the data folder; a task may have only these.
-
-    Raises StoreError and `RunNotKept`.
-    """
-    try:
-        report = store.purge_task(fingerprint, task, actor=actor)
-    except TaskNotFound:
-        if kept is None or not (num_runs := kept.purge(task)):
-            raise
-        return PurgeReport(task, 0, 0, 0, 0, 0, 0, 0, log_is_clear=True, num_interrupted_runs=num_runs)
-    return report if kept is None else replace(report, num_interrupted_runs=kept.purge(task))
-
-
 @contextmanager
 def _holding(lock: Path) -> Iterator[None]:
-    """Hold a lock file; at its end it is removed, and so are its folders where nothing else is in them.
+    """Hold a lock file while the context is open. Then remove it, and its folders if they are empty.
 
-    Raises BlockingIOError where another process holds it, and OSError.
+    Raises BlockingIOError if another process holds it, and OSError.
     """
     file = _lock(lock)
     try:
@@ -188,7 +169,7 @@ def _holding(lock: Path) -> Iterator[None]:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """A task's folder, and the two above it."""
+    """Remove a task's folder and the two above it, as far as they are empty."""
     with suppress(OSError):
         for one in (folder, *folder.parents[:2]):
             one.rmdir()
@@ -199,13 +180,13 @@ def _lock(lock: Path) -> BinaryIO:
         try:
             lock.parent.mkdir(parents=True, exist_ok=True)
             file = lock.open("ab")
-        except FileNotFoundError:  # another run has just ended, and removed the folder
+        except FileNotFoundError:  # another run has just ended and removed the folder
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), lock.stat()):
                 return file
-        except FileNotFoundError:  # whoever held it has removed it since it was opened here
+        except FileNotFoundError:  # its holder removed it after it was opened here
             pass
         except OSError:
             file.close()

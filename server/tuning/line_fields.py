@@ -1,4 +1,4 @@
-"""A line's fields, checked one by one."""
+"""Checks of a line's fields."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.tuning.errors import ExamplesRefused
 
 
 def text_field(fields: Mapping[str, Any], name: str, line: int) -> str:
-    """A field that holds a text with something in it. Raises `ExamplesRefused`."""
+    """Return a field that holds a text with more than white space. Raises `ExamplesRefused`."""
     value = fields[name]
     if not isinstance(value, str):
         raise bad_line(f"has a {name} that is not a text", line)
@@ -21,5 +21,5 @@ def text_field(fields: Mapping[str, Any], name: str, line: int) -> str:
 
 
 def bad_line(problem: str, line: int) -> ExamplesRefused:
-    """What is wrong with a line, as the rest of a sentence about it."""
+    """The error for a bad line. `problem` is a sentence without its subject, the line."""
     return ExamplesRefused(problem, code="bad_line", line=line)

@@ -13,7 +13,7 @@ from server.tuning.plan import Optimizer, Schedule, TuningPlan
 
 
 def make_optimizer(plan: TuningPlan, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """A fresh optimiser; the learning rate is set before each step."""
+    """Make an optimiser without state. The trainer sets its learning rate before each step."""
     if plan.optimizer is Optimizer.ADAFACTOR:
         return Adafactor(  # type: ignore[no-untyped-call]
             parameters, lr=1.0, scale_parameter=False, relative_step=False, weight_decay=plan.weight_decay
@@ -22,7 +22,7 @@ def make_optimizer(plan: TuningPlan, parameters: Sequence[torch.nn.Parameter]) -
 
 
 def rate_at(plan: TuningPlan, step: int, num_steps: int) -> float:
-    """The factor of the learning rate at a step, from 0: linear warm-up, then the schedule down to zero."""
+    """Factor of the learning rate at a step, counted from 0: a linear warm-up, then the schedule."""
     warmup_steps = min(plan.warmup_steps, num_steps // 2)
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -37,7 +37,7 @@ def rate_at(plan: TuningPlan, step: int, num_steps: int) -> float:
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """The state by `index.name`; numbers become tensors of their own (64 bits, so that none is rounded)."""
+    """The optimiser's state by `index.name`. Numbers become 64-bit tensors, so that none is rounded."""
     found = {}
     for index, values in optimizer.state_dict()["state"].items():
         for name, value in values.items():
@@ -48,7 +48,7 @@ def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
 
 
 def restore_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Give a fresh optimiser the state that `state_tensors` told."""
+    """Give a fresh optimiser the state that `state_tensors` returned."""
     state: dict[int, dict[str, Any]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)

@@ -1,4 +1,4 @@
-"""Which examples each step takes: seeded permutations, one after another, each made a little at a time."""
+"""Order of the examples: seeded permutations, one per epoch, computed in small parts."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from array import array
 
 
 class ExampleOrder:
-    """The order of a run's examples; a step is a function of its number.
+    """Examples of each step. They depend on the seed and the number of the step only.
 
-    A permutation of many examples takes as long as many steps. So the permutation that a run begins with is made here,
-    and each step makes its share of the next one. `first_step` is where the run begins.
+    A permutation of many examples takes as long as many steps. So the constructor computes the permutation that the run
+    starts in, and each step computes its share of the next one. `first_step` is the step that the run starts with.
     """
 
     def __init__(self, num_examples: int, batch_size: int, seed: int, first_step: int = 0) -> None:
@@ -23,7 +23,7 @@ class ExampleOrder:
         self._shuffle(epoch + 1).advance(place)
 
     def of_step(self, step: int) -> list[int]:
-        """The indices of the step of this number, from 0; a batch may go on into the next permutation."""
+        """Indices of a step's examples. Steps count from 0; a batch may extend into the next permutation."""
         first = step * self._batch_size
         return [self._index(place) for place in range(first, first + self._batch_size)]
 
@@ -33,7 +33,7 @@ class ExampleOrder:
         return self._shuffle(epoch).finished[index]
 
     def _shuffle(self, epoch: int) -> _Shuffle:
-        """The permutation of an epoch; only those next to it are kept."""
+        """The permutation of an epoch. It and its two neighbours stay in memory."""
         found = self._shuffles.get(epoch)
         if found is None:
             found = _Shuffle(self._in_order, f"{self._seed} {epoch}")
@@ -43,22 +43,22 @@ class ExampleOrder:
 
 
 class _Shuffle:
-    """`random.shuffle`'s own permutation, swap for swap, in pieces."""
+    """The permutation of `random.shuffle`, with the same swaps, computed in parts."""
 
     def __init__(self, in_order: array[int], seed: str) -> None:
         self._random = random.Random(seed)
         self._order = in_order[:]
-        self._num_open = len(in_order)  # places whose index may still change; those behind them are final
+        self._num_open = len(in_order)  # positions that may still change; those behind them are final
 
     @property
     def finished(self) -> array[int]:
-        """The permutation; what was left of it is made now."""
+        """The whole permutation. Computes what is left of it."""
         if self._num_open > 1:
             self.advance(self._num_open)
         return self._order
 
     def advance(self, num_places: int) -> None:
-        """Make this many more places final."""
+        """Compute this many more positions."""
         order, draw = self._order, self._random.randrange
         for place in range(self._num_open - 1, max(0, self._num_open - 1 - num_places), -1):
             other = draw(place + 1)

@@ -1,4 +1,4 @@
-"""Whether a run's longest piece outlasts what its server allows, found out with short ones before it begins."""
+"""Time of a run's longest piece, estimated from two short pieces before the training starts."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from server.tuning.plan import TuningPlan
 from server.tuning.trainer import Pieces, Trainer
 
 SHORT, LONG = 64, 128
-"""Positions of the pieces that are measured."""
+"""Positions of the two measured pieces."""
 
 _FORWARD_SHARE = 0.25
-"""Of a piece's time, its forward pass: layers are computed again, and the backward pass is about twice as long."""
+"""Share of the forward pass in a piece: the layers run once more, and the backward pass takes about twice as long."""
 
 
 @dataclass(frozen=True, slots=True)
 class PieceTime:
-    """The seconds that a piece of `SHORT` positions took, and one of `LONG`."""
+    """Seconds of a piece of `SHORT` positions, and of one of `LONG` positions."""
 
     short_s: float
     long_s: float
 
     def of(self, num_positions: int) -> float:
-        """Seconds that a piece of `LONG` positions or more takes at least.
+        """Minimum seconds of a piece of `LONG` positions or more.
 
-        What comes beside those of the long one grows in proportion; that attention grows faster is left out.
+        The time grows linearly from the long piece on. Attention grows faster, so the real time is longer.
         """
         slope_s = max(0.0, self.long_s - self.short_s) / (LONG - SHORT)
         return self.long_s + slope_s * max(0, num_positions - LONG)
@@ -44,9 +44,9 @@ def check_longest(
     judged: Sequence[EncodedExample],
     max_s: float,
 ) -> Pieces[None]:
-    """Measure two short pieces, and raise `ExamplesRefused` or `PlanRefused` where the longest would outlast `max_s`.
+    """Measure two short pieces. Raise `ExamplesRefused` or `PlanRefused` if the longest piece takes more than `max_s`.
 
-    `judged` are the held-out ones of a validation. Nothing is measured where no piece is longer than those.
+    `judged` are the held-out examples of a validation. If no piece has more than `LONG` positions, nothing is measured.
     """
     longest, line = max((one.num_tokens, example.line) for example, one in zip(examples, encoded, strict=True))
     width = plan.num_virtual_tokens + longest
@@ -73,11 +73,11 @@ def _measure(trainer: Trainer, plan: TuningPlan, example: EncodedExample) -> Pie
         text = (example.prompt * num_positions)[: max(1, num_positions - plan.num_virtual_tokens - 1)]
         piece = EncodedExample(text, example.completion[:1])
         best_s = math.inf
-        for _ in range(2):  # the first may be slowed down by what is in no cache yet
+        for _ in range(2):  # the first is slower, because no cache is filled yet
             began = time.perf_counter()
             yield from trainer.accumulate([piece])
             best_s = min(best_s, time.perf_counter() - began)
             yield
         found.append(best_s)
-    trainer.forget_gradient()
+    trainer.drop_gradient()
     return PieceTime(*found)

@@ -1,4 +1,4 @@
-"""How to tune: the method and its hyperparameters, checked."""
+"""Plan of a run: the method and its hyperparameters, checked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Literal
 from server.tuning.errors import PlanRefused
 
 AUTO: Literal["auto"] = "auto"
+_NUM_VALIDATIONS = 12
 
 
 class Method(StrEnum):
-    """What is trained (values as in PEFT's `adapter_config.json`)."""
+    """Method of tuning, with the values of PEFT's `adapter_config.json`."""
 
     PROMPT_TUNING = "PROMPT_TUNING"
     P_TUNING = "P_TUNING"
@@ -21,12 +22,12 @@ class Method(StrEnum):
 
 
 class Initialisation(StrEnum):
-    """Where the virtual tokens begin.
+    """Initial values of the virtual tokens.
 
-    `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` are the embeddings of random tokens, `TEXT`
-    those of `init_text`, `LABELS` those of the labels of the examples one after another (Lester et al. 2021's class
-    labels); a text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING `TEXT` and `LABELS` are the keys and
-    values that the base model computes of the text. P_TUNING's encoder always begins at random.
+    `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` takes the embeddings of random tokens, `TEXT`
+    those of `init_text`. `LABELS` takes those of the examples' labels in a row (class labels in Lester et al. 2021).
+    A text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING, `TEXT` and `LABELS` give the keys and values
+    that the base model computes from the text. The encoder of P_TUNING always starts at random.
     """
 
     RANDOM = "RANDOM"
@@ -43,7 +44,7 @@ class Optimizer(StrEnum):
 
 
 class Schedule(StrEnum):
-    """How the learning rate goes on after the warm-up: stays, or falls to zero."""
+    """Learning rate after the warm-up: constant, or falling to zero."""
 
     CONSTANT = "CONSTANT"
     LINEAR = "LINEAR"
@@ -54,16 +55,16 @@ class Schedule(StrEnum):
 class TuningPlan:
     """Everything that decides a run besides its data and its base model.
 
-    A run takes `num_steps` optimiser steps, or `num_epochs` passes over the examples (one of the two; neither: 3
-    epochs, but 200 steps at least and 2,000 at most). `batch_size` examples make a step; they go through the model in
-    micro-batches of at most `max_micro_batch_tokens` positions, virtual tokens and padding included, whose gradients
-    add up: gradient accumulation has no setting of its own.
-    `learning_rate` None is the method's default, "auto" tries several around it first (see `rates.py`);
-    `learning_rate_multiplier` multiplies the default (None: 1), and goes with no other rate.
-    Validation comes every `validate_every` steps (None: twelve times a run). The best state on validation is kept;
-    after `patience` validations without a better one the run ends (None: never early).
-    `encoder_hidden_size` is P_TUNING's (None: the base model's hidden size). The same plan, data and base model give
-    the same soft prompt, bit for bit, on the same kind of CPU.
+    A run takes `num_steps` optimiser steps, or `num_epochs` passes over the examples. With neither it takes 3 epochs,
+    but at least 200 and at most 2,000 steps. A step takes `batch_size` examples. They go through the model in
+    micro-batches of at most `max_micro_batch_tokens` positions, virtual tokens and padding included. The gradients of
+    these are added, so gradient accumulation has no setting of its own.
+    `learning_rate` None is the method's default; "auto" tries several rates around it first (see `rates.py`).
+    `learning_rate_multiplier` multiplies the default (None: 1), and excludes `learning_rate`.
+    A validation follows every `validate_every` steps (None: twelve per run). The result is the state with the best
+    validation. After `patience` validations without a better one the run ends (None: never early).
+    `encoder_hidden_size` is that of P_TUNING's encoder (None: the base model's hidden size). The same plan, data and
+    base model give the same soft prompt, bit for bit, on the same kind of CPU.
     """
 
     method: Method = Method.PROMPT_TUNING
@@ -112,11 +113,25 @@ class TuningPlan:
         if self.method is Method.PREFIX_TUNING and self.initialisation is Initialisation.SAMPLE_VOCAB:
             object.__setattr__(self, "initialisation", Initialisation.RANDOM)
 
+    def steps_for(self, num_examples: int) -> int:
+        """Number of optimiser steps over this many training examples."""
+        if self.num_steps is not None:
+            return self.num_steps
+        steps_per_epoch = num_examples / self.batch_size
+        if self.num_epochs is not None:
+            return max(1, math.ceil(self.num_epochs * steps_per_epoch))
+        return min(2000, max(200, math.ceil(3 * steps_per_epoch)))
+
+    def validation_is_due(self, step: int, num_steps: int) -> bool:
+        """Whether a run of `num_steps` validates after this step."""
+        every = self.validate_every or max(1, num_steps // _NUM_VALIDATIONS)
+        return step % every == 0 or step == num_steps
+
 
 def check_all_used(plan: TuningPlan) -> None:
-    """Raise `PlanRefused` for what is given and goes with nothing else in the plan.
+    """Raise `PlanRefused` for a value that has no effect with the rest of the plan.
 
-    It is asked of new plans only: those of an earlier release go on.
+    Only new plans are checked, so that the jobs of an earlier release continue.
     """
     if plan.encoder_hidden_size is not None and plan.method is not Method.P_TUNING:
         raise PlanRefused(f"is of P_TUNING's encoder, and {plan.method} has none", param="encoder_hidden_size")
@@ -147,12 +162,12 @@ _RANGES = (
 
 
 def plan_to_json(plan: TuningPlan) -> dict[str, Any]:
-    """Every field as a JSON value; `plan_from_json` reads it back to an equal plan."""
+    """Convert every field to a JSON value; `plan_from_json` is the inverse."""
     return asdict(plan)
 
 
 def plan_from_json(fields: dict[str, Any]) -> TuningPlan:
-    """The plan that `plan_to_json` gave. Raises `PlanRefused` for values out of range and for unknown fields."""
+    """Inverse of `plan_to_json`. Raises `PlanRefused` for values out of range and for unknown fields."""
     known = TuningPlan.__dataclass_fields__
     for name in fields:
         if name not in known:

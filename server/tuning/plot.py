@@ -1,4 +1,4 @@
-"""A run's curves as one picture."""
+"""Plot of a run's curves."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from server.tuning.events import StepDone, TuningEvent, Validated
 
 
 def draw_plot(history: Sequence[TuningEvent], title: str = "") -> bytes:
-    """A PNG of loss, validation score, gradient norm, update ratio and distance by step.
+    """Draw loss, validation score, gradient norm, update ratio and distance by step, as a PNG.
 
-    Raises `PlotsUnavailable` where matplotlib is not installed, or fails.
+    Raises `PlotsUnavailable` if matplotlib is not installed, or fails.
     """
     try:
         return _draw(history, title)
@@ -34,7 +34,7 @@ def _draw(history: Sequence[TuningEvent], title: str) -> bytes:
     numbers, validated = [step.step for step in steps], [event.step for event in validations]
     loss.plot(numbers, [step.loss for step in steps], linewidth=1, alpha=0.6, label="training")
     loss.plot(validated, [event.loss for event in validations], marker="o", markersize=3, label="validation")
-    loss.set(title="loss, nats a token", yscale="log", xlabel="step")
+    loss.set(title="loss, nats per token", yscale="log", xlabel="step")
     score.plot(validated, [event.exact_match for event in validations], marker="o", markersize=3, label="exact match")
     score.plot(validated, [event.token_accuracy for event in validations], linewidth=1, label="tokens right")
     score.set(title="validation", ylim=(-0.03, 1.03), xlabel="step")

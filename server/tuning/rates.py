@@ -1,8 +1,8 @@
-"""Which learning rate a run has: the documented default, a multiple of it, or the best of those that "auto" tries.
+"""Learning rate of a run: the default, a multiple of it, or the best of those that "auto" tries.
 
-AdamW moves each value by about the learning rate a step, so a rate means something only beside the size of the values:
-rates here are multiples of their root mean square. For virtual tokens that begin as rows of the embedding matrix, that
-is the norm of a row by the square root of its length.
+AdamW changes each value by about the learning rate per step, so a rate has to be compared with the size of the values.
+Rates here are multiples of the values' root mean square. For virtual tokens initialised as rows of the embedding
+matrix, that is the norm of a row divided by the square root of its length.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from server.tuning.plan import Method
 from server.tuning.trainer import Pieces, Trainer
 
 DEFAULT_FACTORS = {Method.PROMPT_TUNING: 0.3, Method.P_TUNING: 0.03, Method.PREFIX_TUNING: 0.1}
-"""The default rate in multiples of the initial values' root mean square. P_TUNING's are its encoder's weights."""
+"""Default rates in multiples of the initial values' root mean square; P_TUNING's values are its encoder's weights."""
 
 SWEEP = (0.1, 0.3, 1.0, 3.0)
-"""What "auto" tries, in multiples of the default rate."""
+"""Rates that "auto" tries, in multiples of the default rate."""
 
 NUM_SWEEP_STEPS = 20
 _NUM_WARMUP_STEPS = 5
 
 
 def default_rate(method: Method, parameters: list[torch.nn.Parameter]) -> float:
-    """The rate of a run that names none."""
+    """Rate of a run whose plan has none."""
     num_values = sum(parameter.numel() for parameter in parameters)
     squares = sum(float(parameter.detach().double().square().sum()) for parameter in parameters)
     return DEFAULT_FACTORS[method] * float((squares / num_values) ** 0.5)
@@ -40,18 +40,18 @@ def try_rate(
     batches: Iterator[Sequence[EncodedExample]],
     validation: Sequence[EncodedExample],
 ) -> Pieces[RateTried]:
-    """A few steps from where the trainer is, and the loss on validation after them."""
+    """Train a few steps from the trainer's state, and return the validation loss after them."""
     for step, batch in enumerate(batches):
         trained = yield from trainer.accumulate(batch)
         norm = trainer.update(rate * min(1.0, (step + 1) / _NUM_WARMUP_STEPS))
         yield
         if not (math.isfinite(trained) and math.isfinite(norm)):
             return RateTried(rate, None)
-    found = yield from trainer.judge(validation)
+    found = yield from trainer.validate(validation)
     return RateTried(rate, found.loss if math.isfinite(found.loss) else None)
 
 
 def best_rate(tried: Sequence[RateTried]) -> float:
-    """The rate of the lowest loss; where every one diverged, the lowest rate."""
+    """The rate of the lowest loss; if every rate diverged, the lowest rate."""
     best = min(tried, key=lambda one: (math.inf if one.loss is None else one.loss, one.learning_rate))
     return best.learning_rate

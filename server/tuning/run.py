@@ -1,16 +1,14 @@
-"""A tuning run: one bounded piece of work after another, so that an engine can serve in between."""
+"""A tuning run: bounded pieces of work, so that an engine can serve requests between two of them."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import torch
 
-from prompts_store.records import Manifest
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples
@@ -18,67 +16,33 @@ from server.tuning.errors import TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example
 from server.tuning.forward import TuningModel
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.optimizer import rate_at
 from server.tuning.order import ExampleOrder
 from server.tuning.piece_time import check_longest
-from server.tuning.plan import AUTO, TuningPlan
+from server.tuning.plan import AUTO
 from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
-from server.tuning.run_state import Best, Progress, Saved, job_digest, pack, unpack
-from server.tuning.split import TuningData
+from server.tuning.run_state import Best, Matrices, Progress, RunTensors, job_digest, pack, restore
 from server.tuning.trainer import Pieces, Trainer
 from server.tuning.watch import warnings
 
 MAX_VALIDATED = 128
-"""A validation takes a sample of so many examples at most; `evaluation.py` judges by all."""
+"""Maximum number of examples in a validation, which takes a sample; `evaluation.py` scores all of them."""
 
-_NUM_VALIDATIONS = 12
-_INITIAL, _BEST, _NOW, _STATE = "initial", "best", "now", "optimizer."
-"""Names of a state's tensors: two matrices `[num_virtual_tokens, …]`, each parameter, and what the optimiser knows."""
 _Found = TypeVar("_Found")
 
 Events = tuple[TuningEvent, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class TuningJob:
-    """What a run is made of, besides the base model and its tokenizer.
-
-    `manifest` is the one that the version will have: its template, `add_special_tokens` and labels decide what the
-    model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
-    `end_token_id` is appended to completions (`answering.label_scores.end_token_id`).
-    """
-
-    plan: TuningPlan
-    data: TuningData
-    manifest: Manifest
-    base_name: str
-    end_token_id: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TuningResult:
-    """What a run leaves.
-
-    `config` and `tensors` are the two files as PEFT wrote them. `metrics` are JSON values for the version's manifest;
-    `history` are the events, of a very long run evenly thinned. `best_step` is the step whose state this is.
-    """
-
-    config: bytes
-    tensors: bytes
-    metrics: Mapping[str, Any]
-    history: Events
-    best_step: int
-
-
 class TuningRun:
-    """One run. All methods belong to one thread (in the server: the engine's); nothing here waits.
+    """One run. All methods belong to one thread, in the server the engine's; none of them waits.
 
-    Building one encodes the examples and makes the twin and the soft prompt: seconds for many examples, no training.
-    With `checkpoint`, what `checkpoint()` once gave, it goes on where that was taken. `max_piece_s` is how long a piece
-    may take at most: the first pieces then find out whether one would take longer.
+    The constructor encodes the examples and makes the twin and the soft prompt, which takes seconds for many examples.
+    With `checkpoint`, a result of `checkpoint()`, the run resumes from it. `max_piece_s` is the maximum time of a
+    piece: the first pieces measure whether a later one would exceed it.
 
     Raises `ExamplesRefused` (too long, no tokens), `PlanRefused` (an initialisation without tokens),
-    `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or was taken of another job.
+    `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or of another job.
     """
 
     def __init__(
@@ -97,32 +61,34 @@ class TuningRun:
         self._validation = _sample(_encode(tokenizer, job, job.data.validation, room), plan.seed)
         model = TuningModel(loaded, tokenizer, plan, job.data.labels)
         self._prompt = model.prompt
-        self._device = model.device
         self._trainer = Trainer(model, plan)
-        self._initial_matrix = self._prompt.matrix()
-        self._best_matrix = self._initial_matrix.clone()
         self._progress = Progress()
         self._digest = job_digest(plan, job.manifest, [*self._training, *self._validation], _identity(loaded))
-        self.num_steps = _num_steps(plan, len(self._training))
-        if checkpoint is not None:
-            self._restore(checkpoint)
+        self.num_steps = plan.steps_for(len(self._training))
+        if checkpoint is None:
+            initial = self._prompt.matrix()
+            self._matrices = Matrices(initial, initial.clone())
+        else:
+            self._progress, self._matrices = restore(checkpoint, self._digest, self._trainer, self._prompt)
         self._initial = self._trainer.values() if self._progress.learning_rate is None else []
         self._order = ExampleOrder(len(self._training), plan.batch_size, plan.seed, first_step=self.step)
         self._max_piece_s = max_piece_s
         self._pieces = self._work()
 
     def advance(self) -> Events:
-        """Do the next bounded piece: forward and backward of one micro-batch, the optimiser step with the last one, or
-        one validation micro-batch. Answers what is to be told, mostly nothing.
+        """Do the next piece, and return its events, mostly none.
 
-        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` where a piece would take too long. Must not be
+        A piece is the forward and backward pass of one micro-batch, with the optimiser step after the last one, or one
+        micro-batch of a validation.
+
+        Raises `TuningDiverged`, and `ExamplesRefused` or `PlanRefused` if a piece would take too long. Must not be
         called once `is_done`.
         """
         return next(self._pieces)
 
     @property
     def is_done(self) -> bool:
-        """Whether there is nothing more to do."""
+        """Whether the run has ended."""
         return self._progress.finished is not None
 
     @property
@@ -132,28 +98,28 @@ class TuningRun:
 
     @property
     def history(self) -> Events:
-        """The events so far, those before a resume included; of very many steps or validations evenly fewer."""
+        """Events so far, with those before a resume. Very many steps or validations are thinned out evenly."""
         return tuple(self._progress.history.events)
 
     def checkpoint(self) -> bytes:
-        """The state after the latest whole optimiser step or validation (safetensors with JSON in its header).
+        """State after the latest whole optimiser step or validation (safetensors with JSON in its header).
 
-        May be asked for at any time between two calls of `advance`; what is begun is done anew after a resume. A
-        resumed run gives the same result, bit for bit on a CPU, as one that was never interrupted.
+        May be called between any two calls of `advance`. A resumed run repeats the step or validation that was not
+        finished. Its result is that of a run without an interruption, bit for bit on a CPU.
 
-        The parameters are in it once, beside the optimiser's moments: an encoder's take hundreds of megabytes.
+        The checkpoint has the parameters once, because an encoder's take hundreds of megabytes.
         """
-        is_begun = self._progress.learning_rate is not None  # before that, the sweep plays with the parameters
-        now = self._prompt.parameters if is_begun else self._initial
-        state = self._trainer.optimizer_state() if is_begun else {}
-        tensors = {_INITIAL: self._initial_matrix, _BEST: self._best_matrix}
-        tensors |= {f"{_NOW}.{index}": value for index, value in enumerate(now)}
-        tensors |= {f"{_STATE}{name}": value for name, value in state.items()}
+        is_training = self._progress.learning_rate is not None  # until then, the search for a rate moves the parameters
+        tensors = RunTensors(
+            self._matrices,
+            self._prompt.parameters if is_training else self._initial,
+            self._trainer.optimizer_state() if is_training else {},
+        )
         return pack(self._digest, self._progress, tensors)
 
     def result(self) -> TuningResult:
-        """The best state on validation so far, as a PEFT checkpoint."""
-        config, tensors = self._prompt.save(self._job.base_name, self._best_matrix)
+        """The state with the best validation so far, as a PEFT checkpoint."""
+        config, tensors = self._prompt.save(self._job.base_name, self._matrices.best)
         best_step = 0 if self._progress.best is None else self._progress.best.step
         return TuningResult(config, tensors, self._metrics(), self.history, best_step)
 
@@ -164,11 +130,11 @@ class TuningRun:
         if self._max_piece_s is not None and progress.finished is None:
             examples, encoded = self._job.data.training, self._training
             judged, max_s = self._validation, self._max_piece_s
-            yield from _silently(check_longest(self._trainer, self._plan, examples, encoded, judged, max_s))
+            yield from _without_events(check_longest(self._trainer, self._plan, examples, encoded, judged, max_s))
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:
-            if progress.validated_step != progress.step and self._validation_is_due():
+            if progress.validated_step != progress.step and self._plan.validation_is_due(progress.step, self.num_steps):
                 yield from self._validate()
             elif progress.step == self.num_steps:
                 yield self._finish("steps")
@@ -177,17 +143,13 @@ class TuningRun:
             else:
                 yield from self._train_step()
 
-    def _validation_is_due(self) -> bool:
-        every = self._plan.validate_every or max(1, self.num_steps // _NUM_VALIDATIONS)
-        return self._progress.step % every == 0 or self._progress.step == self.num_steps
-
     def _train_step(self) -> Iterator[Events]:
         progress = self._progress
         assert progress.learning_rate is not None
         rate = progress.learning_rate * rate_at(self._plan, progress.step, self.num_steps)
         before = self._prompt.matrix()
         batch = self._batch(progress.step)
-        loss = yield from _silently(self._trainer.accumulate(batch))
+        loss = yield from _without_events(self._trainer.accumulate(batch))
         grad_norm = self._trainer.update(rate)
         after = self._prompt.matrix()
         done = StepDone(
@@ -197,18 +159,18 @@ class TuningRun:
             learning_rate=rate,
             grad_norm=grad_norm,
             update_ratio=_ratio(after - before, before),
-            distance=_ratio(after - self._initial_matrix, self._initial_matrix),
+            distance=_ratio(after - self._matrices.initial, self._matrices.initial),
             num_tokens=sum(example.num_tokens for example in batch),
         )
         if not all(map(math.isfinite, (loss, grad_norm, done.update_ratio, done.distance))):
             yield self._give_up()
             return
         progress.step += 1
-        yield self._tell(done)
+        yield self._report(done)
 
     def _validate(self) -> Iterator[Events]:
         progress = self._progress
-        found = yield from _silently(self._trainer.judge(self._validation))
+        found = yield from _without_events(self._trainer.validate(self._validation))
         if not math.isfinite(found.loss):
             yield self._give_up()
             return
@@ -218,10 +180,12 @@ class TuningRun:
         if is_best:
             progress.best = Best(progress.step, found.loss, found.token_accuracy, found.exact_match)
             progress.num_stale = 0
-            self._best_matrix = self._prompt.matrix()
+            self._matrices.best = self._prompt.matrix()
         else:
             progress.num_stale += 1
-        yield self._tell(Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best))
+        yield self._report(
+            Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best)
+        )
 
     def _choose_rate(self) -> Iterator[Events]:
         default = default_rate(self._plan.method, self._prompt.parameters)
@@ -229,8 +193,8 @@ class TuningRun:
         tried: list[RateTried] = []
         for factor in SWEEP if given == AUTO else ():
             batches = (self._batch(step) for step in range(min(NUM_SWEEP_STEPS, self.num_steps)))
-            one = yield from _silently(try_rate(self._trainer, default * factor, batches, self._validation))
-            self._trainer.begin_anew(self._initial)
+            one = yield from _without_events(try_rate(self._trainer, default * factor, batches, self._validation))
+            self._trainer.restart(self._initial)
             tried.append(one)
             yield (one,)
         if tried:
@@ -242,26 +206,26 @@ class TuningRun:
         for one in tried:
             self._progress.history.add(one)
         self._progress.learning_rate = rate
-        self._initial = []  # of an encoder as large as all else that it has
-        yield self._tell(RateChosen(rate))
+        self._initial = []  # an encoder's parameters are large
+        yield self._report(RateChosen(rate))
 
     def _batch(self, step: int) -> list[EncodedExample]:
         return [self._training[index] for index in self._order.of_step(step)]
 
-    # --- telling and remembering --------------------------------------------------------------------------------------
+    # --- events and result --------------------------------------------------------------------------------------------
 
-    def _tell(self, event: TuningEvent) -> Events:
+    def _report(self, event: TuningEvent) -> Events:
         history = self._progress.history
         history.add(event)
-        said = warnings(history)
-        for warning in said:
+        warned = warnings(history)
+        for warning in warned:
             history.add(warning)
-        return (event, *said)
+        return (event, *warned)
 
     def _finish(self, reason: str) -> Events:
         progress = self._progress
         progress.finished = reason
-        return self._tell(Finished(progress.step, reason, 0 if progress.best is None else progress.best.step))
+        return self._report(Finished(progress.step, reason, 0 if progress.best is None else progress.best.step))
 
     def _give_up(self) -> Events:
         best = self._progress.best
@@ -287,27 +251,9 @@ class TuningRun:
             "validation_exact_match": None if best is None else best.exact_match,
         }
 
-    def _restore(self, checkpoint: bytes) -> None:
-        saved = unpack(checkpoint, self._digest)
-        self._initial_matrix, self._best_matrix = (self._saved_matrix(saved, kind) for kind in (_INITIAL, _BEST))
-        self._trainer.set_values(self._saved_values(saved, _NOW))
-        state = {name.removeprefix(_STATE): value for name, value in saved.tensors.items() if name.startswith(_STATE)}
-        self._trainer.restore_optimizer(state)
-        self._progress = saved.progress
 
-    def _saved_matrix(self, saved: Saved, kind: str) -> torch.Tensor:
-        """One of the two matrices. States were once saved with all the parameters that made them."""
-        if kind in saved.tensors:
-            return saved.tensors[kind].to(self._device)
-        self._trainer.set_values(self._saved_values(saved, kind))
-        return self._prompt.matrix()
-
-    def _saved_values(self, saved: Saved, kind: str) -> list[torch.Tensor]:
-        return [saved.tensors[f"{kind}.{index}"] for index in range(len(self._prompt.parameters))]
-
-
-def _silently(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
-    """Work that has nothing to tell between its pieces."""
+def _without_events(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
+    """Run work that reports no events between its pieces, and return its result."""
     while True:
         try:
             next(pieces)
@@ -326,20 +272,11 @@ def _sample(examples: Sequence[EncodedExample], seed: int) -> list[EncodedExampl
     return [examples[index] for index in sorted(indices)]
 
 
-def _num_steps(plan: TuningPlan, num_examples: int) -> int:
-    if plan.num_steps is not None:
-        return plan.num_steps
-    an_epoch = num_examples / plan.batch_size
-    if plan.num_epochs is not None:
-        return max(1, math.ceil(plan.num_epochs * an_epoch))
-    return min(2000, max(200, math.ceil(3 * an_epoch)))
-
-
 def _ratio(change: torch.Tensor, of: torch.Tensor) -> float:
     return float(change.norm() / of.norm().clamp_min(1e-12))
 
 
 def _identity(loaded: LoadedModel) -> list[object]:
-    """What tells base models apart well enough for a checkpoint: their numbers (the store knows the fingerprint)."""
+    """Sizes of the base model, which identify it well enough for a checkpoint; the store has its fingerprint."""
     architecture = loaded.architecture
     return [architecture.hidden_size, architecture.num_layers, architecture.vocab_size, str(loaded.dtype)]

@@ -1,4 +1,4 @@
-"""What a run must remember to go on where it was, and its form as bytes: safetensors, with JSON in the header."""
+"""The state of a run as bytes, to resume it: safetensors, with JSON in the header."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from prompts_store.manifest import content_fields
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, content_fields
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.history import History, history_from_json, history_to_json
 from server.tuning.plan import TuningPlan, plan_to_json
+from server.tuning.soft_prompt import SoftPrompt
+from server.tuning.trainer import Trainer
 
 _FORMAT = "softprompt tuning 3"
 _READABLE = ("softprompt tuning 2", _FORMAT)
 _DIGESTED = "softprompt tuning 2"  # the digest of a job does not change with the form of its states
+_INITIAL, _BEST, _NOW, _OPTIMIZER = "initial", "best", "now", "optimizer."
+"""Names of the tensors: two matrices `[num_virtual_tokens, …]`, each parameter, and the optimiser's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,10 @@ class Best:
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run is: the one mutable record of it, changed at the end of each step and validation only.
+    """Position of a run. It changes at the end of a step or a validation only.
 
-    `learning_rate` is None until it is chosen; `finished` is the reason of the end.
+    `learning_rate` is None until it is chosen; `finished` is the reason of the end, None before it. `num_stale` counts
+    the validations since the best one.
     """
 
     step: int = 0
@@ -48,6 +52,32 @@ class Progress:
     num_stale: int = 0
     finished: str | None = None
     history: History = field(default_factory=History)
+
+
+@dataclass(slots=True, eq=False)
+class Matrices:
+    """The soft prompt at the start and at the best validation, each `[num_virtual_tokens, …]`."""
+
+    initial: torch.Tensor
+    best: torch.Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunTensors:
+    """Everything that a run keeps besides its progress. `parameters` and `optimizer` are those after the last step."""
+
+    matrices: Matrices
+    parameters: Sequence[torch.Tensor]
+    optimizer: Mapping[str, torch.Tensor]
+
+    def by_name(self) -> dict[str, torch.Tensor]:
+        """The tensors by their names in a checkpoint."""
+        return {
+            _INITIAL: self.matrices.initial,
+            _BEST: self.matrices.best,
+            **{f"{_NOW}.{index}": value for index, value in enumerate(self.parameters)},
+            **{f"{_OPTIMIZER}{name}": value for name, value in self.optimizer.items()},
+        }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +91,10 @@ class Saved:
 def job_digest(
     plan: TuningPlan, manifest: Manifest, encoded: Sequence[EncodedExample], fingerprint: Sequence[object]
 ) -> str:
-    """Which job a checkpoint belongs to: sha256 of all that decides what a run does. `fingerprint` is the model's."""
+    """Digest of the job that a checkpoint belongs to: sha256 of everything that decides the run's numbers.
+
+    `fingerprint` holds the base model's sizes.
+    """
     digest = hashlib.sha256(f"{_DIGESTED}\n".encode())
     decided = {"plan": plan_to_json(plan), "manifest": content_fields(manifest), "model": list(fingerprint)}
     digest.update(json.dumps(decided, sort_keys=True).encode())
@@ -70,10 +103,10 @@ def job_digest(
     return digest.hexdigest()
 
 
-def pack(job: str, progress: Progress, tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """A checkpoint of the job with this digest. No two of the tensors may share memory."""
+def pack(job: str, progress: Progress, tensors: RunTensors) -> bytes:
+    """Write a checkpoint of the job with this digest. No two of the tensors may share memory."""
     fields = {**asdict(replace(progress, history=History())), "history": history_to_json(progress.history)}
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.by_name().items()}
     return save(contiguous, {"format": _FORMAT, "job": job, "progress": json.dumps(fields)})
 
 
@@ -90,6 +123,29 @@ def unpack(data: bytes, job: str) -> Saved:
     if found_job != job:
         raise CheckpointUnreadable("the saved state is of another job: plan, examples, template or base model differ")
     return Saved(_progress(fields), tensors)
+
+
+def restore(data: bytes, job: str, trainer: Trainer, prompt: SoftPrompt) -> tuple[Progress, Matrices]:
+    """Give a fresh trainer and its soft prompt the state in a checkpoint. Raises `CheckpointUnreadable`."""
+    saved = unpack(data, job)
+    matrices = Matrices(*(_matrix(saved, name, trainer, prompt) for name in (_INITIAL, _BEST)))
+    trainer.set_values(_parameters(saved, _NOW, prompt))
+    found = saved.tensors.items()
+    optimizer = {name.removeprefix(_OPTIMIZER): value for name, value in found if name.startswith(_OPTIMIZER)}
+    trainer.restore_optimizer(optimizer)
+    return saved.progress, matrices
+
+
+def _matrix(saved: Saved, name: str, trainer: Trainer, prompt: SoftPrompt) -> torch.Tensor:
+    """One of the two matrices. Form 2 holds the parameters instead, from which the prompt computes the matrix."""
+    if name in saved.tensors:
+        return saved.tensors[name].to(prompt.parameters[0].device)
+    trainer.set_values(_parameters(saved, name, prompt))
+    return prompt.matrix()
+
+
+def _parameters(saved: Saved, name: str, prompt: SoftPrompt) -> list[torch.Tensor]:
+    return [saved.tensors[f"{name}.{index}"] for index in range(len(prompt.parameters))]
 
 
 def _progress(fields: dict[str, Any]) -> Progress:

@@ -1,4 +1,4 @@
-"""How well answers were given, as numbers."""
+"""Scores of a version's answers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """How a candidate did on `num_examples` examples.
+    """Scores of a candidate on `num_examples` examples.
 
-    `exact_match` is the share of greedy answers equal to the expected text, to the letter (where answers go on with the
-    prompt, also as the expected tokens read there). `label_accuracy` and
-    `macro_f1` are of the label that is the most likely whole answer, as `/v1/classify` says; None without labels.
-    `perplexity` is that of the expected answers, end token included, per token.
+    `exact_match` is the share of greedy answers equal to the expected text. If answers continue the prompt's text, the
+    expected tokens decoded behind the prompt count as equal too. `label_accuracy` and `macro_f1` compare the label that
+    is the most likely whole answer, as in `/v1/classify`; None without labels. `perplexity` is per token of the
+    expected answers, end token included.
     """
 
     name: str
@@ -26,19 +26,19 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
-    """A candidate of which no scores could be had, and why, in words for a person."""
+    """A candidate that could not be scored, with the reason in words for a person."""
 
     name: str
     reason: str
 
 
 def accuracy(expected: Sequence[str], found: Sequence[str]) -> float:
-    """The share of answers that are equal to the expected ones."""
+    """Share of answers that are equal to the expected ones."""
     return sum(one == other for one, other in zip(expected, found, strict=True)) / len(expected)
 
 
 def macro_f1(expected: Sequence[str], found: Sequence[str]) -> float:
-    """The mean of the labels' F1, over the labels that occur in either: each counts alike, however rare."""
+    """Mean of the labels' F1, over the labels that occur in either sequence. Each label has the same weight."""
     scores = []
     for label in {*expected, *found}:
         num_right = sum(one == other == label for one, other in zip(expected, found, strict=True))

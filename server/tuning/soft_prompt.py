@@ -34,8 +34,8 @@ CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 class SoftPrompt:
     """A PEFT prompt around a twin, which it may wrap and keep.
 
-    Begins as the plan says, the same for the same seed; the process's own random state is left alone. Raises
-    `PlanRefused` where the initialisation has nothing to begin with, and `TuningUnsupported`.
+    The plan decides the initial values; the same seed gives the same values. The random state of the process does not
+    change. Raises `PlanRefused` if the initialisation has no tokens, and `TuningUnsupported`.
     """
 
     def __init__(self, twin: PreTrainedModel, tokenizer: Tokenizer, plan: TuningPlan, labels: Sequence[str]) -> None:
@@ -62,14 +62,14 @@ class SoftPrompt:
         return self._model.prompt_encoder["default"]
 
     def embeddings(self, num_examples: int) -> torch.Tensor:
-        """The virtual tokens of each example, `[num_examples, num_virtual_tokens, hidden_size]`, with gradient."""
+        """Virtual tokens per example, `[num_examples, num_virtual_tokens, hidden_size]`, with gradient."""
         embeddings: torch.Tensor = self._model.get_prompt(num_examples)
         return embeddings
 
     def key_values(self, num_examples: int) -> Cache:
-        """The keys and values of each example, as a cache that a forward pass reads and never grows.
+        """Keys and values per example, as a cache that a forward pass reads and does not extend.
 
-        So a layer that is computed twice, to save its activations, sees the same both times.
+        The backward pass computes each layer again, and so sees the same cache as the forward pass.
         """
         cache: Any = self._model.get_prompt(num_examples)
         for layer in cache.layers:
@@ -78,8 +78,11 @@ class SoftPrompt:
         return cache
 
     def matrix(self) -> torch.Tensor:
-        """What would be saved, on its device: `[num_virtual_tokens, hidden_size]`, or for keys and values
-        `[num_virtual_tokens, 2 * num_layers * num_kv_heads * head_dim]`."""
+        """The matrix that `save` would write, on its device.
+
+        Its shape is `[num_virtual_tokens, hidden_size]`, or for keys and values
+        `[num_virtual_tokens, 2 * num_layers * num_kv_heads * head_dim]`.
+        """
         with torch.no_grad():
             prompt_tokens: Any = self._model.prompt_tokens
             tokens = prompt_tokens["default"].to(self.parameters[0].device)
@@ -89,7 +92,7 @@ class SoftPrompt:
     def save(self, base_name: str, matrix: torch.Tensor) -> tuple[bytes, bytes]:
         """`adapter_config.json` and `adapter_model.safetensors` as PEFT writes them, naming the base by `base_name`.
 
-        `matrix` is what `matrix` once returned: what an encoder makes is saved, never the encoder.
+        `matrix` is a result of the method `matrix`. Of P_TUNING the matrix is saved, never the encoder.
         """
         self._config.base_model_name_or_path = base_name
         self._model.get_prompt_embedding_to_save = lambda adapter_name: matrix.cpu()  # type: ignore[method-assign]
@@ -111,7 +114,7 @@ class SoftPrompt:
 
 
 class _Reading:
-    """Stands in for the `update` of a cache layer: what comes in is appended to the answer, not to the layer."""
+    """Replaces the `update` of a cache layer: it returns the layer with the new part, and does not change the layer."""
 
     def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         self._keys = keys
@@ -136,7 +139,7 @@ def _peft_config(plan: TuningPlan, twin: PreTrainedModel) -> PeftConfig:
 
 
 def _initial_ids(plan: TuningPlan, tokenizer: Tokenizer, labels: Sequence[str]) -> list[int]:
-    """`num_virtual_tokens` token ids to begin with."""
+    """`num_virtual_tokens` token ids to initialise from."""
     match plan.initialisation:
         case Initialisation.SAMPLE_VOCAB:
             tokens = range(min(tokenizer.vocab_size, tokenizer.num_ids))

@@ -1,24 +1,25 @@
-"""Which examples are learnt from and which are only judged by."""
+"""Split of the examples into those to train on and those to validate with."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleInput, ExampleSet
+from server.tuning.notes import Note, info, warning
 
 MAX_HELD_OUT = 200
-"""A split of our own holds out a tenth of the examples, but no more than these."""
+"""Maximum number of inputs to hold out; up to it, a tenth of the inputs."""
 
 
 class Split(StrEnum):
-    """How a share of one file is held out: any inputs, or inputs whose answers all stay in training too.
+    """Rule to hold out inputs of one file: any of them, or only those whose answers all stay in training.
 
-    A job keeps the split that it was created with.
+    A job keeps the rule that it was created with.
     """
 
     RANDOM = "random"
@@ -27,17 +28,17 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TuningData:
-    """What a run works with: no input of `validation` is one of `training`.
+    """Examples of a run. No input of `validation` is in `training`.
 
-    `labels` are those of both files where they have labels. `digest` is that of the training file's bytes,
-    `validation_digest` that of the other file's, if there is one.
+    `labels` are those of the training file, empty without labels. `digest` is that of the training file's bytes,
+    `validation_digest` that of the validation file's bytes, None without such a file.
     """
 
     training: tuple[Example, ...]
     validation: tuple[Example, ...]
     labels: tuple[str, ...]
     digest: str
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     validation_digest: str | None = None
 
 
@@ -48,11 +49,11 @@ def tuning_data(
     split: Split = Split.EVERY_LABEL_TRAINED,
     labels: Sequence[str] = (),
 ) -> TuningData:
-    """Join two files, or hold out a share of the one by `seed` and `split`. `labels` are named by who tunes, if any.
+    """Join two files, or hold out a part of one by `seed` and `split`. `labels` are those of the request, if any.
 
-    Validation examples whose input is trained on are left out and told in the notes. Raises `ExamplesRefused` where
-    none remains (the two files are the same), where a label of the validation is never trained on, for fewer than two
-    different inputs, and where every label has a single input.
+    Validation examples whose input is trained on are left out, and a note counts them. Raises `ExamplesRefused` if none
+    remains, or if a label of the validation is never trained on. Raises it also for fewer than two different inputs,
+    and if every label has a single input.
     """
     if validation is None:
         return _held_out(training, seed, split, labels or training.labels)
@@ -62,7 +63,7 @@ def tuning_data(
         raise ExamplesRefused("every validation input is in the training file too", code="leakage")
     notes = [*_named("training", training), *_named("validation", validation)]
     if num_leaked:
-        notes.append(f"{num_leaked} validation examples have an input of the training file; they are left out")
+        notes.append(warning(f"{num_leaked} validation examples have an input of the training file; they are left out"))
     if unknown := set(validation.labels) - set(training.labels or validation.labels):
         message = (
             f"{len(unknown)} labels of the validation file never occur in training, {sorted(unknown)[0]!r} among them"
@@ -73,7 +74,7 @@ def tuning_data(
 
 
 def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[str]) -> TuningData:
-    """Hold out by the whole input of a line, so that neither duplicates nor conversations straddle the two."""
+    """Hold out all examples of the drawn inputs, so that no duplicate and no conversation is on both sides."""
     whole = {example.line: example.prompt for example in training.examples}  # of a conversation, the last answer's
     inputs = list(dict.fromkeys(whole.values()))
     if len(inputs) < 2:
@@ -98,9 +99,10 @@ def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[st
             "every input that is held out is trained on in another conversation too: give a validation file",
             code="leakage",
         )
-    notes = [*training.notes, f"{len(unseen)} of {len(training.examples)} examples are held out for validation"]
+    held_out_note = info(f"{len(unseen)} of {len(training.examples)} examples are held out for validation")
+    notes = [*training.notes, held_out_note]
     if num_seen := len(aside) - len(unseen):
-        notes.append(f"{num_seen} more are left out: conversations that are trained on begin as theirs do")
+        notes.append(warning(f"{num_seen} more are left out: conversations that are trained on begin as theirs do"))
     if split is Split.EVERY_LABEL_TRAINED:
         notes += _of_labels(labels, unseen)
     return TuningData(kept, unseen, training.labels, training.digest, tuple(notes))
@@ -114,10 +116,10 @@ def _but_last_ones(
     are_labels: bool,
     seed: int,
 ) -> set[ExampleInput]:
-    """As many inputs as were drawn, where there are: the drawn ones but for a label's last one, then others.
+    """Replace drawn inputs whose hold-out would leave a label untrained with other inputs, as far as there are any.
 
-    `pairs` are every input with its answer. Answers are labels where they are called so, or are so few that each comes
-    twice in the mean; else nothing changes.
+    `pairs` has every input with its answer. Answers count as labels if `are_labels`, or if each occurs at least twice
+    on average. Otherwise the drawn inputs stay as they are.
     """
     num_left = Counter(answer for _, answer in set(pairs))
     if not are_labels and 2 * len(num_left) > len(inputs):
@@ -148,26 +150,26 @@ def _answers_to(
     return answers
 
 
-def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[str]:
-    """What a person should know of the labels: some are never judged, some look alike."""
-    notes = []
+def _of_labels(labels: Sequence[str], judged_by: Sequence[Example]) -> list[Note]:
+    """Notes on labels without a validation example, and on labels that look alike."""
+    notes: list[Note] = []
     judged = {example.completion for example in judged_by}
     if unjudged := [label for label in labels if label not in judged]:
-        notes.append(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them")
+        notes.append(warning(f"{len(unjudged)} labels have no validation example, {unjudged[0]!r} among them"))
     first: dict[str, str] = {}
     for label in labels:
         twin = first.setdefault(" ".join(label.split()).casefold(), label)
         if twin != label:
-            notes.append(f"the labels {twin!r} and {label!r} differ by case or spaces alone")
+            notes.append(warning(f"the labels {twin!r} and {label!r} differ by case or spaces alone"))
             break
     return notes
 
 
 def _without(examples: Sequence[Example], trained: Sequence[Example]) -> tuple[Example, ...]:
-    """The examples whose input is none that is trained on."""
+    """The examples whose input is not trained on."""
     inputs = {example.prompt for example in trained}
     return tuple(example for example in examples if example.prompt not in inputs)
 
 
-def _named(name: str, examples: ExampleSet) -> list[str]:
-    return [f"{name} file: {note}" for note in examples.notes]
+def _named(name: str, examples: ExampleSet) -> list[Note]:
+    return [replace(note, text=f"{name} file: {note.text}") for note in examples.notes]

@@ -1,7 +1,7 @@
-"""Whether answers survive their tokens: what is said of those that do not.
+"""Notes on answers that a tokenizer changes.
 
-A tokenizer may make two texts one: it drops the case of letters, accents, spaces beside an added token, or writes "-"
-with spaces around it. The model then learns, and the server answers, another text than the file has.
+A tokenizer may drop the case of letters, accents, or spaces beside an added token, or write "-" with spaces around it.
+The decoded answer then differs from the file's, and the model learns, and the server answers, the decoded one.
 """
 
 from __future__ import annotations
@@ -13,35 +13,37 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_answer
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example
+from server.tuning.notes import Note, warning
 
 _MAX_SHOWN = 80
 
 
-def notes_on_answers(tokenizer: Tokenizer, examples: Sequence[Example], labels: Sequence[str]) -> tuple[str, ...]:
-    """Remarks for a person: answers that come back as another text, and labels that become the same tokens.
+def notes_on_answers(tokenizer: Tokenizer, examples: Sequence[Example], labels: Sequence[str]) -> tuple[Note, ...]:
+    """Notes on answers that are decoded to another text, and on labels that are encoded to the same tokens.
 
-    Raises `ExamplesRefused` for tokens that the base model has no row for.
+    Raises `ExamplesRefused` for a token without a row in the embedding matrix.
     """
     notes = []
     changed = _changed(tokenizer, examples)
     if changed:
         first, found = changed[0]
         notes.append(
-            f"{len(changed)} answers do not survive this tokenizer, so that none of them can match to the letter: "
-            f"line {first.line} has {_shown(first.completion)}, and {_shown(found)} is what is learnt and answered"
+            warning(
+                f"{len(changed)} answers do not survive this tokenizer, so that none of them can match to the letter: "
+                f"line {first.line} has {_shown(first.completion)}, and {_shown(found)} is what is learnt and answered"
+            )
         )
     one_of: dict[tuple[int, ...], str] = {}
     for label in labels:
         other = one_of.setdefault(_label_ids(tokenizer, label), label)
         if other != label:
-            notes.append(
-                f"the labels {_shown(other)} and {_shown(label)} are the same tokens: nothing can tell them apart"
-            )
+            same = f"the labels {_shown(other)} and {_shown(label)} are the same tokens"
+            notes.append(warning(f"{same}: nothing can tell them apart"))
     return tuple(notes)
 
 
 def _changed(tokenizer: Tokenizer, examples: Sequence[Example]) -> list[tuple[Example, str]]:
-    """The examples whose answers come back otherwise, each with what comes back."""
+    """The examples whose answers are decoded to another text, each with that text."""
     found: dict[str, str] = {}
     changed = []
     for example in examples:

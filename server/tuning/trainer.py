@@ -1,5 +1,7 @@
-"""The parts of a run that compute: gradients added up, optimiser steps, examples judged. Generators yield between
-micro-batches, so that whoever drives them can do something else in between."""
+"""Computation of a run: gradients, optimiser steps and validations.
+
+Generators yield between micro-batches, so that the engine can serve requests in between.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,12 @@ from server.tuning.plan import TuningPlan
 
 _Found = TypeVar("_Found")
 Pieces = Generator[None, None, _Found]
-"""Work in bounded pieces: it yields between two of them, and returns what it found."""
+"""Work in bounded pieces: it yields between two of them, and returns its result."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """How examples did: mean loss of a completion token in nats, share of tokens right, share of examples all right."""
+class ValidationScores:
+    """Mean loss per completion token in nats, share of correct tokens, and share of wholly correct examples."""
 
     loss: float
     token_accuracy: float
@@ -40,7 +42,7 @@ class Trainer:
         self._optimizer = make_optimizer(plan, self._parameters)
 
     def accumulate(self, examples: Sequence[EncodedExample]) -> Pieces[float]:
-        """Add up the gradient of the mean loss of a completion token; returns that loss."""
+        """Compute the gradient of the mean loss per completion token, and return that loss."""
         self._optimizer.zero_grad()
         num_targets = sum(len(example.completion) for example in examples)
         total = 0.0
@@ -50,12 +52,12 @@ class Trainer:
             total += self._model.backward(batch, 1 / num_targets)
         return total / num_targets
 
-    def forget_gradient(self) -> None:
-        """Drop what was added up."""
+    def drop_gradient(self) -> None:
+        """Set the gradient to zero."""
         self._optimizer.zero_grad()
 
     def update(self, rate: float) -> float:
-        """One optimiser step, unless the gradient overflowed; answers its norm before clipping."""
+        """Do one optimiser step, unless the gradient overflowed. Returns its norm before clipping."""
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._plan.max_grad_norm))
         if math.isfinite(norm):
             for group in self._optimizer.param_groups:
@@ -64,8 +66,8 @@ class Trainer:
         self._optimizer.zero_grad()
         return norm
 
-    def judge(self, examples: Sequence[EncodedExample]) -> Pieces[Judgement]:
-        """How well the examples are predicted."""
+    def validate(self, examples: Sequence[EncodedExample]) -> Pieces[ValidationScores]:
+        """Compute the scores of the examples, without gradients."""
         losses, num_right_tokens, num_right_examples = 0.0, 0, 0
         num_targets = sum(len(example.completion) for example in examples)
         for index, batch in enumerate(self._micro_batches(examples)):
@@ -76,29 +78,31 @@ class Trainer:
             num_right_tokens += int(judged.is_right.sum())
             wrong_rows = set(batch.rows.cpu()[~judged.is_right].tolist())
             num_right_examples += batch.num_examples - len(wrong_rows)
-        return Judgement(losses / num_targets, num_right_tokens / num_targets, num_right_examples / len(examples))
+        return ValidationScores(
+            losses / num_targets, num_right_tokens / num_targets, num_right_examples / len(examples)
+        )
 
     def values(self) -> list[torch.Tensor]:
         """A copy of the parameters."""
         return [parameter.detach().clone() for parameter in self._parameters]
 
     def set_values(self, values: Sequence[torch.Tensor]) -> None:
-        """Give the parameters the values that `values` told."""
+        """Give the parameters the values that `values` returned."""
         with torch.no_grad():
             for parameter, value in zip(self._parameters, values, strict=True):
                 parameter.copy_(value)
 
-    def begin_anew(self, values: Sequence[torch.Tensor]) -> None:
-        """Set the parameters, and forget what the optimiser has gathered."""
+    def restart(self, values: Sequence[torch.Tensor]) -> None:
+        """Set the parameters, and reset the optimiser's state."""
         self.set_values(values)
         self._optimizer = make_optimizer(self._plan, self._parameters)
 
     def optimizer_state(self) -> dict[str, torch.Tensor]:
-        """What the optimiser has gathered, by name."""
+        """The optimiser's state, as tensors by name."""
         return state_tensors(self._optimizer)
 
     def restore_optimizer(self, state: dict[str, torch.Tensor]) -> None:
-        """Give a fresh optimiser what `optimizer_state` told."""
+        """Give a fresh optimiser the state that `optimizer_state` returned."""
         restore_state(self._optimizer, state)
 
     def _micro_batches(self, examples: Sequence[EncodedExample]) -> Iterator[MicroBatch]:

@@ -1,4 +1,4 @@
-"""Looks over a run's shoulder: pure functions from its history to warnings in plain words."""
+"""Warnings about a run, computed from its history, in plain words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SMALLEST_RATIO = 1e-5
 
 
 def warnings(history: History) -> tuple[Warned, ...]:
-    """What is to be said now and was not said before; each kind is said once a run."""
+    """New warnings. Each kind is given once per run."""
     step = history.last_steps[-1].step if history.last_steps else 0
     found = (*_of_loss(history), *_of_updates(history), *_of_validation(history))
     return tuple(Warned(step, code, message) for code, message in found if code not in history.warned)
@@ -56,7 +56,7 @@ def _of_updates(history: History) -> Iterator[tuple[str, str]]:
 
 
 def _of_validation(history: History) -> Iterator[tuple[str, str]]:
-    """Overfitting: two validations in a row well above the best, while the training loss is below it."""
+    """Overfitting: two validations in a row are well above the best, while the training loss is below the best."""
     best = history.lowest_validation_loss
     if history.num_validations < 3 or history.num_steps < WINDOW or best is None:
         return

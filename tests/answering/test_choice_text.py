@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.answering.choice_text import ChoiceText
-from server.engine.request import FinishReason, TokenEvent, TokenLogprob
+from server.engine.events import FinishReason, TokenEvent, TokenLogprob
 from tests.fakes.tokenizers import byte_level
 
 TOKENIZER = byte_level()

@@ -12,16 +12,14 @@ import httpx
 import pytest
 
 from prompts_store.store import Store
-from server.api.access.key_ring import KeyRing
-from server.api.limits import ApiSettings
 from server.api.services import Services
 from server.app import create_app
-from server.soft_prompts.catalog import TaskCatalog
 from tests.api import redis_server
-from tests.fakes.checkpoints import BASE, prompt_tuning_files
+from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.services import fake_services, with_parts
 from tests.fakes.tokenizers import byte_level
-from tests.fakes.tuning_run import RunControl, fake_runner
+from tests.fakes.tuning_run import RunControl
 
 URL, IS_REQUIRED = redis_server.variables()  # read before tests/conftest.py hides our variables from tests
 SENTIMENT = {"template": " {input} ->", "labels": [" positive", " negative"], "defaults": {"temperature": 0.0}}
@@ -58,21 +56,7 @@ def runs():
 
 @pytest.fixture
 def services(store, engine, runs):
-    tokenizer = byte_level()
-    catalog = TaskCatalog(store, BASE, poll_interval_s=0.02)
-    return Services(
-        engine=engine,
-        tokenizer=tokenizer,
-        catalog=catalog,
-        jobs=fake_runner(store, BASE, catalog, runs),
-        store=store,
-        keys=KeyRing(store, poll_interval_s=0.02),
-        base=BASE,
-        base_id="tiny-base",
-        eos_token_ids=tokenizer.eos_token_ids(),
-        settings=ApiSettings(),
-        started_at=1_700_000_000,
-    )
+    return fake_services(store, engine, runs=runs, started_at=1_700_000_000)
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +92,7 @@ async def limited(services):
 
     def make(**limits):
         settings = replace(services.settings, limits=replace(services.settings.limits, **limits))
-        return client_of(replace(services, settings=settings))
+        return client_of(with_parts(services, settings=settings))
 
     return make
 

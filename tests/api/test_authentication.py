@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 from fastapi import APIRouter, FastAPI
 
@@ -8,6 +6,7 @@ from server.api.access.authentication import Scope, declared_scopes
 from server.api.access.key_ring import KeyRing
 from server.api.application import build_routes
 from tests.api.conftest import client_of, error_of
+from tests.fakes.services import with_parts
 
 KEY = "sk-a-long-random-key"
 PUBLIC = {"GET /health", "GET /ready", "GET /openapi.json", "GET /docs"}
@@ -15,7 +14,7 @@ PUBLIC = {"GET /health", "GET /ready", "GET /openapi.json", "GET /docs"}
 
 @pytest.fixture
 async def guarded(services):
-    async with client_of(replace(services, keys=KeyRing(services.store, KEY))) as http:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store, KEY))) as http:
         yield http
 
 

@@ -121,7 +121,7 @@ async def test_an_empty_text_is_refused_behind_a_template_too(client, engine, pa
     """The template alone would be a prompt, and its answer noise."""
     await publish(client)
     error = error_of(await client.post(path, json={"model": "sentiment", **body}))
-    assert (error["message"], error["param"]) == ("the text is empty", param)
+    assert (error["message"], error["param"]) == ("the text is empty: send at least one character", param)
     assert not engine.requests
 
 
@@ -269,7 +269,7 @@ async def test_unknown_routes_and_methods_have_the_error_body(client):
 
 async def test_a_failure_of_ours_is_a_500_that_tells_nothing(client, services, monkeypatch):
     """No trace, no foreign words; the request id leads to the log."""
-    monkeypatch.setattr(type(services.store), "get_task", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(services.store_access.store), "get_task", lambda *_: 1 / 0)
     response = await client.get("/v1/tasks/x", headers={"x-request-id": "mine-1"})
     assert response.status_code == 500
     assert error_of(response)["code"] == "internal_error"

@@ -1,8 +1,7 @@
-from dataclasses import replace
-
 import pytest
 
 from tests.api.conftest import client_of, error_of, events_of, publish
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 TOKENIZER = byte_level()
@@ -13,7 +12,7 @@ TEMPLATE = "<end>{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfo
 @pytest.fixture
 async def templated(services):
     """A client of a server whose tokenizer has a chat template."""
-    async with client_of(replace(services, tokenizer=byte_level(TEMPLATE))) as http:
+    async with client_of(with_parts(services, tokenizer=byte_level(TEMPLATE))) as http:
         yield http
 
 
@@ -51,7 +50,7 @@ async def test_what_a_chat_template_leaves_out_is_refused_by_its_message(service
     """A server that would silently drop it is worse than one that refuses."""
     last_only = "{{ messages[-1].content }}"
     messages = [{"role": "system", "content": "be brief"}, *BASE["messages"]]
-    async with client_of(replace(services, tokenizer=byte_level(last_only))) as http:
+    async with client_of(with_parts(services, tokenizer=byte_level(last_only))) as http:
         response = await http.post("/v1/chat/completions", json=BASE | {"messages": messages})
         assert (response.status_code, error_of(response)["code"]) == (400, "chat_refused")
         assert error_of(response)["param"] == "messages[0]"
@@ -61,7 +60,7 @@ async def test_what_a_chat_template_leaves_out_is_refused_by_its_message(service
 
 async def test_whatever_a_chat_template_raises_is_a_bad_request(services, engine):
     """Python's own exceptions included."""
-    async with client_of(replace(services, tokenizer=byte_level("{{ messages[0].content + 1 }}"))) as http:
+    async with client_of(with_parts(services, tokenizer=byte_level("{{ messages[0].content + 1 }}"))) as http:
         response = await http.post("/v1/chat/completions", json=BASE)
     assert (response.status_code, error_of(response)["code"], error_of(response)["param"]) == (
         400,
@@ -84,10 +83,10 @@ async def test_the_answer_may_fill_the_context(client, engine):
     body = BASE | {"model": "sentiment"}
     await client.post("/v1/chat/completions", json=body)
     (request,) = engine.requests
-    assert request.sampling.max_tokens == engine.max_context - 4 - len(request.prompt_token_ids)
+    assert request.kind.sampling.max_tokens == engine.max_context - 4 - len(request.prompt_token_ids)
     for name in ("max_tokens", "max_completion_tokens"):
         await client.post("/v1/chat/completions", json=body | {name: 5})
-        assert engine.requests[-1].sampling.max_tokens == 5
+        assert engine.requests[-1].kind.sampling.max_tokens == 5
 
 
 async def test_two_different_limits_contradict_each_other(client):

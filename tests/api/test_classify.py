@@ -19,7 +19,7 @@ async def test_every_label_is_scored_as_a_whole_answer(client, engine):
     engine.num_cached_tokens = 2
     response = await client.post("/v1/classify", json=TASK)
     (request,) = engine.requests
-    assert request.continuations == tuple(scores)
+    assert request.kind.continuations == tuple(scores)
     assert TOKENIZER.decode(request.prompt_token_ids) == " What a film. ->"
     assert (request.task, request.prefix.num_virtual_tokens) == ("sentiment", 4)
     body = response.json()

@@ -83,7 +83,7 @@ async def test_parameters_reach_the_engine(client, engine):
     more = {"logit_bias": {"5": 2, "6": -1.5}, "stop_token_ids": [9], "logprobs": 3, "user": "u", "store": True,
             "metadata": {"a": 1}}  # fmt: skip
     assert (await client.post("/v1/completions", json=BASE | parameters | more)).status_code == 200
-    sampling = engine.requests[0].sampling
+    sampling = engine.requests[0].kind.sampling
     assert {name: getattr(sampling, name) for name in parameters} == parameters
     assert sampling.logit_bias == ((5, 2.0), (6, -1.5))
     assert sampling.stop_token_ids == {9}
@@ -95,12 +95,12 @@ async def test_the_requests_value_goes_before_the_versions_and_that_before_ours(
     await publish(client, manifest={"defaults": {"temperature": 0.25, "max_tokens": 5, "top_k": 3, "min_tokens": 4}})
     body = {"model": "sentiment", "prompt": "a", "temperature": 0.5, "top_k": None}
     await client.post("/v1/completions", json=body)
-    sampling = engine.requests[0].sampling
+    sampling = engine.requests[0].kind.sampling
     assert (sampling.temperature, sampling.max_tokens, sampling.top_k, sampling.top_p) == (0.5, 5, 3, 1.0)
     await client.post("/v1/completions", json=body | {"max_tokens": 2})
-    assert (engine.requests[1].sampling.max_tokens, engine.requests[1].sampling.min_tokens) == (2, 2)
+    assert (engine.requests[1].kind.sampling.max_tokens, engine.requests[1].kind.sampling.min_tokens) == (2, 2)
     await client.post("/v1/completions", json=BASE)
-    assert engine.requests[2].sampling.max_tokens == 16
+    assert engine.requests[2].kind.sampling.max_tokens == 16
 
 
 async def test_text_ends_before_a_stop_string(client, engine):
@@ -188,7 +188,7 @@ async def test_echo_begins_with_the_prompt_as_the_model_saw_it(client, engine):
     for token, start in zip(logprobs["tokens"], logprobs["text_offset"], strict=True):
         assert start == offset
         offset += len(token)
-    assert engine.requests[0].sampling.prompt_logprobs == 1
+    assert engine.requests[0].kind.sampling.prompt_logprobs == 1
 
 
 async def test_token_ids_are_returned_on_request(client):

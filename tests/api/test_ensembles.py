@@ -200,10 +200,10 @@ async def test_what_cannot_be_voted_on_is_refused(client, ensemble, engine, path
 
 async def test_without_a_limit_an_answer_ends_where_votes_end(client, ensemble, engine):
     assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
-    assert {request.sampling.max_tokens for request in engine.requests} == {64}
+    assert {request.kind.sampling.max_tokens for request in engine.requests} == {64}
     off = CHAT | {"stream": False, "n": 1, "logprobs": False, "max_tokens": 3}
     assert (await client.post("/v1/chat/completions", json=off)).status_code == 200
-    assert engine.requests[-1].sampling.max_tokens == 3
+    assert engine.requests[-1].kind.sampling.max_tokens == 3
 
 
 async def test_what_could_never_be_resident_at_once_is_refused_at_the_door(client, ensemble, engine):
@@ -223,9 +223,9 @@ async def test_members_count_against_the_limits_of_a_request(limited, client, en
     async with limited(max_sequences=5, max_label_scores=5) as small:
         assert (await small.post("/v1/completions", json=PROMPT)).status_code == 200
         response = await small.post("/v1/completions", json=PROMPT | {"prompt": ["a", "b"]})
-        assert re.search("members of an ensemble", error_of(response)["message"])
+        assert re.search("ensemble members", error_of(response)["message"])
         response = await small.post("/v1/classify", json={"model": "sentiment@4", "input": "a"})
-        assert re.search("members of an ensemble", error_of(response)["message"])
+        assert re.search("ensemble members", error_of(response)["message"])
 
 
 async def test_a_failing_member_fails_the_answer_and_ends_the_others(client, ensemble, engine):
@@ -250,6 +250,6 @@ async def test_an_ensemble_can_be_an_aliass_target_and_its_shadow(client, ensemb
     response = await client.post("/v1/completions", json=PROMPT | {"model": "sentiment"})
     assert response.json()["choices"][0]["text"] == " positive"
     async with asyncio.timeout(5):
-        while services.shadows.agreement("sentiment", "production", 4).num_compared == 0:
+        while services.inference.shadows.agreement("sentiment", "production", 4).num_compared == 0:
             await asyncio.sleep(0.01)
-    assert services.shadows.agreement("sentiment", "production", 4).num_agreed == 0
+    assert services.inference.shadows.agreement("sentiment", "production", 4).num_agreed == 0

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.app import create_app
-from server.engine.request import GenerateRequest
+from server.engine.request import Generate
 from tests.api.conftest import error_of
 from tests.fakes.tokenizers import byte_level
 
@@ -96,7 +96,7 @@ def test_no_body_makes_the_server_fail(app, engine, path, data):
     assert not engine.unfinished
     for request in engine.requests:
         assert all(0 <= token_id < byte_level().vocab_size for token_id in request.prompt_token_ids)
-        if isinstance(request, GenerateRequest):
-            assert request.sampling.min_tokens <= request.sampling.max_tokens
-            assert 0 < request.sampling.top_p <= 1
+        if isinstance(request.kind, Generate):
+            assert request.kind.sampling.min_tokens <= request.kind.sampling.max_tokens
+            assert 0 < request.kind.sampling.top_p <= 1
     engine.requests.clear()

@@ -1,19 +1,13 @@
 """Keys over HTTP: made, listed, revoked; who did what; and how a server follows them."""
 
-import asyncio
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from prompts_store.errors import StoreUnavailable
-from prompts_store.keys import KeyGrant
-from prompts_store.store import Store
 from server.api.access.key_ring import KeyRing
-from server.api.errors import Unauthorized
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.services import with_parts
 
 ADMIN = {"authorization": "Bearer admin-secret"}
 
@@ -21,7 +15,7 @@ ADMIN = {"authorization": "Bearer admin-secret"}
 @pytest.fixture
 async def admin(services):
     """A client with the admin key of a server that has one."""
-    async with client_of(replace(services, keys=KeyRing(services.store, "admin-secret", poll_interval_s=0.02))) as http:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store, "admin-secret"))) as http:
         http.headers.update(ADMIN)
         yield http
 
@@ -49,7 +43,7 @@ async def test_a_key_is_shown_once_and_opens_what_it_says(admin):
 
 
 async def test_a_revoked_key_is_refused_at_once_and_its_name_is_gone(admin):
-    """On this server with the answer; elsewhere with the next poll."""
+    """On this server with the answer."""
     key = await create(admin)
     revoked = await admin.delete("/v1/keys/ci")
     assert revoked.json()["revoked_by"] == "admin-key"
@@ -121,98 +115,9 @@ async def test_the_first_key_closes_a_server_that_was_open(client, services):
     assert (await client.get("/v1/models")).status_code == 401
     assert (await client.delete("/v1/keys/root", headers=bearer(key))).status_code == 200
     assert (await client.get("/v1/models")).status_code == 401
-    assert not KeyRing(services.store).is_open
-
-
-async def test_what_another_server_does_counts_here_within_a_poll(services):
-    """Two servers on one store: creation and revocation pass over, expiry needs nobody."""
-    ring = KeyRing(services.store, "admin", poll_interval_s=0.02)
-    async with ring.following():
-        created = services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
-        await until(lambda: opens(ring, created.secret))
-        services.store.revoke_key("ci")
-        await until(lambda: not opens(ring, created.secret))
-
-
-async def test_expiry_needs_nobody(services):
-    """It counts by this server's clock, at once, whether or not the store can be reached."""
-    expires_at = datetime.now(UTC) + timedelta(hours=1)
-    created = services.store.create_key(KeyGrant("brief", frozenset({"infer"}), expires_at=expires_at))
-    times = iter([expires_at - timedelta(seconds=1), expires_at])
-    ring = KeyRing(services.store, now=lambda: next(times))
-    assert opens(ring, created.secret)
-    assert not opens(ring, created.secret)
-
-
-async def test_known_keys_go_on_while_the_store_is_away(services):
-    """And the ring takes up its work when it is back."""
-
-    class Unreliable:
-        is_away = False
-
-        def __getattr__(self, name):
-            if self.is_away:
-                raise StoreUnavailable("away")
-            return getattr(services.store, name)
-
-    store = Unreliable()
-    created = services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
-    ring = KeyRing(store, poll_interval_s=0.01)
-    async with ring.following():
-        store.is_away = True
-        with pytest.raises(StoreUnavailable):
-            await ring.refresh()
-        await asyncio.sleep(0.05)
-        assert opens(ring, created.secret)
-        services.store.revoke_key("ci")
-        store.is_away = False
-        await until(lambda: not opens(ring, created.secret))
-
-
-async def test_changes_of_tasks_do_not_read_the_keys_again(services):
-    """A busy store costs the ring no more than the changes themselves."""
-    num_reads = 0
-
-    class Counting:
-        def __getattr__(self, name):
-            return getattr(services.store, name)
-
-        def key_table(self):
-            nonlocal num_reads
-            num_reads += 1
-            return services.store.key_table()
-
-    ring = KeyRing(Counting())
-    services.store.create_task("f" * 64, "mood")
-    await ring.refresh()
-    assert num_reads == 1
-    services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
-    await ring.refresh()
-    assert num_reads == 2
-
-
-def opens(ring: KeyRing, secret: str) -> bool:
-    try:
-        ring.identify(secret)
-    except Unauthorized:
-        return False
-    return True
-
-
-async def until(condition) -> None:
-    for _ in range(1_000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it never came")
+    assert not KeyRing(services.store_access.store).is_open
 
 
 def _checkpoint():
     files = {name: (name, data) for name, data in prompt_tuning_files().items()}
     return {"files": files, "data": {"manifest": json.dumps({})}}
-
-
-def test_a_store_is_what_the_ring_reads_at_once(store: Store):
-    """A server never answers before it knows its keys."""
-    store.create_key(KeyGrant("ci", frozenset({"infer"})))
-    assert not KeyRing(store).is_open

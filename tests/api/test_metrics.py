@@ -1,7 +1,6 @@
 """What /metrics says is what happened, and its labels stay few whatever clients send."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,12 +10,13 @@ from server.engine.errors import EngineOverloaded
 from server.telemetry.metrics import Metrics
 from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
 from tests.api.conftest import client_of, publish
+from tests.fakes.services import with_parts
 
 
 @pytest.fixture
 def services(services):
     """The application as it is served: with its engine observed."""
-    services.engine.observers = [services.metrics.requests]
+    services.inference.engine.observers = [services.metrics.requests]
     return services
 
 
@@ -99,7 +99,7 @@ async def test_tasks_beyond_the_bound_share_their_figures(services, engine):
     """Sums stay right."""
     metrics = Metrics(max_tasks=1)
     engine.observers = [metrics.requests]
-    services = replace(services, metrics=metrics)
+    services = with_parts(services, metrics=metrics)
     async with client_of(services) as client:
         for name in ("one", "two", "three"):
             await publish(client, name)
@@ -127,7 +127,7 @@ async def test_the_state_is_that_of_the_moment(client, services):
 
 async def test_metrics_name_tasks_so_they_need_a_key(services):
     """With one configured, /metrics is closed without it."""
-    services = replace(services, keys=KeyRing(services.store, "k3y"))
+    services = with_parts(services, keys=KeyRing(services.store_access.store, "k3y"))
     async with client_of(services) as client:
         assert (await client.get("/metrics")).status_code == 401
         assert (await client.get("/metrics", headers={"authorization": "Bearer k3y"})).status_code == 200
@@ -140,7 +140,7 @@ async def test_an_error_is_counted_by_its_code(client, services, engine, monkeyp
     engine.refuse = EngineOverloaded("full")
     assert (await client.post("/v1/completions", json=body)).status_code == 429
     assert (await client.post("/v1/completions", json=body | {"prompt": 1})).status_code == 400
-    monkeypatch.setattr(type(services.store), "create_task", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(type(services.store_access.store), "create_task", lambda *_, **__: 1 / 0)
     assert (await client.post("/v1/tasks", json={"name": "x"})).status_code == 500
     services.drain.begin()
     assert (await client.post("/v1/completions", json=body)).status_code == 503

@@ -1,7 +1,6 @@
 """The stock `openai` client against a running server: completions, chat, streams, log-probabilities, errors."""
 
 import json
-from dataclasses import replace
 
 import httpx
 import openai
@@ -12,6 +11,7 @@ from server.engine.errors import EngineOverloaded
 from tests.api.conftest import SENTIMENT
 from tests.api.live_server import live_server
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 KEY = "sk-test"
@@ -22,7 +22,7 @@ CHAT = {"model": "sentiment", "messages": [{"role": "user", "content": "What a f
 @pytest.fixture
 def openai_client(services):
     with (
-        live_server(replace(services, keys=KeyRing(services.store, KEY))) as url,
+        live_server(with_parts(services, keys=KeyRing(services.store_access.store, KEY))) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0) as client,
     ):
         response = httpx.post(

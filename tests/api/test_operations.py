@@ -1,5 +1,4 @@
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -7,6 +6,7 @@ from prompts_store.errors import StoreUnavailable
 from server import __version__
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import BASE
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 TOKENIZER = byte_level()
@@ -82,7 +82,7 @@ async def test_without_the_store_known_tasks_answer(client, services, monkeypatc
         "create_task",
         "publish",
     ):
-        monkeypatch.setattr(type(services.store), name, away)
+        monkeypatch.setattr(type(services.store_access.store), name, away)
     assert (await client.post("/v1/completions", json=body)).status_code == 200
     for response in (
         await client.post("/v1/completions", json=body | {"model": "other"}),
@@ -92,7 +92,7 @@ async def test_without_the_store_known_tasks_answer(client, services, monkeypatc
     ):
         assert (response.status_code, error_of(response)["code"]) == (503, "store_unavailable")
         assert "db.internal" not in response.text
-    await services.catalog._try_refresh()
+    await services.store_access.follower.follow_once()
     assert (await client.get("/ready")).json()["store"] == "unreachable"
 
 
@@ -114,6 +114,6 @@ async def test_labels_cannot_be_scored_without_an_end_token(services):
     """The server says so instead of scoring half answers."""
     tokenizer = byte_level("no end")
     tokenizer._pretrained.eos_token = None
-    async with client_of(replace(services, tokenizer=tokenizer, eos_token_ids=frozenset())) as http:
+    async with client_of(with_parts(services, tokenizer=tokenizer, eos_token_ids=frozenset())) as http:
         response = await http.post("/v1/classify", json={"model": "tiny-base", "input": "a", "labels": ["x", "y"]})
         assert (response.status_code, error_of(response)["code"]) == (503, "not_ready")

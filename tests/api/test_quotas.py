@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import uuid
-from dataclasses import replace
 
 import httpx
 import pytest
@@ -16,6 +15,7 @@ from server.api.errors import RateLimited
 from server.app import create_app
 from server.engine.errors import EngineOverloaded
 from tests.api.conftest import client_of, error_of
+from tests.fakes.services import with_parts
 
 BODY = {"model": "tiny-base", "prompt": "abcd"}
 
@@ -29,8 +29,9 @@ async def limited_key(services):
     """A client whose key has these limits."""
 
     def make(redis_url=None, **limits):
-        created = services.store.create_key(KeyGrant("ci", frozenset({"infer"}), limits=KeyLimits(**limits)))
-        context = client_of(replace(services, keys=KeyRing(services.store), quotas=Quotas(redis_url=redis_url)))
+        store, grant = services.store_access.store, KeyGrant("ci", frozenset({"infer"}), limits=KeyLimits(**limits))
+        created = store.create_key(grant)
+        context = client_of(with_parts(services, keys=KeyRing(store), quotas=Quotas(redis_url=redis_url)))
         return context, {"authorization": f"Bearer {created.secret}"}
 
     return make
@@ -237,7 +238,7 @@ async def test_without_redis_each_server_counts_alone():
 
 async def test_health_checks_are_not_counted(services):
     """Public routes have no caller."""
-    app = create_app(replace(services, quotas=Quotas(KeyLimits(max_requests_per_minute=1))))
+    app = create_app(with_parts(services, quotas=Quotas(KeyLimits(max_requests_per_minute=1))))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         for _ in range(3):
             assert (await client.get("/health")).status_code == 200

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load
@@ -7,6 +6,7 @@ from safetensors.numpy import load
 from server.tuning.kept_runs import KeptRuns
 from tests.api.conftest import SENTIMENT, client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.services import with_parts
 
 
 async def test_a_task_lives_and_dies(client):
@@ -39,9 +39,9 @@ async def test_a_purge_says_what_it_removed(client):
 
 async def test_a_purge_removes_interrupted_runs_in_the_data_folder(services, tmp_path):
     """Those of `softprompt tune` on the server's machine: their states hold traces of the training data."""
-    kept = KeptRuns(tmp_path, services.base.fingerprint)
+    kept = KeptRuns(tmp_path, services.store_access.fingerprint)
     kept.of("sentiment", "0" * 64).write(b"state")
-    async with client_of(replace(services, kept_runs=kept)) as client:
+    async with client_of(with_parts(services, kept_runs=kept)) as client:
         await publish(client)
         response = await client.delete("/v1/tasks/sentiment", params={"purge": "true"})
         assert response.json()["num_interrupted_runs"] == 1

@@ -1,13 +1,13 @@
 """Tasks that a folder owns are read-only over HTTP, and follow the folder."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
 from server.soft_prompts.tasks_folder import TasksFolder
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
+from tests.fakes.services import with_parts
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def write(tmp_path):
 async def client(services, store, write, tmp_path):
     write(0)
     folder = TasksFolder(tmp_path / "tasks", store, BASE, poll_interval_s=0.02)
-    folder.look(at_once=True)
-    async with client_of(replace(services, tasks_folder=folder)) as http:
+    folder.scan(at_once=True)
+    async with client_of(with_parts(services, tasks_folder=folder)) as http:
         yield http
 
 

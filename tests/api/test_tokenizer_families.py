@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from tests.api.conftest import client_of, error_of, events_of, publish
 from tests.api.test_ensembles import publish_ensemble
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import FAMILIES, sentencepiece
 
 TASK = {"template": " {input} ->", "labels": ["positive", "negative"]}
@@ -25,7 +25,7 @@ async def http(services, engine, tokenizer):
     """A client of a server on this tokenizer, whose engine says "positive" as it is taught."""
     engine.eos_token_ids = tokenizer.eos_token_ids()
     says(engine, tokenizer, "positive")
-    async with client_of(replace(services, tokenizer=tokenizer, eos_token_ids=tokenizer.eos_token_ids())) as http:
+    async with client_of(with_parts(services, tokenizer=tokenizer, eos_token_ids=tokenizer.eos_token_ids())) as http:
         await publish(http, manifest=TASK)
         yield http
 
@@ -124,7 +124,7 @@ async def narrow(services, engine):
     """A server whose base model has no rows for the tokens that were added last."""
     tokenizer = sentencepiece(lacks_rows=True)
     says(engine, tokenizer, "a")
-    async with client_of(replace(services, tokenizer=tokenizer, eos_token_ids=tokenizer.eos_token_ids())) as http:
+    async with client_of(with_parts(services, tokenizer=tokenizer, eos_token_ids=tokenizer.eos_token_ids())) as http:
         yield http
 
 

@@ -1,13 +1,12 @@
 """Requests of the application leave spans where tracing is on."""
 
-from dataclasses import replace
-
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from server.telemetry.tracing import OtelTracing
 from tests.api.conftest import client_of
+from tests.fakes.services import with_parts
 
 
 async def test_an_answer_and_a_refusal_leave_spans(services, engine):
@@ -15,7 +14,7 @@ async def test_an_answer_and_a_refusal_leave_spans(services, engine):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     tracing = OtelTracing(provider, "tiny-base")
     engine.observers = [tracing]
-    services = replace(services, tracing=tracing)
+    services = with_parts(services, tracing=tracing)
     async with client_of(services) as client:
         body = {"model": "tiny-base", "prompt": "something private", "stream": True}
         assert (await client.post("/v1/completions", json=body)).status_code == 200

@@ -24,28 +24,27 @@ def write_lock(store):
         other.execute("ROLLBACK")
 
 
-async def test_waiting_writes_hold_up_neither_reads_nor_metrics_nor_keys_nor_completions(client, services):
+async def test_waiting_writes_delay_nothing_else(client, services):
     """Eight tasks are made at once while the lock is held elsewhere; all else is answered before it is let go."""
     await publish(client)
-    service, threads = services.store, services.threads
+    service, access = services.store_access.store, services.store_access
     service.create_key(KeyGrant("old", frozenset({"admin"})))
     secret = service.create_key(KeyGrant("ci", frozenset({"admin"}))).secret
-    await services.keys.refresh()
+    await access.follower.refresh()
     key = {"authorization": f"Bearer {secret}"}
     service.revoke_key("old")
     with write_lock(service):
         bodies = [{"name": f"task-{number}"} for number in range(8)]
         writes = [asyncio.create_task(client.post("/v1/tasks", json=body, headers=key)) for body in bodies]
-        await until(lambda: threads.writes.num_calls == 8)
+        await until(lambda: access.writes.num_calls == 8)
         metrics = await client.get("/metrics", headers=key)
         models = await client.get("/v1/models", headers=key)
         tasks = await client.get("/v1/tasks", headers=key)
         completion = await client.post("/v1/completions", json={"model": "sentiment", "prompt": "x"}, headers=key)
-        await services.keys.refresh()
-        await services.catalog.refresh()
+        await access.follower.refresh()
         assert not any(write.done() for write in writes)
     assert [answer.status_code for answer in (metrics, models, tasks, completion)] == [200] * 4
-    assert {record.grant.name for record, _ in services.keys._known.by_digest.values()} == {"ci"}
+    assert {record.grant.name for record, _ in services.access.keys._known.by_digest.values()} == {"ci"}
     assert [(await write).status_code for write in writes] == [201] * 8
 
 
@@ -73,10 +72,10 @@ async def test_requests_and_jobs_need_none_of_asyncio_s_shared_threads(client):
 async def test_a_full_queue_of_writes_is_a_503_that_says_when_to_come_back(client, services, monkeypatch):
     """Reads go on."""
     monkeypatch.setattr("server.threads.MAX_WAITING", 2)
-    with write_lock(services.store):
-        num_taken = services.threads.writes.num_threads + 2
+    with write_lock(services.store_access.store):
+        num_taken = services.store_access.writes.num_threads + 2
         writes = [asyncio.create_task(client.post("/v1/tasks", json={"name": f"t-{n}"})) for n in range(num_taken)]
-        await until(lambda: services.threads.writes.num_calls == num_taken)
+        await until(lambda: services.store_access.writes.num_calls == num_taken)
         refused = await client.post("/v1/tasks", json={"name": "late"})
         assert (refused.status_code, error_of(refused)["code"]) == (503, "store_busy")
         assert refused.headers["retry-after"] == "1"
@@ -86,8 +85,9 @@ async def test_a_full_queue_of_writes_is_a_503_that_says_when_to_come_back(clien
 
 def test_every_thread_finds_a_connection(services):
     """Otherwise the pool of connections would be the queue in which one kind of work waits for another."""
-    routes = services.threads
-    owners = (routes.reads, routes.writes, services.keys._threads, services.catalog._threads, services.jobs._threads)
-    hearts, follower, folder, conclusion = 2, 1, 1, 1
-    num_threads = sum(each.num_threads for each in owners) + hearts + follower + folder + conclusion
+    access = services.store_access
+    threads = [access.reads, access.writes, access.follower._threads]
+    threads += [services.access.keys._threads, services.inference.catalog._threads, services.jobs._threads]
+    hearts, waits_for_changes, folder, conclusion = 2, 1, 1, 1
+    num_threads = sum(each.num_threads for each in threads) + hearts + waits_for_changes + folder + conclusion
     assert num_threads <= POOL_SIZE + MAX_OVERFLOW

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.against_floor import decode_step_seconds
+from benchmarks.against_lower_bound import decode_step_seconds
 from benchmarks.comparison import MEASURE, agreement, sample
 from benchmarks.contender import Answer, Run
 from benchmarks.promises import publish
@@ -10,7 +10,7 @@ from benchmarks.records import Record, append, read
 from benchmarks.sizes import FULL
 from benchmarks.spread import Spread, paired_ratios, percentile
 from benchmarks.table import report
-from benchmarks.targets import TARGETS, ratio
+from benchmarks.thresholds import THRESHOLDS, ratio
 from benchmarks.workload import make_workload
 
 
@@ -75,7 +75,7 @@ def test_records_are_read_as_written(tmp_path):
 
 
 def test_the_table_tells_reached_missed_and_not_measured():
-    """Every target has its row, whatever was measured, and a figure that falls short stands there as it is."""
+    """Every threshold has its row, whatever was measured, and a figure that falls short stands there as it is."""
     records = [
         record("engine", 100.0, **{"same as peft": "4 of 4"}),
         record("engine", 90.0, 1, **{"same as peft": "3 of 4"}),
@@ -86,7 +86,7 @@ def test_the_table_tells_reached_missed_and_not_measured():
         record("http", 12.0, measure=publish.MEASURE),
     ]
     table = report(records)
-    assert table.count("not measured") == len(TARGETS) - 3
+    assert table.count("not measured") == len(THRESHOLDS) - 3
     rows = {line.split(" | ")[0].strip("| "): line for line in table.splitlines()}
     assert "| 9.5 | 9 to 10 (2) | 9 | 12 | yes |" in rows["(e) engine over (a) PEFT, one by one"]
     assert "| 0.5 | 0.5 to 0.5 (2) | 0.92 | 0.97 | no |" in rows["(f) HTTP over (e)"]

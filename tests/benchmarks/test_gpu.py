@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks import models, sitting, worker
+from benchmarks import models, session, worker
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.bandwidth import decode_bytes, measure_bandwidth
 from benchmarks.models import SHAPES, prepare
@@ -42,7 +42,7 @@ def folder(tmp_path, monkeypatch):
 )
 def test_the_whole_script_runs_without_a_gpu(folder, monkeypatch, capsys):
     """Every section measures something, and the table has a figure for each aim."""
-    monkeypatch.setattr(sitting, "ContenderProcess", InProcess)
+    monkeypatch.setattr(session, "ContenderProcess", InProcess)
     gpu.main(["--shape", "tiny", "--device", "cpu", "--batches", "1,4", "--quick", "--threads", "1"])
     table = capsys.readouterr().out
     assert "not measured" not in table
@@ -69,7 +69,7 @@ def test_a_contender_that_is_not_there_leaves_the_others_out_of_it(folder, monke
     def refuse(setup):
         raise ContenderUnavailable("not installed")
 
-    monkeypatch.setattr(sitting, "ContenderProcess", refuse)
+    monkeypatch.setattr(session, "ContenderProcess", refuse)
     gpu.main(["--shape", "tiny", "--device", "cpu", "--batches", "1", "--quick"])
     printed = capsys.readouterr()
     assert "left out: not installed" in printed.err

@@ -5,12 +5,9 @@ import json
 
 import pytest
 
-from server.api.access.key_ring import KeyRing
-from server.api.services import Services
-from server.soft_prompts.catalog import TaskCatalog
 from tests.api.live_server import live_server
-from tests.fakes.checkpoints import BASE
 from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.services import fake_services
 from tests.fakes.tokenizers import byte_level
 
 
@@ -19,17 +16,8 @@ def url(backend):
     """A server over the test's database, whose engine always says "fine"."""
     tokenizer = byte_level()
     answer = (*tokenizer.encode("fine"), tokenizer.eos_token_id)
-    services = Services(
-        engine=ScriptedEngine(script=lambda request, choice: answer, eos_token_ids=tokenizer.eos_token_ids()),
-        tokenizer=tokenizer,
-        catalog=TaskCatalog(backend.store, BASE),
-        store=backend.store,
-        keys=KeyRing(backend.store),
-        base=BASE,
-        base_id="tiny-base",
-        eos_token_ids=tokenizer.eos_token_ids(),
-    )
-    with live_server(services) as url:
+    engine = ScriptedEngine(script=lambda request, choice: answer, eos_token_ids=tokenizer.eos_token_ids())
+    with live_server(fake_services(backend.store, engine)) as url:
         yield url
 
 

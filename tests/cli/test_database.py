@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from prompts_store import maintenance
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
 from server.settings import DATABASE_FILE
 from tests.prompts_store import postgres
@@ -39,7 +40,7 @@ def migrated_postgres():
 def published(backend, write_checkpoint):
     """A task with two versions."""
     for seed in (1, 2):
-        backend.publish(read_publication(write_checkpoint("mood", seed)))
+        backend.publish(read_publication(write_checkpoint("mood", seed), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES))
     return backend
 
 

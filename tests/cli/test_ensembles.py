@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
-from server.cli.tasks.views import Publication
+from server.cli.tasks.publication import Publication
 from tests.cli.test_against_server import url
 
 __all__ = ["url"]
@@ -29,7 +30,9 @@ def publish(backend, write_checkpoint):
     """Publish a checkpoint past the command line."""
 
     def run(task, seed):
-        files = read_publication(write_checkpoint(f"{task}-{seed}", seed)).files
+        files = read_publication(
+            write_checkpoint(f"{task}-{seed}", seed), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+        ).files
         return backend.publish(Publication(task, "", files, {"labels": ["good", "bad"]}, False, False))
 
     return run
@@ -44,12 +47,12 @@ def test_an_ensemble_is_published_and_shown(task, publish):
     assert "of 3 1" in shown
     (ensemble, *_) = json.loads(task("show", "mood", "--json"))["versions"]
     assert (ensemble["members"], ensemble["peft_type"], ensemble["manifest"]["note"]) == ([3, 1], None, "seeds")
-    assert "member of its version 4" in task("retire", "mood", "1", code=1)
+    assert "member of ensemble version 4" in task("retire", "mood", "1", code=1)
 
 
 def test_a_list_that_cannot_be_one_is_an_error_and_nothing_else(task, publish):
     publish("mood", 1)
-    assert "only once" in task("publish-ensemble", "mood", "1", "1", code=1)
+    assert "list each version once" in task("publish-ensemble", "mood", "1", "1", code=1)
     assert "2 to 8" in task("publish-ensemble", "mood", "1", code=1)
     assert "no live version 7" in task("publish-ensemble", "mood", "1", "7", code=1)
     assert json.loads(task("show", "mood", "--json"))["task"]["latest_version"] == 1
@@ -92,5 +95,5 @@ def test_generate_asks_an_ensemble_for_its_whole_answer(softprompt, url, publish
         publish("mood", seed)
     softprompt("task", "publish-ensemble", "mood", "1", "2", "--url", url)
     code, _, err = softprompt("generate", "mood@3", "a", "--url", url)
-    assert (code, "has no stream" in err) == (1, True)
+    assert (code, "does not support stream" in err) == (1, True)
     assert softprompt("generate", "mood@3", "a", "--no-stream", "--url", url) == (0, "fine\n", "")

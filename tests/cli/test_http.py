@@ -1,27 +1,25 @@
 """The commands' side of HTTP: what is sent, and what becomes of every kind of answer."""
 
 import json
+import os
 from contextlib import contextmanager
 from functools import partial
 
 import httpx
 import pytest
 
-from prompts_store.errors import InvalidName
+from prompts_store.errors import InvalidFolder, InvalidName
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.records import Alias, AliasTarget
 from server.cli import connection as connection_module
 from server.cli.connection import connect
 from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 from server.cli.generate import texts
+from server.cli.tasks.ensemble_folder import publish_folder
 from server.cli.tasks.http_backend import HttpTaskBackend
-from server.cli.tasks.views import (
-    AliasPlace,
-    AliasView,
-    CheckpointFiles,
-    Publication,
-    PublishedView,
-    TargetView,
-)
+from server.cli.tasks.publication import CheckpointFiles, Publication, PublishResult
 
+NOW = "2026-01-02T03:04:05Z"
 ALIAS = "/v1/tasks/sentiment/aliases/production"
 
 
@@ -54,6 +52,11 @@ def server():
     return FakeServer()
 
 
+def task(name):
+    """A task as the wire has it."""
+    return {"name": name, "description": "", "created_at": NOW, "latest_version": None, "production_version": None}
+
+
 def version(number):
     """A version as the wire has it."""
     return {
@@ -62,7 +65,7 @@ def version(number):
         "digest": "d" * 64,
         "peft_type": "PROMPT_TUNING",
         "num_virtual_tokens": 8,
-        "created_at": "2026-01-02T03:04:05Z",
+        "created_at": NOW,
         "manifest": {},
     }
 
@@ -74,19 +77,14 @@ def alias(number):
 
 def production(number):
     """The same as the commands see it."""
-    return AliasView("sentiment", "production", number, (TargetView(number, 1),), None)
-
-
-def place(number, reason=""):
-    """Where `production` is to point."""
-    return AliasPlace("sentiment", "production", (TargetView(number, 1),), reason=reason)
+    return Alias("sentiment", "production", (AliasTarget(number),), shadow_of=None)
 
 
 def test_lists_are_read_to_their_last_page(server):
     """A page that says there is more is followed from its last item."""
-    first = {"data": [{"name": "a"}, {"name": "b"}], "has_more": True}
+    first = {"data": [task("a"), task("b")], "has_more": True}
     server.answer("GET", "/v1/tasks?limit=100", json=first)
-    server.answer("GET", "/v1/tasks?limit=100&after=b", json={"data": [{"name": "c"}], "has_more": False})
+    server.answer("GET", "/v1/tasks?limit=100&after=b", json={"data": [task("c")], "has_more": False})
     with server.backend() as backend:
         assert [task.name for task in backend.list_tasks()] == ["a", "b", "c"]
 
@@ -97,7 +95,7 @@ def test_publish_sends_two_files_and_a_manifest(server):
     server.answer("POST", path, 201, json=version(1))
     publication = Publication("sentiment", "", CheckpointFiles(b"{}", b"\0tensors"), {"note": "n"}, True, promote=True)
     with server.backend() as backend:
-        assert backend.publish(publication) == PublishedView("sentiment", 1, "d" * 64, created=True)
+        assert backend.publish(publication) == PublishResult("sentiment", 1, "d" * 64, created=True)
         server.answer("POST", path, 200, json=version(1))
         assert backend.publish(publication).created is False
     body = server.requests[0].content
@@ -108,12 +106,29 @@ def test_publish_sends_two_files_and_a_manifest(server):
     assert b'name="promote"\r\n\r\ntrue' in body
 
 
+def test_the_server_decides_how_large_a_checkpoint_may_be(server, tmp_path):
+    """A command reads more than the default limit, and never without bound."""
+    folder = tmp_path / "sentiment"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text("{}")
+    server.answer("POST", "/v1/tasks/sentiment/versions", 201, json=version(1))
+    tensors = folder / "adapter_model.safetensors"
+    tensors.touch()
+    with server.backend() as backend:
+        os.truncate(tensors, DEFAULT_MAX_TENSOR_BYTES + 10**6)
+        assert publish_folder(backend, folder, promote=False).version == 1
+        os.truncate(tensors, 1 << 40)
+        with pytest.raises(InvalidFolder, match="has more than"):
+            publish_folder(backend, folder, promote=False)
+    assert int(server.requests[0].headers["content-length"]) > DEFAULT_MAX_TENSOR_BYTES
+
+
 def test_promote_moves_production_from_where_it_was_read(server):
     """If somebody moves it in between, the server refuses instead of losing that move."""
     server.answer("GET", ALIAS, headers={"etag": '"e1"'}, json=alias(1))
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        assert backend.set_alias(place(2, "better")) == production(2)
+        assert backend.set_alias(production(2), "better") == production(2)
     assert server.requests[-1].headers["if-match"] == '"e1"'
     assert json.loads(server.requests[-1].content) == {
         "targets": [{"version": 2, "weight": 1}],
@@ -127,7 +142,7 @@ def test_promote_creates_production_where_there_is_none(server):
     server.answer("GET", ALIAS, 404, json={"error": {"message": "no such alias", "param": None}})
     server.answer("PUT", ALIAS, json=alias(2))
     with server.backend() as backend:
-        backend.set_alias(place(2))
+        backend.set_alias(production(2), "")
     assert server.requests[-1].headers["if-none-match"] == "*"
 
 
@@ -162,7 +177,7 @@ def test_a_reference_names_a_version_or_goes_through_its_alias(server, reference
 
 def test_the_key_is_sent_and_a_strange_name_is_not(server):
     """What would change the path never leaves the machine."""
-    server.answer("GET", "/v1/tasks/sentiment", json={"name": "sentiment"})
+    server.answer("GET", "/v1/tasks/sentiment", json=task("sentiment"))
     with server.backend(api_key="k3y") as backend:
         backend.get_task("sentiment")
         with pytest.raises(InvalidName):

@@ -30,7 +30,7 @@ QUICK = {"header_timeout_s": 0.2, "write_timeout_s": 0.3}
 @pytest.fixture(autouse=True)
 def looks_often(monkeypatch):
     """Seconds become hundredths."""
-    monkeypatch.setattr(http_protocol, "LOOK_INTERVAL_S", 0.02)
+    monkeypatch.setattr(http_protocol, "CHECK_INTERVAL_S", 0.02)
     monkeypatch.setattr(http_protocol, "LINGER_S", 0.1)
 
 

@@ -20,7 +20,7 @@ from prompts_store.tuning_store import TuningStore
 from server.cli import main
 from server.cli.tuning import conclusion as tune_conclusion
 from server.demo import BASE_DIR
-from server.tuning import judgement
+from server.jobs import candidates
 from server.tuning.kept_runs import KeptRun
 from server.tuning.run import TuningRun
 from server.tuning.trainer import Trainer
@@ -116,7 +116,7 @@ def digest(answer):
 @BOTH
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(Trainer, "update", 2), (Trainer, "judge", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
+    [(Trainer, "update", 2), (Trainer, "validate", 2), (torch.optim.AdamW, "step", 1), (KeptRun, "write", 1)],
     ids=["after an optimiser step", "in a validation", "in an optimiser step", "while the state is written"],
 )
 def test_a_signal_anywhere_leaves_the_result_as_it_is(tune, whole, monkeypatch, owner, name, call, number, data_dir):
@@ -125,9 +125,9 @@ def test_a_signal_anywhere_leaves_the_result_as_it_is(tune, whole, monkeypatch, 
     with monkeypatch.context() as patch:
         sending(patch, owner, name, call, number)
         code, _, err = tune("cut", *more)
-    assert (code, "the same command goes on" in err) == (130, True)
+    assert (code, "the same command resumes the run" in err) == (130, True)
     code, out, err = tune("cut", *more)
-    assert "going on after step" in err
+    assert "resuming after step" in err
     assert digest((code, out, err)) == whole
     assert states(data_dir) == []
 
@@ -160,13 +160,13 @@ def test_a_second_signal_stops_at_once_and_keeps_nothing_in_part(tune, whole, mo
         code, _, err = tune("cut", *more)
     assert (code, "stopped at once" in err) == (130, True)
     code, out, err = tune("cut", *more)
-    assert "going on after step 1 of 3" in err
+    assert "resuming after step 1 of 3" in err
     assert digest((code, out, err)) == whole
 
 
 @BOTH
 @pytest.mark.parametrize(
-    ("owner", "name"), [(judgement, "published"), (TuningStore, "publish")], ids=["judging", "publishing"]
+    ("owner", "name"), [(candidates, "load_candidate"), (TuningStore, "publish")], ids=["judging", "publishing"]
 )
 def test_a_signal_at_the_end_loses_nothing(tune, monkeypatch, number, owner, name):
     """The run is kept until its version is there; a second version never comes of it."""
@@ -176,7 +176,7 @@ def test_a_signal_at_the_end_loses_nothing(tune, monkeypatch, number, owner, nam
         code, _, err = tune("cut", "--json")
     assert (code, "stopped after step 3 of 3" in err) == (130, True), err
     code, out, err = tune("cut", "--json")
-    assert "going on after step 3 of 3" in err
+    assert "resuming after step 3 of 3" in err
     assert (code, json.loads(out)["version"]) == (0, 2)
 
 
@@ -203,7 +203,7 @@ def test_a_run_never_goes_on_over_another_base_model(tune, stopped, data_dir, tm
     assert len(states(data_dir)) == 2
     for base in (twin, ours):
         code, _, err = tune("cut", *base)
-        assert (code, "going on after step" in err) == (0, True)
+        assert (code, "resuming after step" in err) == (0, True)
 
 
 @pytest.mark.parametrize("options", [("--seed", 9), ("--template", "{input} ->")], ids=str)
@@ -215,7 +215,7 @@ def test_a_run_of_other_settings_leaves_the_first_as_it_is(tune, stopped, data_d
     assert "unfinished runs of cut with other examples, settings or base models" in err
     assert str(data_dir / "tuning") in err
     code, _, err = tune("cut")
-    assert (code, "going on after step" in err) == (0, True)
+    assert (code, "resuming after step" in err) == (0, True)
     assert states(data_dir) == []
 
 
@@ -227,16 +227,16 @@ def test_runs_of_two_files_are_kept_side_by_side(tune, stopped, data_dir, tmp_pa
     assert len(states(data_dir)) == 3
     for more in ({}, {"train": others}):
         code, _, err = tune("cut", **more)
-        assert (code, "going on after step" in err) == (0, True)
+        assert (code, "resuming after step" in err) == (0, True)
     code, _, err = tune("cut", "--validation", others)
-    assert (code, "going on after step" in err) == (0, True)
+    assert (code, "resuming after step" in err) == (0, True)
 
 
 def test_what_only_the_end_asks_for_makes_no_other_run(tune, stopped):
     """Gate, note and folder may change between the two commands."""
     stopped("cut")
     code, _, err = tune("cut", "--min-score", 1.0, "--note", "again")
-    assert (code, "going on after step" in err) == (0, True)
+    assert (code, "resuming after step" in err) == (0, True)
 
 
 def test_the_same_run_in_two_terminals_is_refused_in_the_second(tune, stopped, data_dir):
@@ -260,7 +260,7 @@ def test_a_damaged_state_is_said_and_the_run_begins_anew(tune, stopped, data_dir
     code, _, err = tune("cut", "--resume")
     assert (code, "damaged" in err) == (1, True)
     code, _, err = tune("cut")
-    assert (code, "the run begins anew: the saved state of the run is damaged" in err) == (0, True)
+    assert (code, "a new run starts: the saved state of the run is damaged" in err) == (0, True)
 
 
 def test_a_state_of_an_earlier_release_is_gone_on_with_when_asked_for(tune, stopped, data_dir):
@@ -269,11 +269,11 @@ def test_a_state_of_an_earlier_release_is_gone_on_with_when_asked_for(tune, stop
     (state,) = states(data_dir)
     state.replace(data_dir / "tuning" / "cut.safetensors")
     code, _, err = tune("cut", "--no-publish", "--save", data_dir / "saved")
-    assert (code, "--resume goes on" in err) == (0, True)
+    assert (code, "--resume resumes it" in err) == (0, True)
     code, _, err = tune("cut", "--resume", "--seed", 9)
     assert (code, "another job" in err) == (1, True)
     code, _, err = tune("cut", "--resume")
-    assert (code, "going on after step 0 of 3" in err) == (0, True)
+    assert (code, "resuming after step 0 of 3" in err) == (0, True)
     assert states(data_dir) == []
 
 
@@ -290,7 +290,7 @@ def test_a_full_disk_does_not_end_a_run(tune, monkeypatch, data_dir):
         patch.setattr(os, "fsync", full_disk)
         code, _, err = tune("cut", "--checkpoint-s", 0)
     assert code == 0, err
-    assert "No space left on device; it goes on" in err
+    assert "No space left on device; the run continues" in err
     assert list(data_dir.glob("tuning/**/*.*")) == []
 
 
@@ -301,7 +301,7 @@ def test_a_run_that_is_stopped_and_cannot_be_kept_says_so(tune, monkeypatch, dat
         sending(patch, TuningRun, "advance", 1)
         code, _, err = tune("cut")
     assert (code, "cannot be kept" in err) == (1, True)
-    assert "goes on" not in err
+    assert "continues" not in err
     assert list(data_dir.glob("tuning/**/*.*")) == []
 
 

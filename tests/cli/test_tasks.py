@@ -11,9 +11,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from prompts_store.errors import InvalidFolder
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
 from server.cli.tasks.import_folder import import_folder
-from server.cli.tasks.views import Publication
+from server.cli.tasks.publication import Publication
 from server.demo import TASKS_DIR
 
 
@@ -22,7 +23,7 @@ def publish(backend, write_checkpoint):
     """Publish a checkpoint, past the command line (which would read a real base model)."""
 
     def run(task, seed, *, promote=False, manifest=None):
-        files = read_publication(write_checkpoint(task, seed)).files
+        files = read_publication(write_checkpoint(task, seed), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES).files
         return backend.publish(Publication(task, "", files, manifest or {}, False, promote))
 
     return run
@@ -228,7 +229,18 @@ def test_a_manifest_may_come_through_a_pipe(write_checkpoint, tmp_path):
     folder = write_checkpoint("good")
     with ThreadPoolExecutor(1) as writer:
         written = writer.submit(pipe.write_text, '{"note": "piped"}')
-        assert read_publication(folder, pipe).manifest == {"note": "piped"}
+        assert read_publication(folder, pipe, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES).manifest == {"note": "piped"}
         written.result()
     with pytest.raises(InvalidFolder, match="more than"):
-        read_publication(folder, Path("/dev/zero"))
+        read_publication(folder, Path("/dev/zero"), max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
+
+
+def test_the_limit_of_the_tensors_is_an_option_of_the_database(softprompt, data_dir, monkeypatch):
+    """As for `serve`, it may stand in the environment; a refused version leaves no task."""
+    publish = ("task", "publish", TASKS_DIR / "sentiment", "--data-dir", data_dir)
+    code, _, err = softprompt(*publish, "--max-tensor-bytes", 1024)
+    assert (code, "more than 1024 bytes as float32" in err) == (1, True)
+    monkeypatch.setenv("SOFTPROMPT_MAX_TENSOR_BYTES", "1024")
+    assert softprompt(*publish)[0] == 1
+    assert softprompt("task", "list", "--data-dir", data_dir, "--json")[1] == "[]\n"
+    assert softprompt(*publish, "--max-tensor-bytes", 1 << 20)[0] == 0

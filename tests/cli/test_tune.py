@@ -15,11 +15,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from server.cli import main
-from server.cli.tuning import local as tune_here
+from server.cli.tuning import local
 from server.cli.tuning.conclusion import conclude
 from server.demo import BASE_DIR
 from server.model.runner import ModelRunner
-from server.tuning.errors import EvaluationFailed
+from server.tuning.errors import EvaluationFailed, TuningDiverged
 from server.tuning.run import TuningRun
 from server.tuning.scores import Scores
 
@@ -90,11 +90,11 @@ def test_an_interrupted_run_goes_on_to_the_same_result(softprompt, examples, dat
         patch.setattr(TuningRun, "advance", interrupted)
         code, _, err = softprompt(*cut)
     assert code == 130
-    assert "the same command goes on" in err
+    assert "the same command resumes the run" in err
     code, _, err = softprompt(*cut, "--resume", "--seed", 9)
     assert (code, "no interrupted run of this command" in err, "other examples, settings" in err) == (1, True, True)
     code, out, err = softprompt(*cut, "--json")
-    assert err.startswith("2 of 24 examples are held out for validation\ngoing on after step ")
+    assert err.startswith("2 of 24 examples are held out for validation\nresuming after step ")
     assert json.loads(out)["digest"] == whole["digest"]
     code, _, err = softprompt(*cut, "--resume")
     assert (code, "no interrupted run" in err) == (1, True)
@@ -120,12 +120,12 @@ def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
             patch.setattr(ModelRunner, "forward", raising(RuntimeError("secret")))
             return conclude(*arguments)
 
-        patch.setattr(tune_here, "conclude", conclude_on_a_broken_engine)
+        patch.setattr(local, "conclude", conclude_on_a_broken_engine)
         code, out, err = softprompt(*cut)
     assert (code, out) == (1, "")
     assert err.splitlines()[-3:] == [
         f"saved in {folder}",
-        "softprompt: the run is kept; the same command goes on from its end",
+        "softprompt: the run is saved; the same command resumes it after its last step",
         "softprompt: the engine failed while cut (new) was evaluated",
     ]
     assert (folder / "adapter_model.safetensors").exists()
@@ -133,7 +133,7 @@ def test_an_engine_that_fails_in_the_evaluation_is_one_line_and_the_run_is_kept(
     assert saved["not_evaluated"] == "the engine failed while cut (new) was evaluated"
     code, out, err = softprompt(*cut)
     assert code == 0, err
-    assert "going on after step 3 of 3" in err
+    assert "resuming after step 3 of 3" in err
     assert "cut@1" in out
 
 
@@ -147,17 +147,17 @@ def test_a_task_deleted_while_it_is_tuned_does_not_come_back_by_itself(softpromp
             assert main(["task", "delete", "cut", "--data-dir", str(data_dir), "--yes"]) == 0
             return conclude(*arguments)
 
-        patch.setattr(tune_here, "conclude", conclude_after_a_deletion)
+        patch.setattr(local, "conclude", conclude_after_a_deletion)
         code, _, err = softprompt(*cut)
     assert code == 1
     assert err.splitlines()[-2:] == [
-        "softprompt: the run is kept; the same command goes on from its end",
+        "softprompt: the run is saved; the same command resumes it after its last step",
         'softprompt: The task "cut" was deleted while it was tuned, so nothing is published to it.',
     ]
     assert softprompt("task", "show", "cut", "--data-dir", data_dir)[0] == 1
     code, out, err = softprompt(*cut)
     assert code == 0, err
-    assert "going on after step 3 of 3" in err
+    assert "resuming after step 3 of 3" in err
     assert "cut@2, in production" in out
 
 
@@ -214,7 +214,7 @@ def test_a_killed_run_goes_on_to_the_same_result(softprompt, examples, data_dir)
     assert process.returncode == -signal.SIGKILL
     code, out, err = softprompt(*killed, "--json")
     assert code == 0, err
-    went_on = re.search(r"going on after step (\d+) of 40", err)
+    went_on = re.search(r"resuming after step (\d+) of 40", err)
     assert went_on is not None
     assert int(went_on[1]) < 40
     whole = softprompt("tune", "whole", "--train", examples, "--data-dir", data_dir, *plan, "--json")
@@ -369,3 +369,17 @@ def test_a_held_out_example_that_the_cache_never_holds_is_said_before_anything_i
     )
     assert code == 1
     assert "line 2: could never be answered here: this server's KV cache holds 96 tokens" in err.splitlines()[-1]
+
+
+def test_training_examples_that_no_request_can_ask_are_noted(softprompt, data_dir, tmp_path, monkeypatch):
+    """As a job of a server notes them: they are learnt from, but longer than the KV cache."""
+    monkeypatch.setenv("SOFTPROMPT_NUM_KV_BLOCKS", "6")
+    monkeypatch.setattr(TuningRun, "advance", raising(TuningDiverged("no step is needed")))
+    train, validation = tmp_path / "train.jsonl", tmp_path / "validation.jsonl"
+    short = [{"text": "fine", "label": "yes"}, {"text": "dull", "label": "no"}]
+    train.write_text("".join(json.dumps(row) + "\n" for row in [*short, {"text": "a day " * 60, "label": "no"}]))
+    validation.write_text("".join(json.dumps({**row, "text": f"so {row['text']}"}) + "\n" for row in short))
+    files = ("--train", train, "--validation", validation, "--data-dir", data_dir)
+    code, _, err = softprompt("tune", "mood", *files, *QUICK)
+    assert code == 1
+    assert "1 examples are learnt from, but longer than what this server's KV cache can ever answer" in err.splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.engine.event_stream import EventStream
-from server.engine.request import RequestFinished, TokenEvent
+from server.engine.events import RequestFinished, TokenEvent
 
 
 class Watch:

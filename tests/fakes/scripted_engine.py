@@ -1,4 +1,4 @@
-"""An engine that says what a script tells it to: the API's tests need no model."""
+"""An engine that generates by a script: the API's tests need no model."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
-from server.engine.client import EngineStats
+from server.engine.client import EngineStats, RequestRunner
 from server.engine.errors import ContextExceeded, EngineError, PrefixTooLarge, PromptEmpty
-from server.engine.event_stream import TERMINAL, EngineObserver, EventStream
-from server.engine.request import (
+from server.engine.event_stream import EventStream
+from server.engine.events import (
+    TERMINAL,
     ChoiceFinished,
     EngineEvent,
+    EngineObserver,
     FinishReason,
-    GenerateRequest,
     PromptProcessed,
-    Request,
     RequestFailed,
     RequestFinished,
     Scored,
-    ScoreRequest,
     TokenEvent,
     TokenLogprob,
 )
+from server.engine.request import Generate, Kind, Request, Score
 
-Script = Callable[[GenerateRequest, int], Sequence[int]]
-Score = Callable[[ScoreRequest, tuple[int, ...]], float]
+Script = Callable[[Request[Generate], int], Sequence[int]]
+Score = Callable[[Request[Score], tuple[int, ...]], float]
 
 
 @dataclass
 class ScriptedEngine:
-    """Implements `EngineClient`. What a test wants otherwise, it sets.
+    """Implements `EngineClient`; a test sets the fields that it needs otherwise.
 
-    `script` gives the tokens of a choice, `score` the log-probability of a continuation. `refuse` is raised at the
-    door; `fail_after` tokens a request fails with `cause`; while `gate` is cleared, no token comes.
+    `script` gives the tokens of a choice, `score` the log-probability of a continuation. `stream` and `check` raise
+    `refuse`. A request fails with `cause` after `fail_after` tokens. While `gate` is cleared, no token comes.
     """
 
     script: Script
@@ -50,7 +50,7 @@ class ScriptedEngine:
     is_wedged: bool = False
     num_cached_tokens: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
-    requests: list[Request] = field(default_factory=list)
+    requests: list[Request[Kind]] = field(default_factory=list)
     aborted: list[tuple[str, int | None]] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     observers: Sequence[EngineObserver] = ()
@@ -67,7 +67,7 @@ class ScriptedEngine:
     def stats(self) -> EngineStats:
         return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
 
-    def check(self, requests: Sequence[Request]) -> None:
+    def check(self, requests: Sequence[Request[Kind]]) -> None:
         if self.refuse is not None:
             raise self.refuse
         for request in requests:
@@ -81,12 +81,19 @@ class ScriptedEngine:
             stream.is_aborted = True
         self.aborted.append((request_id, choice))
 
-    def stream(self, request: Request) -> AsyncIterator[EngineEvent]:
+    def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
+        return self._stream(request, self.observers)
+
+    @property
+    def unobserved(self) -> RequestRunner:
+        return _Unobserved(self)
+
+    def _stream(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> EventStream:
         self.check((request,))
         self.requests.append(request)
         self.unfinished.add(request.request_id)
-        events = self._generate(request) if isinstance(request, GenerateRequest) else self._score(request)
-        watching = [] if request.is_own else [observer.begin(request) for observer in self.observers]
+        events = self._generate(request) if isinstance(request.kind, Generate) else self._score(request)
+        watching = [observer.begin(request) for observer in observers]
 
         async def next_event() -> EngineEvent:
             event = await anext(events)
@@ -98,35 +105,34 @@ class ScriptedEngine:
         self.streams[request.request_id] = stream
         return stream
 
-    def check_servable(self, request: Request) -> None:
+    def check_servable(self, request: Request[Kind]) -> None:
         if not request.prompt_token_ids:
             raise PromptEmpty("the prompt is empty")
         virtual = request.prefix.num_virtual_tokens if request.prefix else 0
-        wanted = request.sampling.max_tokens if isinstance(request, GenerateRequest) else 1
-        total = virtual + len(request.prompt_token_ids) + wanted
+        total = virtual + len(request.prompt_token_ids) + request.kind.max_new_tokens
         if total > self.max_context:
             raise ContextExceeded(f"{total} positions are needed, and the context has {self.max_context}")
         if virtual > self.max_prefix_tokens:
             raise PrefixTooLarge(f"the soft prompt has {virtual} virtual tokens")
 
-    async def _score(self, request: ScoreRequest) -> AsyncIterator[EngineEvent]:
+    async def _score(self, request: Request[Score]) -> AsyncIterator[EngineEvent]:
         try:
             await self._turn(request)
             if self.fail_after is not None:
                 yield RequestFailed(self.cause)
                 return
-            scores = tuple(self.score(request, continuation) for continuation in request.continuations)
+            scores = tuple(self.score(request, continuation) for continuation in request.kind.continuations)
             yield Scored(scores, self.num_cached_tokens)
         finally:
             self.unfinished.discard(request.request_id)
 
-    async def _generate(self, request: GenerateRequest) -> AsyncIterator[EngineEvent]:
+    async def _generate(self, request: Request[Generate]) -> AsyncIterator[EngineEvent]:
         try:
             yield PromptProcessed(self.num_cached_tokens, self._prompt_logprobs(request))
             for event in self._events(request):
                 await self._turn(request)
                 if (request.request_id, None) in self.aborted:
-                    for choice in range(request.num_choices):
+                    for choice in range(request.kind.num_choices):
                         yield ChoiceFinished(choice, FinishReason.ABORTED)
                     break
                 if isinstance(event, RequestFailed):
@@ -138,19 +144,19 @@ class ScriptedEngine:
         finally:
             self.unfinished.discard(request.request_id)
 
-    async def _turn(self, request: Request) -> None:
+    async def _turn(self, request: Request[Kind]) -> None:
         """Wait for the gate, or for the end of the request."""
         await asyncio.sleep(0)
         while not self.gate.is_set() and (request.request_id, None) not in self.aborted:
             await asyncio.sleep(0.001)
 
-    def _events(self, request: GenerateRequest):
+    def _events(self, request: Request[Generate]):
         """Choices take turns, as in a batch."""
-        if request.sampling.max_tokens == 0:
-            for choice in range(request.num_choices):
+        if request.kind.sampling.max_tokens == 0:
+            for choice in range(request.kind.num_choices):
                 yield ChoiceFinished(choice, FinishReason.LENGTH)
             return
-        scripts = [list(self._until_end(request, choice)) for choice in range(request.num_choices)]
+        scripts = [list(self._until_end(request, choice)) for choice in range(request.kind.num_choices)]
         for position in range(max(map(len, scripts))):
             if position == self.fail_after:
                 yield RequestFailed(self.cause)
@@ -159,8 +165,8 @@ class ScriptedEngine:
                 if position < len(script):
                     yield script[position]
 
-    def _until_end(self, request: GenerateRequest, choice: int):
-        sampling = request.sampling
+    def _until_end(self, request: Request[Generate], choice: int):
+        sampling = request.kind.sampling
         ends = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else self.eos_token_ids)
         tokens = list(self.script(request, choice))
         for number, token_id in enumerate(tokens, start=1):
@@ -173,8 +179,8 @@ class ScriptedEngine:
             if reason is not None:
                 return
 
-    def _prompt_logprobs(self, request: GenerateRequest) -> tuple[TokenLogprob | None, ...]:
-        wanted = request.sampling.prompt_logprobs
+    def _prompt_logprobs(self, request: Request[Generate]) -> tuple[TokenLogprob | None, ...]:
+        wanted = request.kind.sampling.prompt_logprobs
         if wanted is None:
             return ()
         return (None, *(self._logprob(token_id, wanted) for token_id in request.prompt_token_ids[1:]))
@@ -185,3 +191,18 @@ class ScriptedEngine:
             return None
         top = tuple((token_id + rank, -0.5 - rank) for rank in range(num_top))
         return TokenLogprob(token_id, -0.5, top)
+
+
+@dataclass(frozen=True)
+class _Unobserved:
+    engine: ScriptedEngine
+
+    def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
+        return self.engine._stream(request, ())
+
+    def abort(self, request_id: str, choice: int | None = None) -> None:
+        self.engine.abort(request_id, choice)
+
+    @property
+    def max_context(self) -> int:
+        return self.engine.max_context

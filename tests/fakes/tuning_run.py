@@ -9,20 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
-from server.jobs.conclusion import Conclusion
-from server.jobs.examples import Preparation
+from server.jobs.preparer import JobPreparer
+from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
-from server.jobs.training import Pace
-from server.soft_prompts.catalog import TaskCatalog
+from server.jobs.training import Intervals
+from server.store_follower import StoreFollower
 from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.examples import Example, ExampleLimits
 from server.tuning.fit import Host
-from server.tuning.run import TuningJob, TuningResult
+from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores
 from tests.fakes.checkpoints import prompt_tuning_files
 from tests.fakes.scripted_engine import ScriptedEngine
@@ -100,15 +101,19 @@ class ThreadPieces:
         return await asyncio.get_running_loop().run_in_executor(self._thread, piece)
 
 
-def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: RunControl, **options: Any) -> JobRunner:
+def fake_runner(
+    store: Store, base: BaseModel, follower: StoreFollower, control: RunControl, **options: Any
+) -> JobRunner:
     """The real runner over fake runs."""
     tuning, tokenizer = TuningStore(store), byte_level()
-    pace = Pace(options.pop("beat_interval_s", 0.02), options.pop("checkpoint_interval_s", 0.0))
+    intervals = Intervals(options.pop("heartbeat_s", 0.02), options.pop("checkpoint_s", 0.0))
     assert tokenizer.eos_token_id is not None
-    host = options.pop("host", None) or Host(ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30)
+    host = options.pop("host", None) or Host(
+        ScriptedEngine(lambda *_: (), frozenset()), base, COSTS, 4 << 30, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+    )
     return JobRunner(
         tuning,
-        Preparation(
+        JobPreparer(
             tuning,
             base.names[0],
             tokenizer,
@@ -117,18 +122,19 @@ def fake_runner(store: Store, base: BaseModel, catalog: TaskCatalog, control: Ru
             host,
             lambda: control.owned_tasks,
         ),
-        Conclusion(
+        JobPublisher(
             store,
             tuning,
             base,
             None,
             tokenizer,
-            catalog,
+            follower,
             lambda _: PNG,
             lambda: control.owned_tasks,
             control.evaluate,  # type: ignore[arg-type]
+            retry_s=0.01,
         ),
         pieces=ThreadPieces(),
         build=control.build,
-        options=RunnerOptions(pace, **{"poll_interval_s": 0.02, **options}),
+        options=RunnerOptions(intervals, **{"poll_interval_s": 0.02, **options}),
     )

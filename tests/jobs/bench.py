@@ -7,12 +7,13 @@ import json
 import threading
 from contextlib import asynccontextmanager
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore
 from server.jobs.request import JobRequest, request_to_json
 from server.soft_prompts.catalog import TaskCatalog
+from server.store_follower import StoreFollower
 from server.tuning.plan import TuningPlan
 from tests.fakes.checkpoints import BASE
 from tests.fakes.tuning_run import RunControl, fake_runner
@@ -42,10 +43,15 @@ class Bench:
     def messages(self, job_id: int) -> list[str]:
         return [event.message for event in self.tuning.list_events(F, job_id, limit=1000)][::-1]
 
+    def digest(self, task: str = "mood") -> str:
+        return self.store.get_version(F, task, 1).digest
+
     @asynccontextmanager
     async def server(self, **options):
-        self.catalog = TaskCatalog(self.store, BASE, poll_interval_s=0.02)
-        runner = fake_runner(self.store, BASE, self.catalog, self.control, **options)
+        follower = StoreFollower(self.store)
+        self.catalog = TaskCatalog(self.store, BASE, follower)
+        follower.subscribe(self.catalog)
+        runner = fake_runner(self.store, BASE, follower, self.control, **options)
         async with runner.running():
             yield runner
 

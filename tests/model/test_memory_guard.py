@@ -6,7 +6,10 @@ import torch
 from server.model.flat_batch import Chunk
 from server.model.memory_guard import MemoryGuard, split
 from server.model.runner import PrefixPlacement
-from tests.engine.fakes import EngineHarness, ScriptedRunner, check_answer, generate, make_options, make_prefix, text
+from tests.engine.paged.alone import check_answer
+from tests.engine.paged.harness import EngineHarness, make_options
+from tests.engine.paged.requests import generate, text
+from tests.engine.paged.scripted_runner import ScriptedRunner, make_prefix
 
 
 class SmallDevice(ScriptedRunner):

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions, check_request
-from server.engine.request import EngineEvent, GenerateRequest, PromptProcessed, SamplingParams, TokenEvent
+from server.engine.events import EngineEvent, PromptProcessed, TokenEvent
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions, check_request
+from server.engine.request import Generate, Request, SamplingParams
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
-from server.model.prefix import Prefix, PrefixKind
+from server.model.prefix import Prefix, prefix_of
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
 from tests.devices import IS_CPU, NAME
@@ -66,9 +67,9 @@ def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Tas
                 base,
                 task_index=task_index,
                 allow_base_mismatch=True,
+                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
             )
-            resolved = resolve_prefix(checkpoint, task_index, base)
-            prefix = Prefix(resolved.digest, PrefixKind(resolved.kind.value), torch.from_numpy(resolved.values))
+            prefix = prefix_of(checkpoint.prefix)
             tasks.append(Task(f"{kind}-{task_index}", prefix, PeftOracle(folder / kind, model, task_index)))
     return tasks
 
@@ -129,7 +130,7 @@ def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) 
         for index, prompt in enumerate(prompts):
             for repeat in range(2):
                 name = f"{task.name}/{index}/{repeat}"
-                request = GenerateRequest(name, task.name, tuple(prompt), sampling, task.prefix)
+                request = Request(name, task.name, tuple(prompt), Generate(sampling), task.prefix)
                 check_request(request, engine._options)
                 engine.add(request, answers.setdefault(name, []).append)
     while engine.has_work:

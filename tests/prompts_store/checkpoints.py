@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from prompts_store.records import BaseModel, Checkpoint, PeftType
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.records import BaseModel, ParsedCheckpoint, PeftType
 
 BASE = BaseModel(
     fingerprint="f" * 64,
@@ -97,12 +98,15 @@ def task_index(peft_type: PeftType) -> int | None:
     return 1 if peft_type is PeftType.MULTITASK_PROMPT_TUNING else None
 
 
-def checkpoint(peft_type: PeftType = PeftType.PROMPT_TUNING, seed: int = 0) -> Checkpoint:
-    """Return a checkpoint that has been read."""
+def checkpoint(
+    peft_type: PeftType = PeftType.PROMPT_TUNING, seed: int = 0, base: BaseModel = BASE, **changes: Any
+) -> ParsedCheckpoint:
+    """Return a checkpoint that has been read, with some keys of its configuration changed."""
     return read_checkpoint(
-        config_bytes(peft_type),
+        config_bytes(peft_type, **changes),
         tensor_bytes(peft_type, seed),
-        BASE,
+        base,
         task_index=task_index(peft_type),
-        allow_base_mismatch=False,
+        allow_base_mismatch=True,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +13,10 @@ import pytest
 from prompts_store import maintenance
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
+from prompts_store.tuning_records import JobRecord, NewJob
+from prompts_store.tuning_store import TuningStore
 from tests.prompts_store import postgres
+from tests.prompts_store.checkpoints import BASE
 
 DATABASES = ["sqlite", "postgres"]
 SERVER_URL = os.environ.get(postgres.URL_VARIABLE)  # read before tests/conftest.py hides our variables from tests
@@ -69,3 +72,22 @@ def store(url: str) -> Iterator[Store]:
     """An empty store, on either database."""
     with Store.open(url) as opened:
         yield opened
+
+
+@pytest.fixture
+def tuning(store: Store) -> TuningStore:
+    """Files and jobs of the store."""
+    return TuningStore(store)
+
+
+@pytest.fixture
+def create_job(tuning: TuningStore) -> Callable[..., JobRecord]:
+    """Create a job of a task, over one file that all of them share."""
+    file_id = tuning.add_file("train.jsonl", "fine-tune", [b"{}"]).id
+
+    def create(task: str = "mood") -> JobRecord:
+        return tuning.create_job(
+            NewJob(BASE.fingerprint, task, file_id, None, 7, {"labels": ["a"]}), max_unfinished=100
+        )
+
+    return create

@@ -11,7 +11,8 @@ from typing import Any, Self
 from prompts_store import maintenance
 from prompts_store.checkpoint.digests import content_digest
 from prompts_store.errors import VersionNotFound
-from prompts_store.records import AliasTarget, Manifest, TensorKind
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasTarget, TensorKind
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
@@ -38,7 +39,7 @@ class Operation:
     def run(self, store: Store) -> None:
         """Do it."""
         if self.kind == "publish":
-            store.publish(BASE, TASK, checkpoint(seed=self.seed), Manifest(), promote=self.seed % 3 == 0)
+            store.publish(TASK, checkpoint(seed=self.seed), Manifest(), promote=self.seed % 3 == 0)
         elif self.kind == "move":
             targets = [AliasTarget(version, weight) for version, weight in self.targets]
             store.put_alias(F, TASK, self.alias, targets, if_match=None, must_not_exist=False)

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreFull, StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
@@ -39,7 +39,7 @@ def main(path: str, mode: str, control: str) -> None:
 
 
 def publish(store: Store, seed: int):
-    return store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=True).version
+    return store.publish("t", checkpoint(seed=seed), Manifest(), promote=True).version
 
 
 def fails(store: Store, seed: int, *, is_full: bool) -> bool:

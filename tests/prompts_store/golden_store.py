@@ -11,7 +11,8 @@ from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
 from prompts_store.keys import KeyGrant, KeyLimits
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.reports import VersionKey
 from prompts_store.sql.databases.copying import advance, last_id
 from prompts_store.sql.databases.database import Database
@@ -81,9 +82,9 @@ def fill(store: Store) -> None:
     store.put_alias(fingerprint, "sentiment", "next", 3, shadow_of="production", **move)
     manifest = Manifest(parent_version=1, training_data_digest="d" * 64)
     for seed in (6, 7):
-        store.publish(BASE, "topic", checkpoint(seed=seed), manifest if seed == 7 else Manifest(), promote=True)
+        store.publish("topic", checkpoint(seed=seed), manifest if seed == 7 else Manifest(), promote=True)
     store.retire_version(fingerprint, "topic", 1)
-    store.publish(BASE, "gone", checkpoint(seed=8), Manifest(note="secret"))
+    store.publish("gone", checkpoint(seed=8), Manifest(note="secret"))
     store.purge_task(fingerprint, "gone")
     maintenance.gc(store, grace_s=0.0, keep=[VersionKey(fingerprint, "sentiment", 1)])
 
@@ -107,7 +108,7 @@ def fill_tuning(store: Store) -> None:
         tuning.mark_valid(claim)
     claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
     outcome = JobOutcome(Manifest(note="tuned"), Promotion(), trained_tokens=9, metrics={"loss": 0.5}, plot=b"PNG")
-    tuning.complete_job(claim, BASE, "mood", checkpoint(seed=9), outcome, actor="ann")
+    tuning.complete_job(claim, "mood", checkpoint(seed=9), outcome, actor="ann")
     claim, _ = claimed(tuning.claim_job(fingerprint, JobStatus.QUEUED, "server-1"))
     tuning.save_checkpoint(claim, 3, {"loss": 0.7}, b"state")
     tuning.pause_job(fingerprint, claim.job_id)
@@ -126,7 +127,7 @@ def fill_chunks(store: Store) -> None:
 def fill_ensemble(store: Store) -> None:
     """Use what revision 0004 brought: a version that lists two others."""
     for seed in (11, 12):
-        store.publish(BASE, "votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
+        store.publish("votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
     store.publish_ensemble(BASE.fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
 
 

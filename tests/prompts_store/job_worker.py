@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobOutcome, JobStatus, Promotion
 from prompts_store.tuning_store import TuningStore
@@ -27,7 +27,7 @@ def main(url: str, what: str) -> None:
             if what == "hang":
                 time.sleep(60)
             outcome = JobOutcome(Manifest(), Promotion(), 1, {})
-            tuning.complete_job(claim, BASE, job.task, checkpoint(seed=claim.job_id), outcome, actor="worker")
+            tuning.complete_job(claim, job.task, checkpoint(seed=claim.job_id), outcome, actor="worker")
 
 
 if __name__ == "__main__":

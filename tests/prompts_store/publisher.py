@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import sys
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
-from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.checkpoints import checkpoint
 
 
 def main(url: str, first_seed: int, count: int) -> None:
     """Publish and promote `count` versions."""
     with Store.open(url) as store:
         for seed in range(first_seed, first_seed + count):
-            published = store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=True)
+            published = store.publish("t", checkpoint(seed=seed), Manifest(), promote=True)
             print(published.version.version, flush=True)
 
 

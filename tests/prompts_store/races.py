@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TypeVar
 
 from prompts_store.errors import PreconditionFailed
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
@@ -25,7 +25,7 @@ def race_for_an_alias(url: str, num_writers: int, num_rounds: int) -> list[int]:
     """Let writers move one alias with the same etag, round by round; return how many were accepted in each."""
     with ExitStack() as stack:
         stores = [stack.enter_context(Store.open(url)) for _ in range(NUM_STORES)]
-        number = stores[0].publish(BASE, TASK, checkpoint(), Manifest(), promote=True).version.version
+        number = stores[0].publish(TASK, checkpoint(), Manifest(), promote=True).version.version
 
         def swap(writer: int, etag: str) -> bool:
             store = stores[writer % NUM_STORES]
@@ -51,7 +51,7 @@ def race_to_publish(url: str, num_writers: int, num_rounds: int) -> list[int]:
         def publish(writer: int) -> list[int]:
             store = stores[writer % NUM_STORES]
             contents = [checkpoint(seed=1_000 * writer + turn) for turn in range(num_rounds)]
-            return [store.publish(BASE, TASK, content, Manifest()).version.version for content in contents]
+            return [store.publish(TASK, content, Manifest()).version.version for content in contents]
 
         with ThreadPoolExecutor(num_writers) as pool:
             return sorted(number for numbers in _at_once(pool, num_writers, publish) for number in numbers)

@@ -16,8 +16,9 @@ from prompts_store.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasRecord, AliasTarget, Manifest
+from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
@@ -28,7 +29,7 @@ F = BASE.fingerprint
 def store(store: Store) -> Store:
     """A task with four versions; `production` is version 1."""
     for seed in range(4):
-        store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), actor="ann")
+        store.publish("t", checkpoint(seed=seed), Manifest(), actor="ann")
     return store
 
 
@@ -146,7 +147,7 @@ def test_deleting_the_task_ends_its_aliases(store: Store) -> None:
     store.create_task(F, "t")
     assert store.list_aliases(F, "t") == ()
     assert store.alias_history(F, "t", "production")[0].to_version is None
-    store.publish(BASE, "t", checkpoint(seed=9), Manifest())
+    store.publish("t", checkpoint(seed=9), Manifest())
     with pytest.raises(NoPreviousVersion):
         store.rollback(F, "t")
 
@@ -214,7 +215,7 @@ def test_history_says_all_targets_and_why(store: Store) -> None:
 
 def test_a_promotion_ends_a_canary(store: Store) -> None:
     split(store, *CANARY)
-    store.publish(BASE, "t", checkpoint(seed=0), Manifest(), promote=True)
+    store.publish("t", checkpoint(seed=0), Manifest(), promote=True)
     assert store.get_alias(F, "t", "production").targets == (AliasTarget(1),)
 
 

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prompts_store.records import ChangeKind, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import ChangeKind
 from prompts_store.sql import changes
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -109,7 +110,7 @@ def test_a_commit_ends_the_wait(store: Store, other: Store, writer_is: str, monk
             time.sleep(0.1)
             assert not waiting.done()
             began = time.monotonic()
-            writer.publish(BASE, f"t{turn}", checkpoint(), Manifest())
+            writer.publish(f"t{turn}", checkpoint(), Manifest())
             revision = waiting.result()
             assert time.monotonic() - began < SOON_S
             assert revision == 3 * (turn + 1), "the three changes of a publish come together"

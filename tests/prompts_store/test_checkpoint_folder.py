@@ -19,7 +19,9 @@ from prompts_store.checkpoint.folder import (
     read_manifest,
 )
 from prompts_store.errors import InvalidFolder
-from prompts_store.limits import MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
+from prompts_store.limits import MAX_CONFIG_BYTES, MAX_FRAME_BYTES, MAX_MANIFEST_BYTES
+
+LIMIT = 1024
 
 
 def _sparse(path: Path, num_bytes: int) -> None:
@@ -54,7 +56,7 @@ def test_what_is_no_file_of_reasonable_size_is_refused_unread(tmp_path, monkeypa
     assert holds_version(tmp_path)
     with pytest.raises(InvalidFolder, match=name):
         read_manifest(tmp_path)
-        read_files(tmp_path)
+        read_files(tmp_path, max_tensor_bytes=LIMIT)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +73,8 @@ def test_what_is_no_file_of_reasonable_size_is_refused_unread(tmp_path, monkeypa
         (b"", "not valid JSON"),
         (b"[]", "not a JSON object"),
         (b'{"description": 3}', "description is not a text"),
-        (b'{"allow_base_mismatch": "yes"}', "allow_base_mismatch is neither true nor false"),
-        (b" " * MAX_MANIFEST_BYTES + b"{}", f"more than {MAX_MANIFEST_BYTES} bytes"),
+        (b'{"allow_base_mismatch": "yes"}', "allow_base_mismatch must be true or false"),
+        (b" " * MAX_MANIFEST_BYTES + b"{}", f"the maximum is {MAX_MANIFEST_BYTES}"),
     ],
 )
 def test_a_manifest_is_read_strictly(tmp_path, content, problem):
@@ -94,10 +96,17 @@ def test_a_manifest_says_what_the_version_is_and_how_it_is_published(tmp_path):
 def test_the_limit_of_a_file_is_exact(tmp_path):
     (tmp_path / TENSORS).write_bytes(b"tensors")
     (tmp_path / CONFIG).write_bytes(b" " * MAX_CONFIG_BYTES)
-    assert read_files(tmp_path) == (b" " * MAX_CONFIG_BYTES, b"tensors")
+    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == (b" " * MAX_CONFIG_BYTES, b"tensors")
     (tmp_path / CONFIG).write_bytes(b" " * (MAX_CONFIG_BYTES + 1))
-    with pytest.raises(InvalidFolder, match=f"{CONFIG} has more than {MAX_CONFIG_BYTES} bytes"):
-        read_files(tmp_path)
+    with pytest.raises(InvalidFolder, match=f"has {MAX_CONFIG_BYTES + 1} bytes; the maximum is {MAX_CONFIG_BYTES}"):
+        read_files(tmp_path, max_tensor_bytes=LIMIT)
+    (tmp_path / CONFIG).write_bytes(b"{}")
+    (tmp_path / TENSORS).write_bytes(b" " * (MAX_FRAME_BYTES + LIMIT))
+    assert len(read_files(tmp_path, max_tensor_bytes=LIMIT)[1]) == MAX_FRAME_BYTES + LIMIT
+    with pytest.raises(
+        InvalidFolder, match=f"has {MAX_FRAME_BYTES + LIMIT} bytes; the maximum is {MAX_FRAME_BYTES + LIMIT - 1}"
+    ):
+        read_files(tmp_path, max_tensor_bytes=LIMIT - 1)
 
 
 def test_links_to_files_are_followed(tmp_path):
@@ -106,7 +115,7 @@ def test_links_to_files_are_followed(tmp_path):
         (tmp_path / "..data").mkdir(exist_ok=True)
         (tmp_path / "..data" / name).write_bytes(b"{}")
         (tmp_path / name).symlink_to(Path("..data") / name)
-    assert read_files(tmp_path) == (b"{}", b"{}")
+    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == (b"{}", b"{}")
     assert read_manifest(tmp_path) == FolderManifest({})
 
 
@@ -114,7 +123,7 @@ def test_a_pickle_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "adapter_model.bin").touch()
     assert holds_version(tmp_path)
     with pytest.raises(InvalidFolder, match="safe_serialization=True"):
-        read_files(tmp_path)
+        read_files(tmp_path, max_tensor_bytes=LIMIT)
 
 
 def test_what_cannot_be_looked_into_is_refused_when_it_is_read(tmp_path, monkeypatch):
@@ -129,10 +138,10 @@ def test_what_cannot_be_looked_into_is_refused_when_it_is_read(tmp_path, monkeyp
         assert holds_version(tmp_path)
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(InvalidFolder, match=f"{CONFIG} cannot be read: Permission denied"):
-        read_files(tmp_path)
+        read_files(tmp_path, max_tensor_bytes=LIMIT)
 
 
 def test_a_file_that_is_missing_is_said(tmp_path):
     (tmp_path / CONFIG).write_bytes(b"{}")
     with pytest.raises(InvalidFolder, match=f"{TENSORS} cannot be read: No such file"):
-        read_files(tmp_path)
+        read_files(tmp_path, max_tensor_bytes=LIMIT)

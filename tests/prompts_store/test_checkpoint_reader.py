@@ -5,19 +5,25 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prompts_store.checkpoint import reader
+from prompts_store.checkpoint.digests import prefix_digest
+from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import InvalidCheckpoint, InvalidTaskIndex, NotFinite
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import PeftType
 from tests.prompts_store.checkpoints import (
     BASE,
     NUM_TASKS,
     arrays,
+    checkpoint,
     config_bytes,
     container,
     header,
@@ -33,7 +39,9 @@ def read(
     config: bytes, tensors: bytes, *, index: int | None = None, serving_dtype: str = "float32"
 ) -> dict[str, list[float]]:
     base = replace(BASE, serving_dtype=serving_dtype)
-    checkpoint = read_checkpoint(config, tensors, base, task_index=index, allow_base_mismatch=False)
+    checkpoint = read_checkpoint(
+        config, tensors, base, task_index=index, allow_base_mismatch=False, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+    )
     return {tensor.name: tensor.values.ravel().tolist() for tensor in checkpoint.tensors}
 
 
@@ -138,3 +146,36 @@ def test_the_tensors_of_another_type_are_refused_where_they_differ(told: PeftTyp
         assert not differs
     except InvalidCheckpoint:
         assert differs
+
+
+@pytest.mark.parametrize("peft_type", PeftType)
+def test_a_checkpoint_comes_with_what_its_base_sees(peft_type: PeftType) -> None:
+    """The prefix is resolved and digested here, and nowhere else on the way to SQL."""
+    parsed = checkpoint(peft_type)
+    assert (parsed.base, parsed.task_index, parsed.base_name) == (BASE, task_index(peft_type), "tiny/base")
+    again = resolve_prefix(parsed, parsed.task_index, BASE)
+    assert parsed.prefix.digest == again.digest == prefix_digest(parsed.prefix.kind, parsed.prefix.values)
+
+
+def test_what_was_checked_and_digested_cannot_be_changed() -> None:
+    """Else the digest would be that of other values."""
+    for peft_type in PeftType:
+        parsed = checkpoint(peft_type)
+        for values in (parsed.prefix.values, *(tensor.values for tensor in parsed.tensors)):
+            with pytest.raises(ValueError, match="read-only"):
+                values[...] = 0
+
+
+def test_the_name_of_another_base_is_kept_with_the_mismatch() -> None:
+    """A publisher may accept it."""
+    for name, mismatch in [("", False), ("tiny", False), ("other/base", True)]:
+        parsed = checkpoint(base_model_name_or_path=name)
+        assert (parsed.base_name, parsed.base_mismatch) == (name, mismatch)
+
+
+def test_only_the_reader_makes_a_parsed_checkpoint() -> None:
+    """So the store need not check one again."""
+    root = Path(reader.__file__).parents[2]
+    files = [path for package in ("prompts_store", "server") for path in (root / package).rglob("*.py")]
+    makers = [path.name for path in files if "ParsedCheckpoint(" in path.read_text(encoding="utf-8")]
+    assert sorted(makers) == ["reader.py", "records.py"]

@@ -13,8 +13,9 @@ from typing import TypeVar
 import pytest
 
 from prompts_store.errors import PreconditionFailed, StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Manifest
+from prompts_store.records import ChangeKind
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 from tests.prompts_store.conftest import DATABASES
@@ -38,7 +39,7 @@ def together(call: Callable[[int], T]) -> list[T]:
 
 
 def publish(store: Store, seed: int, *, promote: bool = False) -> int:
-    return store.publish(BASE, "t", checkpoint(seed=seed), Manifest(), promote=promote).version.version
+    return store.publish("t", checkpoint(seed=seed), Manifest(), promote=promote).version.version
 
 
 def test_threads_get_numbers_without_gap_or_twin(store: Store) -> None:

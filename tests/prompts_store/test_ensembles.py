@@ -20,8 +20,9 @@ from prompts_store.errors import (
     VersionNotFound,
 )
 from prompts_store.limits import MAX_MEMBERS
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest, PeftType, VersionRecord
+from prompts_store.records import PeftType, VersionRecord
 from prompts_store.sql.tables import versions
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -31,7 +32,7 @@ SHARED = Manifest(template="{input} ->", labels=("good", "bad"), stop=("\n",), d
 
 
 def add(store: Store, seed: int, manifest: Manifest = SHARED, task: str = "t") -> int:
-    return store.publish(BASE, task, checkpoint(seed=seed), manifest).version.version
+    return store.publish(task, checkpoint(seed=seed), manifest).version.version
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def three(store: Store) -> Store:
     return store
 
 
-def test_an_ensemble_is_a_version_that_takes_from_its_members_what_they_share(three: Store) -> None:
+def test_an_ensemble_is_a_version_with_what_its_members_share(three: Store) -> None:
+    """Its own are the number, the members and the manifest."""
     published = three.publish_ensemble(F, "t", [3, 1, 2], Manifest(note="seeds"), actor="ann")
     record = three.get_version(F, "t", 4)
     assert published.version == record
@@ -91,7 +93,7 @@ def test_the_same_ensemble_again_is_the_version_there_is(three: Store) -> None:
         ([], "2 to 8"),
         ([1], "2 to 8"),
         (list(range(1, MAX_MEMBERS + 2)), "2 to 8"),
-        ([1, 1], "only once"),
+        ([1, 1], "list each version once"),
         ([1, 0], "from 1 to"),
         ([1, 2**31], "from 1 to"),
         ([1, 9], "no live version 9"),
@@ -121,7 +123,7 @@ def test_a_retired_member_is_refused(three: Store) -> None:
 
 def test_ensembles_do_not_nest(three: Store) -> None:
     three.publish_ensemble(F, "t", [1, 2], Manifest())
-    with pytest.raises(InvalidMembers, match="do not nest"):
+    with pytest.raises(InvalidMembers, match="an ensemble cannot be a member"):
         three.publish_ensemble(F, "t", [3, 4], Manifest())
 
 
@@ -155,7 +157,7 @@ def test_members_of_every_prompt_type_go_together(store: Store) -> None:
     """Each chooses its own task of a multitask checkpoint; the ensemble chooses none."""
     for seed, peft_type in enumerate(PeftType):
         index = 1 if peft_type is PeftType.MULTITASK_PROMPT_TUNING else None
-        store.publish(BASE, "t", checkpoint(peft_type, seed), Manifest(task_index=index))
+        store.publish("t", checkpoint(peft_type, seed), Manifest(task_index=index))
     record = store.publish_ensemble(F, "t", range(1, len(PeftType) + 1), Manifest()).version
     assert record.manifest.task_index is None
     assert maintenance.verify(store).is_clean
@@ -170,7 +172,7 @@ def test_an_ensemble_has_no_checkpoint(three: Store) -> None:
 def test_a_member_is_kept_while_its_ensemble_lives(three: Store) -> None:
     """Neither retired nor freed; once the ensemble is retired, both go."""
     three.publish_ensemble(F, "t", [2, 3], Manifest())
-    with pytest.raises(VersionInUse, match="member of its version 4"):
+    with pytest.raises(VersionInUse, match="member of ensemble version 4"):
         three.retire_version(F, "t", 2)
     assert maintenance.gc(three, grace_s=0.0).num_versions == 0
     three.retire_version(F, "t", 4)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import inspect
 
-from prompts_store import errors
+from prompts_store import errors, tuning_errors
 
-CLASSES = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, errors.StoreError)]
+MODULES = (errors, tuning_errors)
+CLASSES = {
+    kind
+    for module in MODULES
+    for _, kind in inspect.getmembers(module, inspect.isclass)
+    if issubclass(kind, errors.StoreError)
+}
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
@@ -15,6 +21,9 @@ def test_every_error_has_a_code_of_its_own() -> None:
     assert all(code.replace("_", "").islower() for code in codes)
 
 
-def test_every_error_is_in_the_drawing() -> None:
-    drawn = (errors.__doc__ or "").replace("│", " ").split()
-    assert all(kind.__name__ in drawn for kind in CLASSES)
+def test_every_error_is_in_the_drawing_of_its_file() -> None:
+    """Under its base, which may be of the other file."""
+    for module in MODULES:
+        drawn = (module.__doc__ or "").replace("│", " ").split()
+        own = [kind for kind in CLASSES if kind.__module__ == module.__name__]
+        assert all({kind.__name__, kind.__bases__[0].__name__} <= {*drawn, "Exception"} for kind in own)

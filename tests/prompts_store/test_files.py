@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import FileInUse, FileNotFound, StoreNotEmpty
+from prompts_store.errors import StoreNotEmpty
 from prompts_store.store import Store
+from prompts_store.tuning_errors import FileInUse, FileNotFound
 from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from prompts_store import maintenance
 from prompts_store.errors import InvalidKey, InvalidName, KeyExists, KeyNotFound
 from prompts_store.keys import KeyGrant, KeyLimits, check_digest, digest_of, new_secret
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.store import Store
-from tests.prompts_store.checkpoints import BASE, checkpoint
+from tests.prompts_store.checkpoints import checkpoint
 
 READER = KeyGrant("reader", frozenset({"infer", "tasks:read"}))
 
@@ -127,7 +127,7 @@ def test_keys_are_listed_in_pages(store: Store) -> None:
 
 def test_the_audit_log_says_who_did_what_and_when(store: Store) -> None:
     before = datetime.now(UTC)
-    store.publish(BASE, "sentiment", checkpoint(), Manifest(), actor="key:ci")
+    store.publish("sentiment", checkpoint(), Manifest(), actor="key:ci")
     store.create_key(READER, actor="ann")
     store.revoke_key("reader", actor="bob")
     entries = store.audit()

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from prompts_store import maintenance
 from prompts_store.errors import BackupExists, BackupUnreadable, SchemaUnsupported, StoreNotEmpty, StoreUnavailable
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from prompts_store.sql.databases import copying
 from prompts_store.store import Store
 from tests.prompts_store import golden_store
@@ -27,9 +27,9 @@ F = BASE.fingerprint
 @pytest.fixture
 def store(store: Store) -> Store:
     """Something of everything."""
-    store.publish(BASE, "sentiment", checkpoint(seed=1), Manifest(template="{input}"), actor="ann")
+    store.publish("sentiment", checkpoint(seed=1), Manifest(template="{input}"), actor="ann")
     for seed in (2, 3):
-        store.publish(BASE, "sentiment", checkpoint(seed=seed), Manifest(), promote=True, actor="ann")
+        store.publish("sentiment", checkpoint(seed=seed), Manifest(), promote=True, actor="ann")
     store.retire_version(F, "sentiment", 1)
     golden_store.fill(store)
     return store
@@ -119,7 +119,7 @@ def test_a_backup_restored_is_the_same_store(store: Store, url: str, tmp_path: P
         assert everything(restored) == before
         assert maintenance.verify(restored).problems == ()
         for each in (store, restored):
-            each.publish(BASE, "gone", checkpoint(seed=9), Manifest(), promote=True)
+            each.publish("gone", checkpoint(seed=9), Manifest(), promote=True)
             each.put_alias(F, "sentiment", "canary", 3, if_match=None, must_not_exist=False)
         assert restored.get_task(F, "gone").latest_version == store.get_task(F, "gone").latest_version == 2
         assert restored.get_alias(F, "sentiment", "canary").etag == store.get_alias(F, "sentiment", "canary").etag
@@ -146,7 +146,7 @@ def test_a_backup_taken_while_the_store_is_written_is_one_state_of_it(store: Sto
 
     def write() -> None:
         for seed in range(100, 160):
-            store.publish(BASE, f"t{seed % 3}", checkpoint(seed=seed), Manifest(), promote=True)
+            store.publish(f"t{seed % 3}", checkpoint(seed=seed), Manifest(), promote=True)
         finished.set()
 
     writer = threading.Thread(target=write)
@@ -201,7 +201,7 @@ def test_a_backup_of_an_older_release_is_restored_and_left_as_it_is(url: str, tm
 
 def test_what_is_no_backup_is_refused(url: str, tmp_path: Path) -> None:
     path = tmp_path / "backup.db"
-    with pytest.raises(BackupUnreadable, match="no backup of this name"):
+    with pytest.raises(BackupUnreadable, match="no file of this name"):
         maintenance.restore(path, url)
     golden_store.load(golden_store.RELEASES[-1], str(path))
     with Store.open(str(path)) as newer:
@@ -217,7 +217,7 @@ def live(tmp_path: Path) -> Iterator[Store]:
     """A SQLite store in use, all of it still in its write-ahead log."""
     with Store.open(str(tmp_path / "live.db")) as opened:
         for seed in range(8):
-            opened.publish(BASE, f"t{seed}", checkpoint(seed=seed), Manifest())
+            opened.publish(f"t{seed}", checkpoint(seed=seed), Manifest())
         yield opened
 
 
@@ -232,7 +232,7 @@ def left_behind(live: Path, folder: Path) -> Path:
 def test_a_store_in_use_is_restored_with_what_its_log_holds(live: Store, url: str, tmp_path: Path) -> None:
     """The file alone has nothing of it yet."""
     assert maintenance.restore(tmp_path / "live.db", url).num_versions == 8
-    live.publish(BASE, "t9", checkpoint(seed=9), Manifest())
+    live.publish("t9", checkpoint(seed=9), Manifest())
     with Store.open(url) as restored:
         assert len(restored.list_tasks(F)) == 8
         assert maintenance.verify(restored).problems == ()
@@ -272,7 +272,7 @@ def test_a_log_that_cannot_be_read_is_not_left_out(live: Store, url: str, tmp_pa
         assert store.revision() == 0
 
 
-def test_a_file_left_in_the_middle_of_a_write_is_refused_until_that_is_undone(url: str, tmp_path: Path) -> None:
+def test_a_half_written_backup_is_refused_until_it_is_rolled_back(url: str, tmp_path: Path) -> None:
     """Of SQLite's older kind of log, which a reader must write back and may not."""
     path = tmp_path / "backup.db"
     golden_store.load(golden_store.RELEASES[-1], str(path))
@@ -292,7 +292,7 @@ def test_a_file_left_in_the_middle_of_a_write_is_refused_until_that_is_undone(ur
     ("content", "reason"),
     [
         (b"", "an empty database"),
-        (b"no database, but long enough to be taken for one" * 100, "no SQLite database"),
+        (b"no database, but long enough to be taken for one" * 100, "not a SQLite database"),
         (slice(0, 5_000), "damaged or cut off"),
         (slice(0, 8 * 4096), "damaged or cut off"),
     ],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from prompts_store.errors import InvalidManifest
-from prompts_store.manifest import content_fields, manifest_from_json, manifest_to_json, parse_manifest
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest, content_fields, manifest_from_json, manifest_to_json, parse_manifest
 
 FULL: dict[str, Any] = {
     "template": "Review: {input} {}{{}} {0} %s\nLabel:",
@@ -43,6 +43,25 @@ def test_a_full_manifest_survives_json() -> None:
     text = json.dumps(manifest_to_json(manifest))
     assert parse_manifest(json.loads(text)) == manifest
     assert manifest_from_json(json.loads(text)) == manifest
+
+
+def test_to_make_a_manifest_is_to_check_it() -> None:
+    """Also of another one; it has its one form at once, and only what was stored is taken as it is."""
+    with pytest.raises(InvalidManifest, match="exactly once"):
+        Manifest(template="no mark")
+    with pytest.raises(InvalidManifest, match="one label"):
+        replace(Manifest(), labels=("one",))
+    assert Manifest(defaults={"temperature": 0}) == Manifest(defaults={"temperature": 0.0})
+    assert type(Manifest(defaults={"temperature": 0}).defaults["temperature"]) is float
+    stored = manifest_from_json(manifest_to_json(Manifest()) | {"labels": ["one"]})
+    assert stored.labels == ("one",)
+    with pytest.raises(InvalidManifest, match="one label"):
+        replace(stored, note="again")
+
+
+def test_no_field_of_the_json_skips_the_checks() -> None:
+    with pytest.raises(InvalidManifest, match="unknown field"):
+        parse_manifest({"template": "no mark", "is_stored": True})
 
 
 def test_an_empty_manifest_is_the_default_one() -> None:

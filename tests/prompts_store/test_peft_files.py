@@ -21,9 +21,9 @@ from peft import (
 )
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_tensors
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import BaseModel, PeftType, TensorKind
 
 # PEFT reads a property that transformers is about to rename.
@@ -96,9 +96,14 @@ def test_the_resolved_prefix_is_pefts_own_prompt(kind: str, architecture: str, t
     tensors_bytes = (tmp_path / "adapter_model.safetensors").read_bytes()
     for task_index in range(NUM_TASKS) if kind == "multitask" else [None]:
         checkpoint = read_checkpoint(
-            config_bytes, tensors_bytes, base, task_index=task_index, allow_base_mismatch=False
+            config_bytes,
+            tensors_bytes,
+            base,
+            task_index=task_index,
+            allow_base_mismatch=False,
+            max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
         )
-        prefix = resolve_prefix(checkpoint, task_index, base)
+        prefix = checkpoint.prefix
         assert (prefix.kind is TensorKind.KEY_VALUES) == (kind in ("prefix", "prefix-projected", "cartridge"))
         np.testing.assert_allclose(prefix.values, prompt_of(trained, task_index), rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(prefix.values, prompt_of(loaded, task_index), rtol=1e-6, atol=1e-6)

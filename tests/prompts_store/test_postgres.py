@@ -12,8 +12,8 @@ import pytest
 
 from prompts_store import maintenance
 from prompts_store.errors import StoreUnavailable
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Manifest
 from prompts_store.store import Store
 from tests.prompts_store import postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -42,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_outlives_a_restart_of_its_server(cluster: postgres.Cluster) -> None:
     """No call hangs, each fails as StoreUnavailable with its cause, and the next ones work again."""
     with Store.open(cluster.url()) as store:
-        store.publish(BASE, "t", checkpoint(), Manifest())
+        store.publish("t", checkpoint(), Manifest())
         revision = store.revision()
         assert store.wait_for_changes(revision, 0.01) == revision
         for stop in (cluster.stop, cluster.kill):

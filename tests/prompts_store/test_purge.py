@@ -11,18 +11,13 @@ import numpy as np
 import pytest
 
 from prompts_store import maintenance
-from prompts_store.errors import (
-    AliasNotFound,
-    InvalidName,
-    JobNotFound,
-    JobStatusConflict,
-    TaskNotFound,
-    VersionNotFound,
-)
+from prompts_store.errors import AliasNotFound, InvalidName, TaskNotFound, VersionNotFound
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Checkpoint, Manifest
+from prompts_store.records import ChangeKind, Checkpoint
 from prompts_store.reports import GcReport, VersionKey
 from prompts_store.store import Store
+from prompts_store.tuning_errors import JobNotFound, JobStatusConflict
 from prompts_store.tuning_records import JobError, JobStatus, NewJob
 from prompts_store.tuning_store import TuningStore
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -35,7 +30,7 @@ MARKED_FLOATS = np.frombuffer(b"Zq7M" * 24, "<f4").reshape(3, 8).copy()
 
 
 def publish(store: Store, seed: int, task: str = "t", **fields: object) -> None:
-    store.publish(BASE, task, checkpoint(seed=seed), Manifest(**fields), promote=True, actor="ann")  # type: ignore[arg-type]
+    store.publish(task, checkpoint(seed=seed), Manifest(**fields), promote=True, actor="ann")  # type: ignore[arg-type]
 
 
 def marked() -> Checkpoint:
@@ -130,7 +125,7 @@ def test_a_purge_leaves_no_byte_in_the_file(tmp_path: Path) -> None:
         fields = {"template": MARK + "{input}", "labels": (MARK, "b"), "note": MARK, "metrics": {MARK: 1}}
         for number in range(3):
             manifest = Manifest(stop=(str(number),), **fields)  # type: ignore[arg-type]
-            store.publish(BASE, "t", marked(), manifest, promote=True)
+            store.publish("t", marked(), manifest, promote=True)
         store.put_alias(F, "t", "canary", 1, if_match=None, must_not_exist=True, reason=MARK)
         store.delete_alias(F, "t", "canary", if_match=None, reason=MARK)
         store.retire_version(F, "t", 1)

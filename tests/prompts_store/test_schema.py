@@ -12,8 +12,9 @@ from alembic.runtime.migration import MigrationContext
 
 from prompts_store import maintenance
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.sql.databases.database import Database
 from prompts_store.sql.databases.schema import migrate
 from prompts_store.sql.tables import metadata
@@ -66,7 +67,7 @@ def test_a_store_of_every_release_is_read(
         ]
         assert store.revision() == store.changes_since(0, 100)[-1].id >= 7
         assert maintenance.verify(store).problems == ()
-        assert store.publish(BASE, "sentiment", checkpoint(seed=5), Manifest()).version.version == 4
+        assert store.publish("sentiment", checkpoint(seed=5), Manifest()).version.version == 4
         moved = store.put_alias(F, "sentiment", "production", 3, if_match="2", must_not_exist=False)
         assert int(moved.etag) > 2
         assert store.rollback(F, "sentiment").version == 2
@@ -83,7 +84,7 @@ def test_what_the_second_revision_brought_is_read(tmp_path: Path) -> None:
         assert (manifest.parent_version, manifest.training_data_digest) == (1, "d" * 64)
         with pytest.raises(VersionNotFound, match="freed"):
             store.load_content(F, "topic", 1, include_retired=True)
-        assert store.publish(BASE, "gone", checkpoint(seed=8), Manifest()).version.version == 2
+        assert store.publish("gone", checkpoint(seed=8), Manifest()).version.version == 2
 
 
 def test_what_the_third_revision_brought_is_read(tmp_path: Path) -> None:
@@ -168,7 +169,7 @@ def test_every_revision_has_a_golden_store(tmp_path: Path) -> None:
 def test_opening_again_changes_nothing(tmp_path: Path) -> None:
     path = str(tmp_path / "store.db")
     with Store.open(path) as store:
-        published = store.publish(BASE, "t", checkpoint(), Manifest())
+        published = store.publish("t", checkpoint(), Manifest())
     with Store.open(f"sqlite:///{path}") as store:
         assert store.get_version(F, "t", 1) == published.version
         assert store.revision() == 3

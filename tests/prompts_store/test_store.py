@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,8 +19,6 @@ from prompts_store.errors import (
     InvalidName,
     InvalidTaskIndex,
     NameReserved,
-    NotFinite,
-    ShapeMismatch,
     StoreCorrupt,
     StoreUnavailable,
     TaskExists,
@@ -30,8 +27,9 @@ from prompts_store.errors import (
     VersionInUse,
     VersionNotFound,
 )
+from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Manifest, PeftType, Published
+from prompts_store.records import ChangeKind, PeftType, Published
 from prompts_store.sql.tables import tasks
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, task_index
@@ -40,7 +38,7 @@ F = BASE.fingerprint
 
 
 def publish(store: Store, seed: int = 0, task: str = "t", *, promote: bool = False, note: str = "") -> Published:
-    return store.publish(BASE, task, checkpoint(seed=seed), Manifest(note=note), promote=promote, actor="ann")
+    return store.publish(task, checkpoint(seed=seed), Manifest(note=note), promote=promote, actor="ann")
 
 
 def kinds(store: Store, since: int = 0) -> list[ChangeKind]:
@@ -119,7 +117,7 @@ def test_a_bad_name_never_reaches_the_database(store: Store, name: str) -> None:
 
 
 def test_the_first_version_makes_its_task_and_is_production(store: Store) -> None:
-    published = store.publish(BASE, "t", checkpoint(), Manifest(), description="made by publish", actor="ann")
+    published = store.publish("t", checkpoint(), Manifest(), description="made by publish", actor="ann")
     assert (published.version.version, published.created, published.promoted) == (1, True, True)
     assert published.version.created_by == "ann"
     task = store.get_task(F, "t")
@@ -160,8 +158,8 @@ def test_retired_content_makes_a_new_number(store: Store) -> None:
 
 
 def test_another_template_is_another_version_of_the_same_prefix(store: Store) -> None:
-    first = store.publish(BASE, "t", checkpoint(), Manifest(template="{input}")).version
-    second = store.publish(BASE, "t", checkpoint(), Manifest(template="{input}?")).version
+    first = store.publish("t", checkpoint(), Manifest(template="{input}")).version
+    second = store.publish("t", checkpoint(), Manifest(template="{input}?")).version
     assert first.digest != second.digest
     assert first.prefix_digest == second.prefix_digest
 
@@ -171,7 +169,7 @@ def test_content_is_read_back_as_it_was_written(store: Store, peft_type: PeftTyp
     index = task_index(peft_type)
     manifest = Manifest(template="a {input} b", labels=("x", "y"), defaults={"temperature": 0.1}, task_index=index)
     written = checkpoint(peft_type)
-    version = store.publish(BASE, "t", written, manifest).version
+    version = store.publish("t", written, manifest).version
     content = store.load_content(F, "t", 1)
     assert content.record == version == store.get_version(F, "t", 1)
     assert content.record.manifest == manifest
@@ -185,31 +183,25 @@ def test_content_is_read_back_as_it_was_written(store: Store, peft_type: PeftTyp
 
 def test_a_publish_of_wrong_content_leaves_nothing(store: Store) -> None:
     multitask = checkpoint(PeftType.MULTITASK_PROMPT_TUNING)
-    huge = checkpoint()
-    huge.tensors[0].values[0, 0] = 1e30
     with pytest.raises(InvalidTaskIndex):
-        store.publish(BASE, "t", multitask, Manifest())
-    with pytest.raises(ShapeMismatch):
-        store.publish(replace(BASE, hidden_size=4), "t", checkpoint(), Manifest())
-    with pytest.raises(NotFinite):
-        store.publish(replace(BASE, serving_dtype="float16"), "t", huge, Manifest())
+        store.publish("t", multitask, Manifest())
     with pytest.raises(InvalidManifest):
-        store.publish(BASE, "t", checkpoint(), Manifest(template="no mark"))
+        store.publish("t", checkpoint(), Manifest(template="no mark"))
     with pytest.raises(NameReserved):
-        store.publish(BASE, "tiny", checkpoint(), Manifest())
+        store.publish("tiny", checkpoint(), Manifest())
     assert store.list_tasks(F) == ()
     assert store.revision() == 0
 
 
 def test_the_size_limit_is_the_stores(tmp_path: Path) -> None:
     with Store.open(str(tmp_path / "small.db"), max_tensor_bytes=95) as store, pytest.raises(CheckpointTooLarge):
-        store.publish(BASE, "t", checkpoint(), Manifest())
+        store.publish("t", checkpoint(), Manifest())
 
 
 def test_the_base_that_the_checkpoint_names_is_recorded(store: Store) -> None:
     for name, mismatch in [("", False), ("tiny", False), ("other/base", True)]:
-        named = replace(checkpoint(seed=len(name)), config={"base_model_name_or_path": name})
-        version = store.publish(BASE, "t", named, Manifest()).version
+        named = checkpoint(seed=len(name), base_model_name_or_path=name)
+        version = store.publish("t", named, Manifest()).version
         assert (version.base_name, version.base_mismatch) == (name, mismatch)
 
 
@@ -341,7 +333,7 @@ def test_every_change_is_a_row_in_order(store: Store) -> None:
 def test_damage_in_the_database_is_found_on_reading(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "store.db"
     with Store.open(str(path)) as store:
-        store.publish(BASE, "t", checkpoint(), Manifest(template="{input}"))
+        store.publish("t", checkpoint(), Manifest(template="{input}"))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(damage)
         connection.commit()

@@ -13,8 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from prompts_store import maintenance
 from prompts_store.errors import NotFound, StoreError, TaskExists, VersionInUse
+from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasTarget, Manifest
+from prompts_store.records import AliasTarget
 from prompts_store.store import Store
 from tests.prompts_store import postgres
 from tests.prompts_store.checkpoints import BASE, checkpoint
@@ -103,7 +104,7 @@ class StoreMachine(RuleBasedStateMachine):
     def publish(self, name: str, seed: int, promote: bool) -> None:
         task = self.model[name]
         known = next((number for number, other in task.live.items() if other == seed), None)
-        published = self.store.publish(BASE, name, CHECKPOINTS[seed], Manifest(), promote=promote)
+        published = self.store.publish(name, CHECKPOINTS[seed], Manifest(), promote=promote)
         number = published.version.version
         if known is None:
             promote = promote or not task.live

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
 
 MAX_REFUSAL_S = 0.1  # of this process, whatever else the machine does
@@ -28,7 +29,9 @@ def read_one(data: bytes) -> None:
     config, tensors = (data[1:], good["adapter_model"]) if is_config else (good["adapter_config"], data[1:])
     began = time.process_time()
     with suppress(errors.InvalidCheckpoint):
-        reader.read_checkpoint(config, tensors, BASE, task_index=None, allow_base_mismatch=False)
+        reader.read_checkpoint(
+            config, tensors, BASE, task_index=None, allow_base_mismatch=False, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES
+        )
     assert time.process_time() - began < MAX_REFUSAL_S
 
 

@@ -1,4 +1,7 @@
-"""What others paid for: one regression test an advisory, named after it. The routes' own are in test_every_route.py."""
+"""Regression tests for the advisories of other servers: the marker `advisory` names the product and its numbers.
+
+The tests of each route's scope are in test_every_route.py.
+"""
 
 import ast
 import inspect
@@ -11,7 +14,6 @@ import tarfile
 import textwrap
 import threading
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -31,6 +33,7 @@ from server.cli.serving.serve import bind
 from server.settings import ServeSettings
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import prompt_tuning_files
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 COMPLETION = {"model": "tiny-base", "prompt": "a"}
@@ -40,9 +43,9 @@ PACKAGES = [Path(package.__file__).parent for package in (server, prompts_store)
 
 def sources():
     """Every module of the product, parsed."""
-    for folder in PACKAGES:
-        for path in sorted(folder.rglob("*.py")):
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+    paths = [path for folder in PACKAGES for path in sorted(folder.rglob("*.py"))]
+    assert len(paths) > 100, "these tests would pass on an empty tree"
+    return [(path, ast.parse(path.read_text(encoding="utf-8"))) for path in paths]
 
 
 class Bomb:
@@ -52,6 +55,7 @@ class Bomb:
         return pytest.fail, ("a pickle was opened",)
 
 
+@pytest.mark.advisory("vllm", "CVE-2025-62164", "CVE-2026-56340", "CVE-2026-73557")
 @pytest.mark.parametrize(
     "tensors",
     [
@@ -62,14 +66,15 @@ class Bomb:
     ],
     ids=["pickle", "int64", "float64", "sparse"],
 )
-async def test_vllm_cve_2025_62164_cve_2026_56340_cve_2026_73557(client, tensors):
+async def test_only_dense_tensors_of_listed_dtypes_are_accepted(client, tensors):
     """Tensors of clients are dense safetensors of the few dtypes that are listed, or nothing."""
     response = await publish(client, adapter_model=tensors)
     assert (response.status_code, error_of(response)["code"]) == (400, "malformed_tensors")
 
 
+@pytest.mark.advisory("vllm", "PYSEC-2026-2303", "CVE-2026-41523")
 @pytest.mark.parametrize("shape", [(4, 7), (5, 8), (32,), (1, 4, 8), (0, 8)], ids=str)
-async def test_vllm_pysec_2026_2303_cve_2026_41523(client, shape):
+async def test_a_wrong_shape_is_the_clients_error(client, shape):
     """A wrong shape is the client's error, and the server goes on; no assertion stands guard."""
     response = await publish(client, adapter_model=save({"prompt_embeddings": np.zeros(shape, np.float32)}))
     assert response.status_code == 400
@@ -77,6 +82,7 @@ async def test_vllm_pysec_2026_2303_cve_2026_41523(client, shape):
     assert (await client.get("/health")).status_code == 200
 
 
+@pytest.mark.advisory("vllm", "CVE-2026-34756", "CVE-2026-73559")
 @pytest.mark.parametrize(
     ("path", "change"),
     [
@@ -92,7 +98,7 @@ async def test_vllm_pysec_2026_2303_cve_2026_41523(client, shape):
     ],
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
-async def test_vllm_cve_2026_34756_cve_2026_73559(client, engine, path, change):
+async def test_numbers_and_lists_of_clients_are_bounded(client, engine, path, change):
     """Every number and every list that a client may make large has a bound, and the engine never hears of it."""
     base = COMPLETION if path == "/v1/completions" else {"model": "tiny-base"}
     response = await client.post(path, json=base | change)
@@ -100,8 +106,9 @@ async def test_vllm_cve_2026_34756_cve_2026_73559(client, engine, path, change):
     assert not engine.requests
 
 
+@pytest.mark.advisory("vllm", "CVE-2025-62426", "CVE-2026-115911")
 @pytest.mark.parametrize("name", ["chat_template", "chat_template_kwargs", "add_generation_prompt"])
-async def test_vllm_cve_2025_62426_cve_2026_115911(client, engine, name):
+async def test_a_template_of_a_client_is_not_rendered(client, engine, name):
     """A client's template is not rendered: there is no parameter for one, and in a message it is plain text."""
     chat = {"model": "tiny-base", "messages": [{"role": "user", "content": "{{ 7 * 7 }}"}]}
     response = await client.post("/v1/chat/completions", json=chat | {name: "{{ 7 * 7 }}"})
@@ -111,7 +118,8 @@ async def test_vllm_cve_2025_62426_cve_2026_115911(client, engine, name):
     assert "{{ 7 * 7 }}" in prompt
 
 
-def test_vllm_cve_2025_59425():
+@pytest.mark.advisory("vllm", "CVE-2025-59425")
+def test_a_key_is_compared_in_constant_time():
     """A key is compared by `hmac.compare_digest`, and by no operator."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(KeyRing.identify)))
     names = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
@@ -120,21 +128,25 @@ def test_vllm_cve_2025_59425():
     assert operators <= {ast.Is, ast.IsNot}
 
 
+@pytest.mark.advisory("vllm", "CVE-2026-48746")
+@pytest.mark.advisory("starlette", "CVE-2026-48710")
+@pytest.mark.advisory("litellm", "CVE-2026-49468")
 @pytest.mark.parametrize(
     "path",
     ["//v1/tasks", "/health/../v1/tasks", "/v1/tasks/", "/V1/tasks", "/v1/tasks;/health", "/v1/tasks%2f",
      "/docs/../v1/tasks", "/v1/tasks?/health", "/v1/tasks#/health", "/%76%31/tasks", "/health%00/v1/tasks"],
 )  # fmt: skip
-async def test_vllm_cve_2026_48746_starlette_cve_2026_48710_litellm_cve_2026_49468(services, path):
+async def test_no_spelling_of_a_path_avoids_the_key(services, path):
     """However a path is written, it is a route, which asks for its scope, or it is none."""
-    async with client_of(replace(services, keys=KeyRing(services.store, "secret"))) as client:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store, "secret"))) as client:
         response = await client.get(path)
         with_host = await client.get("/v1/tasks", headers={"host": "/health", "x-forwarded-prefix": "/health"})
     assert response.status_code in (401, 404, 405)
     assert with_host.status_code == 401
 
 
-def test_litellm_cve_2026_42208(services):
+@pytest.mark.advisory("litellm", "CVE-2026-42208")
+def test_a_key_never_reaches_the_database(services):
     """A key becomes a digest before anything is asked by it, and the database is not asked at all."""
 
     class Watched:
@@ -142,10 +154,10 @@ def test_litellm_cve_2026_42208(services):
 
         def __getattr__(self, name):
             assert not self.is_watched, "a key went to the database"
-            return getattr(services.store, name)
+            return getattr(services.store_access.store, name)
 
     store = Watched()
-    services.store.create_key(KeyGrant("ci", frozenset({"infer"})))
+    services.store_access.store.create_key(KeyGrant("ci", frozenset({"infer"})))
     ring = KeyRing(store)
     store.is_watched = True
     for secret in ("' OR 1=1 --", "x'; DROP TABLE keys; --", "%", "\x00", "\ud800"):
@@ -153,7 +165,8 @@ def test_litellm_cve_2026_42208(services):
             ring.identify(secret)
 
 
-async def test_vllm_cve_2026_22778_cve_2026_54236(client, engine):
+@pytest.mark.advisory("vllm", "CVE-2026-22778", "CVE-2026-54236")
+async def test_the_text_of_an_exception_is_not_sent(client, engine):
     """What an exception says stays in the log."""
     engine.fail_after = 0
     engine.cause = RuntimeError("<_io.BytesIO object at 0x7f0000000000> of a secret")
@@ -163,7 +176,8 @@ async def test_vllm_cve_2026_22778_cve_2026_54236(client, engine):
         assert "the engine failed" in response.text
 
 
-async def test_vllm_cve_2025_46570(services, engine):
+@pytest.mark.advisory("vllm", "CVE-2025-46570")
+async def test_keys_share_cached_blocks_only_by_a_common_salt(services, engine):
     """The chain of cached blocks starts from the key's salt; only a salt that two keys were given joins them."""
     grants = {
         "one": KeyGrant("one", frozenset({"infer"})),
@@ -172,9 +186,9 @@ async def test_vllm_cve_2025_46570(services, engine):
         "team-b": KeyGrant("team-b", frozenset({"infer"}), salt="team"),
         "team": KeyGrant("team", frozenset({"infer"})),
     }
-    secrets = {name: services.store.create_key(grant).secret for name, grant in grants.items()}
+    secrets = {name: services.store_access.store.create_key(grant).secret for name, grant in grants.items()}
     salts = {}
-    async with client_of(replace(services, keys=KeyRing(services.store))) as client:
+    async with client_of(with_parts(services, keys=KeyRing(services.store_access.store))) as client:
         for name, secret in secrets.items():
             for path, body in (
                 ("/v1/completions", COMPLETION),
@@ -188,7 +202,8 @@ async def test_vllm_cve_2025_46570(services, engine):
     assert len({min(found) for found in salts.values()}) == 4
 
 
-def test_vllm_cve_2025_48956(services):
+@pytest.mark.advisory("vllm", "CVE-2025-48956")
+def test_a_header_ends_at_its_limit(services):
     """A header of any size ends at the limit, with an answer, before it is kept."""
     ready = threading.Event()
     with bind("127.0.0.1", 0) as listener:
@@ -207,7 +222,8 @@ def test_vllm_cve_2025_48956(services):
             thread.join()
 
 
-async def test_vllm_pysec_2026_4325(client):
+@pytest.mark.advisory("vllm", "PYSEC-2026-4325")
+async def test_invented_names_are_no_labels_of_metrics(client):
     """Names that clients invent are no labels."""
     for number in range(300):
         await client.post("/v1/completions", json=COMPLETION | {"model": f"invented-{number}"})
@@ -216,6 +232,9 @@ async def test_vllm_pysec_2026_4325(client):
     assert "invented" not in text
 
 
+@pytest.mark.advisory("vllm", "CVE-2026-24779", "CVE-2026-25960")
+@pytest.mark.advisory("lmdeploy", "CVE-2026-33626")
+@pytest.mark.advisory("torchserve", "GHSA-8fxr")
 @pytest.mark.parametrize(
     "content",
     [
@@ -225,7 +244,7 @@ async def test_vllm_pysec_2026_4325(client):
     ],
     ids=lambda content: content[0]["type"],
 )
-async def test_vllm_cve_2026_24779_cve_2026_25960_lmdeploy_cve_2026_33626_torchserve_ghsa_8fxr(client, engine, content):
+async def test_no_parameter_is_fetched(client, engine, content):
     """There is no parameter whose URL would be fetched."""
     chat = {"model": "tiny-base", "messages": [{"role": "user", "content": content}]}
     assert (await client.post("/v1/chat/completions", json=chat)).status_code == 400
@@ -233,7 +252,8 @@ async def test_vllm_cve_2026_24779_cve_2026_25960_lmdeploy_cve_2026_33626_torchs
     assert not engine.requests
 
 
-async def test_mlflow_cve_2024_3848_cve_2026_116690(client, tmp_path):
+@pytest.mark.advisory("mlflow", "CVE-2024-3848", "CVE-2026-116690")
+async def test_no_name_or_source_of_a_client_is_a_path(client, tmp_path):
     """A file's name and a client's `source` are never a path: nothing is read or written by them."""
     for field in ("source", "path", "artifact_uri"):
         assert (await publish(client, manifest={field: "/etc/passwd"})).status_code == 400
@@ -243,8 +263,9 @@ async def test_mlflow_cve_2024_3848_cve_2026_116690(client, tmp_path):
     assert list(tmp_path.glob("adapter*")) == []
 
 
+@pytest.mark.advisory("ollama", "CVE-2024-37032", "CVE-2026-103663")
 @pytest.mark.parametrize("digest", ["../../etc/passwd", "sha256:" + "0" * 57, "A" * 64, "0" * 63, "0" * 64 + "\n"])
-async def test_ollama_cve_2024_37032_cve_2026_103663(client, digest):
+async def test_a_digest_is_hexadecimal_and_no_route_takes_one(client, digest):
     """A digest has 64 characters of hexadecimal before it is used, and no route takes one."""
     with pytest.raises(InvalidKey):
         check_digest(digest)
@@ -252,8 +273,9 @@ async def test_ollama_cve_2024_37032_cve_2026_103663(client, digest):
     assert not [path for path in paths if re.search(r"digest|sha256|blob", path)]
 
 
+@pytest.mark.advisory("ollama", "CVE-2024-45436")
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-async def test_ollama_cve_2024_45436(client, kind):
+async def test_an_archive_is_not_opened(client, kind):
     """An archive is no checkpoint, wherever it is put, and is not opened."""
     buffer = io.BytesIO()
     if kind == "zip":
@@ -271,8 +293,9 @@ async def test_ollama_cve_2024_45436(client, kind):
 BAD_NAMES = ["..", "../x", "a/b", "a\\b", "a b", "A", ".a", "a.", "a\n", "a\x00", "\uff41", "-", "a" * 65, "a@b"]
 
 
+@pytest.mark.advisory("triton", "CVE-2023-31036", "CVE-2025-23316")
 @pytest.mark.parametrize("name", BAD_NAMES)
-async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
+async def test_a_name_matches_one_strict_pattern(client, services, name):
     """A name is one strict pattern, for tasks, aliases and keys, or it is refused."""
     assert (await client.post("/v1/tasks", json={"name": name})).status_code == 400
     assert (await client.post("/v1/keys", json={"name": name, "scopes": ["infer"]})).status_code == 400
@@ -281,14 +304,15 @@ async def test_triton_cve_2023_31036_cve_2025_23316(client, services, name):
     path = f"/v1/tasks/sentiment/aliases/{quote(name, safe='')}"
     response = await client.put(path, json=moved, headers={"if-none-match": "*"})
     assert response.status_code in (400, 404, 405)
-    aliases = services.store.list_aliases(services.base.fingerprint, "sentiment")
+    aliases = services.store_access.store.list_aliases(services.store_access.fingerprint, "sentiment")
     assert [alias.alias for alias in aliases] == ["production"]
 
 
-def test_ray_cve_2023_48022_cve_2025_62593():
+@pytest.mark.advisory("ray", "CVE-2023-48022", "CVE-2025-62593")
+def test_rays_control_plane_stays_on_loopback():
     """Whoever reaches Ray's control plane runs code, so it stays on loopback with a token, and moves no task.
 
-    A page in a browser on the machine is the other way in: tests/api/test_browsers.py, for the server itself.
+    A page in a browser on the machine is the other way in: tests/api/test_local_origins.py, for the server itself.
     """
     for path, tree in sources():
         for node in ast.walk(tree):
@@ -315,7 +339,8 @@ def _is_name(node: ast.expr, name: str) -> bool:
     return isinstance(node, ast.Name) and node.id == name
 
 
-def test_pytorch_cve_2025_32434_cve_2026_24747():
+@pytest.mark.advisory("pytorch", "CVE-2025-32434", "CVE-2026-24747")
+def test_nothing_reads_pickles():
     """No pickle anywhere: neither the module nor what of PyTorch and NumPy reads them."""
     for path, tree in sources():
         for node in ast.walk(tree):
@@ -327,7 +352,8 @@ def test_pytorch_cve_2025_32434_cve_2026_24747():
                 assert not is_reader, f"{path}:{node.lineno}"
 
 
-async def test_starlette_cve_2024_47874_cve_2025_54121_cve_2025_62727(client, limited):
+@pytest.mark.advisory("starlette", "CVE-2024-47874", "CVE-2025-54121", "CVE-2025-62727")
+async def test_parts_their_sizes_and_ranges_are_bounded(client, limited):
     """Parts, their sizes and ranges are bounded."""
     many = [("manifest", (None, "{}"))] * 2_000
     assert (await client.post("/v1/tasks/x/versions", files=many)).status_code == 400

@@ -4,7 +4,6 @@ vLLM CVE-2026-48746, Starlette CVE-2026-48710, LiteLLM CVE-2026-49468: default-d
 """
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from server.api.access.key_ring import KeyRing
 from server.api.application import build_routes
 from server.api.openapi import build_document
 from tests.api.conftest import client_of, error_of, publish
+from tests.fakes.services import with_parts
 
 SCOPES = ["infer", "tasks:read", "tasks:write", "tune", "admin"]
 PUBLIC = {"GET /health", "GET /ready"}
@@ -57,13 +57,13 @@ def clock():
 
 @pytest.fixture
 def ring(services, clock):
-    return KeyRing(services.store, "admin-secret", now=clock)
+    return KeyRing(services.store_access.store, "admin-secret", now=clock)
 
 
 @pytest.fixture
 async def guarded(services, ring):
     """A server with two tasks; who asks without a key of their own is nobody."""
-    async with client_of(replace(services, keys=ring)) as http:
+    async with client_of(with_parts(services, keys=ring)) as http:
         for task in ("secret", "allowed"):
             response = await publish(http, task, headers={"authorization": "Bearer admin-secret"})
             assert response.status_code == 201
@@ -71,12 +71,12 @@ async def guarded(services, ring):
 
 
 @pytest.fixture
-def key(services, ring):
+def key(services, ring, guarded):
     """Makes keys that the server knows at once; the header in which they are sent."""
 
     async def make(*scopes, **more):
-        created = services.store.create_key(KeyGrant(f"key-{uuid.uuid4().hex}", frozenset(scopes), **more))
-        await ring.refresh()
+        created = services.store_access.store.create_key(KeyGrant(f"key-{uuid.uuid4().hex}", frozenset(scopes), **more))
+        await services.store_access.follower.refresh()
         assert ring.identify(created.secret).scopes == set(scopes)
         return {"authorization": f"Bearer {created.secret}"}
 
@@ -135,7 +135,7 @@ async def test_no_key_a_wrong_one_a_revoked_and_an_expired_one_are_denied(
 ):
     """All alike: nobody learns which of them it was."""
     revoked = await key("admin")
-    services.store.revoke_key(services.store.list_keys()[0].name)
+    services.store_access.store.revoke_key(services.store_access.store.list_keys()[0].name)
     expired = await key("admin", expires_at=clock.now + timedelta(hours=1))
     clock.now += timedelta(hours=1)
     bodies = set()

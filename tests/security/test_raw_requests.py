@@ -3,7 +3,6 @@
 import socket
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -12,6 +11,7 @@ from server.app import create_app
 from server.cli.serving.http_server import HttpServer, http_config
 from server.cli.serving.serve import bind
 from server.settings import ServeSettings
+from tests.fakes.services import with_parts
 
 TIMEOUT_S = 5.0
 """Less than the ten seconds that a body may stall."""
@@ -21,7 +21,7 @@ TIMEOUT_S = 5.0
 def connect(services):
     """Opens connections to a server that asks for keys."""
     ready = threading.Event()
-    app = create_app(replace(services, keys=KeyRing(services.store, "secret")))
+    app = create_app(with_parts(services, keys=KeyRing(services.store_access.store, "secret")))
     with bind("127.0.0.1", 0) as listener:
         server = HttpServer(http_config(app, ServeSettings()), on_ready=ready.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.engine.block_manager import BlockManager
+from server.engine.paged.block_manager import BlockManager
 from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
 

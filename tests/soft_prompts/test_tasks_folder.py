@@ -52,7 +52,7 @@ def test_what_is_there_at_the_start_is_published_at_once(folder, root, store):
     write(root, "mood", description="How it sounds.")
     write(root, "dates", 1)
     (root / ".git").mkdir()
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     assert folder.tasks == {"mood", "dates"}
     assert production(store, "mood") == production(store, "dates") == 1
     assert store.get_task(F, "mood").description == "How it sounds."
@@ -60,11 +60,11 @@ def test_what_is_there_at_the_start_is_published_at_once(folder, root, store):
 
 def test_a_change_is_published_once_it_stands_still(folder, root, store):
     write(root, "mood")
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     write(root, "mood", 1)
-    folder.look()
+    folder.scan()
     assert production(store, "mood") == 1
-    folder.look()
+    folder.scan()
     assert production(store, "mood") == 2
 
 
@@ -72,7 +72,7 @@ def test_content_that_comes_back_is_production_again(folder, root, store):
     """As after a revert in Git."""
     for seed in (0, 1, 0):
         write(root, "mood", seed)
-        folder.look(at_once=True)
+        folder.scan(at_once=True)
     assert (production(store, "mood"), store.get_task(F, "mood").latest_version) == (1, 2)
 
 
@@ -81,12 +81,12 @@ def test_a_broken_folder_is_said_once_and_the_others_go_on(folder, root, store, 
     write(root, "good", 1)
     (root / "Not A Name").mkdir()
     with caplog.at_level(logging.ERROR):
-        folder.look(at_once=True)
-        folder.look(at_once=True)
+        folder.scan(at_once=True)
+        folder.scan(at_once=True)
     assert production(store, "good") == 1
     assert sorted(record.args[0] for record in caplog.records) == ["Not A Name", "bad"]
     write(root, "bad")
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     assert production(store, "bad") == 1
 
 
@@ -103,12 +103,12 @@ def test_hostile_manifests_are_said_and_the_folders_behind_them_go_on(folder, ro
         write(root, name)
         spoil(root / name / "manifest.json")
     write(root, "well", 1)
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     assert production(store, "well") == 1
     assert sorted(record.args[0] for record in caplog.records) == sorted(HOSTILE_MANIFESTS)
     write(root, "well", 2)
-    folder.look()
-    folder.look()
+    folder.scan()
+    folder.scan()
     assert production(store, "well") == 2
     assert len(caplog.records) == len(HOSTILE_MANIFESTS)
 
@@ -119,14 +119,14 @@ def test_a_fault_of_ours_in_one_folder_leaves_the_others(folder, root, store, mo
     write(root, "good", 1)
     publish = Store.publish
 
-    def fail(store, base, name, *others, **options):
+    def fail(store, name, *others, **options):
         if name == "bad":
             raise RecursionError
-        return publish(store, base, name, *others, **options)
+        return publish(store, name, *others, **options)
 
     monkeypatch.setattr(Store, "publish", fail)
-    folder.look(at_once=True)
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
+    folder.scan(at_once=True)
     assert production(store, "good") == 1
     assert [record.args[0] for record in caplog.records] == ["bad"]
 
@@ -136,10 +136,10 @@ def test_names_that_are_no_tasks_are_said_on_one_line(folder, root, caplog):
     for name in (os.fsdecode(b"caf\xe9"), "a\nb", "Mood"):
         (root / name).mkdir()
     (root / "loop").symlink_to("loop")
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 3
-    assert all("A task name has" in message and message.isprintable() for message in messages)
+    assert all("A task name must have" in message and message.isprintable() for message in messages)
 
 
 def test_an_entry_that_cannot_be_reached_leaves_the_others(folder, root, store, monkeypatch, caplog):
@@ -154,22 +154,21 @@ def test_an_entry_that_cannot_be_reached_leaves_the_others(folder, root, store, 
         return is_dir(path)
 
     monkeypatch.setattr(Path, "is_dir", refuse)
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     assert production(store, "good") == 1
     assert [record.args[0] for record in caplog.records] == ["bad"]
 
 
-async def test_a_folder_of_tasks_that_is_gone_is_said_once_and_followed_when_it_is_back(
-    folder, root, store, caplog, monkeypatch
-):
+async def test_a_missing_folder_is_reported_once_and_read_when_it_returns(folder, root, store, caplog, monkeypatch):
+    """The log has one line for the whole time that the folder is away."""
     write(root, "mood")
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     shutil.rmtree(root)
-    looks = []
-    look = folder.look
-    monkeypatch.setattr(folder, "look", lambda: (looks.append(None), look()))
+    scans = []
+    scan = folder.scan
+    monkeypatch.setattr(folder, "scan", lambda: (scans.append(None), scan()))
     async with folder.watching():
-        while len(looks) < 4:
+        while len(scans) < 4:
             await asyncio.sleep(0.01)
         root.mkdir()
         write(root, "mood", 1)
@@ -186,10 +185,10 @@ def test_while_the_store_is_away_it_is_tried_again(folder, root, store, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "publish", away)
-        folder.look(at_once=True)
-        folder.look()
+        folder.scan(at_once=True)
+        folder.scan()
     assert len(caplog.records) == 1
-    folder.look()
+    folder.scan()
     assert production(store, "mood") == 1
 
 
@@ -203,18 +202,18 @@ def test_what_cannot_be_read_now_is_tried_again_and_said_once(folder, root, stor
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", fail)
-        folder.look(at_once=True)
-        folder.look()
-        folder.look()
+        folder.scan(at_once=True)
+        folder.scan()
+        folder.scan()
     assert [os.strerror(code) in record.getMessage() for record in caplog.records] == [True]
-    folder.look()
+    folder.scan()
     assert production(store, "mood") == 1
 
 
 def test_a_folder_taken_away_leaves_its_task_to_others(folder, root, store):
     write(root, "mood")
-    folder.look(at_once=True)
+    folder.scan(at_once=True)
     shutil.rmtree(root / "mood")
-    folder.look()
+    folder.scan()
     assert folder.tasks == frozenset()
     assert production(store, "mood") == 1

@@ -38,7 +38,7 @@ class LiveServer:
         """The engine's state once nothing runs or waits and no lease is open; fails if that does not come."""
         deadline = time.monotonic() + within_s
         while True:
-            stats = self.services.engine.stats
+            stats = self.services.inference.engine.stats
             if stats.num_running == stats.num_waiting == stats.num_leases == 0:
                 return stats
             assert time.monotonic() < deadline, f"the engine did not come to rest: {stats}"

@@ -13,7 +13,9 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
+
+from tests.system.forked_process import ForkedProcess
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 120.0
@@ -26,8 +28,10 @@ class ServerProcess:
 
     `options` are those of `softprompt serve` by their names as settings. Standard output, which says when the server is
     ready, and the log go into files of their own beside each other: `log` and `log` with the suffix `.out`.
-    `environment` has variables that the process gets besides.
+    `environment` has variables that the process gets besides; one that has any is never forked.
     """
+
+    is_forked: ClassVar[bool] = False
 
     def __init__(self, log: Path, *, environment: Mapping[str, str] = {}, **options: object) -> None:
         self.log = log
@@ -35,6 +39,13 @@ class ServerProcess:
         arguments = [f"--{name.replace('_', '-')}={value}" for name, value in ({"port": 0} | options).items()]
         variables = {name: value for name, value in os.environ.items() if not name.startswith("SOFTPROMPT_")}
         variables |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
+        self._printed.write_bytes(b"")
+        self.process: subprocess.Popen[bytes] | ForkedProcess
+        if self.is_forked and not environment:
+            self.process = ForkedProcess(
+                ["serve", *arguments], cwd=ROOT, env=variables, stdout=self._printed, stderr=log
+            )
+            return
         with self._printed.open("wb") as stdout, log.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, "serve", *arguments],

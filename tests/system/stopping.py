@@ -7,12 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,35 +21,20 @@ from pathlib import Path
 import httpx
 
 from tests.system.live_server import LiveServer, checkpoint, live_server, publish, tiny_base
+from tests.system.server_process import ServerProcess
 
-ROOT = Path(__file__).parents[2]
 NUM_CLIENTS = 8
 TASK = "long"
 BODY = {"model": "tiny", "prompt": "the quick brown fox", "temperature": 0, "max_tokens": 40, "ignore_eos": True}
-START_TIMEOUT_S = 120.0
 
 
 @contextmanager
-def serving(base: Path, data_dir: Path, grace_s: float = 30.0) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server process, and its URL."""
-    options = {"--base-model": base, "--base-name": "tiny", "--data-dir": data_dir, "--port": 0, "--device": "cpu"}
-    options |= {"--threads": 1, "--num-kv-blocks": 400, "--shutdown-grace-s": grace_s, "--log-format": "text"}
-    arguments = [str(part) for option in options.items() for part in option]
-    program = "import sys; from server.cli import main; sys.exit(main())"
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-c", program, "serve", *arguments]
-    with (data_dir / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, text=True)
-    try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not (found := re.search(r"ready: (\S+)", (data_dir / "log").read_text())):
-            assert process.poll() is None and time.monotonic() < deadline, (data_dir / "log").read_text()
-            time.sleep(0.05)
-        yield process, found[1].rstrip("/")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+def serving(base: Path, data_dir: Path, grace_s: float = 30.0) -> Iterator[ServerProcess]:
+    """A server process of the tiny base."""
+    options = {"base_name": "tiny", "device": "cpu", "threads": 1, "num_kv_blocks": 400, "log_format": "text"}
+    log = data_dir / "log"
+    with ServerProcess(log, base_model=base, data_dir=data_dir, shutdown_grace_s=grace_s, **options) as server:
+        yield server
 
 
 class Clients:
@@ -111,16 +91,15 @@ def stop_under_load(base: Path, number: int) -> Counter[str]:
     total: Counter[str] = Counter()
     for turn in range(number):
         with tempfile.TemporaryDirectory(prefix="softprompt-stop-") as folder:
-            with serving(base, Path(folder)) as (process, url):
-                clients = Clients(url)
+            with serving(base, Path(folder)) as server:
+                clients = Clients(server.url)
                 while not clients.outcomes["whole"]:
-                    assert process.poll() is None, clients.outcomes
+                    assert server.process.poll() is None, clients.outcomes
                     time.sleep(0.01)
                 time.sleep(0.01 * (turn % 20))
-                process.send_signal(signal.SIGTERM)
-                status = process.wait(60)
+                status = server.stop()
                 clients.join()
-            log = (Path(folder) / "log").read_text()
+            log = server.log.read_text()
         assert status == 0, log
         assert "Traceback" not in log, log
         assert "cut off" not in log, log
@@ -134,14 +113,13 @@ def stop_under_load(base: Path, number: int) -> Counter[str]:
 def cut_off(base: Path, data_dir: Path) -> tuple[httpx.Response, str]:
     """Stop a server whose grace period is too short for an answer and a stream; what their clients got."""
     body = BODY | {"prompt": [BODY["prompt"]] * 8, "n": 16, "max_tokens": 400}
-    with serving(base, data_dir, grace_s=0.5) as (process, url), ThreadPoolExecutor(2) as threads:
-        ask = partial(httpx.post, f"{url}/v1/completions", timeout=60)
+    with serving(base, data_dir, grace_s=0.5) as server, ThreadPoolExecutor(2) as threads:
+        ask = partial(httpx.post, f"{server.url}/v1/completions", timeout=60)
         whole, streamed = (threads.submit(ask, json=body | {"stream": stream}) for stream in (False, True))
-        while "softprompt_open_requests 2.0" not in httpx.get(f"{url}/metrics").text:
+        while "softprompt_open_requests 2.0" not in httpx.get(f"{server.url}/metrics").text:
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-        log = (data_dir / "log").read_text()
+        assert server.stop() == 0
+        log = server.log.read_text()
         assert "the grace period is over: 2 requests are cut off" in log
         assert "Traceback" not in log, log
         return whole.result(), streamed.result().text
@@ -156,7 +134,7 @@ def leave_mid_stream(server: LiveServer, number: int) -> int:
     body = json.dumps(BODY | {"model": TASK, "stream": True, "max_tokens": 400}).encode()
     head = f"POST /v1/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(body)}\r\n"
     head += "content-type: application/json"
-    engine = server.services.engine
+    engine = server.services.inference.engine
     told = _watch_aborts(engine)
     worst = 0
     for _ in range(number):

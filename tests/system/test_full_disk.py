@@ -33,8 +33,8 @@ def test_a_full_disk_costs_uploads_and_nothing_else(tmp_path):
         refused = httpx.post(f"{server.url}/v1/files", files=files, data={"purpose": "fine-tune"}, timeout=60)
         assert refused.status_code == 507
         assert refused.json()["error"] == {
-            "message": "there is no room for the file now", "type": "server_error", "code": "storage_full",
-            "param": None,
+            "message": "the server's disk has no room for the file now; try again later",
+            "type": "server_error", "code": "storage_full", "param": None,
         }  # fmt: skip
         assert len(client.files.list().data) == 1
         assert client.completions.create(model="sentiment", prompt="I loved it").choices[0].text == "positive"

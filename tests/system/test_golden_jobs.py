@@ -43,7 +43,7 @@ def test_every_digest_of_the_store_is_right_after_its_upgrade(data_dir):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_what_the_store_holds_answers_and_every_job_that_had_not_ended_ends(data_dir, tmp_path):
+def test_stored_versions_answer_and_open_jobs_end(data_dir, tmp_path):
     """A job goes on from its checkpoint, by the rules that it was created with: it takes the same examples in the same
     steps as when nobody interrupted it. On a CPU that counts as the release's did, its result is the very same."""
     with serving(data_dir, golden_jobs.make_base(tmp_path / "base"), tmp_path / "log") as (_, client):
@@ -62,6 +62,8 @@ def test_what_the_store_holds_answers_and_every_job_that_had_not_ended_ends(data
         found = {task: outcome(client, job) for task, job in ended.items()}
         for task, job in left.items():
             assert _went_on_from(client, job["id"]) == job["step"] or task == "done"
+        assert "sentiment" in _measured_tasks(client)
+        assert not _measured_tasks(client) & set(left), "evaluations are requests of the server's own"
     # What never ran before the upgrade shows whether this CPU counts as the one that wrote the store.
     is_same_cpu = all(found[task]["digest"] == EXPECTED["outcomes"][task]["digest"] for task in ("waiting", "unread"))
     for task, expected in EXPECTED["outcomes"].items():
@@ -78,3 +80,8 @@ def _went_on_from(client, job_id: str) -> int:
     events = asked(client.get(f"{JOBS}/{job_id}/events", params={"limit": 100}))["data"]
     told = [re.match(r"The job goes on from its checkpoint at step (\d+)", event["message"]) for event in events]
     return max((int(found[1]) for found in told if found), default=0)
+
+
+def _measured_tasks(client) -> set[str]:
+    """The tasks whose requests the metrics count."""
+    return set(re.findall(r'^softprompt_requests_total{.*task="([^"]*)"', client.get("/metrics").text, re.MULTILINE))

@@ -40,7 +40,7 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
             for index in range(NUM_TASKS):
                 manifest = {"defaults": {"temperature": 0, "max_tokens": NUM_NEW, "ignore_eos": True}}
                 publish(client, f"task-{index}", checkpoint(index, NUM_VIRTUAL), manifest=manifest)
-        prompt = server.services.tokenizer.encode("a word or two about it")
+        prompt = server.services.inference.tokenizer.encode("a word or two about it")
         limits = httpx.Limits(max_connections=NUM_TASKS)
         async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=limits) as client:
             bodies = [
@@ -54,6 +54,6 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         assert stats.num_prefix_loads >= NUM_TASKS
         twin = make_twin(load_base_model(BaseModelOptions(str(base), device="cpu")).model)
         for index, response in enumerate(responses):
-            served = await server.services.catalog.resolve(TaskReference.parse(f"task-{index}"))
+            served = await server.services.inference.catalog.resolve(TaskReference.parse(f"task-{index}"))
             expected = greedy(twin, served.prefixes[0], list(prompt))
             assert response.json()["choices"][0]["token_ids"] == expected, index

@@ -24,6 +24,6 @@ def test_answers_beside_a_job_are_the_same_and_the_job_gets_on(tmp_path):
 @pytest.mark.slow
 def test_a_new_task_is_learnt_and_answers_in_the_same_process(tmp_path):
     """Better than chance after a few steps; the long form goes on to 0.9."""
-    learnt = new_task(tmp_path, "--threads", "1", num_examples=300, num_held_out=40, num_steps=60)
+    learnt = new_task(tmp_path, 1, num_examples=300, num_held_out=40, num_steps=60)
     assert learnt.score_before == 0
     assert learnt.score > 0.6

@@ -8,11 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
 import re
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,10 +21,9 @@ import httpx
 import openai
 
 from server.demo import BASE_NAME
+from tests.system.server_process import ServerProcess
 from tests.system.tuning_demo import LABELS, NEW_TASK, exact_match, examples, upload, wait
 
-ROOT = Path(__file__).parents[2]
-_SERVE = "import sys; from server.cli import main; sys.exit(main())"
 TASKS = ("sentiment", "date-iso", "intent", "language")
 TEXTS = ("I loved it", "the 4th of July 1976", "where is my parcel", "wo ist der Bahnhof", "a waste of money")
 
@@ -37,23 +32,18 @@ TEXTS = ("I loved it", "the 4th of July 1976", "where is my parcel", "wo ist der
 class Server:
     """A server process, and a client of it."""
 
-    process: subprocess.Popen[str]
-    url: str
+    process: ServerProcess
     client: openai.OpenAI
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str) -> Iterator[Server]:
+def serving(data_dir: Path, **options: object) -> Iterator[Server]:
     """Run a server until the block ends."""
-    command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", "--data-dir", str(data_dir), *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = next(found[0] for line in process.stdout if (found := re.search(r"http://127\.0\.0\.1:\d+", line)))
-            with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as client:
-                yield Server(process, url, client)
-        finally:
-            process.kill()
+    with (
+        ServerProcess(data_dir / "log", data_dir=data_dir, **options) as process,
+        openai.OpenAI(base_url=f"{process.url}/v1", api_key="unused", max_retries=0) as client,
+    ):
+        yield Server(process, client)
 
 
 def start(client: openai.OpenAI, file_id: str, task: str, **hyperparameters: Any) -> str:
@@ -93,11 +83,13 @@ class NewTask:
     score: float
 
 
-def new_task(data_dir: Path, *options: str, num_examples: int = 2000, num_held_out: int = 200, **plan: Any) -> NewTask:
+def new_task(
+    data_dir: Path, num_threads: int, *, num_examples: int = 2000, num_held_out: int = 200, **plan: Any
+) -> NewTask:
     """Tune a task that no prompt of the demo does, then ask for it in the same process."""
     rows = examples(1, num_examples + num_held_out)
     train, held_out = rows[:num_examples], rows[num_examples:]
-    with serving(data_dir, *options) as server:
+    with serving(data_dir, threads=num_threads) as server:
         before = exact_match(server.client, BASE_NAME, held_out)
         began = time.monotonic()
         job = wait(server.client, start(server.client, upload(server.client, train), NEW_TASK, **plan))
@@ -121,16 +113,15 @@ class Killed:
 
 def through_a_kill(data_dir: Path, num_steps: int, kill_after: int) -> Killed:
     """Kill a server with -9 in the middle of a job; the next one ends the job. Then the same job undisturbed."""
-    options = ("--tuning-checkpoint-s", "0.5", "--tuning-takeover-s", "1.5", "--threads", "1")
+    options = {"tuning_checkpoint_s": 0.5, "tuning_takeover_s": 1.5, "threads": 1}
     plan = {"num_steps": num_steps, "batch_size": 8}
-    with serving(data_dir, *options) as server:
+    with serving(data_dir, **options) as server:
         file_id = upload(server.client, examples(2, 120))
         job_id = start(server.client, file_id, "killed", **plan)
         wait(server.client, job_id, lambda _: steps_done(server.client, job_id) >= kill_after)
         killed_after = steps_done(server.client, job_id)
-        server.process.send_signal(signal.SIGKILL)
-        server.process.wait()
-    with serving(data_dir, *options) as server:
+        server.process.kill()
+    with serving(data_dir, **options) as server:
         job = wait(server.client, job_id)
         assert job.status == "succeeded", job.error
         events = server.client.fine_tuning.jobs.list_events(job_id, limit=100)
@@ -198,17 +189,17 @@ async def load(url: str, num_requests: int, num_clients: int, max_tokens: int) -
 
 def beside_serving(data_dir: Path, num_rounds: int, num_requests: int) -> BesideServing:
     """Measure a load alone, then beside a running job, in turns; requests queue throughout."""
-    options = ("--max-num-seqs", "16", "--threads", "1")
+    options = {"max_num_seqs": 16, "threads": 1}
     pairs, num_steps, num_waiting, are_same = [], 0, 0, True
-    with serving(data_dir, *options) as server:
+    with serving(data_dir, **options) as server:
         file_id = upload(server.client, examples(3, 600))
-        asyncio.run(load(server.url, 50, 32, 24))  # prefixes are resident, caches are warm
+        asyncio.run(load(server.process.url, 50, 32, 24))  # prefixes are resident, caches are warm
         for number in range(num_rounds):
-            alone = asyncio.run(load(server.url, num_requests, 32, 24))
+            alone = asyncio.run(load(server.process.url, num_requests, 32, 24))
             job_id = start(server.client, file_id, f"beside-{number}", num_steps=5000)
             wait(server.client, job_id, lambda _, job_id=job_id: steps_done(server.client, job_id) > 0)  # type: ignore[misc]
             first = steps_done(server.client, job_id)
-            beside = asyncio.run(load(server.url, num_requests, 32, 24))
+            beside = asyncio.run(load(server.process.url, num_requests, 32, 24))
             time.sleep(1.1)  # a beat, which tells of the last steps
             num_steps += steps_done(server.client, job_id) - first
             server.client.fine_tuning.jobs.cancel(job_id)
@@ -231,12 +222,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", choices=["new", "kill", "beside", []], default=[])
     chosen = parser.parse_args().what or ["new", "kill", "beside"]
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
     for what in itertools.chain(chosen):
         with tempfile.TemporaryDirectory() as folder:
             match what:
                 case "new":
-                    print(new_task(Path(folder), "--threads", "2", num_steps=200), flush=True)
+                    print(new_task(Path(folder), 2, num_steps=200), flush=True)
                 case "kill":
                     print(through_a_kill(Path(folder), num_steps=60, kill_after=20), flush=True)
                 case "beside":

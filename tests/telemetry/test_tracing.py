@@ -7,18 +7,16 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from server.engine.request import (
+from server.engine.events import (
     ChoiceFinished,
     FinishReason,
-    GenerateRequest,
     PromptProcessed,
     RequestFailed,
     RequestFinished,
-    SamplingParams,
     Scored,
-    ScoreRequest,
     TokenEvent,
 )
+from server.engine.request import Generate, Request, SamplingParams, Score
 from server.telemetry.tracing import OtelTracing, otlp_provider
 
 SCOPE = {
@@ -29,7 +27,7 @@ SCOPE = {
     "headers": [(b"traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01")],
     "state": {"request_id": "req-1"},
 }
-REQUEST = GenerateRequest("r1", "sentiment", (1, 2, 3), SamplingParams(max_tokens=4, temperature=0.5), num_choices=1)
+REQUEST = Request("r1", "sentiment", (1, 2, 3), Generate(SamplingParams(max_tokens=4, temperature=0.5)))
 
 
 @pytest.fixture
@@ -41,7 +39,8 @@ def traced():
     provider.shutdown()
 
 
-def test_the_engines_span_is_a_child_of_the_requests_which_goes_on_the_callers_trace(traced):
+def test_spans_of_request_and_engine_continue_the_callers_trace(traced):
+    """The engine's span is a child of the request's, whose parent is the caller's."""
     tracing, spans = traced
     with tracing.http_span(SCOPE) as http:
         watch = tracing.begin(REQUEST)
@@ -91,7 +90,7 @@ def test_failures_are_marked_without_their_words(traced):
 
 def test_a_score_request_has_a_span(traced):
     tracing, spans = traced
-    watch = tracing.begin(ScoreRequest("s1", "sentiment", (1,), ((2,),)))
+    watch = tracing.begin(Request("s1", "sentiment", (1,), Score(((2,),))))
     watch.event(Scored((-1.0,), 0))
     watch.end(is_aborted=False)
     assert spans()["score sentiment"].attributes["gen_ai.usage.input_tokens"] == 1

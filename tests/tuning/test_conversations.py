@@ -10,6 +10,7 @@ import pytest
 from server.tokenizer.chat_message import ChatMessage
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, Reading, read_examples
+from server.tuning.notes import info, warning
 from tests.tuning.tiny import jsonl
 
 SYSTEM, FIRST, SECOND = (
@@ -34,6 +35,7 @@ def refusal(*messages) -> str:
 
 
 def test_messages_and_the_answer_to_them():
+    """The last message is the answer, and those before it are the input."""
     found = read(SYSTEM, FIRST, HELLO)
     assert (found.form, found.examples) == (ExampleForm.CHAT, (Example(turns(SYSTEM, FIRST), "Hello.", 1),))
     assert found.notes == ()
@@ -46,13 +48,14 @@ def test_every_answer_is_an_example_with_what_was_said_before_it():
         Example(turns(SYSTEM, FIRST), "Hello.", 1),
         Example(turns(SYSTEM, FIRST, HELLO, SECOND), "No.", 1),
     )
-    assert found.notes == ("1 conversations have 2 answers to learn, each of them an example",)
+    assert found.notes == (info("1 conversations have 2 answers to learn, each of them an example"),)
 
 
 @pytest.mark.parametrize(
     ("first", "second", "learnt"), [(0, 1, ["No."]), (1, 0, ["Hello."]), (1.0, None, ["Hello.", "No."])]
 )
 def test_an_answer_of_weight_0_is_read_and_not_learnt(first, second, learnt):
+    """It is context of a later answer, and no example."""
     found = read(FIRST, HELLO | {"weight": first}, SECOND, NO | {"weight": second})
     assert [one.completion for one in found.examples] == learnt
     if learnt == ["No."]:
@@ -98,7 +101,7 @@ def test_what_asks_for_nothing_is_let_pass(extra):
     assert read(FIRST | extra, HELLO | extra).examples == read(FIRST, HELLO).examples
 
 
-def test_an_answer_without_weight_may_come_first_if_it_is_not_learnt():
+def test_an_answer_may_come_first_if_it_is_not_learnt():
     """A greeting, before which nobody said anything."""
     found = read(HELLO | {"weight": 0}, FIRST, NO)
     assert found.examples == (Example(turns(HELLO, FIRST), "No.", 1),)
@@ -115,6 +118,7 @@ def test_files_of_older_jobs_are_read_as_they_were():
 
 @pytest.mark.parametrize("reading", Reading)
 def test_one_answer_is_read_alike_by_every_rule(reading):
+    """So a job of an older release and a new one take the same examples."""
     lines = [{"messages": [SYSTEM, FIRST | {"content": str(n)}, HELLO]} for n in range(5)]
     whole = read_examples(jsonl(*lines))
     assert read_examples(jsonl(*lines), reading=reading) == whole
@@ -123,10 +127,11 @@ def test_one_answer_is_read_alike_by_every_rule(reading):
 def test_lines_are_counted_once_in_remarks():
     """However many of a conversation's answers repeat an earlier one."""
     found = read_examples(jsonl(*[{"messages": [FIRST, HELLO, SECOND, NO]}] * 2))
-    assert found.notes[1:] == ("1 lines repeat an earlier example (lines 2)",)
+    assert found.notes[1:] == (warning("1 lines repeat an earlier example (lines 2)"),)
 
 
 def test_examples_are_counted_not_lines():
+    """The limit is of examples, of which a conversation may have many."""
     content = jsonl({"messages": [FIRST, HELLO] * 3})
     assert len(read_examples(content, ExampleLimits(max_examples=3)).examples) == 3
     with pytest.raises(ExamplesRefused, match="more than 2 examples"):

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import pytest
 
-from prompts_store.records import Manifest
+from prompts_store.manifest import Manifest
 from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
-from server.engine.request import GenerateRequest, ScoreRequest
+from server.engine.request import Generate, Score
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_completion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, told_in_words
+from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, with_instruction
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
@@ -68,9 +68,10 @@ async def test_requests_are_those_that_serving_would_make():
     engine = engine_that_says("yes")
     manifest = Manifest(template="<{input}>", defaults={"max_tokens": 7, "temperature": 0.9, "top_k": 3}, stop=("e",))
     scores = await scores_of(engine, Candidate("mood@1", "mood", (None,), manifest))
-    generated = [request for request in engine.requests if isinstance(request, GenerateRequest)]
+    generated = [request for request in engine.requests if isinstance(request.kind, Generate)]
+    samplings = [request.kind.sampling for request in generated]
     assert {TOKENIZER.decode(request.prompt_token_ids) for request in generated} == {"<a>", "<b>", "<c>"}
-    assert {(one.sampling.max_tokens, one.sampling.temperature, one.sampling.top_k) for one in generated} == {(7, 0, 3)}
+    assert {(one.max_tokens, one.temperature, one.top_k) for one in samplings} == {(7, 0, 3)}
     assert {request.task for request in engine.requests} == {"mood"}
     assert scores.exact_match == 0, "the stop string cuts the answer short, as it would in serving"
 
@@ -86,8 +87,8 @@ async def test_an_ensemble_votes_and_is_asked_by_each_member():
 async def test_an_instruction_stands_before_the_template():
     """The baseline told in words differs from the base by the instruction alone."""
     engine = engine_that_says("yes")
-    await scores_of(engine, told_in_words(MANIFEST, "Vowel?"))
-    scored = [request for request in engine.requests if isinstance(request, ScoreRequest)]
+    await scores_of(engine, with_instruction(MANIFEST, "Vowel?"))
+    scored = [request for request in engine.requests if isinstance(request.kind, Score)]
     assert TOKENIZER.decode(scored[0].prompt_token_ids) == "Vowel? a ->\n"
 
 
@@ -116,14 +117,6 @@ async def test_an_engine_that_is_gone_says_nothing_of_the_candidate():
     engine.refuse = EngineStopped("gone")
     with pytest.raises(EngineStopped):
         await scores_of(engine, base_alone(MANIFEST))
-
-
-async def test_what_the_server_asks_itself_is_hidden_from_observers():
-    """Metrics and traces are of what clients send."""
-    engine = engine_that_says("yes")
-    await scores_of(engine, base_alone(MANIFEST))
-    assert engine.requests
-    assert all(request.is_own for request in engine.requests)
 
 
 TEXTS = ("positive", "negative", "yes")

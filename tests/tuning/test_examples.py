@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import Example, ExampleForm, ExampleLimits, read_examples
+from server.tuning.notes import warning
 from tests.tuning.tiny import jsonl
 
 GOOD = {"prompt": "a", "completion": "b"}
@@ -39,6 +40,7 @@ def outcome(chunks):
 
 
 def test_a_prompt_and_its_completion():
+    """The form of one input and one answer."""
     found = read_examples(jsonl({"prompt": " a ", "completion": "b"}))
     assert (found.form, found.examples, found.labels) == (ExampleForm.COMPLETION, (Example(" a ", "b", 1),), ())
 
@@ -119,6 +121,7 @@ def test_each_kind_of_bad_line_is_told(line, code, said):
 
 
 def test_two_forms_in_one_file_are_refused():
+    """The error names the line, and both forms."""
     with pytest.raises(ExamplesRefused, match="line 2: is in the label form, but the lines before") as caught:
         read_examples(jsonl(GOOD, {"text": "a", "label": "b"}))
     assert caught.value.code == "mixed_forms"
@@ -126,18 +129,21 @@ def test_two_forms_in_one_file_are_refused():
 
 @pytest.mark.parametrize("content", [b"", b"\n \n", b"\xef\xbb\xbf"])
 def test_a_file_of_nothing_is_refused(content):
+    """Also one of blank lines."""
     with pytest.raises(ExamplesRefused) as caught:
         read_examples(content)
     assert (caught.value.code, caught.value.line) == ("empty_file", None)
 
 
 def test_one_label_alone_is_nothing_to_learn():
+    """A classifier needs two labels."""
     with pytest.raises(ExamplesRefused) as caught:
         read_examples(jsonl({"text": "a", "label": "x"}, {"text": "b", "label": "x"}))
     assert caught.value.code == "single_class"
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line():
+    """Some editors write one."""
     assert read_examples(b"\xef\xbb\xbf" + jsonl(GOOD)).examples == (Example("a", "b", 1),)
 
 
@@ -178,6 +184,6 @@ def test_duplicates_and_contradictions_are_told():
     """With the first five lines of each; they are no error."""
     found = read_examples(jsonl(GOOD, *[GOOD] * 6, {"prompt": "a", "completion": "c"}))
     assert found.notes == (
-        "6 lines repeat an earlier example (lines 2, 3, 4, 5, 6, …)",
-        "1 lines give an earlier input another answer (lines 8)",
+        warning("6 lines repeat an earlier example (lines 2, 3, 4, 5, 6, …)"),
+        warning("1 lines give an earlier input another answer (lines 8)"),
     )

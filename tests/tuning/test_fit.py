@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 
 from prompts_store.errors import InvalidManifest
-from prompts_store.records import Manifest
-from server.engine.async_engine import AsyncEngine
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.manifest import Manifest
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -19,6 +20,7 @@ from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import Example
 from server.tuning.fit import Host
+from server.tuning.notes import NoteLevel
 from server.tuning.plan import Method, TuningPlan
 from tests.tuning.tiny import tiny_base, tiny_model
 
@@ -34,7 +36,8 @@ def host(*, num_blocks: int = 40, max_prefix_blocks: int = 6, max_context: int =
     )
     cache = KVCache(loaded.architecture.layers, num_blocks, 8, loaded.dtype, loaded.device)
     engine = AsyncEngine(Engine(ModelRunner(loaded, cache, choose_backend(loaded.device)), options), options)
-    return Host(engine, tiny_base(), **changes)
+    limit = changes.pop("max_tensor_bytes", DEFAULT_MAX_TENSOR_BYTES)
+    return Host(engine, changes.pop("base", tiny_base()), max_tensor_bytes=limit, **changes)
 
 
 @pytest.mark.parametrize("method", Method)
@@ -55,15 +58,20 @@ def test_virtual_tokens_that_leave_no_room_for_text_are_refused():
 
 
 def test_a_soft_prompt_that_is_too_large_to_publish_is_refused():
+    """Before the training, which would be in vain."""
     wide = replace(tiny_base(), hidden_size=1 << 20)
     with pytest.raises(PlanRefused, match="at most 67108864 are published"):
-        Host(host().engine, wide).check_plan(TuningPlan(num_virtual_tokens=17))
+        host(base=wide).check_plan(TuningPlan(num_virtual_tokens=17))
+    host(base=wide, max_tensor_bytes=17 << 22).check_plan(TuningPlan(num_virtual_tokens=17))
+    with pytest.raises(PlanRefused, match="71303168 bytes, and at most 71303167 are published"):
+        host(base=wide, max_tensor_bytes=(17 << 22) - 1).check_plan(TuningPlan(num_virtual_tokens=17))
 
 
 def test_keys_and_values_of_a_base_whose_layers_differ_are_refused():
+    """A prefix has one shape for all layers."""
     uneven = replace(tiny_base(), num_kv_heads=None, head_dim=None)
     with pytest.raises(PlanRefused, match="layers differ") as refused:
-        Host(host().engine, uneven, COSTS).check_plan(TuningPlan(Method.PREFIX_TUNING))
+        host(base=uneven, costs=COSTS).check_plan(TuningPlan(Method.PREFIX_TUNING))
     assert refused.value.param == "method"
 
 
@@ -72,6 +80,7 @@ def test_keys_and_values_of_a_base_whose_layers_differ_are_refused():
     [({"max_tokens": 80}, "max_tokens"), ({"stop_token_ids": [10**6]}, "stop_token_ids")],
 )
 def test_defaults_that_would_refuse_every_request_are_refused(defaults, param):
+    """The error names the field of the manifest."""
     host().check_defaults(TuningPlan(), Manifest(defaults={"max_tokens": 79, "stop_token_ids": [3]}))
     with pytest.raises(InvalidManifest) as refused:
         host().check_defaults(TuningPlan(), Manifest(defaults=defaults))
@@ -84,7 +93,7 @@ def judged(num_prompt: int, num_answer: int, *, labels=(), **sizes) -> None:
     host(**sizes).check_judged(TuningPlan(num_virtual_tokens=4), examples, encoded, labels)
 
 
-def test_held_out_examples_that_the_cache_can_never_hold_are_refused_with_their_line():
+def test_held_out_examples_longer_than_the_cache_are_refused():
     """With the virtual tokens, the expected answer and each label."""
     sizes = {"num_blocks": 8, "max_prefix_blocks": 2}  # 7 blocks, one of which is a copy of the part-filled virtual one
     judged(40, 4, **sizes)
@@ -94,11 +103,13 @@ def test_held_out_examples_that_the_cache_can_never_hold_are_refused_with_their_
         assert refused.value.code == "example_too_long"
 
 
-def test_training_examples_longer_than_the_cache_are_counted():
+def test_training_examples_longer_than_the_cache_are_noted():
     """They can be learnt from; that nobody can ever ask them is worth a word."""
     encoded = [EncodedExample((5,) * length, (6,)) for length in (3, 43, 44)]
     small = host(num_blocks=8, max_prefix_blocks=2)
-    assert small.num_longer_than_served(TuningPlan(num_virtual_tokens=4), encoded) == 1
+    (note,) = small.notes_on_lengths(TuningPlan(num_virtual_tokens=4), encoded)
+    assert note.text.startswith("1 examples are learnt from, but longer than")
+    assert note.level is NoteLevel.WARN
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -112,7 +123,7 @@ def test_training_examples_longer_than_the_cache_are_counted():
         (TuningPlan(Method.PROMPT_TUNING, num_virtual_tokens=48), "num_virtual_tokens"),
     ],
 )
-def test_parameters_that_no_memory_holds_are_refused_with_their_field(plan, param):
+def test_parameters_too_large_for_the_memory_are_refused(plan, param):
     """With gradient, moments and copies. Where the device itself says that it is full, nothing is."""
     needed = parameter_bytes(plan, tiny_base())
     host(costs=COSTS, memory_bytes=needed).check_plan(plan)
@@ -122,12 +133,13 @@ def test_parameters_that_no_memory_holds_are_refused_with_their_field(plan, para
     assert refused.value.param == param
 
 
-def test_the_encoder_of_p_tuning_grows_with_the_square_of_its_width():
+def test_the_encoder_of_p_tuning_costs_the_square_of_its_width():
+    """Its middle layer is a square matrix."""
     plan = TuningPlan(Method.P_TUNING, encoder_hidden_size=65_536)
     assert parameter_bytes(plan, tiny_base()) > 150 * GIB
 
 
-def test_an_example_too_long_for_the_memory_is_refused_with_its_line():
+def test_an_example_too_long_for_the_memory_is_refused():
     """The scores of its attention, of all heads, count where the base model makes them."""
     plan = TuningPlan(num_virtual_tokens=4, max_micro_batch_tokens=16)
     examples = [Example("a", "x", 3), Example("b", "x", 9)]
@@ -143,6 +155,7 @@ def test_an_example_too_long_for_the_memory_is_refused_with_its_line():
 
 
 def test_a_micro_batch_too_large_for_the_memory_is_refused():
+    """The error names the setting that bounds it."""
     plan = TuningPlan(num_virtual_tokens=4, batch_size=4096, max_micro_batch_tokens=1 << 20)
     examples, encoded = [Example("a", "x", 3)], [EncodedExample((5,) * 300, (6,))]
     roomy = host(costs=COSTS, memory_bytes=100 * 1024**2)
@@ -165,4 +178,5 @@ def test_a_default_limit_is_no_longer_than_what_can_be_served():
 
 
 def test_costs_are_read_off_the_base_model():
+    """Sizes, number of layers and heads, and bytes per number."""
     assert costs_of(tiny_model()) == replace(COSTS, is_fused=True)

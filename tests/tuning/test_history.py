@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from server.tuning.events import Finished, RateChosen, StepDone, Validated
 from server.tuning.history import MAX_POINTS, History, history_from_json, history_to_json
-from server.tuning.run_state import Progress, pack, unpack
+from server.tuning.run_state import Matrices, Progress, RunTensors, pack, unpack
 from server.tuning.watch import warnings
 from tests.tuning.histories import remembered, steps, validated
 
@@ -28,6 +29,7 @@ def long_history() -> History:
 
 
 def test_a_short_run_is_remembered_whole():
+    """Nothing is thinned out below the limit."""
     told = [RateChosen(0.1), *steps([1.0] * MAX_POINTS), Finished(MAX_POINTS, "steps", 0)]
     assert remembered(told).events == told
 
@@ -39,11 +41,13 @@ def test_a_long_run_is_thinned_evenly(long_history, kind):
 
 
 def test_whatever_comes_once_is_kept(long_history):
+    """The chosen rate and the end survive the thinning."""
     assert long_history.events[0] == RateChosen(0.1)
     assert long_history.events[-1] == Finished(LONG, "steps", 1)
 
 
 def test_few_validations_are_all_kept_among_many_steps():
+    """Each kind of event has a limit of its own."""
     told = steps([1.0] * LONG)
     for number in (9000, 6000, 3000):
         told.insert(number, validated(number, 1.0))
@@ -73,6 +77,8 @@ def test_a_warning_knows_the_whole_run_and_not_only_what_is_kept():
 
 def test_the_longest_history_fits_into_a_checkpoint(long_history):
     """Its header has room for 100 MB."""
-    data = pack("job", Progress(step=LONG, history=long_history), {})
+    matrix = torch.zeros(1)
+    tensors = RunTensors(Matrices(matrix, matrix.clone()), (), {})
+    data = pack("job", Progress(step=LONG, history=long_history), tensors)
     assert unpack(data, "job").progress.history == long_history
     assert len(data) < 2_000_000

@@ -9,9 +9,11 @@ import torch
 from peft import PeftModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
-from server.engine.request import GenerateRequest, SamplingParams, TokenEvent
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from server.engine.events import TokenEvent
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
+from server.engine.request import Generate, Request, SamplingParams
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -44,8 +46,15 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
     (tmp_path / "adapter_config.json").write_bytes(result.config)
     (tmp_path / "adapter_model.safetensors").write_bytes(result.tensors)
     peft = PeftModel.from_pretrained(copy.deepcopy(make_twin(loaded.model)), str(tmp_path)).eval()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
-    prefix = unpublished("t", "t", checkpoint, MANIFEST, tiny_base()).prefixes[0]
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
+    prefix = unpublished("t", "t", checkpoint, MANIFEST).prefixes[0]
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)
@@ -53,7 +62,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
     events: dict[int, list] = {}
     prompts = [encode_prompt(tokenizer, MANIFEST, example) for example in job.data.validation]
     for number, prompt in enumerate(prompts):
-        request = GenerateRequest(str(number), "t", prompt, SamplingParams(NUM_NEW, temperature=0), prefix)
+        request = Request(str(number), "t", prompt, Generate(SamplingParams(NUM_NEW, temperature=0)), prefix)
         engine.add(request, events.setdefault(number, []).append)
     while engine.has_work:
         engine.step()

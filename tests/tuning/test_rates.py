@@ -9,7 +9,7 @@ import pytest
 from server.tuning.encoding import EncodedExample
 from server.tuning.events import RateTried
 from server.tuning.rates import best_rate, try_rate
-from server.tuning.trainer import Judgement
+from server.tuning.trainer import ValidationScores
 
 BATCH = [EncodedExample((1,), (2,))]
 
@@ -30,9 +30,9 @@ class FakeTrainer:
         self.rates.append(rate)
         return 1.0
 
-    def judge(self, examples):
+    def validate(self, examples):
         yield
-        return Judgement(self.validation, 0.5, 0.5)
+        return ValidationScores(self.validation, 0.5, 0.5)
 
 
 def outcome(pieces):
@@ -44,6 +44,7 @@ def outcome(pieces):
 
 
 def test_a_rate_is_tried_with_a_short_warm_up_and_judged():
+    """The validation loss after its steps is its result."""
     trainer = FakeTrainer([1.0] * 7, validation=0.5)
     assert outcome(try_rate(trainer, 10.0, iter([BATCH] * 7), BATCH)) == RateTried(10.0, 0.5)
     assert trainer.rates == pytest.approx([2, 4, 6, 8, 10, 10, 10])

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load, save
 
 from prompts_store.checkpoint.reader import read_checkpoint
-from server.engine.async_engine import AsyncEngine
-from server.engine.engine import Engine
-from server.engine.options import EngineOptions
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from server.engine.paged.async_engine import AsyncEngine
+from server.engine.paged.engine import Engine
+from server.engine.paged.options import EngineOptions
 from server.model.attention_backend import choose_backend
 from server.model.base_model import LoadedModel
 from server.model.kv_cache import KVCache
@@ -24,8 +25,9 @@ from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, PlanRefu
 from server.tuning.evaluation import evaluate, unpublished
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
 from server.tuning.examples import read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.soft_prompt import _initial_ids
 from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
@@ -141,6 +143,7 @@ def test_fused_attention_ends_the_same_wherever_it_is_cut_too(method, monkeypatc
 
 def test_the_process_keeps_its_random_state():
     """A run draws from its own seed only."""
+    run_of(tiny_job(PLAN))  # the fake base model, which is made once, seeds the process
     torch.manual_seed(7)
     before = torch.get_rng_state()
     finish(run_of(tiny_job(PLAN)))
@@ -153,7 +156,14 @@ def test_our_own_strict_reader_takes_what_peft_saved(method, initialisation):
     """Each method and initialisation ends in a checkpoint that can be published."""
     plan = replace(PLAN, method=method, initialisation=initialisation, init_text="is it a vowel", num_steps=1)
     result = finish(run_of(tiny_job(plan))).result()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
     assert checkpoint.peft_type.value == method.value
     assert checkpoint.num_virtual_tokens == plan.num_virtual_tokens
 
@@ -238,10 +248,17 @@ async def test_what_was_learnt_to_the_letter_is_served_to_the_letter(family):
     job = tiny_job(TuningPlan(num_steps=20, batch_size=8, learning_rate=0.3), data=data, end_token_id=end)
     run = finish(TuningRun(loaded, tokenizer, job))
     result = run.result()
-    checkpoint = read_checkpoint(result.config, result.tensors, tiny_base(), task_index=None, allow_base_mismatch=False)
+    checkpoint = read_checkpoint(
+        result.config,
+        result.tensors,
+        tiny_base(),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
     engine = engine_of(loaded)
     async with engine.running():
-        candidate = unpublished("mood", "mood", checkpoint, MANIFEST, tiny_base())
+        candidate = unpublished("mood", "mood", checkpoint, MANIFEST)
         scores = await evaluate(engine, tokenizer, candidate, data.validation, end_token_id=end)
     assert scores.exact_match == result.metrics["validation_exact_match"] == 1
 

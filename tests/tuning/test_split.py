@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import read_examples
+from server.tuning.notes import info, warning
 from server.tuning.split import MAX_HELD_OUT, Split, tuning_data
 from tests.tuning.tiny import jsonl
 
@@ -24,7 +25,7 @@ def labelled(labels, start=0):
 
 
 @given(INPUTS, st.integers(0, 2**31 - 1))
-def test_a_split_of_one_file_is_disjoint_whole_and_decided_by_its_seed(numbers, seed):
+def test_a_split_is_disjoint_and_whole_and_follows_its_seed(numbers, seed):
     """Every example is on one side, in the file's order; a tenth of the inputs, one at least, is on the other."""
     examples = completions(numbers)
     data = tuning_data(examples, seed=seed)
@@ -39,14 +40,16 @@ def test_a_split_of_one_file_is_disjoint_whole_and_decided_by_its_seed(numbers, 
 
 
 def test_another_seed_holds_out_others():
+    """The seed is all that draws."""
     examples = completions(range(100))
     assert len({tuning_data(examples, seed=seed).validation for seed in range(5)}) > 1
 
 
-def test_no_more_is_held_out_than_is_worth_judging():
+def test_at_most_200_examples_are_held_out():
+    """More would only cost training data and time."""
     data = tuning_data(completions(range(3000)))
     assert len(data.validation) == MAX_HELD_OUT
-    assert data.notes == ("200 of 3000 examples are held out for validation",)
+    assert data.notes == (info("200 of 3000 examples are held out for validation"),)
 
 
 def test_what_a_file_says_of_itself_is_kept():
@@ -54,7 +57,7 @@ def test_what_a_file_says_of_itself_is_kept():
     examples = labelled("abab")
     data = tuning_data(examples)
     assert (data.labels, data.digest) == (("a", "b"), examples.digest)
-    assert tuning_data(completions([1, 1, 2])).notes[0].startswith("1 lines give an earlier input another answer")
+    assert tuning_data(completions([1, 1, 2])).notes[0].text.startswith("1 lines give an earlier input another answer")
 
 
 LABELS = st.lists(st.sampled_from("abcdef"), min_size=4, max_size=60).filter(lambda labels: len(set(labels)) > 1)
@@ -107,19 +110,21 @@ def test_a_job_of_before_keeps_its_split():
     assert any("c" not in {one.completion for one in data.training} for data in splits)
 
 
-def test_labels_that_are_not_judged_and_labels_that_look_alike_are_told():
+def test_labels_unjudged_or_alike_are_noted():
+    """Each kind in a note of its own."""
     examples = read_examples(
         jsonl(*({"text": f"in {n}", "label": label} for n, label in enumerate(["Yes", "yes", "no"] * 4)))
     )
     notes = tuning_data(examples).notes
-    assert "the labels 'Yes' and 'yes' differ by case or spaces alone" in notes
-    assert any(note.startswith("2 labels have no validation example, ") for note in notes)
+    assert warning("the labels 'Yes' and 'yes' differ by case or spaces alone") in notes
+    assert any(note.text.startswith("2 labels have no validation example, ") for note in notes)
     judged_by = read_examples(jsonl({"text": "x", "label": "no"}, {"text": "y", "label": "yes"}))
-    assert "1 labels have no validation example, 'Yes' among them" in tuning_data(examples, judged_by).notes
+    assert warning("1 labels have no validation example, 'Yes' among them") in tuning_data(examples, judged_by).notes
 
 
 @pytest.mark.parametrize("numbers", [[1], [1, 1, 1]])
 def test_one_input_cannot_be_on_both_sides(numbers):
+    """A file with one input alone is refused."""
     with pytest.raises(ExamplesRefused) as caught:
         tuning_data(completions(numbers))
     assert caught.value.code == "too_few_examples"
@@ -139,18 +144,20 @@ def test_two_files_never_share_an_input(training, validation):
     num_leaked = sum(number in training for number in validation)
     assert len(data.validation) == len(validation) - num_leaked
     told = f"{num_leaked} validation examples have an input of the training file; they are left out"
-    assert (told in data.notes) == (num_leaked > 0)
+    assert (warning(told) in data.notes) == (num_leaked > 0)
 
 
 def test_a_label_that_is_never_trained_on_is_refused():
+    """No run could learn it."""
     with pytest.raises(ExamplesRefused, match="1 labels of the validation file never occur in training, 'c'") as caught:
         tuning_data(labelled("ab"), labelled("abc", start=10))
     assert caught.value.code == "unknown_label"
 
 
-def test_remarks_name_the_file_they_are_about():
+def test_notes_name_their_file():
+    """Where there are two files."""
     data = tuning_data(completions([1, 1]), completions([2, 2]))
-    assert [note.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
+    assert [note.text.partition(":")[0] for note in data.notes] == ["training file", "validation file"]
 
 
 def conversations(*lines):
@@ -183,12 +190,12 @@ def test_no_conversation_is_on_both_sides(shapes, seed):
     assert not {one.prompt for one in data.training} & {one.prompt for one in data.validation}
 
 
-def test_conversations_that_begin_alike_are_held_out_by_what_comes_after():
+def test_conversations_that_begin_alike_are_held_out_apart():
     """The shared beginning is told to be left out."""
     data = tuning_data(conversations(*(f"hello hi q{n} a{n}" for n in range(20))))
     assert [one.completion[0] for one in data.validation] == ["a", "a"]
     assert len(data.training) == 36
     assert data.notes[-2:] == (
-        "2 of 40 examples are held out for validation",
-        "2 more are left out: conversations that are trained on begin as theirs do",
+        info("2 of 40 examples are held out for validation"),
+        warning("2 more are left out: conversations that are trained on begin as theirs do"),
     )

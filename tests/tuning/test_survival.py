@@ -6,6 +6,7 @@ import pytest
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import read_examples
+from server.tuning.notes import warning
 from server.tuning.survival import notes_on_answers
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
 from tests.tuning.tiny import jsonl
@@ -18,6 +19,7 @@ def notes(tokenizer, *completions, labels=()):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_is_said_of_answers_that_survive(family):
+    """Most answers are the same text after encoding and decoding, and get no note."""
     assert notes(FAMILIES[family], "positive", "negative", labels=("positive", "negative")) == ()
 
 
@@ -33,24 +35,26 @@ def test_nothing_is_said_of_answers_that_survive(family):
         (byte_level(), "yes<end>", "yes"),
     ],
 )
-def test_the_first_answer_that_does_not_survive_is_told_with_both_texts(tokenizer, written, comes_back):
+def test_the_first_changed_answer_is_noted_with_both_texts(tokenizer, written, comes_back):
     """Case, spaces around signs, unknown words, leading spaces, an end token written out."""
     (note,) = notes(tokenizer, "yes", written, written)
-    assert note.startswith("2 answers do not survive this tokenizer")
-    assert f"line 2 has {written!r}, and {comes_back!r} is what is learnt" in note
+    assert note.text.startswith("2 answers do not survive this tokenizer")
+    assert f"line 2 has {written!r}, and {comes_back!r} is what is learnt" in note.text
 
 
 def test_a_long_answer_is_cut_in_the_note():
+    """A note stays readable, however long the answer."""
     (note,) = notes(FAMILIES["wordpiece"], "Positive " * 1_000)
-    assert len(note) < 500
+    assert len(note.text) < 500
 
 
 def test_labels_of_the_same_tokens_are_told():
     """Nothing could tell them apart; a label named twice is not meant."""
     (note,) = notes(FAMILIES["wordpiece"], "yes", labels=("yes", "no", "Yes"))
-    assert note == "the labels 'yes' and 'Yes' are the same tokens: nothing can tell them apart"
+    assert note == warning("the labels 'yes' and 'Yes' are the same tokens: nothing can tell them apart")
 
 
 def test_a_label_without_a_row_is_refused():
+    """The error names the label, since no line is at fault."""
     with pytest.raises(ExamplesRefused, match=r"the label '\[PAD\]'"):
         notes(sentencepiece(lacks_rows=True), "yes", labels=("yes", "[PAD]"))

@@ -8,14 +8,15 @@ from functools import cache
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
-from prompts_store.records import BaseModel, Manifest
+from prompts_store.manifest import Manifest
+from prompts_store.records import BaseModel
 from server.model.architecture import read_architecture
 from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.base_model import LoadedModel
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples
+from server.tuning.job import TuningJob
 from server.tuning.plan import TuningPlan
-from server.tuning.run import TuningJob
 from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import byte_level
 

@@ -1,4 +1,4 @@
-"""What the two databases do differently: a contract, kept by sqlite.py and postgres.py."""
+"""The contract of a database, which sqlite.py and postgres.py implement."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Backend(Protocol):
     def writer(self) -> Engine: ...  # noqa: D102 - the class docstring says it
 
     def prepare(self) -> None:
-        """Set what the database itself remembers."""
+        """Set the settings that the database itself stores."""
 
     def watch(self) -> Watcher:
         """Open a watcher."""
 
     def erase_log(self, timeout_s: float) -> bool:
-        """Let nothing that was deleted remain in the write-ahead log's file; return whether that is certain now."""
+        """Remove deleted content from the write-ahead log's file; return whether that is certain now."""

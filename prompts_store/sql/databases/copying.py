@@ -1,4 +1,4 @@
-"""Copying a whole store between databases, row by row and exactly, with the ids that were never to come back."""
+"""Exact copy of a whole store between databases, row by row, without giving any id a second time."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def copy(source: Connection, target: Connection) -> BackupReport:
 
 
 def count(connection: Connection, table: Table) -> int:
-    """Return how many rows a table has."""
+    """Return the number of rows of a table."""
     return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
@@ -62,7 +62,7 @@ def advance(connection: Connection, table: Table, last_id: int) -> None:
 
 
 def _pages(source: Connection, table: Table) -> Iterator[list[dict[str, Any]]]:
-    """Yield a table's rows in the order of their primary key, few at once: a move comes after its parent."""
+    """Yield a table's rows by primary key, a few at a time. So a move comes after its parent."""
     size = _LARGE_AT_ONCE if table in _LARGE else _ROWS_AT_ONCE
     query = select(table).order_by(*table.primary_key.columns)
     with source.execution_options(yield_per=size).execute(query) as result:

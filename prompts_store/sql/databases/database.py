@@ -1,4 +1,4 @@
-"""Connections and transactions, and the one boundary where SQLAlchemy's exceptions become ours."""
+"""Connections and transactions, and the one boundary that translates SQLAlchemy's exceptions into ours."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Database:
         return self._backend.migrates_itself
 
     def require_existing(self) -> None:
-        """Raise StoreUnavailable for a SQLite file that is not there, and that a connection would make."""
+        """Raise StoreUnavailable if the SQLite file does not exist: a connection would create it."""
         if isinstance(self._backend, SqliteBackend) and not self._backend.file.exists():
             raise StoreUnavailable(f"There is no database file {self._backend.file}.")
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one state of the database. Raises StoreUnavailable."""
+        """Open a transaction that sees one snapshot of the database. Raises StoreUnavailable."""
         with _unavailable(), self._backend.reader.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open the only write transaction of the moment among all threads, processes and machines.
+        """Open a write transaction, which excludes all others of all threads, processes and machines.
 
         So ids grow in commit order. Commits at the end of the block, rolls back if it raises. Raises StoreUnavailable;
-        where the connection is lost in the commit itself, the transaction may have happened.
+        if the connection breaks during the commit, the transaction may have happened.
         """
         with self._turn_to_write(), _unavailable(), self._backend.writer.begin() as connection:
             yield connection
 
     @contextmanager
     def _turn_to_write(self) -> Iterator[None]:
-        """Let the threads queue here rather than in the database; not for ever behind one that it has left hanging."""
+        """Queue the threads here rather than in the database, at most `WRITE_TURN_TIMEOUT_S` behind a hanging one."""
         if not self._write_turn.acquire(timeout=WRITE_TURN_TIMEOUT_S):
             raise StoreUnavailable("The database cannot be written now.")
         try:
@@ -85,12 +85,12 @@ class Database:
         return None
 
     def prepare(self) -> None:
-        """Set what the database itself remembers, such as SQLite's write-ahead log. Raises StoreUnavailable."""
+        """Set the settings that the database itself stores, such as SQLite's log mode. Raises StoreUnavailable."""
         with _unavailable():
             self._backend.prepare()
 
     def erase_log(self, timeout_s: float) -> bool:
-        """Clear deleted content out of the write-ahead log's file; return whether that is certain now.
+        """Remove deleted content from the write-ahead log's file; return whether that is certain now.
 
         Raises StoreUnavailable.
         """
@@ -98,7 +98,7 @@ class Database:
             return self._backend.erase_log(timeout_s)
 
     def become_one_file(self) -> None:
-        """Let SQLite keep all it has in its one file, without a log beside it. Raises StoreUnavailable."""
+        """Let SQLite keep everything in its one file, without a log beside it. Raises StoreUnavailable."""
         assert isinstance(self._backend, SqliteBackend)
         with _unavailable():
             self._backend.become_one_file()
@@ -114,12 +114,12 @@ def _backend(url: str, *, patient: bool) -> Backend:
     try:
         parsed = make_url(url) if "://" in url else URL.create("sqlite", database=url)
     except ArgumentError as error:
-        raise StoreUnavailable("The database URL cannot be read.") from error
+        raise StoreUnavailable("The database URL is malformed.") from error
     if parsed.get_backend_name() == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return SqliteBackend(parsed)
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return _postgres(parsed, patient=patient)
-    raise StoreUnavailable("The database URL names neither a SQLite file nor a PostgreSQL database.")
+    raise StoreUnavailable("The database URL must name a SQLite file or a PostgreSQL database.")
 
 
 def _postgres(url: URL, *, patient: bool) -> Backend:
@@ -139,10 +139,10 @@ def _unavailable() -> Iterator[None]:
         if _is_full(error):
             raise StoreFull("The database's disk is full.") from error
         if _is_too_large(error):
-            raise ValueTooLarge("The database has no room for a value of this size.") from error
+            raise ValueTooLarge("The value is too large for the database.") from error
         raise StoreUnavailable("The database cannot be reached or cannot do its work now.") from error
-    except OverflowError as error:  # what SQLite's driver refuses to pass on: over 2 GiB, or over 64 bits
-        raise ValueTooLarge("The database has no room for a value of this size.") from error
+    except OverflowError as error:  # SQLite's driver refuses values over 2 GiB, or over 64 bits
+        raise ValueTooLarge("The value is too large for the database.") from error
 
 
 def _is_full(error: Exception) -> bool:

@@ -17,13 +17,13 @@ from prompts_store.sql.databases.backend import MAX_OVERFLOW, POOL_SIZE
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
-"""The server ends a statement, or a wait for the write lock, that takes longer."""
+"""Maximum time of a statement, or of a wait for the write lock, after which the server ends it."""
 ANSWER_TIMEOUT_S = 15
-"""A server that says nothing for so long is given up: it may be stopped, or unreachable behind an open connection."""
+"""Maximum silence of a server. After it, the connection is given up: the server may be stopped or unreachable."""
 IDLE_TIMEOUT_S = 60
-"""The server ends a transaction, and with it the write lock, whose client has fallen silent."""
+"""Maximum silence of a client within a transaction. After it, the server ends the transaction and its write lock."""
 POLL_INTERVAL_S = 0.5
-"""How long a watcher relies on notifications alone, which a proxy may swallow."""
+"""Time between two polls of a watcher, because a proxy may drop notifications."""
 
 # Any number that no other program takes in this database: "prompts" in ASCII.
 _WRITE_LOCK = int.from_bytes(b"prompts", "big")
@@ -61,7 +61,7 @@ class PostgresBackend:
         return NotificationWatcher(self._engine)
 
     def erase_log(self, timeout_s: float) -> bool:
-        """Return False: when a server's files forget deleted rows is up to its vacuum and its log's retention."""
+        """Return False: vacuum and the log's retention decide when a server's files lose deleted rows."""
         return False
 
 
@@ -98,7 +98,7 @@ def _unavailable() -> Iterator[None]:
 
 
 class _ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that gives up a silent server, whose own timeouts are no help when it is the one that hangs."""
+    """A connection that gives up a silent server. The server's own timeouts do not help when the server hangs."""
 
     def wait(self, gen: PQGen[_Result], interval: float = 0.1, timeout: float | None = None) -> _Result:
         return super().wait(gen if timeout is not None else self._bounded(gen), interval, timeout)

@@ -1,4 +1,4 @@
-"""Which revision a database is at, and bringing it up to this release's."""
+"""The schema revision of a database, and its upgrade to this release's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _alembic_turn = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class SchemaStatus:
-    """The revision that a database is at, None for an empty one, and the one that this release needs."""
+    """The revision of a database, None for an empty one, and the revision that this release needs."""
 
     current: str | None
     needed: str
@@ -75,7 +75,7 @@ def _status(connection: Connection, scripts: ScriptDirectory) -> SchemaStatus:
     if not heads and inspect(connection).get_table_names():
         raise SchemaUnsupported("The database holds other tables and is not a soft prompt store.")
     if not set(heads) <= {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaUnsupported("The database was written by a newer release; it was left as it is.")
+        raise SchemaUnsupported("A newer release wrote the database; it was not changed. Use that release.")
     needed = scripts.get_current_head()
     assert needed is not None
     return SchemaStatus(heads[0] if heads else None, needed)

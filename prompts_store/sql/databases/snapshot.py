@@ -1,4 +1,4 @@
-"""A copy of a SQLite file as it is at one moment, whoever has it open or left it behind."""
+"""A copy of one snapshot of a SQLite file, which other processes may have open or have left behind."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from prompts_store.errors import BackupUnreadable, StoreFull
 from prompts_store.sql.databases.sqlite import BUSY_TIMEOUT_S
 
 _REASONS = {
-    sqlite3.SQLITE_NOTADB: "The file is no SQLite database.",
+    sqlite3.SQLITE_NOTADB: "The file is not a SQLite database.",
     sqlite3.SQLITE_CORRUPT: "The file is damaged or cut off.",
     sqlite3.SQLITE_BUSY: "Another program keeps the file locked.",
-    sqlite3.SQLITE_READONLY: "The file was left in the middle of a write; let `softprompt db check` undo that first.",
-    sqlite3.SQLITE_CANTOPEN: "SQLite cannot read the log beside the file; copy both to a folder that can be written.",
+    sqlite3.SQLITE_READONLY: "The file holds an unfinished write; run `softprompt db check` on it first to undo that.",
+    sqlite3.SQLITE_CANTOPEN: "SQLite cannot read the log beside the file; copy both to a writable folder.",
 }
 
 
 def snapshot(path: Path, copy: Path) -> None:
-    """Copy a SQLite file to a new one, with what only its write-ahead log holds yet; the file itself stays as it is.
+    """Copy a SQLite file to a new one, including the writes in its write-ahead log. The file itself does not change.
 
-    It may be open elsewhere and be written, or have been left by a process that was killed. Raises BackupUnreadable,
-    StoreFull where the copy has no room, and OSError where the file cannot be opened.
+    Other processes may write to it, or a killed process may have left it. Raises BackupUnreadable, StoreFull if the
+    disk has no room for the copy, and OSError if the file cannot be opened.
     """
     path.open("rb").close()
     with _unreadable(), closing(_open(path.resolve())) as source, closing(sqlite3.connect(copy)) as target:

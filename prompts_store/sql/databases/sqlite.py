@@ -38,12 +38,12 @@ class SqliteBackend:
         self.writer: Engine = self.reader.execution_options(begin="BEGIN IMMEDIATE")
 
     def prepare(self) -> None:
-        """Let readers and the writer not wait for each other; the file remembers."""
+        """Turn on the write-ahead log, so that readers and the writer do not wait for each other."""
         with self._outside_transactions() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 
     def become_one_file(self) -> None:
-        """Write the log back and do without one; until a store is opened from the file again."""
+        """Write the log back and turn it off, until a store opens the file again."""
         with self._outside_transactions() as connection:
             connection.exec_driver_sql("PRAGMA journal_mode=DELETE")
 
@@ -52,7 +52,7 @@ class SqliteBackend:
         return DataVersionWatcher(self.reader)
 
     def erase_log(self, timeout_s: float) -> bool:
-        """Write the log back and empty its file, as soon as no reader needs it. No writer waits for that."""
+        """Write the log back and empty its file, as soon as no reader needs it. Writers do not wait for that."""
         deadline = time.monotonic() + timeout_s
         with self._outside_transactions() as connection:
             connection.exec_driver_sql("PRAGMA busy_timeout=0")

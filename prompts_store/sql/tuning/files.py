@@ -1,4 +1,4 @@
-"""Queries about uploaded files: a row each, and their bytes in chunks."""
+"""Queries about uploaded files: one row per file, and its bytes in chunks."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select, true, update
 
-from prompts_store.errors import FileInUse, FileNotFound, StoreCorrupt
+from prompts_store.errors import StoreCorrupt
 from prompts_store.sql.tuning.tables import file_chunks, files, jobs
+from prompts_store.tuning_errors import FileInUse, FileNotFound
 from prompts_store.tuning_records import FileRecord, JobStatus
 
 UNFINISHED = tuple(status for status in JobStatus if not status.is_end)
 
 
 def add(connection: Connection, filename: str, purpose: str, chunks: Iterable[bytes], actor: str) -> FileRecord:
-    """Store a file while its chunks come; none of them is empty."""
+    """Store a file chunk by chunk. No chunk may be empty."""
     values = {"filename": filename, "purpose": purpose, "num_bytes": 0, "sha256": ""}
     born = {"created_at": datetime.now(UTC), "created_by": actor}
     file_id: int = connection.scalars(insert(files).values(values | born).returning(files.c.id)).one()
@@ -42,7 +43,7 @@ def get(connection: Connection, file_id: int) -> FileRecord:
 def page(
     connection: Connection, *, after: int | None, limit: int, purpose: str | None, newest_first: bool
 ) -> tuple[FileRecord, ...]:
-    """Return the first `limit` files behind the id `after`."""
+    """Return the first `limit` files after the id `after`."""
     where: ColumnElement[bool] = true() if purpose is None else files.c.purpose == purpose
     if after is not None:
         where &= files.c.id < after if newest_first else files.c.id > after
@@ -51,7 +52,7 @@ def page(
 
 
 def content(connection: Connection, file_id: int) -> bytes:
-    """Return a file's bytes, held against their digest. Raises FileNotFound and StoreCorrupt."""
+    """Return a file's bytes, verified by their digest. Raises FileNotFound and StoreCorrupt."""
     record = get(connection, file_id)
     query = select(file_chunks.c.data).where(file_chunks.c.file_id == file_id).order_by(file_chunks.c.number)
     data = b"".join(connection.scalars(query))
@@ -61,7 +62,7 @@ def content(connection: Connection, file_id: int) -> bytes:
 
 
 def remove(connection: Connection, file_id: int) -> None:
-    """Remove a file. Raises FileNotFound, and FileInUse while a job that has not ended names it."""
+    """Remove a file. Raises FileNotFound, and FileInUse while a job that has not ended needs it."""
     get(connection, file_id)
     using = (jobs.c.training_file == file_id) | (jobs.c.validation_file == file_id)
     job = connection.scalar(select(jobs.c.id).where(using, jobs.c.status.in_(UNFINISHED)).limit(1))
@@ -71,7 +72,7 @@ def remove(connection: Connection, file_id: int) -> None:
 
 
 def erase(connection: Connection, file_id: int) -> int:
-    """Remove a file, if there is one; return how many that were."""
+    """Remove a file if it exists, and return the number of removed files."""
     connection.execute(delete(file_chunks).where(file_chunks.c.file_id == file_id))
     return connection.execute(delete(files).where(files.c.id == file_id)).rowcount
 

@@ -1,7 +1,7 @@
-"""Queries of the servers that work on jobs: one at a time holds a job, and only its holder writes what comes of it.
+"""Queries of the servers that work on jobs: one server at a time holds a job, and only the holder writes its results.
 
-A claim has a number that grows. Every write of a holder is conditional on that number and on the job's status, so that
-one that was thought dead, or whose job was cancelled, changes nothing.
+Every claim of a job has a higher number. Every write of a holder depends on that number and on the job's status. So a
+server that was thought dead, or whose job was cancelled, changes nothing.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 
-from prompts_store.errors import ClaimLost
 from prompts_store.sql.tuning import job_log, jobs
 from prompts_store.sql.tuning.tables import jobs as rows
 from prompts_store.strict_json import canonical
+from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import (
     Heartbeat,
     JobClaim,
@@ -24,10 +24,11 @@ from prompts_store.tuning_records import (
     JobRecord,
     JobStatus,
     NewEvent,
+    StateAtFailure,
 )
 
 MAX_FRUITLESS_CLAIMS = 3
-"""Servers that may stop over a job one after another, without progress in between, before it counts as their fault."""
+"""Claims in a row that end with a stopped server and without progress. After this many the job fails."""
 
 _HELD = (JobStatus.VALIDATING_FILES, JobStatus.RUNNING)
 
@@ -35,19 +36,19 @@ _HELD = (JobStatus.VALIDATING_FILES, JobStatus.RUNNING)
 def claim_next(
     connection: Connection, fingerprint: str, status: JobStatus, owner: str
 ) -> tuple[JobClaim, JobRecord] | None:
-    """Claim the oldest job that waits in this status, to be validated or to run; None where there is none."""
+    """Claim the oldest job that waits in this status, to be validated or to run. Return None without one."""
     query = select(rows).where(_waiting(fingerprint, status)).order_by(rows.c.id).limit(1)
     found = connection.execute(query).one_or_none()
     return None if found is None else _claim(connection, found, owner)
 
 
 def has_waiting(connection: Connection, fingerprint: str, status: JobStatus) -> bool:
-    """Tell whether a job waits in this status."""
+    """Return whether a job waits in this status."""
     return connection.scalar(select(rows.c.id).where(_waiting(fingerprint, status)).limit(1)) is not None
 
 
 def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...]:
-    """Return the jobs that are being worked on."""
+    """Return the heartbeats of all claimed jobs."""
     query = select(rows.c.id, rows.c.claim, rows.c.num_beats, rows.c.status)
     query = query.where(rows.c.base_fingerprint == fingerprint, rows.c.claimed_by.is_not(None))
     return tuple(
@@ -57,10 +58,10 @@ def heartbeats(connection: Connection, fingerprint: str) -> tuple[Heartbeat, ...
 
 
 def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> JobStatus | None:
-    """Let a job go whose holder has stopped, if it has not beaten since: the first server that asks may claim it then.
+    """End the claim of a holder that has not beaten since `stale`. Any server can then claim the job.
 
-    The last of `MAX_FRUITLESS_CLAIMS` ends the job with `hopeless`. Return where the job is then, None where it has
-    beaten.
+    The last of `MAX_FRUITLESS_CLAIMS` ends the job with `hopeless`. Return the new status of the job, or None if the
+    holder has beaten.
     """
     silent = (rows.c.id == stale.claim.job_id) & (rows.c.claim == stale.claim.number)
     silent &= (rows.c.num_beats == stale.num_beats) & rows.c.claimed_by.is_not(None)
@@ -71,15 +72,15 @@ def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> J
     if found.fruitless_claims >= MAX_FRUITLESS_CLAIMS:
         jobs.fail(connection, found.id, hopeless, [NewEvent(f"{stopped}.", level="warn")])
         return JobStatus.FAILED
-    _let_go(connection, found)
+    _end_claim(connection, found)
     job_log.append(connection, found.id, [NewEvent(f"{stopped}; another one goes on.", level="warn")])
     return JobStatus.QUEUED if found.status == JobStatus.RUNNING else JobStatus(found.status)
 
 
 def note_progress(connection: Connection, job_id: int, step: int) -> None:
-    """Count fruitless claims anew, this one excluded, where a checkpoint of this step is ahead of the latest one.
+    """Set the count of fruitless claims to zero if this step is later than that of the latest checkpoint.
 
-    The same step saved again is none: a job whose evaluation stops its servers would go on for ever.
+    The same step saved again is no progress. Otherwise a job whose evaluation stops its servers would never fail.
     """
     latest = job_log.checkpoints(connection, job_id, before=None, limit=1)
     if step > (latest[0].step if latest else 0):
@@ -87,22 +88,22 @@ def note_progress(connection: Connection, job_id: int, step: int) -> None:
 
 
 def release(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
-    """Give a job back that is to go on, here or elsewhere: such a claim is not fruitless. Raises ClaimLost."""
+    """End a claim in order, so that any server can continue the job. The claim is not fruitless. Raises ClaimLost."""
     found = held(connection, claim, _HELD)
-    _let_go(connection, found)
+    _end_claim(connection, found)
     _set(connection, found.id, {"fruitless_claims": max(0, found.fruitless_claims - 1)})
     job_log.append(connection, claim.job_id, events)
 
 
 def validated(connection: Connection, claim: JobClaim, events: Sequence[NewEvent]) -> None:
-    """Put a job whose files are good into the queue. Raises ClaimLost."""
+    """Put a job whose files are valid into the queue. Raises ClaimLost."""
     found = held(connection, claim, (JobStatus.VALIDATING_FILES,))
     _set(connection, found.id, {"status": JobStatus.QUEUED, "claimed_by": None, "fruitless_claims": 0})
     job_log.append(connection, found.id, [*events, NewEvent("The files are valid; the job is queued.")])
 
 
 def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], progress: JobProgress | None) -> None:
-    """Say that the holder lives, what happened since, and how far it is. Raises ClaimLost."""
+    """Write a heartbeat, with the events since the last one and the progress. Raises ClaimLost."""
     found = held(connection, claim, _HELD)
     values: dict[str, Any] = {"num_beats": found.num_beats + 1}
     if progress is not None:
@@ -112,17 +113,17 @@ def beat(connection: Connection, claim: JobClaim, events: Sequence[NewEvent], pr
 
 
 def fail(
-    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, keep_state: bool
+    connection: Connection, claim: JobClaim, error: JobError, events: Sequence[NewEvent], *, state: StateAtFailure
 ) -> None:
-    """End a job with its cause. Raises ClaimLost."""
+    """End a job with an error. Raises ClaimLost."""
     found = held(connection, claim, _HELD)
-    jobs.fail(connection, found.id, error, events, keep_state=keep_state)
+    jobs.fail(connection, found.id, error, events, state=state)
 
 
 def succeed(
     connection: Connection, claim: JobClaim, version: int, trained_tokens: int, metrics: dict[str, Any]
 ) -> None:
-    """End a job with the version that came of it. Raises ClaimLost."""
+    """End a job with the version that it made. Raises ClaimLost."""
     found = held(connection, claim, (JobStatus.RUNNING,))
     values = {
         "status": JobStatus.SUCCEEDED,
@@ -165,7 +166,7 @@ def _claim(connection: Connection, found: Row[Any], owner: str) -> tuple[JobClai
     return JobClaim(found.id, found.claim + 1), jobs.get(connection, found.base_fingerprint, found.id)
 
 
-def _let_go(connection: Connection, found: Row[Any]) -> None:
+def _end_claim(connection: Connection, found: Row[Any]) -> None:
     values: dict[str, Any] = {"claimed_by": None, "estimated_finish": None}
     if found.status == JobStatus.RUNNING:
         values["status"] = JobStatus.QUEUED

@@ -1,4 +1,4 @@
-"""Queries about what a job leaves behind while it runs: events, which only grow, and checkpoints."""
+"""Queries about a job's events and checkpoints."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def events(connection: Connection, job_id: int, *, before: int | None, limit: in
 
 
 def save_checkpoint(connection: Connection, job_id: int, step: int, metrics: Mapping[str, Any], state: bytes) -> None:
-    """Keep a state to go on from, instead of the one before it."""
+    """Add a checkpoint. Its state replaces that of the checkpoint before it."""
     drop_states(connection, [job_id])
     values = {
         "job_id": job_id,

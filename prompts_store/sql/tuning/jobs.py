@@ -1,4 +1,4 @@
-"""Queries about tuning jobs: where they are, and who asks for a change of that."""
+"""Queries about tuning jobs and their statuses."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
-from prompts_store.errors import FileNotFound, JobNotFound, JobStatusConflict, QueueFull, TaskDeleted
 from prompts_store.sql.tuning import job_log
 from prompts_store.sql.tuning.files import UNFINISHED
 from prompts_store.sql.tuning.tables import files, jobs
 from prompts_store.strict_json import canonical
-from prompts_store.tuning_records import JobError, JobRecord, JobStatus, NewEvent, NewJob
+from prompts_store.tuning_errors import FileNotFound, JobNotFound, JobStatusConflict, QueueFull, TaskDeleted
+from prompts_store.tuning_records import JobError, JobRecord, JobStatus, NewEvent, NewJob, StateAtFailure
 
 _RESUMABLE = (JobStatus.PAUSED, JobStatus.FAILED)
 _PAUSABLE = (JobStatus.QUEUED, JobStatus.RUNNING)
+_KEPT = {
+    StateAtFailure.RESUMABLE: NewEvent("What it has learnt is kept: resumed, it goes on from there."),
+    StateAtFailure.UNREADABLE: NewEvent("Its saved state is kept, but this server cannot go on from it.", level="warn"),
+}
 
 
 def create(connection: Connection, job: NewJob, *, max_unfinished: int, actor: str) -> JobRecord:
@@ -66,7 +70,7 @@ def page(connection: Connection, fingerprint: str, *, before: int | None, limit:
 
 
 def cancel(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
-    """End a job; who works on it learns it with the next beat. Raises JobNotFound, and JobStatusConflict at its end."""
+    """End a job; its server finds that at the next heartbeat. Raises JobNotFound and JobStatusConflict."""
     _move(connection, fingerprint, job_id, UNFINISHED, {"status": JobStatus.CANCELLED}, "The job was cancelled.")
     finish(connection, job_id, {})
     job_log.drop_states(connection, [job_id])
@@ -74,7 +78,7 @@ def cancel(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
 
 
 def fail_of_task(connection: Connection, fingerprint: str, task: str) -> None:
-    """End every job of a task that is deleted. Whoever works on one learns it with the next beat."""
+    """End every job of a deleted task. The job's server finds that at the next heartbeat."""
     error = JobError(TaskDeleted.code, f'The task "{task}" was deleted, so nothing is published to it.')
     of_task = (jobs.c.base_fingerprint == fingerprint) & (jobs.c.task == task) & jobs.c.status.in_(UNFINISHED)
     for job_id in connection.scalars(select(jobs.c.id).where(of_task)).all():
@@ -82,13 +86,13 @@ def fail_of_task(connection: Connection, fingerprint: str, task: str) -> None:
 
 
 def pause(connection: Connection, fingerprint: str, job_id: int) -> JobRecord:
-    """Let a job rest. Raises JobNotFound, and JobStatusConflict unless it is queued or running."""
+    """Pause a job. Raises JobNotFound, and JobStatusConflict unless it is queued or running."""
     values = {"status": JobStatus.PAUSED, "claimed_by": None, "estimated_finish": None}
     return _move(connection, fingerprint, job_id, _PAUSABLE, values, "The job was paused.")
 
 
 def resume(connection: Connection, fingerprint: str, job_id: int, max_unfinished: int | None) -> JobRecord:
-    """Put a job into the queue again that is paused, or that failed and has kept a state and its files.
+    """Put a paused job into the queue again, or a failed one that still has a state and its files.
 
     Raises JobNotFound, JobStatusConflict for any other job, and QueueFull where `max_unfinished` jobs have not ended.
     """
@@ -107,20 +111,19 @@ def fail(
     error: JobError,
     events: Sequence[NewEvent] = (),
     *,
-    keep_state: bool = True,
+    state: StateAtFailure = StateAtFailure.RESUMABLE,
 ) -> None:
-    """End a job with its cause. With the state that it has saved, if any, it can be resumed."""
+    """End a job with an error. `state` decides about its saved state, if it has one."""
     finish(connection, job_id, {"status": JobStatus.FAILED, "error": error_json(error)})
     job_log.append(connection, job_id, [*events, NewEvent(f"The job failed: {error.message}", level="error")])
-    if not keep_state:
+    if state is StateAtFailure.DROPPED:
         job_log.drop_states(connection, [job_id])
     elif job_log.has_state(connection, job_id):
-        kept = NewEvent("What it has learnt is kept: resumed, it goes on from there.")
-        job_log.append(connection, job_id, [kept])
+        job_log.append(connection, job_id, [_KEPT[state]])
 
 
 def finish(connection: Connection, job_id: int, values: dict[str, Any]) -> None:
-    """Note a job's end."""
+    """Set a job's end."""
     ended = {"finished_at": datetime.now(UTC), "claimed_by": None, "estimated_finish": None, **values}
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(ended))
 
@@ -150,7 +153,7 @@ def record(row: Row[Any]) -> JobRecord:
 
 
 def error_json(error: JobError) -> str:
-    """Return an error as it is kept; `record` reads it back."""
+    """Convert an error to JSON; `record` is the inverse."""
     return canonical(asdict(error))
 
 
@@ -162,7 +165,7 @@ def _check_room(connection: Connection, fingerprint: str, max_unfinished: int) -
 
 
 def _check_can_go_on(connection: Connection, failed: JobRecord) -> None:
-    """Raise JobStatusConflict for a failed job that has nothing to go on from, or nothing to learn from."""
+    """Raise JobStatusConflict for a failed job without a saved state or without its files."""
     if not job_log.has_state(connection, failed.id):
         raise JobStatusConflict("The job failed and has no saved state to go on from: create a new job.")
     named = {failed.training_file, failed.validation_file} - {None}

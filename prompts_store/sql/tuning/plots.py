@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select
 
-from prompts_store.errors import PlotNotFound
 from prompts_store.sql import versions
 from prompts_store.sql.tuning.tables import version_plots
+from prompts_store.tuning_errors import PlotNotFound
 
 
 def put(connection: Connection, fingerprint: str, task: str, version: int, png: bytes) -> None:
-    """Keep a version's plot, if it has none yet. Raises TaskNotFound and VersionNotFound."""
+    """Store a version's plot, unless it has one. Raises TaskNotFound and VersionNotFound."""
     row = versions.row(connection, fingerprint, task, version)
     if connection.scalar(select(version_plots.c.version_id).where(version_plots.c.version_id == row.id)) is None:
         connection.execute(insert(version_plots).values(version_id=row.id, png=png))

@@ -1,4 +1,4 @@
-"""What the database holds for tuning: files, jobs with their events and checkpoints, and the plots of versions."""
+"""Tables of tuning: files, jobs with their events and checkpoints, and the plots of versions."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ file_chunks = Table(
     PrimaryKeyConstraint("file_id", "number", name="pk_file_chunks"),
 )
 
-# Files are named by number, not by reference: a job that has ended outlives them. `claim` grows with every claim and is
-# what a claimant's writes are conditional on; `num_beats` grows while `claimed_by` lives.
+# Files are numbers without a foreign key, because a job that has ended may outlive them. `claim` counts the claims of a
+# job; every write of a claim depends on it. `num_beats` grows while the server `claimed_by` works on the job.
 # `fruitless_claims` counts the claims since the latest progress that were not given back in order.
 jobs = Table(
     "tuning_jobs",
@@ -84,8 +84,8 @@ job_events = Table(
 )
 Index("ix_tuning_events_job", job_events.c.job_id, job_events.c.id)
 
-# The state of a checkpoint, which the job goes on from, is in chunks: a database bounds the bytes of one value. Only
-# the latest checkpoint of a job that has not ended, or that failed, has chunks.
+# The state of a checkpoint is in chunks, because a database limits the size of one value. Only the latest checkpoint of
+# a job that has not ended, or that failed, has chunks.
 job_checkpoints = Table(
     "tuning_checkpoints",
     metadata,

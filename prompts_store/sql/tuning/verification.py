@@ -1,4 +1,4 @@
-"""Reading all that tuning keeps and holding it against what it must be."""
+"""Verification of files, jobs and checkpoints: it reads all of them and compares them with their digests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from prompts_store.tuning_records import JobStatus
 
 
 def problems(connection: Connection) -> Iterator[str]:
-    """Yield what is wrong with files, jobs and checkpoints, as sentences."""
+    """Yield the problems of files, jobs and checkpoints, as sentences."""
     yield from _wrong_files(connection)
     yield from _wrong_jobs(connection)
     yield from _wrong_checkpoints(connection)
 
 
 def num_files(connection: Connection) -> int:
-    """Return how many files there are."""
+    """Return the number of files."""
     return connection.scalar(select(func.count()).select_from(files)) or 0
 
 
@@ -33,7 +33,11 @@ def _wrong_files(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_jobs(connection: Connection) -> Iterator[str]:
-    """A job that has not ended has its files; one that has ended says when, is nobody's, and names what it made."""
+    """Yield the problems of jobs.
+
+    A job that has not ended has its files. One that has ended has a time of its end and no claim. One that succeeded
+    has a version that exists.
+    """
     known = set(connection.scalars(select(files.c.id)))
     made = select(tasks.c.base_fingerprint, tasks.c.name, versions.c.number)
     made = made.join(versions, versions.c.task_id == tasks.c.id)
@@ -51,7 +55,10 @@ def _wrong_jobs(connection: Connection) -> Iterator[str]:
 
 
 def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
-    """A job has one state at most, which agrees with its digest; a succeeded or cancelled one has none."""
+    """Yield the problems of checkpoints.
+
+    A job has at most one state, which agrees with its digest. A job that succeeded or was cancelled has none.
+    """
     kept = select(checkpoint_chunks.c.checkpoint_id).distinct()
     query = select(job_checkpoints, jobs.c.status).join(jobs, jobs.c.id == job_checkpoints.c.job_id)
     seen: set[int] = set()
@@ -65,10 +72,10 @@ def _wrong_checkpoints(connection: Connection) -> Iterator[str]:
 
 
 def _digest(connection: Connection, table: Table, which: ColumnElement[bool]) -> tuple[str, int]:
-    """Return the digest and the number of the bytes in these chunks of a table, one chunk in memory at a time.
+    """Return the digest and the number of bytes of these chunks of a table, with one chunk in memory at a time.
 
-    Where a chunk is missing, the digest is one that nothing agrees with. SQLite may hold anything where bytes belong;
-    that counts as no bytes.
+    If a chunk is missing, the digest agrees with nothing. A damaged SQLite database may have a value of another type
+    instead of bytes; that counts as no bytes.
     """
     digest, num_bytes = hashlib.sha256(), 0
     chunks = select(table.c.number, table.c.data).where(which).order_by(table.c.number)

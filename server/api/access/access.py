@@ -1,4 +1,4 @@
-"""Who may call, and how much: one object for every guard of a request."""
+"""Every guard of a request in one object."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.engine.client import EngineClient
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Access:
-    """The keys, what each may use, and whether the engine has room. Belongs to the event loop."""
+    """The keys, the quotas, and the engine's load. Belongs to the event loop."""
 
     keys: KeyRing
     quotas: Quotas
@@ -27,7 +27,7 @@ class Access:
     settings: ApiSettings
 
     def identify(self, request: Request, secret: str | None) -> Caller:
-        """The caller who sends this secret.
+        """The caller with this secret.
 
         Raises `Unauthorized`, and `Forbidden` for another machine's page on a server without keys.
         """
@@ -37,13 +37,12 @@ class Access:
         return caller
 
     def check_room(self, timeout_s: float | None) -> None:
-        """Raise `Overloaded` for a request whose answer would come after `timeout_s` seconds, or that would wait too
-        long whatever its time."""
+        """Raise `Overloaded` if the answer would come after `timeout_s` seconds, or if the wait exceeds the maximum."""
         self.overload.check(self.engine.stats, timeout_s)
 
 
 async def access_of(request: Request) -> Access:
-    """The access of the application that a request came to."""
+    """The access object of the request's application."""
     access = request.app.state.access
     assert isinstance(access, Access)
     return access

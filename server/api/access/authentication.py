@@ -1,6 +1,6 @@
-"""Who may call what. Every route declares the scope it needs; an application with one that does not is not built.
+"""Authorisation. Every route declares the scope it needs; an application with an undeclared route is not built.
 
-Authorisation hangs on the route itself, never on the request's path, which proxies and routers read differently.
+The scope belongs to the route itself, never to the request's path, which proxies and routers read differently.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from server.api.access.undeclared import Declared
 
 
 class Scope(StrEnum):
-    """What a key may be allowed to do; `ADMIN` has all others. `PUBLIC` routes answer without a key."""
+    """A right of a key. `ADMIN` includes all others. `PUBLIC` routes need no key."""
 
     PUBLIC = "public"
     INFER = "infer"
@@ -35,10 +35,10 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 class Doorkeeper:
-    """A dependency of a route that is also asked at the door: FastAPI reads the body before it asks any dependency."""
+    """A dependency of a route that also runs at admission, because FastAPI reads the body before any dependency."""
 
     async def admit(self, request: Request) -> None:
-        """Let a request in before its body is read, or raise."""
+        """Admit a request before its body is read, or raise."""
 
 
 class _Declaration(Doorkeeper):
@@ -53,12 +53,12 @@ class _Public(_Declaration):
         """Admit everyone."""
 
 
-class _KeyNeeded(_Declaration):
+class _ScopeRequired(_Declaration):
     async def admit(self, request: Request) -> None:
-        """Let the caller in, as `CallerDep`.
+        """Identify the caller, who is then available as `CallerDep`.
 
-        Raises `Unauthorized` without a key, and `Forbidden` where it is not allowed this. A route with a `task` in its
-        path is refused here to keys that are held to other tasks, and an open server to other machines' pages.
+        Raises `Unauthorized` without a valid key. Raises `Forbidden` if the key lacks the scope or is not allowed the
+        `task` in the path, and for pages of other machines on a server without keys.
         """
         access, credentials = await access_of(request), await _bearer(request)
         caller = access.identify(request, None if credentials is None else credentials.credentials)
@@ -69,18 +69,18 @@ class _KeyNeeded(_Declaration):
         request.state.caller = caller
 
     async def __call__(self, request: Request, access: AccessDep, _: _Credentials) -> AsyncIterator[None]:
-        """Count the request for as long as it runs. Raises `RateLimited`."""
+        """Count the request while it runs. Raises `RateLimited`."""
         async with access.quotas.request(request.state.caller):
             yield
 
 
 class GuardedRoute(APIRoute):
-    """A route that asks its doorkeepers first, and of these its declaration; then it refuses what it does not know."""
+    """A route that runs its admission checks first, the scope before all others, then refuses undeclared parameters."""
 
     takes_anything: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return what answers a request, once it is let in."""
+        """Return the handler, with the checks in front of it."""
         handle = super().get_route_handler()
         calls: list[object] = [dependency.call for dependency in self.dependant.dependencies]
         keepers = [call for call in calls if isinstance(call, Doorkeeper)]
@@ -98,18 +98,18 @@ class GuardedRoute(APIRoute):
 
 
 class ProbedRoute(GuardedRoute):
-    """A route that takes no parameter, for monitors and browsers: these append some to get past caches."""
+    """A route for monitors and browsers. It ignores unknown parameters, which these append to bypass caches."""
 
     takes_anything = True
 
 
 def requires(scope: Scope) -> Any:
     """Declare the scope that a route needs: an entry of its `dependencies`."""
-    return Depends(_Public(scope) if scope is Scope.PUBLIC else _KeyNeeded(scope))
+    return Depends(_Public(scope) if scope is Scope.PUBLIC else _ScopeRequired(scope))
 
 
 def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
-    """The scope of each route by "METHOD path"; None where a route declares none, or does not ask for it first."""
+    """The scope of each route by "METHOD path". None for a route that declares none, or does not check it first."""
     scopes: dict[str, Scope | None] = {}
     for route in iter_route_contexts(routes):
         is_guarded = isinstance(route.original_route, GuardedRoute)

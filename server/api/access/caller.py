@@ -1,4 +1,4 @@
-"""Who makes a request, and what they may do."""
+"""The caller of a request and their rights."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from server.api.errors import Forbidden
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The bearer of a key, or anybody on a server without keys.
+    """The holder of a key, or anybody on a server without keys.
 
-    `actor` is who they are in the store's records. `tasks` None allows every task and the base model. `salt` keeps
-    their cached text apart. What `limits` leave out is the server's default; without any, nothing is limited.
+    `actor` is their name in the store's records. `tasks` None allows every task and the base model. `salt` isolates
+    their cached text. A limit that is None takes the server's default; `limits` None means no limits at all.
     """
 
     actor: str
@@ -32,30 +32,34 @@ class Caller:
             raise Forbidden(f"the API key lacks the scope '{scope}'", code="insufficient_scope")
 
     def check_task(self, task: str) -> None:
-        """Raise `Forbidden` for a task that the caller is not held to, whether or not it exists."""
+        """Raise `Forbidden` for a task that the key does not allow, whether or not it exists."""
         if self.tasks is not None and task not in self.tasks:
             raise Forbidden("the API key does not allow this task", code="task_not_allowed")
 
     def check_all_tasks(self) -> None:
-        """Raise `Forbidden` where the caller is held to tasks, for what tells of every task."""
+        """Raise `Forbidden` if the key is restricted to tasks: the route shows every task."""
         if self.tasks is not None:
-            raise Forbidden("the API key does not allow every task", code="task_not_allowed")
+            raise Forbidden(
+                "this needs a key for all tasks; the API key is restricted to some", code="task_not_allowed"
+            )
 
     def check_base_model(self) -> None:
-        """Raise `Forbidden` where the caller is held to tasks: the bare base model is none."""
+        """Raise `Forbidden` if the key is restricted to tasks: the bare base model is not a task."""
         if self.tasks is not None:
-            raise Forbidden("the API key does not allow the base model", code="task_not_allowed")
+            raise Forbidden(
+                "the API key is restricted to tasks, so it cannot use the base model", code="task_not_allowed"
+            )
 
 
 ANYBODY = Caller("anonymous", best_priority=-100)
-"""Who calls a server that has no keys: there is nothing to hold them to but the server's limits."""
+"""The caller on a server without keys. Only the server's own limits apply."""
 
 BOOTSTRAP = Caller("admin-key", salt=b"admin-key", best_priority=-100, limits=None)
-"""Who bears the key that the server was started with: no limits, so that an operator can always come in."""
+"""The holder of the server's admin key. It has no limits, so that an operator always has access."""
 
 
 def caller_of(record: KeyRecord) -> Caller:
-    """The bearer of a stored key."""
+    """The holder of a stored key."""
     grant = record.grant
     return Caller(
         actor=f"key:{grant.name}",
@@ -68,7 +72,7 @@ def caller_of(record: KeyRecord) -> Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    """The caller whom the route's declared scope let in; without a declaration there is none."""
+    """The caller that the route's scope check identified. A public route has none."""
     caller = request.state.caller
     assert isinstance(caller, Caller)
     return caller

@@ -1,7 +1,7 @@
-"""Requests at once, over all servers of one Redis: each that runs holds a place there.
+"""Limit of concurrent requests per key, shared through Redis: each running request holds one slot.
 
-A caller's places are a sorted set, by the second at which each lapses. Servers renew what they hold, so that those of a
-server that died come free by themselves.
+A caller's slots are a sorted set, ordered by the time at which each expires. A server renews its slots, so that those
+of a dead server expire by themselves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from server.background_task import background_task
 
 LEASE_S = 30
-_RENEWALS_A_LEASE = 3
+_RENEWALS_PER_LEASE = 3
 
-# Redis runs a script as one step, by its own clock. KEYS: the caller's places. ARGV: this place, seconds, most places.
+# Redis runs a script atomically, with its own clock. KEYS: the caller's slots. ARGV: this slot, seconds, maximum.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -39,17 +39,17 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One request's place among those of its caller; `key` is the caller's set in Redis."""
+class Slot:
+    """The slot of one running request. `key` is the caller's set in Redis."""
 
     key: str
     member: str
 
 
-class Places:
-    """Takes and gives back places. Belongs to the event loop. Needs the extra `redis`.
+class SharedSlots:
+    """Takes and releases slots. Belongs to the event loop. Needs the extra `redis`.
 
-    `away` is what is raised where Redis does not answer.
+    `away` is the exception class that is raised if Redis does not answer.
     """
 
     def __init__(self, pool: Any) -> None:
@@ -60,46 +60,46 @@ class Places:
         self._redis: Any = Redis(connection_pool=pool)
         self._script_take = self._redis.register_script(_TAKE)
         self._script_renew = self._redis.register_script(_RENEW)
-        self._held: set[Place] = set()
-        self._given_back: set[asyncio.Task[None]] = set()
+        self._held: set[Slot] = set()
+        self._releases: set[asyncio.Task[None]] = set()
 
-    async def take(self, caller: str, max_places: int) -> Place | None:
-        """A place, or None where all are taken. Raises `away`."""
-        place = Place(f"softprompt:running:{caller}", uuid.uuid4().hex)
-        if not await self._script_take(keys=[place.key], args=[place.member, LEASE_S, max_places]):
+    async def take(self, caller: str, max_slots: int) -> Slot | None:
+        """Take a slot; None if all are taken. Raises `away`."""
+        slot = Slot(f"softprompt:running:{caller}", uuid.uuid4().hex)
+        if not await self._script_take(keys=[slot.key], args=[slot.member, LEASE_S, max_slots]):
             return None
-        self._held.add(place)
-        return place
+        self._held.add(slot)
+        return slot
 
     async def renew(self) -> None:
-        """Renew every place that is held. Raises `away`."""
-        for place in tuple(self._held):
-            await self._script_renew(keys=[place.key], args=[place.member, LEASE_S])
+        """Renew every held slot. Raises `away`."""
+        for slot in tuple(self._held):
+            await self._script_renew(keys=[slot.key], args=[slot.member, LEASE_S])
 
-    def give_back(self, place: Place) -> None:
-        """Give a place back soon; where Redis is away, it lapses."""
-        self._held.discard(place)
-        task = asyncio.create_task(self._remove(place))
-        self._given_back.add(task)
-        task.add_done_callback(self._given_back.discard)
+    def release(self, slot: Slot) -> None:
+        """Release a slot in the background. If Redis does not answer, the slot expires instead."""
+        self._held.discard(slot)
+        task = asyncio.create_task(self._remove(slot))
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
 
     @asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
-        """Renew what is held while the context is open; then finish what is being given back."""
+        """Renew the held slots while the context is open; then finish the pending releases."""
         try:
             async with background_task(self._renew_repeatedly(), "concurrency"):
                 yield
         finally:
-            await asyncio.gather(*self._given_back)
+            await asyncio.gather(*self._releases)
 
-    async def _remove(self, place: Place) -> None:
+    async def _remove(self, slot: Slot) -> None:
         with suppress(self.away):
-            await self._redis.zrem(place.key, place.member)
+            await self._redis.zrem(slot.key, slot.member)
 
     async def _renew_repeatedly(self) -> None:
         while True:
-            await asyncio.sleep(LEASE_S / _RENEWALS_A_LEASE)
+            await asyncio.sleep(LEASE_S / _RENEWALS_PER_LEASE)
             try:
                 await self.renew()
-            except Exception:  # whatever one round meets, the next must come, or places of running requests lapse
+            except Exception:  # an error must not end the renewals, or slots of running requests expire
                 _log.warning("running requests could not be renewed in Redis", exc_info=True)

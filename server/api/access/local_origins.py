@@ -1,7 +1,7 @@
-"""Whose pages may use a server without keys: those of this machine, and those that the operator names.
+"""Origins that may use a server without keys: pages of this machine, and origins that the operator allows.
 
-Such a server trusts everybody on its machine. Without this, that would be every page in a browser there: by a form that
-it posts (cross-site request forgery), or by a name of its own that it points at loopback (DNS rebinding).
+Such a server trusts everybody on its machine. Without this check, that includes every page in a browser there: through
+a form that it posts (cross-site request forgery), or a name that it points at loopback (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ from server.settings import is_loopback
 
 
 def check_page(headers: Headers, cors_origins: tuple[str, ...]) -> None:
-    """Raise `Forbidden` for a request that a browser makes for a page from elsewhere; other clients are let by.
+    """Raise `Forbidden` for a browser's request from a page of another machine. Other clients pass.
 
-    Browsers send `Origin` with whatever changes something, and `Host` as the name by which the page knows the server.
+    Browsers send `Origin` with every request that changes something. `Host` is the server's name in the page's URL.
     """
     origin, host = headers.get("origin"), headers.get("host")
     if origin is not None and not {"*", origin} & set(cors_origins) and not _is_local(origin):
-        raise Forbidden("without keys, pages of other machines may not use this server", code="origin_not_allowed")
+        raise Forbidden(
+            "this server has no keys, so it refuses pages of other machines: create a key, or allow the page's origin "
+            "(--cors-origin)",
+            code="origin_not_allowed",
+        )
     if host is not None and not _is_local(f"//{host}"):
-        message = "without keys, this server answers only to localhost and addresses of loopback"
+        message = "this server has no keys, so Host must be localhost or a loopback address: use one, or create a key"
         raise Forbidden(message, code="host_not_allowed")
 
 

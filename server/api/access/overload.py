@@ -1,10 +1,11 @@
-"""Whether there is any point in waiting: a request that would come too late is refused at admission, not at its end.
+"""Estimate of a request's wait: a request that would be answered too late is refused at admission, not at its deadline.
 
-By Little's law a queue of L requests that are answered at a rate r takes L / r. The rate is that of whole answers over
-the time in which the engine is full: an idle server's rate is that of its clients, and requests that are given up leave
-faster than any server answers, so that counting them would let in more and more of what is given up too.
-Both are forgotten exponentially, but for a few answers, so the rate falls while nothing is answered, and where answers
-are long and rare it is that of the latest. Belongs to the event loop.
+By Little's law, a queue of L requests that are answered at a rate r takes L / r. The rate is the number of whole
+answers divided by the time in which the engine was full. Time with a free engine does not count, because then the rate
+is that of the clients. Abandoned requests do not count, because they leave faster than any server answers: counting
+them would admit more requests that are abandoned too. Both sums decay with a time constant of 10 s, but the last two
+answers are kept. So the rate falls while nothing is answered, and rare long answers still give a rate. Belongs to the
+event loop.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from functools import partial
 from server.api.errors import Overloaded
 from server.engine.client import EngineStats
 
-_MEMORY_S = 10.0  # after so long an answer counts for 1 / e
-_FEW = 2.0  # answers that are not forgotten
-_MARGIN = 1.25  # the estimate is a mean, so without it half of those let in at the edge would come too late
+_MEMORY_S = 10.0  # time constant of the decay
+_FEW = 2.0  # minimum number of answers, below which nothing decays
+_MARGIN = 1.25  # the estimate is a mean: without a margin, half of the requests admitted at the limit would be late
 
 
 @dataclass(eq=False)
 class OpenRequest:
-    """A request in the engine. It ends once, whatever it is told after that."""
+    """A request in the engine. It ends once; later calls have no effect."""
 
     end_once: Callable[[bool], None] | None
 
@@ -34,7 +35,7 @@ class OpenRequest:
         self._end(True)
 
     def given_up(self) -> None:
-        """Nobody waits for the rest any more, or it has failed."""
+        """The client has left, the deadline is over, or the request has failed."""
         self._end(False)
 
     def _end(self, is_answered: bool) -> None:
@@ -44,10 +45,10 @@ class OpenRequest:
 
 
 class OverloadGuard:
-    """Counts the requests in the engine and how fast they leave it.
+    """Counts the requests in the engine and the rate at which it answers them.
 
-    `max_wait_s` is how long any request may have to wait for its turn, whatever time its caller has. The engine is full
-    with `max_running` sequences, or where requests wait for it.
+    `max_wait_s` is the maximum wait of any request, whatever its own deadline. The engine is full if it runs
+    `max_running` sequences or if requests wait for it.
     """
 
     def __init__(
@@ -61,9 +62,9 @@ class OverloadGuard:
         self._clock = clock
         self._num_open = 0
         self._is_queueing = False
-        self._num_answers = 0.0  # forgotten exponentially, as is:
+        self._num_answers = 0.0  # decays exponentially, like `_full_s`
         self._full_s = 0.0
-        self._full_since: float | None = None  # up to where `_full_s` counts, while the engine is full
+        self._full_since: float | None = None  # the time up to which `_full_s` counts, while the engine is full
         self._ever_full_s = 0.0
 
     def check(self, stats: EngineStats, timeout_s: float | None) -> None:
@@ -72,24 +73,25 @@ class OverloadGuard:
         self._update()
         if self._full_since is None:
             return
-        # The engine counts sequences, of which a request may have many: each label of a classification is one.
+        # The engine counts sequences, and a request may have many: each label of a classification is one.
         num_waiting, num_running = min(stats.num_waiting, self._num_open), min(stats.num_running, self._num_open)
-        # At least as if all that run were answered now: an engine's first answers, or those of long runs, are to come.
+        # Count at least the running requests as answered: a new engine, or one with long answers, has few answers yet.
         interval_s = self._full_s / max(self._num_answers, num_running, 1)
         wait_s = max(num_waiting, self._num_open - num_running) * interval_s
         answer_s = (self._num_open + 1) * interval_s * _MARGIN
         if wait_s > self._max_wait_s or (timeout_s is not None and answer_s > timeout_s):
             retry_after_s = max(1, math.ceil(wait_s))
-            raise Overloaded("too many requests wait for this one to be answered in time", retry_after_s=retry_after_s)
+            message = f"too many requests are waiting to answer this one in time; retry in {retry_after_s} s"
+            raise Overloaded(message, retry_after_s=retry_after_s)
 
     def begin(self) -> OpenRequest:
-        """A request is handed to the engine."""
+        """Count a request that the engine has accepted."""
         self._num_open += 1
         self._update()
         return OpenRequest(partial(self._end, self._clock(), self._ever_full_s))
 
     def _end(self, began: float, ever_full_s: float, is_answered: bool) -> None:
-        """An answer counts by the share of its time in which the engine was full."""
+        """Count an answer, weighted by the share of its time in which the engine was full."""
         self._num_open -= 1
         self._update()
         duration_s = self._clock() - began
@@ -97,9 +99,9 @@ class OverloadGuard:
             self._num_answers += (self._ever_full_s - ever_full_s) / duration_s
 
     def _update(self) -> None:
-        """Count the time in which the engine was full, and see whether it is now.
+        """Count the time in which the engine was full, and check whether it is full now.
 
-        What the engine says is of its latest step; who came since is only in our own count.
+        The engine's numbers are those of its latest step; only our own count includes requests since then.
         """
         now = self._clock()
         if self._full_since is not None:

@@ -1,9 +1,9 @@
-"""What one key may use: requests and tokens a minute, requests at once.
+"""Quotas of a key: requests per minute, tokens per minute, concurrent requests.
 
-A window is a minute that begins with the first use: one counter a key, the same in memory and in Redis. At a window's
-edge a key may use twice its limit in a short time. Prompts are counted before they are computed, and what is generated
-when it has been: a key may run over by what its running requests generate. With Redis, servers count together; while it
-is away each counts alone.
+A window is one minute from the first use, with one counter per key, in memory or in Redis. At a window's edge, a key
+may use twice its limit in a short time. Prompt tokens are counted before they are computed, generated tokens after. So
+a key may exceed its limit by the tokens that its running requests generate. With Redis, servers count together. While
+Redis is unreachable, each server counts alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from limits.errors import StorageError
 
 from prompts_store.keys import KeyLimits
 from server.api.access.caller import Caller
-from server.api.access.concurrency import Place, Places
+from server.api.access.concurrency import SharedSlots, Slot
 from server.api.errors import QuotaTooSmall, RateLimited
 
 _REQUESTS, _TOKENS = "requests", "tokens"
@@ -36,30 +36,30 @@ _log = logging.getLogger(__name__)
 
 
 class RedisMissing(Exception):
-    """Redis is asked for, and its driver is not installed."""
+    """Redis is configured, but its driver is not installed."""
 
 
 class Quotas:
-    """Counts what every caller uses. `defaults` hold for callers whose key says nothing. Belongs to the event loop."""
+    """Counts each caller's use. `defaults` apply to keys without limits of their own. Belongs to the event loop."""
 
     def __init__(self, defaults: KeyLimits = KeyLimits(), redis_url: str | None = None) -> None:  # noqa: B008  (frozen)
         self._defaults = defaults
         self._alone = FixedWindowRateLimiter(MemoryStorage())
         self._redis = None if redis_url is None else redis_pool(redis_url)
         self._together = None if redis_url is None else FixedWindowRateLimiter(_redis_storage(redis_url, self._redis))
-        self._places = None if self._redis is None else Places(self._redis)
+        self._slots = None if self._redis is None else SharedSlots(self._redis)
         self._redis_is_away_until = 0.0
         self._num_running: Counter[str] = Counter()
         self._charges: set[asyncio.Task[bool]] = set()
 
     @asynccontextmanager
     async def counting(self) -> AsyncIterator[None]:
-        """Count while the context is open; then finish what is being counted and let go of Redis."""
+        """Count while the context is open; then finish pending counts and close the connections to Redis."""
         async with AsyncExitStack() as stack:
             if self._redis is not None:
                 stack.push_async_callback(self._redis.aclose)
-            if self._places is not None:
-                await stack.enter_async_context(self._places.renewing())
+            if self._slots is not None:
+                await stack.enter_async_context(self._slots.renewing())
             yield
             await asyncio.gather(*self._charges)
 
@@ -68,32 +68,32 @@ class Quotas:
         """Count a request from its beginning to its end. Raises `RateLimited`."""
         limits = self._limits_of(caller)
         if limits.max_concurrent is not None and self._num_running[caller.actor] >= limits.max_concurrent:
-            raise _too_many_at_once()
-        self._num_running[caller.actor] += 1  # before anything is waited for, so that none slips in meanwhile
-        place = None
+            raise _too_many_at_once(limits.max_concurrent)
+        self._num_running[caller.actor] += 1  # before the first await, so that no other request passes meanwhile
+        slot = None
         try:
-            place = await self._take_place(caller, limits.max_concurrent)
+            slot = await self._take_slot(caller, limits.max_concurrent)
             await self._take(_REQUESTS, caller, limits.max_requests_per_minute, 1)
             yield
         finally:
-            if place is not None and self._places is not None:
-                self._places.give_back(place)
+            if slot is not None and self._slots is not None:
+                self._slots.release(slot)
             self._num_running[caller.actor] -= 1
             if not self._num_running[caller.actor]:
                 del self._num_running[caller.actor]
 
     async def take_tokens(self, caller: Caller, num_tokens: int) -> None:
-        """Count tokens that are about to be computed. Raises `RateLimited`, or `QuotaTooSmall` for too many ever."""
+        """Count tokens before they are computed. Raises `RateLimited`, or `QuotaTooSmall` if they can never fit."""
         limit = self._limits_of(caller).max_tokens_per_minute
         if limit is not None and num_tokens > limit:
             raise QuotaTooSmall(
-                f"the prompts have {num_tokens} tokens and the API key may use {limit} tokens per minute, so they "
-                "never fit; send shorter or fewer prompts at once, or use a key with a higher limit"
+                f"the prompts have {num_tokens} tokens; the API key may use {limit} tokens per minute: send shorter or "
+                "fewer prompts, or use a key with a higher limit"
             )
         await self._take(_TOKENS, caller, limit, num_tokens)
 
     def charge_tokens(self, caller: Caller, num_tokens: int) -> None:
-        """Count tokens that have been generated, whether or not the limit had room for them."""
+        """Count generated tokens, even beyond the limit."""
         limit = self._limits_of(caller).max_tokens_per_minute
         if limit is not None and num_tokens:
             charge = asyncio.create_task(self._hit(RateLimitItemPerMinute(limit), caller, _TOKENS, num_tokens))
@@ -101,7 +101,7 @@ class Quotas:
             charge.add_done_callback(self._charges.discard)
 
     def _limits_of(self, caller: Caller) -> KeyLimits:
-        """The key's own limits, else the server's; none for whom nothing is limited."""
+        """The key's own limits, else the server's. The admin key has none."""
         own, default = caller.limits, self._defaults
         if own is None:
             return KeyLimits()
@@ -111,18 +111,18 @@ class Quotas:
             own.max_concurrent or default.max_concurrent,
         )
 
-    async def _take_place(self, caller: Caller, limit: int | None) -> Place | None:
-        """A place among the caller's requests on all servers; None where there is nothing to share."""
-        if limit is None or self._places is None or self._limiter is self._alone:
+    async def _take_slot(self, caller: Caller, limit: int | None) -> Slot | None:
+        """A slot among the caller's requests on all servers; None without a limit or without Redis."""
+        if limit is None or self._slots is None or self._limiter is self._alone:
             return None
         try:
-            place = await self._places.take(caller.actor, limit)
-        except self._places.away:
+            slot = await self._slots.take(caller.actor, limit)
+        except self._slots.away:
             self._leave_redis()
             return None
-        if place is None:
-            raise _too_many_at_once()
-        return place
+        if slot is None:
+            raise _too_many_at_once(limit)
+        return slot
 
     async def _take(self, what: str, caller: Caller, limit: int | None, cost: int) -> None:
         if limit is None:
@@ -130,7 +130,7 @@ class Quotas:
         item = RateLimitItemPerMinute(limit)
         limiter = self._limiter
         try:
-            # What is too much is not counted, as far as that can be known; only counting itself is sure.
+            # Test first, so that a refused request uses no quota; `hit` decides in a race.
             has_room = await limiter.test(item, caller.actor, what, cost=cost)
             has_room = has_room and await limiter.hit(item, caller.actor, what, cost=cost)
             reset_at = None if has_room else (await limiter.get_window_stats(item, caller.actor, what)).reset_time
@@ -139,7 +139,7 @@ class Quotas:
             return await self._take(what, caller, limit, cost)
         if reset_at is not None:
             retry_after_s = max(1, round(reset_at - time.time()))
-            message = f"the API key has used its {limit} {what} of this minute"
+            message = f"the API key may use {limit} {what} per minute; retry in {retry_after_s} s"
             raise RateLimited(message, code=f"{what}_per_minute_exceeded", retry_after_s=retry_after_s)
 
     async def _hit(self, item: RateLimitItemPerMinute, caller: Caller, what: str, cost: int) -> bool:
@@ -156,17 +156,18 @@ class Quotas:
         return self._together
 
     def _leave_redis(self) -> None:
-        """Count alone for a while, so that not every request waits for a Redis that does not answer."""
+        """Count alone for `_RETRY_REDIS_S`, so that not every request waits for a Redis that does not answer."""
         _log.warning("the limits' Redis cannot be reached; this server counts alone", exc_info=True)
         self._redis_is_away_until = time.monotonic() + _RETRY_REDIS_S
 
 
-def _too_many_at_once() -> RateLimited:
-    return RateLimited("the API key has too many requests running", code="too_many_concurrent_requests")
+def _too_many_at_once(limit: int) -> RateLimited:
+    message = f"the API key may have {limit} requests running at once; retry when one has ended"
+    return RateLimited(message, code="too_many_concurrent_requests")
 
 
 def redis_pool(url: str) -> Any:
-    """Connections of our own, so that they can be closed. Raises `RedisMissing` without the extra."""
+    """A pool of connections that we close ourselves. Raises `RedisMissing` without the extra."""
     try:
         from redis.asyncio import BlockingConnectionPool
     except ImportError as error:

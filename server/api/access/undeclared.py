@@ -1,4 +1,4 @@
-"""What a request says beside its body, and its route does not know, is refused by name rather than ignored."""
+"""Refusal of query parameters and headers that a route does not declare, by name, rather than ignoring them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from fastapi.dependencies.models import Dependant
 from server.api.errors import InvalidRequest, UnknownParameter
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
-"""A name that an error may repeat."""
+"""A name that an error message may repeat."""
 
 _OUR_PREFIX = "x-softprompt-"
 _OF_EVERY_REQUEST = frozenset({"x-softprompt-sticky-key"})
-"""Headers of ours that clients set once for all requests; where they mean nothing they are let pass."""
+"""Headers of ours that clients set once for all requests. Routes that do not use them ignore them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """The query parameters and headers that a route knows, those of its dependencies included."""
+    """The query parameters and headers that a route declares, those of its dependencies included."""
 
     query: tuple[str, ...]
     headers: frozenset[str]
 
     @classmethod
     def of(cls, dependant: Dependant) -> Declared:
-        """Collect them from what FastAPI has read of the route."""
+        """Collect them from FastAPI's description of the route."""
         parts = list(_all_of(dependant))
         query = [field.alias for part in parts for field in part.query_params]
         headers = [field.alias.lower() for part in parts for field in part.header_params]
         return cls(tuple(dict.fromkeys(query)), frozenset(headers))
 
     def check(self, request: Request) -> None:
-        """Raise `UnknownParameter` for what the route does not know, `InvalidRequest` for what it is given twice.
+        """Raise `UnknownParameter` for an undeclared name, `InvalidRequest` for a repeated one.
 
-        Of headers, those are looked at that only we give a meaning to, and the condition that a change may hang on.
+        Among headers, only our own and `If-Match` are checked.
         """
         names = [name for name, _ in request.query_params.multi_items()]
         for name in names:
@@ -65,7 +65,7 @@ def _check_once(names: Iterable[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise InvalidRequest(f"'{name}' is given more than once", param=name)
+            raise InvalidRequest(f"'{name}' is given more than once: send it once", param=name)
         seen.add(name)
 
 

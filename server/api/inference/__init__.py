@@ -1,12 +1,12 @@
 """One inference request, from its body to its response. `inference.py` has the order of the steps.
 
 inference.py            resolve, plan, check, charge, run, answer, compare
-plan.py                 what a call asks of the engine: the contract of a call, a plan and an answer
+plan.py                 the contracts of a call, a plan (the engine requests of a call) and an answer
 completion_call.py      the body of a completion -> its plan
 chat_call.py            the body of a chat completion -> its plan
 classify_call.py        the body of a classification -> its plan
 request_context.py      deadline, priority, salt, sticky key and payer
-target.py               `model` -> the base model or a version
+served_model.py         `model` -> the base model or a version
 prompts.py              texts and messages -> token ids
 sampling.py             parameters -> the engine's
 answer_form.py          the frame of an answer
@@ -16,5 +16,5 @@ classify_answer.py      scores -> probabilities of labels
 logprobs.py             log-probabilities on the wire
 usage.py                tokens of one request
 shadows.py              answers compared with a second version
-disconnect.py           work that ends when its client leaves
+disconnect.py           work that is cancelled when its client disconnects
 """

@@ -1,4 +1,4 @@
-"""What an answer is to look like, whatever the route."""
+"""The form of an answer, common to all routes."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.api.inference.usage import UsageCounter
 from server.api.wire.sampling import GenerationParameters
-from server.engine.request import FinishReason
+from server.engine.events import FinishReason
 
 FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] = {
     FinishReason.STOP: "stop",
@@ -22,9 +22,9 @@ FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] =
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerForm:
-    """The frame of an answer. `created` is Unix time in seconds; `prompts` are token ids.
+    """The form of an answer. `created` is Unix time in seconds; `prompts` are token ids.
 
-    `prefix_lengths` are in virtual tokens, one for each time that a prompt is run.
+    `prefix_lengths` are in virtual tokens, one per prefix of the served model.
     """
 
     id: str
@@ -41,7 +41,7 @@ class AnswerForm:
     def of(
         cls,
         body: GenerationParameters,
-        target: Target,
+        served: ServedModel,
         prompts: tuple[tuple[int, ...], ...],
         *,
         id_prefix: str,
@@ -55,12 +55,12 @@ class AnswerForm:
             model=body.model,
             prompts=prompts,
             num_choices=num_choices,
-            prefix_lengths=target.prefix_lengths,
+            prefix_lengths=served.prefix_lengths,
             with_logprobs=with_logprobs,
             with_token_ids=bool(body.return_token_ids),
             with_usage=bool(body.stream_options and body.stream_options.include_usage),
         )
 
     def usage_counter(self) -> UsageCounter:
-        """A counter that knows the prompts already."""
+        """A counter for these prompts."""
         return UsageCounter(self.prompts, self.prefix_lengths)

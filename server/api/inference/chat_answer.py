@@ -28,7 +28,7 @@ class ChatCompletionAnswer:
         self._usage = form.usage_counter()
 
     async def body(self, events: AsyncIterable[AnswerEvent]) -> ChatCompletion:
-        """The whole answer at once."""
+        """The whole answer."""
         pieces: defaultdict[int, list[ChatChunkChoice]] = defaultdict(list)
         async for event in events:
             self._usage.add(event)
@@ -51,7 +51,7 @@ class ChatCompletionAnswer:
         return tuple(choice.message.content for choice in body.choices)
 
     async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ChatCompletionChunk]:
-        """The answer as it grows: for each choice first its role, then its text."""
+        """The answer as chunks: first the role of each choice, then its text."""
         yield self._opening()
         async for event in events:
             self._usage.add(event)

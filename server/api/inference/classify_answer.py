@@ -10,7 +10,7 @@ from server.answering.votes import log_mean, mean_probabilities
 from server.api.inference.plan import AnswerEvent
 from server.api.inference.usage import UsageCounter
 from server.api.wire.classify import Classification, ClassifyResult, LabelProbability
-from server.engine.request import Scored
+from server.engine.events import Scored
 
 
 class ClassifyAnswer:
@@ -29,7 +29,7 @@ class ClassifyAnswer:
         self._usage = UsageCounter(prompts, prefix_lengths)
 
     async def body(self, events: AsyncIterable[AnswerEvent]) -> ClassifyResult:
-        """The verdict on every input."""
+        """The classification of every input."""
         scored: list[Scored] = []
         async for event in events:
             self._usage.add(event)
@@ -50,7 +50,7 @@ class ClassifyAnswer:
         return tuple(one.label for one in body.data)
 
     def _verdict(self, index: int, scored: Sequence[Scored]) -> Classification:
-        """Of an ensemble, the probabilities are the mean over its members."""
+        """The classification of one input. For an ensemble, probabilities are the mean over its members."""
         logprobs = [one.logprobs for one in scored]
         probabilities = mean_probabilities(logprobs)
         rows = zip(self._labels, probabilities, zip(*logprobs, strict=True), strict=True)

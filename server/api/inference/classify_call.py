@@ -12,7 +12,7 @@ from server.api.inference.inference import Inference
 from server.api.inference.plan import ScorePlan
 from server.api.inference.prompts import encode_texts, refuse_empty
 from server.api.inference.request_context import RequestContext
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.api.limits import ApiLimits
 from server.api.wire.classify import ClassifyRequest
 
@@ -27,49 +27,51 @@ class ClassifyCall:
     def __post_init__(self) -> None:
         max_inputs = self.inference.limits.max_inputs
         if not 0 < len(self.inputs) <= max_inputs:
-            raise InvalidRequest(f"there are 1 to {max_inputs} inputs", param="input")
+            raise InvalidRequest(f"there are {len(self.inputs)} inputs; allowed are 1 to {max_inputs}", param="input")
 
     @property
     def model(self) -> str:
-        """What `model` says."""
+        """The body's `model`."""
         return self.body.model
 
     @property
     def inputs(self) -> list[str]:
-        """The texts, one or several."""
+        """The texts to classify."""
         return [self.body.input] if isinstance(self.body.input, str) else self.body.input
 
-    async def plan(self, target: Target, context: RequestContext) -> ScorePlan[ClassifyAnswer]:
-        """Every label behind every input, by each prefix of the target. Raises `InvalidRequest` and `NotReady`."""
+    async def plan(self, served: ServedModel, context: RequestContext) -> ScorePlan[ClassifyAnswer]:
+        """Every label behind every input, for each prefix. Raises `InvalidRequest` and `NotReady`."""
         tokenizer = self.inference.tokenizer
-        labels = _chosen_labels(self.body.labels, target, len(self.inputs), self.inference.limits)
+        labels = _chosen_labels(self.body.labels, served, len(self.inputs), self.inference.limits)
         continuations = await _label_token_ids(self.inference, labels)
         refuse_empty(self.inputs, "input")
-        prompts = await encode_texts(tokenizer, target, self.inputs)
+        prompts = await encode_texts(tokenizer, served, self.inputs)
         requests = label_scores.score_requests(
-            target.task, target.prefixes, prompts, continuations, salt=context.salt, priority=context.priority
+            served.task, served.prefixes, prompts, continuations, salt=context.salt, priority=context.priority
         )
-        return ScorePlan(tuple(requests), ClassifyAnswer(self.body.model, labels, prompts, target.prefix_lengths))
+        return ScorePlan(tuple(requests), ClassifyAnswer(self.body.model, labels, prompts, served.prefix_lengths))
 
 
 def _chosen_labels(
-    requested: Sequence[str] | None, target: Target, num_inputs: int, limits: ApiLimits
+    requested: Sequence[str] | None, served: ServedModel, num_inputs: int, limits: ApiLimits
 ) -> tuple[str, ...]:
     """The labels to choose from: the request's, else the version's. Raises `InvalidRequest`."""
-    labels = tuple(target.manifest.labels if requested is None else requested)
+    labels = tuple(served.manifest.labels if requested is None else requested)
     if not labels:
-        raise InvalidRequest("the task has no labels of its own: name them", param="labels")
-    num_scores = len(labels) * num_inputs * len(target.prefixes)
-    if len(labels) > limits.max_labels or num_scores > limits.max_label_scores:
+        raise InvalidRequest("the task has no labels of its own: send labels", param="labels")
+    num_scores = len(labels) * num_inputs * len(served.prefixes)
+    if len(labels) > limits.max_labels:
+        raise InvalidRequest(f"there are {len(labels)} labels; the maximum is {limits.max_labels}", param="labels")
+    if num_scores > limits.max_label_scores:
         raise InvalidRequest(
-            f"there are at most {limits.max_labels} labels, and {limits.max_label_scores} inputs times labels "
-            "(and times the members of an ensemble)",
+            f"the request needs {num_scores} label scores (inputs times labels times ensemble members); the maximum is "
+            f"{limits.max_label_scores}: send fewer inputs or labels",
             param="labels",
         )
     if len(set(labels)) < len(labels):
-        raise InvalidRequest("two labels are the same", param="labels")
+        raise InvalidRequest("two labels are equal: send each label once", param="labels")
     if any(not 0 < len(label) <= limits.max_label_length for label in labels):
-        raise InvalidRequest(f"a label has 1 to {limits.max_label_length} characters", param="labels")
+        raise InvalidRequest(f"each label must have 1 to {limits.max_label_length} characters", param="labels")
     return labels
 
 

@@ -25,7 +25,7 @@ class CompletionAnswer:
         self._prompt_lengths: dict[int, int] = {}
 
     async def body(self, events: AsyncIterable[AnswerEvent]) -> Completion:
-        """The whole answer at once."""
+        """The whole answer."""
         pieces: defaultdict[int, list[CompletionChoice]] = defaultdict(list)
         async for event in events:
             for piece in await self._pieces(event):
@@ -44,7 +44,7 @@ class CompletionAnswer:
         return tuple(choice.text for choice in body.choices)
 
     async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[CompletionChunk]:
-        """The answer as it grows."""
+        """The answer as chunks, in the order of the events."""
         async for event in events:
             for piece in await self._pieces(event):
                 if _says_something(piece):
@@ -61,7 +61,7 @@ class CompletionAnswer:
         return await self._pieces_of_prompt(event) if isinstance(event, PromptText) else []
 
     async def _pieces_of_prompt(self, event: PromptText) -> list[CompletionChoice]:
-        """One a choice; what an echo has many of is written once, in a thread, since prompts are long."""
+        """One piece per choice. Their log-probabilities are written once, in a thread, because prompts are long."""
         self._prompt_lengths[event.prompt] = len(event.text)
         write = partial(self._logprobs, event.tokens, 0)
         logprobs = await self._tokenizer.run(write) if event.tokens else write()

@@ -21,7 +21,7 @@ from server.api.inference.sampling import (
     stop_strings,
     votable_tokens,
 )
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.api.wire.completions import CompletionRequest
 from server.tokenizer.template import is_continued
 
@@ -30,7 +30,7 @@ _DEFAULT_MAX_TOKENS = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompletionCall:
-    """A body of `POST /v1/completions`. Raises `InvalidRequest` for options of a stream without one."""
+    """A body of `POST /v1/completions`. Raises `InvalidRequest` for `stream_options` without `stream`."""
 
     body: CompletionRequest
     inference: Inference
@@ -40,36 +40,36 @@ class CompletionCall:
 
     @property
     def model(self) -> str:
-        """What `model` says."""
+        """The body's `model`."""
         return self.body.model
 
-    async def plan(self, target: Target, context: RequestContext) -> GeneratePlan[CompletionAnswer]:
-        """The prompts behind every prefix of the target. Raises `InvalidRequest`, and `UnknownToken` for ids."""
+    async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[CompletionAnswer]:
+        """The prompts behind every prefix of the served model. Raises `InvalidRequest`, and `UnknownToken` for ids."""
         body, limits, tokenizer = self.body, self.inference.limits, self.inference.tokenizer
-        check_votable(body, target)
-        defaults = target.manifest.defaults
-        prompts = await encode_prompts(tokenizer, target, body.prompt, limits)
+        check_votable(body, served)
+        defaults = served.manifest.defaults
+        prompts = await encode_prompts(tokenizer, served, body.prompt, limits)
         num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
         max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
         if max_tokens == NO_LIMIT:
-            max_tokens = room(self.inference.engine, target, max(map(len, prompts)))
+            max_tokens = room(self.inference.engine, served, max(map(len, prompts)))
         sampling = sampling_params(
             body,
             defaults,
             limits,
-            max_tokens=votable_tokens(max_tokens, target, limits, is_asked=body.max_tokens not in (None, NO_LIMIT)),
+            max_tokens=votable_tokens(max_tokens, served, limits, is_asked=body.max_tokens not in (None, NO_LIMIT)),
             num_logprobs=num_logprobs,
             prompt_logprobs=num_logprobs if body.echo else None,
         )
         form = AnswerForm.of(
             body,
-            target,
+            served,
             prompts,
             id_prefix="cmpl",
-            num_choices=num_choices(body, limits, len(prompts) * len(target.prefixes)),
+            num_choices=num_choices(body, limits, len(prompts) * len(served.prefixes)),
             with_logprobs=num_logprobs is not None,
         )
-        stop = stop_strings(body, target.manifest.stop, limits)
-        requests = generate_requests(form, target, context, sampling)
-        continued = is_continued(target.manifest.template, form_of(body.prompt))
+        stop = stop_strings(body, served.manifest.stop, limits)
+        requests = generate_requests(form, served, context, sampling)
+        continued = is_continued(served.manifest.template, form_of(body.prompt))
         return GeneratePlan(requests, CompletionAnswer(form, tokenizer), continued, stop, bool(body.echo))

@@ -1,4 +1,4 @@
-"""Work that ends when its client goes away."""
+"""Work that is cancelled when its client disconnects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 
 async def unless_disconnected(request: Request, work: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of the work, which is cancelled when the client closes its connection.
+    """Return the result of the work. The work is cancelled if the client closes its connection.
 
     The request's body must have been read. Raises starlette's `ClientDisconnect`.
     """

@@ -18,8 +18,8 @@ from server.api.access.quotas import Quotas
 from server.api.inference.disconnect import unless_disconnected
 from server.api.inference.plan import Answer, AnswerEvent, BodyT, Call, GeneratePlan, Plan, ScorePlan, StreamedAnswer
 from server.api.inference.request_context import RequestContext, deadline_scope, stop_at
+from server.api.inference.served_model import ServedModel, resolve_model
 from server.api.inference.shadows import ShadowRuns
-from server.api.inference.target import Target, resolve_target
 from server.api.limits import ApiLimits
 from server.api.responses.event_stream import EventStreamResponse
 from server.api.responses.json_response import json_response
@@ -32,9 +32,9 @@ _AnswerT = TypeVar("_AnswerT")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Running(Generic[_AnswerT]):
-    """An accepted request. `close` ends it: its response is done, its time over, or its client gone."""
+    """An accepted request. `close` ends it: after the response, at the deadline, or when the client disconnects."""
 
-    target: Target
+    served: ServedModel
     plan: Plan[_AnswerT]
     events: AsyncIterable[AnswerEvent]
     close: Callable[[], None]
@@ -42,7 +42,7 @@ class _Running(Generic[_AnswerT]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference:
-    """Answers by tasks and by the base model. Belongs to the event loop."""
+    """Answers of tasks and of the base model. Belongs to the event loop."""
 
     engine: EngineClient
     tokenizer: Tokenizer
@@ -54,12 +54,12 @@ class Inference:
     overload: OverloadGuard
     shadows: ShadowRuns
 
-    async def resolve(self, caller: Caller, model: str, sticky_key: bytes | None = None) -> Target:
-        """What `model` names now. Raises as `resolve_target` does."""
-        return await resolve_target(self.catalog, self.base_names, caller, model, sticky_key)
+    async def resolve(self, caller: Caller, model: str, sticky_key: bytes | None = None) -> ServedModel:
+        """The model that `model` names now. Raises as `resolve_model` does."""
+        return await resolve_model(self.catalog, self.base_names, caller, model, sticky_key)
 
     async def answer(self, request: Request, call: Call[Answer[BodyT]], context: RequestContext) -> Response:
-        """The response to a call, whole."""
+        """The whole response to a call."""
         running = await self._begin(call, context)
         answer = running.plan.answer
         try:
@@ -68,19 +68,19 @@ class Inference:
             running.close()
         if running.plan.is_repeatable:
             self.shadows.offer(
-                running.target, answer.texts(body), lambda shadow: self._texts(call, shadow, context.for_shadow())
+                running.served, answer.texts(body), lambda shadow: self._texts(call, shadow, context.for_shadow())
             )
-        return json_response(body, headers=running.target.headers)
+        return json_response(body, headers=running.served.headers)
 
     async def stream(self, call: Call[StreamedAnswer[BodyT]], context: RequestContext) -> Response:
-        """The response to a call as it grows: server-sent events. Ensembles have none: they vote on whole texts."""
+        """The response to a call as server-sent events. Ensembles cannot stream, because they vote on whole texts."""
         running = await self._begin(call, context)
         chunks = running.plan.answer.chunks(running.events)
-        return EventStreamResponse(chunks, headers=running.target.headers, close=running.close)
+        return EventStreamResponse(chunks, headers=running.served.headers, close=running.close)
 
     async def _begin(self, call: Call[_AnswerT], context: RequestContext) -> _Running[_AnswerT]:
-        target = await self.resolve(context.caller, call.model, context.sticky_key)
-        plan = await call.plan(target, context)
+        served = await self.resolve(context.caller, call.model, context.sticky_key)
+        plan = await call.plan(served, context)
         self.engine.check(plan.requests)
         if context.payer is not None:
             async with deadline_scope(context.deadline):
@@ -94,8 +94,8 @@ class Inference:
             if context.payer is not None:
                 self.quotas.charge_tokens(context.payer, run.num_output_tokens)
 
-        events = stop_at(context.deadline, _elected(run, target))
-        return _Running(target, plan, _noting_the_end(events, open_request), close)
+        events = stop_at(context.deadline, _elected(run, served))
+        return _Running(served, plan, _noting_the_end(events, open_request), close)
 
     def _start(self, plan: Plan[_AnswerT]) -> Generation | Scoring:
         """Hand the plan's requests to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
@@ -114,7 +114,7 @@ class Inference:
             case ScorePlan():
                 return Scoring(self.engine, plan.requests)
 
-    async def _texts(self, call: Call[Answer[BodyT]], shadow: Target, context: RequestContext) -> tuple[str, ...]:
+    async def _texts(self, call: Call[Answer[BodyT]], shadow: ServedModel, context: RequestContext) -> tuple[str, ...]:
         """The shadow's answer to the same call."""
         plan = await call.plan(shadow, context)
         self.engine.check(plan.requests)
@@ -130,15 +130,15 @@ def _num_prompt_tokens(plan: Plan[_AnswerT]) -> int:
 
 
 async def _noting_the_end(events: AsyncIterable[AnswerEvent], request: OpenRequest) -> AsyncIterator[AnswerEvent]:
-    """The events; after the last one the request counts as answered."""
+    """Pass on the events, then count the request as answered."""
     async for event in events:
         yield event
     request.answered()
 
 
-def _elected(run: Generation | Scoring, target: Target) -> AsyncIterable[AnswerEvent]:
-    """The run's events. Of an ensemble's texts, those that its members elect; scores are combined by their answer."""
-    return voted(run, len(target.prefixes)) if isinstance(run, Generation) and target.is_ensemble else run
+def _elected(run: Generation | Scoring, served: ServedModel) -> AsyncIterable[AnswerEvent]:
+    """The run's events. For texts of an ensemble, the winners of the vote; scores are combined in their answer."""
+    return voted(run, len(served.prefixes)) if isinstance(run, Generation) and served.is_ensemble else run
 
 
 async def _inference_of(request: Request) -> Inference:

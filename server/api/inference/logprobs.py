@@ -1,4 +1,4 @@
-"""Log-probabilities as the two generation routes write them."""
+"""Log-probabilities in the bodies of completions and chat."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.api.wire.completions import CompletionLogprobs
 
 
 def completion_logprobs(tokens: Sequence[TextToken], offset: int) -> CompletionLogprobs:
-    """Four parallel lists. `offset` is where the text of these tokens' choice begins, in characters."""
+    """Four parallel lists. `offset` is the start of the choice's text, in characters."""
     return CompletionLogprobs(
         tokens=[_text(token.data) for token in tokens],
         token_logprobs=[None if token.logprob is None else token.logprob.logprob for token in tokens],
@@ -20,12 +20,12 @@ def completion_logprobs(tokens: Sequence[TextToken], offset: int) -> CompletionL
 
 
 def chat_logprobs(tokens: Sequence[TextToken]) -> ChatLogprobs:
-    """One entry a token, with its bytes."""
+    """One entry per token, with its bytes."""
     return ChatLogprobs(content=[_chat_token(token, token.logprob.logprob) for token in tokens if token.logprob])
 
 
 def _top_by_text(token: TextToken) -> dict[str, float] | None:
-    """The likeliest tokens by text, the chosen one always among them. Of tokens with one text the likeliest counts."""
+    """The likeliest tokens by text, and the chosen token. Among tokens of equal text, the likeliest counts."""
     if token.logprob is None:
         return None
     top: dict[str, float] = {}
@@ -50,5 +50,5 @@ def _top(token: TextToken) -> Iterator[tuple[bytes, float]]:
 
 
 def _text(data: bytes) -> str:
-    """Bytes as text; what is no whole character becomes U+FFFD."""
+    """Bytes as text. An incomplete character becomes U+FFFD."""
     return data.decode("utf-8", errors="replace")

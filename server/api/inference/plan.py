@@ -1,4 +1,4 @@
-"""What a call asks of the engine, and what writes its answer."""
+"""The contracts of a call, its plan (the engine requests) and its answer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Generic, Protocol, TypeVar
 from server.answering.generation import TextEvent
 from server.api.inference.answer_form import AnswerForm
 from server.api.inference.request_context import RequestContext
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.api.wire.bodies import ResponseBody
-from server.engine.request import GenerateRequest, SamplingParams, Scored, ScoreRequest
+from server.engine.events import Scored
+from server.engine.request import Generate, Request, SamplingParams, Score
 
 BodyT = TypeVar("BodyT", bound=ResponseBody)
 AnswerEvent = TextEvent | Scored
@@ -25,11 +26,11 @@ class Answer(Protocol[BodyT]):
         """The whole answer."""
 
     def texts(self, body: BodyT) -> tuple[str, ...]:
-        """What a shadow's answer is compared by: one text or label per prompt and choice."""
+        """The texts or labels to compare with a shadow's answer: one per prompt and choice."""
 
 
 class StreamedAnswer(Answer[BodyT], Protocol[BodyT]):
-    """An answer that can be sent while it grows."""
+    """An answer that can be sent as a stream."""
 
     def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ResponseBody]:
         """The answer in pieces."""
@@ -40,12 +41,12 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GeneratePlan(Generic[AnswerT_co]):
-    """Texts to generate: one request per prompt and prefix of the target, in this order.
+    """Texts to generate: one request per prompt and prefix of the served model, in this order.
 
-    `is_continued` says whether the texts go on with their prompts (`template.is_continued`).
+    `is_continued`: the answers continue the text of their prompts (`template.is_continued`).
     """
 
-    requests: tuple[GenerateRequest, ...]
+    requests: tuple[Request[Generate], ...]
     answer: AnswerT_co
     is_continued: bool
     stop: tuple[str, ...] = ()
@@ -53,15 +54,15 @@ class GeneratePlan(Generic[AnswerT_co]):
 
     @property
     def is_repeatable(self) -> bool:
-        """Whether the same requests would be answered with the same text again."""
-        return all(request.sampling.temperature == 0 for request in self.requests)
+        """Whether the same requests always give the same text."""
+        return all(request.kind.sampling.temperature == 0 for request in self.requests)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScorePlan(Generic[AnswerT_co]):
-    """Continuations to score: one request per prompt and prefix of the target, in this order."""
+    """Continuations to score: one request per prompt and prefix of the served model, in this order."""
 
-    requests: tuple[ScoreRequest, ...]
+    requests: tuple[Request[Score], ...]
     answer: AnswerT_co
     is_repeatable = True
 
@@ -70,33 +71,32 @@ Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co]
 
 
 def generate_requests(
-    form: AnswerForm, target: Target, context: RequestContext, sampling: SamplingParams
-) -> tuple[GenerateRequest, ...]:
-    """The form's prompts, each behind every prefix of the target."""
+    form: AnswerForm, served: ServedModel, context: RequestContext, sampling: SamplingParams
+) -> tuple[Request[Generate], ...]:
+    """The form's prompts, each behind every prefix of the served model."""
     return tuple(
-        GenerateRequest(
+        Request(
             request_id=f"{form.id}-{number}",
-            task=target.task,
+            task=served.task,
             prompt_token_ids=prompt,
-            sampling=sampling,
+            kind=Generate(sampling, form.num_choices),
             prefix=prefix,
-            num_choices=form.num_choices,
             salt=context.salt,
             priority=context.priority,
         )
-        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, target.prefixes))
+        for number, (prompt, prefix) in enumerate(itertools.product(form.prompts, served.prefixes))
     )
 
 
 class Call(Protocol[AnswerT_co]):
-    """A checked body of one route, to be answered by whatever target its `model` names."""
+    """A checked body of one route."""
 
     @property
     def model(self) -> str:
         """The task reference, or a name of the base model."""
 
-    async def plan(self, target: Target, context: RequestContext) -> Plan[AnswerT_co]:
-        """Convert the body for a target: pure conversion, nothing runs yet.
+    async def plan(self, served: ServedModel, context: RequestContext) -> Plan[AnswerT_co]:
+        """Convert the body for a served model. Nothing runs yet.
 
-        Raises `InvalidRequest` and `TextError` for what this target cannot be asked.
+        Raises `InvalidRequest` and `TextError` for a body that this model cannot serve.
         """

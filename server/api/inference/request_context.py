@@ -35,11 +35,11 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What a request brings along besides its body.
+    """Properties of a request besides its body.
 
     `salt` isolates cached text. `deadline` is in seconds of the event loop's clock. `payer` is the caller whose tokens
-    are counted; None for work that nobody asked for. `sticky_key` chooses a version of a weighted alias; it goes into a
-    hash together with the alias, and is neither stored nor logged.
+    are counted; None for a shadow. `sticky_key` chooses a version of a weighted alias: it is hashed together with the
+    alias, and is neither stored nor logged.
     """
 
     caller: Caller
@@ -50,15 +50,16 @@ class RequestContext:
     sticky_key: bytes | None = None
 
     def with_priority(self, priority: int | None) -> RequestContext:
-        """The context at a priority. None is 0, or the best that the key allows where that is worse.
+        """The context with a priority. None means 0, or the lowest number that the key allows if that is above 0.
 
-        Raises `Forbidden` for a better priority than the key allows.
+        Raises `Forbidden` for a number below the lowest that the key allows.
         """
         best = self.caller.best_priority
         if priority is None:
             priority = max(0, best)
         if priority < best:
-            raise Forbidden(f"the API key allows no priority below {best}", code="priority_not_allowed")
+            message = f"priority is {priority}; the lowest number that the API key allows is {best}"
+            raise Forbidden(message, code="priority_not_allowed")
         return replace(self, priority=priority)
 
     def for_shadow(self) -> RequestContext:
@@ -85,13 +86,13 @@ async def _deadline(
 
 
 class _OverloadCheck(Doorkeeper):
-    """Refuses a request that would wait too long before its body is read; then makes its context.
+    """Refuses a request that would wait too long, before its body is read; then makes its context.
 
-    Refusing must be cheap: under a flood it is most of what the event loop does.
+    A refusal must be cheap: under overload, most of the event loop's time goes into refusals.
     """
 
     async def admit(self, request: Request) -> None:
-        """Raise `Overloaded` for a request that would be answered too late. An unreadable time is refused later."""
+        """Raise `Overloaded` if the answer would come too late. A malformed timeout header is refused later."""
         access, timeout_s = await access_of(request), None
         with suppress(ValidationError):
             timeout_s = _TIMEOUT_MS.validate_python(request.headers.get("x-request-timeout-ms")) / 1000
@@ -100,7 +101,7 @@ class _OverloadCheck(Doorkeeper):
     async def __call__(
         self, caller: CallerDep, deadline: Annotated[float | None, Depends(_deadline)], sticky_key: StickyKeyDep
     ) -> RequestContext:
-        """Return the context, still without the body's priority."""
+        """Return the context, without the body's priority."""
         return RequestContext(caller, caller.salt, deadline=deadline, payer=caller, sticky_key=sticky_key)
 
 
@@ -109,16 +110,16 @@ ContextDep = Annotated[RequestContext, Depends(_OverloadCheck())]
 
 @asynccontextmanager
 async def deadline_scope(deadline: float | None) -> AsyncIterator[None]:
-    """End the block at the deadline, if there is one. Raises `DeadlineExceeded`."""
+    """Cancel the block at the deadline, if there is one. Raises `DeadlineExceeded`."""
     try:
         async with asyncio.timeout_at(deadline):
             yield
     except TimeoutError as error:
-        raise DeadlineExceeded("the time that the request gave itself is over") from error
+        raise DeadlineExceeded("the request's time (x-request-timeout-ms) is over") from error
 
 
 async def stop_at(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
-    """The items that come before the deadline. Raises `DeadlineExceeded`."""
+    """Yield the items until the deadline. Raises `DeadlineExceeded`."""
     iterator = aiter(items)
     while True:
         try:

@@ -1,8 +1,8 @@
-"""Shadows: a request's answer compared with that of a second version, after the answer is done.
+"""Shadows: comparison of a request's answer with that of a second version, after the answer is done.
 
-Compared are whole greedy answers (temperature 0) and classifications, by their texts or labels; sampled answers differ
-by chance, and streams are not kept, so neither is compared. One comparison runs at a time and only while no request
-waits for the engine; what finds the queue full or the engine busy is dropped and counted.
+Whole greedy answers (temperature 0) and classifications are compared, by their texts or labels. Sampled answers differ
+by chance and streams are not kept, so neither is compared. One comparison runs at a time, and only while no request
+waits for the engine. A comparison is dropped, and counted, if the queue is full or the engine is busy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from prompts_store.records import VersionRecord
-from server.api.inference.target import Target
+from server.api.inference.served_model import ServedModel
 from server.background_task import background_task
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
@@ -31,7 +31,7 @@ _Key = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How often a shadow's version answered as its alias did, since this server's start."""
+    """Counts of a shadow's comparisons with its alias, since this server's start."""
 
     num_compared: int = 0
     num_agreed: int = 0
@@ -44,36 +44,36 @@ class _Comparison:
     key: _Key
     shadow: VersionRecord
     answers: tuple[str, ...]
-    rerun: Callable[[Target], Awaitable[tuple[str, ...]]]
+    rerun: Callable[[ServedModel], Awaitable[tuple[str, ...]]]
 
 
 class ShadowRuns:
-    """The comparisons that wait, and what came of those before. All methods belong to the event loop."""
+    """The waiting comparisons, and the counts of past ones. All methods belong to the event loop."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Queue[_Comparison] = asyncio.Queue(MAX_WAITING)
         self._counts: OrderedDict[_Key, Agreement] = OrderedDict()
 
     def offer(
-        self, target: Target, answers: tuple[str, ...], rerun: Callable[[Target], Awaitable[tuple[str, ...]]]
+        self, served: ServedModel, answers: tuple[str, ...], rerun: Callable[[ServedModel], Awaitable[tuple[str, ...]]]
     ) -> None:
-        """Compare an answer soon, if its alias has a shadow; `rerun` answers the same request by another target."""
-        if target.record is None or target.alias is None or target.shadow is None:
+        """Queue a comparison if the alias has a shadow. `rerun` answers the same request with another served model."""
+        if served.record is None or served.alias is None or served.shadow is None:
             return
-        if target.record.version == target.shadow.version:
+        if served.record.version == served.shadow.version:
             return
-        key = (target.record.task, target.alias, target.shadow.version)
+        key = (served.record.task, served.alias, served.shadow.version)
         try:
-            self._waiting.put_nowait(_Comparison(key, target.shadow, answers, rerun))
+            self._waiting.put_nowait(_Comparison(key, served.shadow, answers, rerun))
         except asyncio.QueueFull:
             self._count(key, num_dropped=1)
 
     def agreement(self, task: str, alias: str, version: int) -> Agreement:
-        """What came of comparing an alias with its shadow's version."""
+        """The counts of an alias and its shadow's version."""
         return self._counts.get((task, alias, version), Agreement())
 
     def by_task(self) -> dict[str, ShadowCounts]:
-        """What came of all comparisons that are still remembered, by task."""
+        """The counts of the latest `MAX_COUNTED` aliases and versions, summed by task."""
         sums: dict[str, ShadowCounts] = {}
         for (task, _, _), counts in self._counts.items():
             before = sums.get(task, ShadowCounts())
@@ -87,7 +87,7 @@ class ShadowRuns:
 
     @asynccontextmanager
     async def running(self, engine: EngineClient, catalog: TaskCatalog) -> AsyncIterator[None]:
-        """Work the comparisons off while the context is open."""
+        """Run the comparisons while the context is open."""
         async with background_task(self._work(engine, catalog), "shadow-runs"):
             yield
 
@@ -100,8 +100,8 @@ class ShadowRuns:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     prefixes = await catalog.prefixes(comparison.shadow)
-                    found = await comparison.rerun(Target(comparison.shadow, prefixes))
-            except Exception as error:  # whatever a second version cannot do must not end the comparisons of others
+                    found = await comparison.rerun(ServedModel(comparison.shadow, prefixes))
+            except Exception as error:  # a failure of one shadow must not end the comparisons of others
                 _log.info("a shadow of task %s could not answer: %s", comparison.key[0], type(error).__name__)
                 self._count(comparison.key, num_failed=1)
             else:

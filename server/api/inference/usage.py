@@ -1,4 +1,4 @@
-"""Counting the tokens of one request."""
+"""Token counts of one request."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Outvoted, PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
-from server.engine.request import Scored
+from server.engine.events import Scored
 
 
 class UsageCounter:
-    """Counts while the answer grows. Several answers share their prompt, which counts once.
+    """Counts the tokens of an answer, event by event. A prompt counts once for all its answers.
 
-    Each prompt is run behind every prefix, of which `prefix_lengths` has the virtual tokens, and counts each time.
+    A prompt counts once per prefix, because it runs behind each. `prefix_lengths` are in virtual tokens.
     """
 
     def __init__(self, prompts: Sequence[Sequence[int]], prefix_lengths: Sequence[int]) -> None:
@@ -23,7 +23,7 @@ class UsageCounter:
         self._num_cached = 0
 
     def add(self, event: TextEvent | Scored) -> None:
-        """Take one event into account."""
+        """Count one event."""
         match event:
             case PromptText() | Scored():
                 self._num_cached += event.num_cached_tokens
@@ -33,7 +33,7 @@ class UsageCounter:
                 self._num_completion += event.num_tokens
 
     def usage(self) -> Usage:
-        """What was counted so far: prompts count text only, virtual tokens are beside them."""
+        """The counts so far. Prompt tokens are text only; virtual tokens are counted apart."""
         return Usage(
             prompt_tokens=self._num_prompt,
             completion_tokens=self._num_completion,

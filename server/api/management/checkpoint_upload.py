@@ -13,8 +13,8 @@ from starlette.datastructures import FormData, UploadFile
 from prompts_store.strict_json import JsonRefused, parse_object
 from server.api.errors import InvalidRequest, UnsupportedMediaType, UploadTooLarge
 from server.api.limits import ApiLimits
+from server.api.management.store_access import StoreAccessDep
 from server.api.middleware.body_limit import allow_body
-from server.api.services import ServicesDep
 
 _FILES = ("adapter_config", "adapter_model")
 _FIELDS = ("manifest", "members", "promote", "description")
@@ -89,13 +89,13 @@ class EnsembleUpload:
     promote: bool
 
 
-async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpload | EnsembleUpload:
+async def _read_upload(request: Request, store_access: StoreAccessDep) -> CheckpointUpload | EnsembleUpload:
     """Read the multipart body.
 
     Raises `UnsupportedMediaType`, `UploadTooLarge` or `InvalidRequest`, and starlette's `HTTPException` for a body that
     is too large as a whole or no proper multipart.
     """
-    limits = services.settings.limits
+    limits = store_access.limits
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedMediaType("the body must be multipart/form-data")
@@ -107,7 +107,7 @@ async def _read_upload(request: Request, services: ServicesDep) -> CheckpointUpl
         manifest = _manifest(_field(form, "manifest", "{}"), limits)
         if "members" in form:
             if any(name in form for name in _FILES):
-                raise InvalidRequest("an ensemble has no files of its own", param="members")
+                raise InvalidRequest("an ensemble has no files: send either members or files", param="members")
             members = _members(_field(form, "members", ""))
             return EnsembleUpload(members, manifest, promote=_flag(_field(form, "promote", "false")))
         return CheckpointUpload(
@@ -126,7 +126,8 @@ UploadDep = Annotated[CheckpointUpload | EnsembleUpload, Depends(_read_upload)]
 def _check_names(form: FormData) -> None:
     names = [name for name, _ in form.multi_items()]
     if len(names) != len(set(names)) or not set(names) <= {*_FILES, *_FIELDS}:
-        raise InvalidRequest(f"the parts of the body are {', '.join((*_FILES, *_FIELDS))}, each at most once")
+        allowed = ", ".join((*_FILES, *_FIELDS))
+        raise InvalidRequest(f"the body has an unknown or a repeated part; allowed once each are {allowed}")
 
 
 async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
@@ -134,7 +135,7 @@ async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
     if not isinstance(part, UploadFile):
         raise InvalidRequest("this file is missing, or was sent without a file name", param=name)
     if part.size is None or part.size > max_bytes:
-        raise UploadTooLarge(f"this file has more than {max_bytes} bytes", param=name)
+        raise UploadTooLarge(f"this file has more than the maximum of {max_bytes} bytes", param=name)
     return await part.read()
 
 
@@ -149,7 +150,9 @@ def _members(text: str) -> tuple[int, ...]:
     try:
         return tuple(_MEMBERS.validate_json(text.encode(errors="surrogatepass"), strict=True))
     except ValidationError as error:
-        raise InvalidRequest("members is a JSON list of version numbers", param="members") from error
+        raise InvalidRequest(
+            "members must be a JSON list of version numbers, such as [1, 2]", param="members"
+        ) from error
 
 
 def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
@@ -162,11 +165,11 @@ def _manifest(text: str, limits: ApiLimits) -> dict[str, Any]:
 def _allow_base_mismatch(manifest: Mapping[str, Any]) -> bool:
     allowed = manifest.get("allow_base_mismatch", False)
     if not isinstance(allowed, bool):
-        raise InvalidRequest("this is neither true nor false", param="manifest.allow_base_mismatch")
+        raise InvalidRequest("allow_base_mismatch must be true or false", param="manifest.allow_base_mismatch")
     return allowed
 
 
 def _flag(text: str) -> bool:
     if text.lower() not in _FLAGS:
-        raise InvalidRequest("promote is true or false", param="promote")
+        raise InvalidRequest("promote must be true or false", param="promote")
     return _FLAGS[text.lower()]

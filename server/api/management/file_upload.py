@@ -12,10 +12,11 @@ from starlette.datastructures import UploadFile
 
 from prompts_store.errors import StoreFull
 from prompts_store.tuning_records import FileRecord
+from prompts_store.tuning_store import TuningStore
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, StorageFull, UnsupportedMediaType, UploadTooLarge
+from server.api.management.store_access import StoreAccessDep
 from server.api.middleware.body_limit import allow_body
-from server.api.services import ServicesDep
 
 CHUNK_BYTES = 1024**2
 PURPOSE = "fine-tune"
@@ -52,13 +53,13 @@ class StoredUpload:
     record: FileRecord
 
 
-async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -> StoredUpload:
+async def _receive(request: Request, store_access: StoreAccessDep, caller: CallerDep) -> StoredUpload:
     """Read the multipart body and keep its file.
 
     Raises `UnsupportedMediaType`, `UploadTooLarge`, `InvalidRequest`, `StorageFull`, and starlette's `HTTPException`
     for a body that is too large as a whole or no proper multipart. The temporary file goes in any case.
     """
-    max_bytes = services.settings.limits.max_file_bytes
+    max_bytes = store_access.limits.max_file_bytes
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("the body must be multipart/form-data")
     allow_body(request, max_bytes + _ROOM_FOR_MULTIPART)
@@ -66,22 +67,22 @@ async def _receive(request: Request, services: ServicesDep, caller: CallerDep) -
         async with request.form(max_files=1, max_fields=2, max_part_size=1024) as form:
             names = [name for name, _ in form.multi_items()]
             if len(names) != len(set(names)) or not set(names) <= {"file", "purpose"}:
-                raise InvalidRequest("the parts of the body are file and purpose, each once")
+                raise InvalidRequest("the body has an unknown or a repeated part; allowed once each are file, purpose")
             if form.get("purpose") != PURPOSE:
-                raise InvalidRequest(f"purpose is {PURPOSE}: files are for tuning only", param="purpose")
+                raise InvalidRequest(f"purpose must be {PURPOSE}: files are for tuning only", param="purpose")
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise InvalidRequest("this file is missing, or was sent without a file name", param="file")
             if part.size is None or part.size > max_bytes:
-                raise UploadTooLarge(f"a file has at most {max_bytes} bytes", param="file")
+                raise UploadTooLarge(f"the file has more than the maximum of {max_bytes} bytes", param="file")
             if part.size == 0:
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
-            add = services.tuning.add_file
             chunks = _chunks(part.file)
-            return StoredUpload(await services.threads.writes.run(add, name, PURPOSE, chunks, actor=caller.actor))
+            record = await store_access.write_tuning(TuningStore.add_file, name, PURPOSE, chunks, actor=caller.actor)
+            return StoredUpload(record)
     except (OSError, StoreFull) as error:
-        raise StorageFull("there is no room for the file now") from error
+        raise StorageFull("the server's disk has no room for the file now; try again later") from error
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -19,10 +19,10 @@ DEFAULT_PAGE_SIZE = 20
 def page_size(limit: int, limits: ApiLimits) -> int:
     """The page size itself, if it is allowed. Raises `InvalidRequest`."""
     if limit > limits.max_page_size:
-        raise InvalidRequest(f"limit is at most {limits.max_page_size}", param="limit")
+        raise InvalidRequest(f"limit is {limit}; the maximum is {limits.max_page_size}", param="limit")
     return limit
 
 
-def cut(items: Sequence[_Item], size: int) -> tuple[Sequence[_Item], bool]:
+def page_of(items: Sequence[_Item], size: int) -> tuple[Sequence[_Item], bool]:
     """The items of the page, and whether there were more."""
     return items[:size], len(items) > size

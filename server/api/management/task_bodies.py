@@ -1,10 +1,11 @@
-"""The store's records become wire bodies."""
+"""Conversion of the store's records into wire bodies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import prompts_store.records as store
+from prompts_store.manifest import Manifest
 from prompts_store.reports import PurgeReport
 from server.api.wire.tasks import (
     Alias,
@@ -107,7 +108,7 @@ def _targets(targets: Sequence[store.AliasTarget]) -> list[AliasTarget]:
     return [AliasTarget(version=target.version, weight=target.weight) for target in targets]
 
 
-def _manifest_body(manifest: store.Manifest) -> VersionManifest:
+def _manifest_body(manifest: Manifest) -> VersionManifest:
     return VersionManifest(
         template=manifest.template,
         labels=list(manifest.labels),

@@ -1,4 +1,4 @@
-"""The store's files and tuning jobs become wire bodies, with public ids."""
+"""Conversion of the store's files and tuning jobs into wire bodies, with public ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import prompts_store.tuning_records as store
-from prompts_store.errors import FileNotFound, JobNotFound, NotFound
+from prompts_store.errors import NotFound
+from prompts_store.tuning_errors import FileNotFound, JobNotFound
 from server.api.wire.files import File
 from server.api.wire.tuning import (
     GateBody,
@@ -27,7 +28,7 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
 @dataclass(frozen=True, slots=True)
 class IdKind:
-    """Ids as OpenAI's clients know them: a prefix and the store's number. `missing` answers what is no such id."""
+    """A kind of public id, as in OpenAI's API: a prefix and the store's number. An invalid id raises `missing`."""
 
     prefix: str
     missing: NotFound

@@ -1,4 +1,4 @@
-"""A job as a client asks for it becomes a job as the store keeps it."""
+"""Conversion of a client's tuning job into a stored one."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ import secrets
 from typing import Any
 
 from prompts_store.errors import InvalidName
-from prompts_store.manifest import parse_manifest
+from prompts_store.manifest import Manifest, parse_manifest
 from prompts_store.names import check_not_reserved, check_task_name
-from prompts_store.records import Manifest
 from prompts_store.tuning_records import NewJob
 from server.api.errors import InvalidRequest, ModelNotFound
+from server.api.management.store_access import StoreAccess
 from server.api.management.tuning_bodies import FILE_ID
-from server.api.services import Services
 from server.api.wire.tuning import CreateJob, Hyperparameters
-from server.jobs.defaults import TuningDefaults
-from server.jobs.request import JobRequest, request_to_json
+from server.jobs.request import JobRequest, TuningDefaults, request_to_json
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
+from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import Initialisation, TuningPlan, check_all_used, plan_from_json
 
 _MAX_SEED = 2**31
 
 
-def new_job(services: Services, body: CreateJob) -> NewJob:
-    """Check all of a request that can be checked without its files.
+def new_job(
+    body: CreateJob, store_access: StoreAccess, tokenizer: Tokenizer, host: Host, defaults: TuningDefaults
+) -> NewJob:
+    """Check everything in a request that can be checked without its files. The job must fit into `host`.
 
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
     """
-    if body.model not in services.base_names:
-        raise ModelNotFound("only the base model can be tuned: model is its id")
-    task = _task(services, body.suffix)
+    if body.model not in store_access.base_names:
+        raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
+    task = _task(body.suffix, store_access)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
-    plan, manifest = _plan(body, seed, services), _manifest(body, services.tuning_defaults)
-    if len(manifest.labels) > (max_labels := services.settings.limits.max_labels):
-        raise InvalidRequest(f"there are at most {max_labels} labels", param="labels")
-    if services.jobs is not None:
-        services.jobs.host.check_defaults(plan, manifest)
+    plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
+    if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
+        raise InvalidRequest(f"there are {num_labels} labels; the maximum is {max_labels}", param="labels")
+    host.check_defaults(plan, manifest)
     request = JobRequest(
         plan=plan,
         manifest=manifest,
@@ -48,28 +48,29 @@ def new_job(services: Services, body: CreateJob) -> NewJob:
         gate=_gate(body),
         metadata=body.metadata or {},
     )
-    _check_tokens(services.tokenizer, request, _hyperparameters(body)[1])
+    _check_tokens(tokenizer, request, _hyperparameters(body)[1])
     training_file = FILE_ID.number(body.training_file)
     validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
     if validation_file == training_file:
-        raise InvalidRequest("this is the training file, which cannot judge itself", param="validation_file")
-    fingerprint = services.base.fingerprint
-    return NewJob(fingerprint, task, training_file, validation_file, seed, request_to_json(request))
+        raise InvalidRequest(
+            "validation_file is the training file: send another file, or none", param="validation_file"
+        )
+    return NewJob(store_access.fingerprint, task, training_file, validation_file, seed, request_to_json(request))
 
 
-def _task(services: Services, suffix: str | None) -> str:
+def _task(suffix: str | None, store_access: StoreAccess) -> str:
     if suffix is None:
-        raise InvalidRequest("suffix names the task that the job tunes", param="suffix")
+        raise InvalidRequest("suffix is missing: send the name of the task to tune", param="suffix")
     try:
         check_task_name(suffix)
     except InvalidName as error:
         raise InvalidRequest(str(error), param="suffix") from error
-    check_not_reserved(suffix, services.base_names)
-    services.check_writable(suffix)
+    check_not_reserved(suffix, store_access.base_names)
+    store_access.check_writable(suffix)
     return suffix
 
 
-def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
+def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
     for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
@@ -77,12 +78,11 @@ def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
             del fields[name]
     if "n_epochs" in fields:
         fields["num_epochs"] = float(fields.pop("n_epochs"))
-    fields |= {"seed": seed, "max_micro_batch_tokens": services.tuning_defaults.max_micro_batch_tokens}
+    fields |= {"seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens}
     try:
         plan = plan_from_json(fields)
         check_all_used(plan)
-        if services.jobs is not None:
-            services.jobs.host.check_plan(plan)
+        host.check_plan(plan)
         return plan
     except PlanRefused as error:
         name = "n_epochs" if error.param == "num_epochs" else error.param
@@ -90,11 +90,11 @@ def _plan(body: CreateJob, seed: int, services: Services) -> TuningPlan:
 
 
 def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
-    """The hyperparameters, and where in the body they stand."""
+    """The hyperparameters, and their path in the body."""
     supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
     newer = None if supervised is None else supervised.hyperparameters
     if newer is not None and body.hyperparameters is not None:
-        raise InvalidRequest("method has hyperparameters too: give them once", param="hyperparameters")
+        raise InvalidRequest("method has hyperparameters too: send them in one place", param="hyperparameters")
     if newer is not None:
         return newer, "method.supervised.hyperparameters"
     return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
@@ -116,7 +116,7 @@ def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
 
 
 def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None:
-    """Raise `InvalidRequest` for what holds a token without a row in the base model: no job could be served with it."""
+    """Raise `InvalidRequest` for a token without a row in the base model's embeddings: it could not be served."""
     plan, manifest = request.plan, request.manifest
     if plan.initialisation is Initialisation.TEXT:
         try:

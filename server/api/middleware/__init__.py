@@ -1,7 +1,7 @@
-"""What every request passes, outermost first.
+"""ASGI layers around every request, outermost first.
 
 request_id.py    one id per request
 observe.py       a count, a duration and a span per request
-drain.py         no new work once the server ends
-body_limit.py    no body too large or too slow
+drain.py         refusal of new requests while the server stops
+body_limit.py    limits on a body's size and speed
 """

@@ -1,4 +1,4 @@
-"""No body is larger, or slower, than its route allows: what exceeds the limit is refused while it streams in."""
+"""Limits on a body's size and speed. A body beyond its route's limit is refused while it streams in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.api.limits import ApiLimits
 from server.api.responses.error_responses import error_response
 
 MIN_BYTES_PER_S = 1024
-"""A body that arrives faster than this has no other deadline than not to stall."""
+"""Minimum speed of a body. A faster body has no deadline, but must not stall."""
 
 
 class BodyLimitMiddleware:
@@ -56,7 +56,7 @@ class BodyLimitMiddleware:
         await self._app(scope, receive_limited, send)
 
     async def _receive_in_time(self, receive: Receive, due: float) -> Message:
-        """The next piece: none may stall, and a drip of many must not last for ever either."""
+        """Return the next piece. A body must neither stall nor arrive slower than `MIN_BYTES_PER_S`."""
         now = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(min(now, due) + self._limits.body_timeout_s):
@@ -66,8 +66,10 @@ class BodyLimitMiddleware:
 
 
 async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> None:
-    """A proxy may go by the other one, and take the end of the body for a request of its own (RFC 9112, 6.1)."""
-    response = error_response(scope, InvalidRequest("the body has two lengths: content-length and transfer-encoding"))
+    """Refuse both lengths: a proxy may use the other one, and read the body's end as a request (RFC 9112, 6.1)."""
+    response = error_response(
+        scope, InvalidRequest("the headers content-length and transfer-encoding exclude each other")
+    )
     response.headers["connection"] = "close"
     await response(scope, receive, send)
 

@@ -1,4 +1,4 @@
-"""The end of a server: no new work, and an end to what was accepted."""
+"""Draining: a stopping server refuses new requests and finishes accepted ones."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _POLL_S = 0.02
 
 
 class Drain:
-    """Whether new work is taken, and how much of the accepted is still open. All methods belong to the event loop."""
+    """Whether the server drains, and the number of open requests. All methods belong to the event loop."""
 
     def __init__(self) -> None:
         self.is_draining = False
         self.num_open = 0
 
     def begin(self) -> None:
-        """Take no new work from now on. Safe to call in a signal handler."""
+        """Refuse new requests from now on. Safe to call in a signal handler."""
         self.is_draining = True
 
     async def finish(self, grace_s: float) -> bool:
-        """Begin, and wait for open requests; False if `grace_s` seconds were too few."""
+        """Begin, and wait for open requests. Return False if some are open after `grace_s` seconds."""
         self.begin()
         try:
             async with asyncio.timeout(grace_s):
@@ -38,7 +38,7 @@ class Drain:
 
 
 class DrainMiddleware:
-    """Counts open requests, and refuses new ones while the server drains. What is open is answered to its end."""
+    """Counts open requests, and refuses new ones while the server drains. Open requests finish."""
 
     def __init__(self, app: ASGIApp, drain: Drain) -> None:
         self._app = app
@@ -50,7 +50,7 @@ class DrainMiddleware:
             return await self._app(scope, receive, send)
         drain = self._drain
         if drain.is_draining:
-            refusal = ServerDraining("the server is about to stop; send the request to another one")
+            refusal = ServerDraining("the server is stopping; send the request to another one")
             response = error_response(scope, refusal)
             response.headers["connection"] = "close"
             return await response(scope, receive, send)
@@ -62,6 +62,6 @@ class DrainMiddleware:
 
 
 def _path(scope: Scope) -> str:
-    """The path as the routes know it; ASGI's begins with what a proxy strips."""
+    """The path without the prefix that a proxy strips, as the routes see it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

@@ -1,4 +1,4 @@
-"""Every HTTP request leaves a count, a duration and, if tracing is on, a span."""
+"""Measurement of HTTP requests: a count, a duration and, if tracing is on, a span per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One id a request, in its answer's `x-request-id`: the client's own if it is harmless, else a new one."""
+"""One id per request, in the answer's `x-request-id`: the client's own if it is harmless, else a new one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How answers and errors are written.
+"""Writing of answers and errors.
 
 json_response.py      a body as JSON
 event_stream.py       chunks as server-sent events

@@ -32,14 +32,14 @@ REQUEST_ID_HEADER = "x-request-id"
 _MAX_MESSAGES = 4
 _ERROR_CODE = "error_code"
 CLIENT_CLOSED_REQUEST = 499
-"""nginx's status for a client that went away before it was answered; nobody reads it but logs and metrics."""
+"""nginx's status for a client that disconnected before its answer. Only logs and metrics show it."""
 
 _log = logging.getLogger(__name__)
 _UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
 _HTTP_REFUSALS = {
     400: ("malformed_body", "the body could not be read"),
     404: ("not_found", "there is no such route"),
-    405: ("method_not_allowed", "the route does not take this method"),
+    405: ("method_not_allowed", "the route does not allow this method"),
     408: ("body_timeout", "the body did not arrive in time"),
     413: ("body_too_large", "the body is too large"),
 }
@@ -56,18 +56,18 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def error_body(error: BaseException, request_id: str) -> ErrorBody:
-    """The body for an exception in the middle of a stream; what is our failure is logged."""
+    """The body for an exception in the middle of a stream. Failures of the server are logged."""
     return _body_of(_looked_up(error, request_id), error)
 
 
 def error_response(scope: Scope, error: Exception) -> Response:
-    """The answer to one of our exceptions, where it cannot be raised: outside the routes."""
+    """The answer to one of our exceptions outside the routes, where it cannot be raised."""
     answer = answer_to(error)
     return _respond(Request(scope), answer.status, _body_of(answer, error), dict(answer.headers))
 
 
 def error_code(scope: Scope) -> str:
-    """The code of the error body that a request was answered with; empty where it was another body."""
+    """The code of a request's error body; empty if the answer was another body."""
     return str(scope.get("state", {}).get(_ERROR_CODE, ""))
 
 
@@ -91,7 +91,7 @@ def _answer_nobody(_: Request, error: Exception) -> Response:
 
 
 def _answer_unknown(request: Request, error: Exception) -> Response:
-    """A failure that nobody foresaw; the HTTP server logs its trace. The request id's middleware is further inside."""
+    """An unexpected failure. The HTTP server logs its traceback. The middleware of the request id is further inside."""
     request_id = request.state.request_id
     _log.error("request %s failed: %s", request_id, type(error).__name__)
     return _respond(request, INTERNAL_ERROR.status, _body_of(INTERNAL_ERROR, error), {REQUEST_ID_HEADER: request_id})
@@ -120,7 +120,7 @@ def _is_json(request: Request) -> bool:
 
 
 def _validation_body(errors: Sequence[Mapping[str, Any]]) -> ErrorBody:
-    """One parameter at fault: the first, with all that is said about it (the branches of a union speak one by one)."""
+    """The body for the first parameter at fault, with all its messages (each branch of a union has its own)."""
     first = errors[0]
     param = _param(first["loc"])
     if first["type"] == "json_invalid":
@@ -135,7 +135,7 @@ def _validation_body(errors: Sequence[Mapping[str, Any]]) -> ErrorBody:
 
 
 def _param(loc: Sequence[str | int]) -> str:
-    """The name of a parameter as its client wrote it, unless it is no plain name."""
+    """The parameter's name as its client wrote it, if it is a plain name; else its place, such as "body"."""
     path = [part for part in loc[1:] if isinstance(part, int) or not _UNION_BRANCH.fullmatch(part)]
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     return name if PLAIN_NAME.fullmatch(name) else str(loc[0])
@@ -144,7 +144,7 @@ def _param(loc: Sequence[str | int]) -> str:
 def _body_of(answer: Answer, error: BaseException) -> ErrorBody:
     param = getattr(error, "param", None) or answer.param
     message = answer.message or str(error)
-    if isinstance(error, InvalidManifest | InvalidCheckpoint):  # their messages leave it to `param` to name the subject
+    if isinstance(error, InvalidManifest | InvalidCheckpoint):  # their messages do not name the parameter
         message = f"{param}: {message}"
     return _body(message, answer.type, answer.code or str(getattr(error, "code", "internal_error")), param)
 

@@ -1,4 +1,4 @@
-"""The one table from exceptions to HTTP. A class that is not here is answered by its nearest base that is."""
+"""The one table from exceptions to HTTP. A class that is not in it has the entry of its nearest base class."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import prompts_store.errors as store
+import prompts_store.tuning_errors as jobs
 from server.api import errors as api
 from server.engine import errors as engine
 from server.threads import ThreadsBusy
@@ -18,10 +19,10 @@ SERVER_ERROR = "server_error"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a class of exceptions is answered.
+    """The HTTP answer to a class of exceptions.
 
-    `code` None takes the exception's own. `message` None takes the exception's text, which only our own classes
-    that write for the caller may do.
+    `code` None takes the exception's own code. `message` None takes the exception's text; only our own classes, whose
+    messages are written for the caller, may do so.
     """
 
     status: int
@@ -34,7 +35,7 @@ class Answer:
 
 INTERNAL_ERROR = Answer(500, "internal_error", type=SERVER_ERROR, message="the server failed to answer this request")
 _NO_RETRY = (("x-should-retry", "false"),)
-"""What the `openai` client goes by, which else tries twice again after a conflict."""
+"""The `openai` client obeys this header; without it, the client retries twice after a conflict."""
 _RETRY_SOON = (("Retry-After", "1"), ("x-should-retry", "true"))
 
 ERROR_TABLE: Mapping[type[Exception], Answer] = {
@@ -75,9 +76,9 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     text.UnknownToken: Answer(400, "token_out_of_range"),
     store.NotFound: Answer(404),
     store.Conflict: Answer(409),
-    store.JobStatusConflict: Answer(409, headers=_NO_RETRY),
-    store.FileInUse: Answer(409, headers=_NO_RETRY),
-    store.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
+    jobs.JobStatusConflict: Answer(409, headers=_NO_RETRY),
+    jobs.FileInUse: Answer(409, headers=_NO_RETRY),
+    jobs.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),
     store.InvalidKey: Answer(400),
@@ -88,12 +89,15 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.CheckpointTooLarge: Answer(413),
     store.ValueTooLarge: Answer(413),
     ThreadsBusy: Answer(
-        503, type=SERVER_ERROR, message="too many requests wait for the store of tasks", headers=_RETRY_SOON
+        503,
+        type=SERVER_ERROR,
+        message="too many requests are waiting for the store; try again later",
+        headers=_RETRY_SOON,
     ),
     store.StoreUnavailable: Answer(
-        503, type=SERVER_ERROR, message="the store of tasks cannot be reached; try again later", headers=_RETRY_SOON
+        503, type=SERVER_ERROR, message="the store cannot be reached; try again later", headers=_RETRY_SOON
     ),
-    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store of tasks failed on this request"),
+    store.StoreError: Answer(500, type=SERVER_ERROR, message="the store failed on this request"),
 }
 
 

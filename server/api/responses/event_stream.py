@@ -16,7 +16,7 @@ from server.api.wire.bodies import ResponseBody
 class EventStreamResponse(StreamingResponse):
     """Sends chunks as events; a failure after the headers becomes a last event with the error body.
 
-    `close` is called when the stream has ended, however it ended: complete, failed, or with its client gone.
+    `close` is called when the stream ends: complete, failed, or after its client has disconnected.
     """
 
     media_type = "text/event-stream"
@@ -42,9 +42,9 @@ class EventStreamResponse(StreamingResponse):
         try:
             async for chunk in chunks:
                 yield _event(json_text(chunk))
-                # However fast chunks come, there is a moment at which a client that has gone away can end this task.
+                # Yield to the event loop, so that a disconnect can end this task even if chunks come fast.
                 await asyncio.sleep(0)
-        except Exception as error:  # the status line is sent: this event is the only way left to tell
+        except Exception as error:  # the status line is sent: only this event can still report it
             yield _event(json_text(error_body(error, self._request_id)))
         else:
             yield _event("[DONE]")

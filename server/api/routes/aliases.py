@@ -13,11 +13,11 @@ from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, PreconditionRequired
-from server.api.management.store_access import read, write
+from server.api.inference.inference import InferenceDep
+from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import alias_body, move_body
 from server.api.responses.documented import errors, etagged
 from server.api.responses.json_response import json_response
-from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.wire.tasks import Agreement, Alias, AliasHistory, AliasList, MoveAlias, RollBack
 
 _ETAG = re.compile(r'"([\x21\x23-\x7e]{1,128})"')
@@ -35,9 +35,9 @@ router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def list_aliases(task: str, services: ServicesDep) -> Response:
+async def list_aliases(task: str, store_access: StoreAccessDep) -> Response:
     """List all aliases of a task, by name."""
-    found = await read(services, Store.list_aliases, services.base.fingerprint, task)
+    found = await store_access.read(Store.list_aliases, store_access.fingerprint, task)
     return json_response(AliasList(object="list", data=[alias_body(alias) for alias in found]))
 
 
@@ -48,12 +48,12 @@ async def list_aliases(task: str, services: ServicesDep) -> Response:
     responses=etagged() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def get_alias(task: str, alias: str, services: ServicesDep) -> Response:
+async def get_alias(task: str, alias: str, store_access: StoreAccessDep, inference: InferenceDep) -> Response:
     """Return an alias with its targets. To move it, send its `ETag` as `If-Match`."""
-    found = await read(services, Store.get_alias, services.base.fingerprint, task, alias)
+    found = await store_access.read(Store.get_alias, store_access.fingerprint, task, alias)
     body = alias_body(found)
     if found.shadow_of is not None:
-        counts = services.shadows.agreement(task, found.shadow_of, found.version)
+        counts = inference.shadows.agreement(task, found.shadow_of, found.version)
         body.agreement = Agreement(**asdict(counts))
     return json_response(body, headers=_etag_header(found))
 
@@ -69,20 +69,21 @@ async def put_alias(
     task: str,
     alias: str,
     body: MoveAlias,
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     caller: CallerDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Move an alias whose `ETag` equals `If-Match`, or create one with `If-None-Match: *`."""
     if (if_match is None) == (if_none_match is None):
-        raise PreconditionRequired("send either If-Match with the alias's ETag, or If-None-Match: * to create it")
+        raise PreconditionRequired(
+            "send If-Match with the alias's ETag to move it, or If-None-Match: * to create it, but not both"
+        )
     if if_none_match not in (None, "*"):
-        raise InvalidRequest("If-None-Match can only be *", param="if-none-match")
-    moved = await write(
-        services,
+        raise InvalidRequest("If-None-Match must be *", param="if-none-match")
+    moved = await store_access.write(
         Store.put_alias,
-        services.base.fingerprint,
+        store_access.fingerprint,
         task,
         alias,
         _targets(body),
@@ -105,16 +106,15 @@ async def put_alias(
 async def delete_alias(
     task: str,
     alias: str,
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     caller: CallerDep,
     if_match: IfMatch = None,
     reason: Annotated[str, Query(description="The reason, kept in the history.")] = "",
 ) -> Response:
     """Delete an alias. Its history stays. With `If-Match`, delete it only if its `ETag` is equal."""
-    await write(
-        services,
+    await store_access.write(
         Store.delete_alias,
-        services.base.fingerprint,
+        store_access.fingerprint,
         task,
         alias,
         if_match=_etag(if_match),
@@ -131,9 +131,9 @@ async def delete_alias(
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def alias_history(task: str, alias: str, services: ServicesDep) -> Response:
+async def alias_history(task: str, alias: str, store_access: StoreAccessDep) -> Response:
     """List the latest moves of an alias, newest first."""
-    moves = await read(services, Store.alias_history, services.base.fingerprint, task, alias)
+    moves = await store_access.read(Store.alias_history, store_access.fingerprint, task, alias)
     return json_response(AliasHistory(object="list", data=[move_body(move) for move in moves]))
 
 
@@ -145,12 +145,12 @@ async def alias_history(task: str, alias: str, services: ServicesDep) -> Respons
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
 async def roll_back_alias(
-    task: str, alias: str, services: ServicesDep, caller: CallerDep, body: RollBack | None = None
+    task: str, alias: str, store_access: StoreAccessDep, caller: CallerDep, body: RollBack | None = None
 ) -> Response:
     """Undo the last move of an alias, with all its targets. A second call undoes the move before it."""
     reason = "" if body is None else body.reason
-    moved = await write(
-        services, Store.rollback, services.base.fingerprint, task, alias, actor=caller.actor, reason=reason
+    moved = await store_access.write(
+        Store.rollback, store_access.fingerprint, task, alias, actor=caller.actor, reason=reason
     )
     return _respond(moved)
 
@@ -161,7 +161,7 @@ def _targets(body: MoveAlias) -> int | list[AliasTarget]:
         return [AliasTarget(target.version, target.weight) for target in body.targets]
     if body.targets is None and body.version is not None:
         return body.version
-    raise InvalidRequest("give either version or targets", param="targets" if body.targets else "version")
+    raise InvalidRequest("send either version or targets", param="targets" if body.targets else "version")
 
 
 def _respond(alias: AliasRecord) -> Response:
@@ -178,5 +178,5 @@ def _etag(header: str | None) -> str | None:
         return header
     match = _ETAG.fullmatch(header.strip())
     if match is None:
-        raise InvalidRequest('If-Match is one strong ETag in double quotes, or "*"', param="if-match")
+        raise InvalidRequest('If-Match must be one strong ETag in double quotes, or "*"', param="if-match")
     return match[1]

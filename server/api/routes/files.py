@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 
+from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
 from server.api.responses.json_response import json_response
-from server.api.services import ServicesDep
 from server.api.wire.files import File, FileDeleted, FileList
 
 router = APIRouter(tags=["files"], route_class=GuardedRoute)
@@ -35,22 +36,22 @@ async def create_file(upload: UploadedFileDep) -> Response:
     "/v1/files", name="list", response_model=FileList, responses=errors(404), dependencies=[requires(Scope.TUNE)]
 )
 async def list_files(
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
     after: Annotated[str | None, Query(description="Start after the file of this id.")] = None,
     order: Annotated[Literal["asc", "desc"], Query(description="Order by time of creation.")] = "desc",
     purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
 ) -> Response:
     """List files by time of creation."""
-    size = page_size(limit, services.settings.limits)
-    found = await services.threads.reads.run(
-        services.tuning.list_files,
+    size = page_size(limit, store_access.limits)
+    found = await store_access.read_tuning(
+        TuningStore.list_files,
         after=None if after is None else FILE_ID.number(after),
         limit=size + 1,
         purpose=purpose,
         newest_first=order == "desc",
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [file_body(record) for record in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(FileList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))
@@ -63,9 +64,9 @@ async def list_files(
     responses=errors(404),
     dependencies=[requires(Scope.TUNE)],
 )
-async def get_file(file_id: str, services: ServicesDep) -> Response:
+async def get_file(file_id: str, store_access: StoreAccessDep) -> Response:
     """Return one file's record, without its content."""
-    return json_response(file_body(await services.threads.reads.run(services.tuning.get_file, FILE_ID.number(file_id))))
+    return json_response(file_body(await store_access.read_tuning(TuningStore.get_file, FILE_ID.number(file_id))))
 
 
 @router.get(
@@ -75,9 +76,9 @@ async def get_file(file_id: str, services: ServicesDep) -> Response:
     responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TUNE)],
 )
-async def get_file_content(file_id: str, services: ServicesDep) -> Response:
+async def get_file_content(file_id: str, store_access: StoreAccessDep) -> Response:
     """Download a file's content."""
-    content = await services.threads.reads.run(services.tuning.load_file, FILE_ID.number(file_id))
+    content = await store_access.read_tuning(TuningStore.load_file, FILE_ID.number(file_id))
     return Response(content, media_type="application/octet-stream")
 
 
@@ -88,7 +89,7 @@ async def get_file_content(file_id: str, services: ServicesDep) -> Response:
     responses=errors(404, 409),
     dependencies=[requires(Scope.TUNE)],
 )
-async def delete_file(file_id: str, services: ServicesDep) -> Response:
+async def delete_file(file_id: str, store_access: StoreAccessDep) -> Response:
     """Delete a file. The answer is 409 while an unfinished job needs it."""
-    await services.threads.writes.run(services.tuning.delete_file, FILE_ID.number(file_id))
+    await store_access.write_tuning(TuningStore.delete_file, FILE_ID.number(file_id))
     return json_response(FileDeleted(id=file_id, object="file", deleted=True))

@@ -26,7 +26,7 @@ router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 @router.get("/health", name="health", response_model=Health, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
 async def health(services: ServicesDep) -> Response:
     """Report whether the engine runs. If it does not, restart the process."""
-    if not services.engine.is_alive:
+    if not services.inference.engine.is_alive:
         raise NotReady("the engine is not running")
     return json_response(Health(status="ok"))
 
@@ -35,17 +35,16 @@ async def health(services: ServicesDep) -> Response:
 async def ready(services: ServicesDep) -> Response:
     """Report whether the server accepts requests."""
     if services.drain.is_draining:
-        raise ServerDraining("the server is about to stop")
-    if not services.engine.is_alive:
+        raise ServerDraining("the server is stopping; send requests to another one")
+    if not services.inference.engine.is_alive:
         raise NotReady("the engine is not running")
-    if not services.catalog.is_following or services.catalog.state_age_s is None:
-        raise NotReady("changes of the store are not being followed")
-    catalog = services.catalog
-    age_s = catalog.state_age_s
+    follower = services.store_access.follower
+    if not follower.is_following or (age_s := follower.state_age_s) is None:
+        raise NotReady("the server does not follow the store's changes; it retries")
     body = Readiness(
         status="ready",
-        store="reachable" if catalog.store_is_reachable else "unreachable",
-        store_age_s=None if age_s is None else round(age_s, 3),
+        store="reachable" if follower.store_is_reachable else "unreachable",
+        store_age_s=round(age_s, 3),
     )
     return json_response(body)
 
@@ -60,7 +59,7 @@ async def ready(services: ServicesDep) -> Response:
 async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
     """Return metrics for Prometheus. Task names are among the labels, so a key that is restricted to tasks gets 403."""
     caller.check_all_tasks()
-    content = await services.threads.observation.run(services.metrics.render, _server_state(services))
+    content = await services.observation.run(services.metrics.render, _server_state(services))
     return Response(content, media_type=CONTENT_TYPE)
 
 
@@ -73,7 +72,7 @@ async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
 )
 async def version(services: ServicesDep) -> Response:
     """Return the release and the base model."""
-    base = BaseModelVersion(id=services.base_id, fingerprint=services.base.fingerprint)
+    base = BaseModelVersion(id=services.base_id, fingerprint=services.store_access.fingerprint)
     return json_response(ServerVersion(version=__version__, base_model=base))
 
 
@@ -91,19 +90,19 @@ async def docs(request: Request) -> Response:
 
 def _server_state(services: Services) -> ServerState:
     """The server's state now."""
-    catalog, drain = services.catalog, services.drain
-    is_following = catalog.is_following and catalog.state_age_s is not None
+    engine, follower, drain = services.inference.engine, services.store_access.follower, services.drain
+    is_following = follower.is_following and follower.state_age_s is not None
     return ServerState(
         version=__version__,
         base_id=services.base_id,
-        engine=services.engine.stats,
-        engine_is_alive=services.engine.is_alive,
-        is_ready=services.engine.is_alive and is_following and not drain.is_draining,
+        engine=engine.stats,
+        engine_is_alive=engine.is_alive,
+        is_ready=engine.is_alive and is_following and not drain.is_draining,
         is_draining=drain.is_draining,
         num_open_requests=drain.num_open,
-        store_is_reachable=catalog.store_is_reachable,
-        store_age_s=catalog.state_age_s,
-        shadows=services.shadows.by_task(),
+        store_is_reachable=follower.store_is_reachable,
+        store_age_s=follower.state_age_s,
+        shadows=services.inference.shadows.by_task(),
         tuning=TuningStats() if services.jobs is None else services.jobs.stats,
     )
 

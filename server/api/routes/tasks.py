@@ -10,14 +10,13 @@ from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.management.store_access import read, write
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import purged_body, task_body
 from server.api.responses.documented import errors, purged
 from server.api.responses.json_response import json_response
-from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.wire.tasks import CreateTask, Task, TaskList
-from server.tuning.kept_runs import purge_task
+from server.jobs.purge import purge_task
 
 router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 
@@ -30,16 +29,16 @@ router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def list_tasks(
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     caller: CallerDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
     after: Annotated[str | None, Query(description="Start after this name.")] = None,
 ) -> Response:
     """List the tasks of this base model that the key allows, by name."""
-    size = page_size(limit, services.settings.limits)
+    size = page_size(limit, store_access.limits)
     only = None if caller.tasks is None else sorted(caller.tasks)
-    found = await read(services, Store.list_tasks, services.base.fingerprint, after=after, limit=size + 1, only=only)
-    page, has_more = cut(found, size)
+    found = await store_access.read(Store.list_tasks, store_access.fingerprint, after=after, limit=size + 1, only=only)
+    page, has_more = page_of(found, size)
     return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
 
 
@@ -51,13 +50,13 @@ async def list_tasks(
     responses=errors(409, 413, 415),
     dependencies=[requires(Scope.TASKS_WRITE)],
 )
-async def create_task(body: CreateTask, services: ServicesDep, caller: CallerDep) -> Response:
+async def create_task(body: CreateTask, store_access: StoreAccessDep, caller: CallerDep) -> Response:
     """Create a task without versions. Publishing a version creates its task too."""
     caller.check_task(body.name)
-    check_not_reserved(body.name, services.base_names)
-    services.check_writable(body.name)
-    task = await write(
-        services, Store.create_task, services.base.fingerprint, body.name, body.description, actor=caller.actor
+    check_not_reserved(body.name, store_access.base_names)
+    store_access.check_writable(body.name)
+    task = await store_access.write(
+        Store.create_task, store_access.fingerprint, body.name, body.description, actor=caller.actor
     )
     return json_response(task_body(task), status=201, headers={"Location": f"/v1/tasks/{task.name}"})
 
@@ -69,9 +68,9 @@ async def create_task(body: CreateTask, services: ServicesDep, caller: CallerDep
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def get_task(task: str, services: ServicesDep) -> Response:
+async def get_task(task: str, store_access: StoreAccessDep) -> Response:
     """Return one task."""
-    return json_response(task_body(await read(services, Store.get_task, services.base.fingerprint, task)))
+    return json_response(task_body(await store_access.read(Store.get_task, store_access.fingerprint, task)))
 
 
 @router.delete(
@@ -83,16 +82,16 @@ async def get_task(task: str, services: ServicesDep) -> Response:
 )
 async def delete_task(
     task: str,
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     caller: CallerDep,
     purge: Annotated[bool, Query(description="Remove everything that the task ever held, for good.")] = False,
 ) -> Response:
     """Delete a task with its versions and aliases. Its running requests finish. Its tuning jobs fail and can be resumed
     by hand. A purge removes the jobs too, and returns counts of what it removed."""
     if purge:
-        report = await write(
-            services, purge_task, services.kept_runs, services.base.fingerprint, task, actor=caller.actor
+        report = await store_access.write(
+            purge_task, store_access.kept_runs, store_access.fingerprint, task, actor=caller.actor
         )
         return json_response(purged_body(report))
-    await write(services, Store.delete_task, services.base.fingerprint, task, actor=caller.actor)
+    await store_access.write(Store.delete_task, store_access.fingerprint, task, actor=caller.actor)
     return Response(status_code=204)

@@ -27,17 +27,17 @@ async def tokenize(
     body: TokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Return the token ids of a prompt, exactly as a completion would use them."""
-    target = await inference.resolve(caller, body.model, sticky_key)
+    served = await inference.resolve(caller, body.model, sticky_key)
     (token_ids,) = await encode_texts(
-        inference.tokenizer, target, [body.prompt], add_special_tokens=body.add_special_tokens
+        inference.tokenizer, served, [body.prompt], add_special_tokens=body.add_special_tokens
     )
     result = TokenizeResult(
         tokens=list(token_ids),
         count=len(token_ids),
-        num_virtual_tokens=target.num_virtual_tokens,
+        num_virtual_tokens=served.num_virtual_tokens,
         max_model_len=inference.engine.max_context,
     )
-    return json_response(result, headers=target.headers)
+    return json_response(result, headers=served.headers)
 
 
 @router.post(
@@ -51,8 +51,8 @@ async def detokenize(
     body: DetokenizeRequest, inference: InferenceDep, caller: CallerDep, sticky_key: StickyKeyDep
 ) -> Response:
     """Return the text of token ids."""
-    target = await inference.resolve(caller, body.model, sticky_key)
+    served = await inference.resolve(caller, body.model, sticky_key)
     inference.tokenizer.check_ids(body.tokens)
     text = await inference.tokenizer.run(inference.tokenizer.decode, body.tokens, skip_special_tokens=False)
-    result = DetokenizeResult(prompt=text, num_virtual_tokens=target.num_virtual_tokens)
-    return json_response(result, headers=target.headers)
+    result = DetokenizeResult(prompt=text, num_virtual_tokens=served.num_virtual_tokens)
+    return json_response(result, headers=served.headers)

@@ -9,10 +9,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from prompts_store.tuning_records import JobRecord
+from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import NotReady
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
+from server.api.inference.inference import InferenceDep
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
 from server.api.management.tuning_request import new_job
 from server.api.responses.documented import errors
@@ -34,35 +37,41 @@ router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
     responses=errors(404, 409, 413, 415, 429),
     dependencies=_TUNE,
 )
-async def create_job(body: CreateJob, services: ServicesDep, caller: CallerDep) -> Response:
+async def create_job(
+    body: CreateJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep, caller: CallerDep
+) -> Response:
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     if services.jobs is None:
         raise NotReady("the base model has no end token, so nothing can be tuned")
-    job = await services.tokenizer.run(new_job, services, body)  # encodes texts of up to 32,768 characters
-    max_unfinished = services.settings.limits.max_unfinished_jobs
-    record = await services.threads.writes.run(
-        services.tuning.create_job, job, max_unfinished=max_unfinished, actor=caller.actor
+    tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
+    # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
+    job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
+    record = await store_access.write_tuning(
+        TuningStore.create_job, job, max_unfinished=store_access.limits.max_unfinished_jobs, actor=caller.actor
     )
     return _respond(services, record)
 
 
 @router.get("/v1/fine_tuning/jobs", name="list", response_model=JobList, responses=errors(404), dependencies=_TUNE)
-async def list_jobs(services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None) -> Response:
+async def list_jobs(
+    services: ServicesDep, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
+) -> Response:
     """List the jobs of this base model, newest first."""
-    size = page_size(limit, services.settings.limits)
+    size = page_size(limit, store_access.limits)
     before = None if after is None else JOB_ID.number(after)
-    fingerprint = services.base.fingerprint
-    found = await services.threads.reads.run(services.tuning.list_jobs, fingerprint, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    found = await store_access.read_tuning(
+        TuningStore.list_jobs, store_access.fingerprint, before=before, limit=size + 1
+    )
+    page, has_more = page_of(found, size)
     data = [job_body(record, services.base_id) for record in page]
     return json_response(JobList(object="list", data=data, has_more=has_more))
 
 
 @router.get("/v1/fine_tuning/jobs/{job_id}", name="get", response_model=Job, responses=errors(404), dependencies=_TUNE)
-async def get_job(job_id: str, services: ServicesDep) -> Response:
+async def get_job(job_id: str, services: ServicesDep, store_access: StoreAccessDep) -> Response:
     """Return one job."""
     number = JOB_ID.number(job_id)
-    record = await services.threads.reads.run(services.tuning.get_job, services.base.fingerprint, number)
+    record = await store_access.read_tuning(TuningStore.get_job, store_access.fingerprint, number)
     return json_response(job_body(record, services.base_id))
 
 
@@ -75,7 +84,7 @@ async def get_job(job_id: str, services: ServicesDep) -> Response:
 )
 async def cancel_job(job_id: str, services: ServicesDep) -> Response:
     """Cancel a job that has not ended. Its training state is discarded."""
-    return await _act(services, services.tuning.cancel_job, job_id)
+    return await _act(services, TuningStore.cancel_job, job_id)
 
 
 @router.post(
@@ -87,7 +96,7 @@ async def cancel_job(job_id: str, services: ServicesDep) -> Response:
 )
 async def pause_job(job_id: str, services: ServicesDep) -> Response:
     """Pause a queued or running job. Its training state is kept."""
-    return await _act(services, services.tuning.pause_job, job_id)
+    return await _act(services, TuningStore.pause_job, job_id)
 
 
 @router.post(
@@ -99,8 +108,8 @@ async def pause_job(job_id: str, services: ServicesDep) -> Response:
 )
 async def resume_job(job_id: str, services: ServicesDep) -> Response:
     """Queue a paused job again, or a failed job whose training state and files are still there."""
-    max_unfinished = services.settings.limits.max_unfinished_jobs
-    return await _act(services, partial(services.tuning.resume_job, max_unfinished=max_unfinished), job_id)
+    max_unfinished = services.store_access.limits.max_unfinished_jobs
+    return await _act(services, partial(TuningStore.resume_job, max_unfinished=max_unfinished), job_id)
 
 
 @router.get(
@@ -111,18 +120,18 @@ async def resume_job(job_id: str, services: ServicesDep) -> Response:
     dependencies=_TUNE,
 )
 async def list_events(
-    job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
+    job_id: str, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
     """List a job's events, newest first: steps, validations and warnings."""
-    size = page_size(limit, services.settings.limits)
-    found = await services.threads.reads.run(
-        services.tuning.list_events,
-        services.base.fingerprint,
+    size = page_size(limit, store_access.limits)
+    found = await store_access.read_tuning(
+        TuningStore.list_events,
+        store_access.fingerprint,
         JOB_ID.number(job_id),
         before=None if after is None else EVENT_ID.number(after),
         limit=size + 1,
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
 
 
@@ -134,17 +143,17 @@ async def list_events(
     dependencies=_TUNE,
 )
 async def list_checkpoints(
-    job_id: str, services: ServicesDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
+    job_id: str, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
     """List a job's checkpoints, newest first."""
-    size = page_size(limit, services.settings.limits)
-    number, fingerprint = JOB_ID.number(job_id), services.base.fingerprint
-    job = await services.threads.reads.run(services.tuning.get_job, fingerprint, number)
+    size = page_size(limit, store_access.limits)
+    number, fingerprint = JOB_ID.number(job_id), store_access.fingerprint
+    job = await store_access.read_tuning(TuningStore.get_job, fingerprint, number)
     before = None if after is None else CHECKPOINT_ID.number(after)
-    found = await services.threads.reads.run(
-        services.tuning.list_checkpoints, fingerprint, number, before=before, limit=size + 1
+    found = await store_access.read_tuning(
+        TuningStore.list_checkpoints, fingerprint, number, before=before, limit=size + 1
     )
-    page, has_more = cut(found, size)
+    page, has_more = page_of(found, size)
     data = [checkpoint_body(one, job) for one in page]
     first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
     return json_response(
@@ -152,8 +161,9 @@ async def list_checkpoints(
     )
 
 
-async def _act(services: Services, act: Callable[[str, int], JobRecord], job_id: str) -> Response:
-    record = await services.threads.writes.run(act, services.base.fingerprint, JOB_ID.number(job_id))
+async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRecord], job_id: str) -> Response:
+    store_access = services.store_access
+    record = await store_access.write_tuning(act, store_access.fingerprint, JOB_ID.number(job_id))
     return _respond(services, record)
 
 

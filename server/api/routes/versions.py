@@ -12,15 +12,15 @@ from prompts_store.manifest import parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
 from prompts_store.records import BaseModel, Published
 from prompts_store.store import Store
+from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, cut, page_size
-from server.api.management.store_access import read, write
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import published_body, version_body
 from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
 from server.api.responses.json_response import json_response
-from server.api.services import WRITABLE_TASK, ServicesDep
 from server.api.wire.tasks import PublishedVersion, Version, VersionList
 
 VersionNumber = Annotated[int, Path(ge=1, le=MAX_VERSION)]
@@ -37,14 +37,14 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
     openapi_extra=UPLOAD_REQUEST,
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def publish_version(task: str, upload: UploadDep, services: ServicesDep, caller: CallerDep) -> Response:
+async def publish_version(task: str, upload: UploadDep, store_access: StoreAccessDep, caller: CallerDep) -> Response:
     """Publish a PEFT checkpoint as a new version. The task is created if it does not exist.
 
     With `members` instead of files, the new version is an ensemble of versions of this task.
     """
     check_task_name(task)
-    check_not_reserved(task, services.base_names)
-    published = await write(services, _publish, services.base, task, upload, caller.actor)
+    check_not_reserved(task, store_access.base_names)
+    published = await store_access.write(_publish, store_access.base, task, upload, caller.actor)
     number = published.version.version
     return json_response(
         published_body(published),
@@ -62,14 +62,14 @@ async def publish_version(task: str, upload: UploadDep, services: ServicesDep, c
 )
 async def list_versions(
     task: str,
-    services: ServicesDep,
+    store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
     before: Annotated[int | None, Query(ge=1, le=MAX_VERSION, description="Start below this number.")] = None,
 ) -> Response:
     """List the versions of a task that are not retired, newest first."""
-    size = page_size(limit, services.settings.limits)
-    found = await read(services, Store.list_versions, services.base.fingerprint, task, before=before, limit=size + 1)
-    page, has_more = cut(found, size)
+    size = page_size(limit, store_access.limits)
+    found = await store_access.read(Store.list_versions, store_access.fingerprint, task, before=before, limit=size + 1)
+    page, has_more = page_of(found, size)
     body = VersionList(object="list", data=[version_body(version) for version in page], has_more=has_more)
     return json_response(body)
 
@@ -81,10 +81,10 @@ async def list_versions(
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def get_version(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+async def get_version(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
     """Return one version that is not retired."""
     return json_response(
-        version_body(await read(services, Store.get_version, services.base.fingerprint, task, version))
+        version_body(await store_access.read(Store.get_version, store_access.fingerprint, task, version))
     )
 
 
@@ -95,10 +95,14 @@ async def get_version(task: str, version: VersionNumber, services: ServicesDep) 
     responses=errors(404, 409),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def retire_version(task: str, version: VersionNumber, services: ServicesDep, caller: CallerDep) -> Response:
+async def retire_version(
+    task: str, version: VersionNumber, store_access: StoreAccessDep, caller: CallerDep
+) -> Response:
     """Retire a version. The answer is 409 while an alias or an ensemble names it. Its running requests finish. Its
     number is never reused."""
-    retired = await write(services, Store.retire_version, services.base.fingerprint, task, version, actor=caller.actor)
+    retired = await store_access.write(
+        Store.retire_version, store_access.fingerprint, task, version, actor=caller.actor
+    )
     return json_response(version_body(retired))
 
 
@@ -109,9 +113,9 @@ async def retire_version(task: str, version: VersionNumber, services: ServicesDe
     responses=json_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def download_config(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+async def download_config(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
     """Download the version's `adapter_config.json`, which PEFT can load."""
-    content = await read(services, Store.load_content, services.base.fingerprint, task, version)
+    content = await store_access.read(Store.load_content, store_access.fingerprint, task, version)
     return Response(write_config(content), media_type="application/json")
 
 
@@ -122,10 +126,10 @@ async def download_config(task: str, version: VersionNumber, services: ServicesD
     responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def download_tensors(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+async def download_tensors(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
     """Download the version's `adapter_model.safetensors`: every tensor as it was uploaded, byte for byte."""
-    content = await read(services, Store.load_content, services.base.fingerprint, task, version)
-    tensors = await services.threads.reads.run(write_tensors, content.checkpoint)
+    content = await store_access.read(Store.load_content, store_access.fingerprint, task, version)
+    tensors = await store_access.reads.run(write_tensors, content.checkpoint)
     return Response(tensors, media_type="application/octet-stream")
 
 
@@ -136,9 +140,9 @@ async def download_tensors(task: str, version: VersionNumber, services: Services
     responses=png_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
-async def download_plot(task: str, version: VersionNumber, services: ServicesDep) -> Response:
+async def download_plot(task: str, version: VersionNumber, store_access: StoreAccessDep) -> Response:
     """Download the plot of the tuning job that made the version: loss, scores and the path of its virtual tokens."""
-    plot = await services.threads.reads.run(services.tuning.load_plot, services.base.fingerprint, task, version)
+    plot = await store_access.read_tuning(TuningStore.load_plot, store_access.fingerprint, task, version)
     return Response(plot, media_type="image/png")
 
 
@@ -157,7 +161,8 @@ def _publish(
         base,
         task_index=manifest.task_index,
         allow_base_mismatch=upload.allow_base_mismatch,
+        max_tensor_bytes=store.max_tensor_bytes,
     )
     return store.publish(
-        base, task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
+        task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
     )

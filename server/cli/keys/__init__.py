@@ -1,6 +1,6 @@
 """`softprompt key …` and `softprompt audit`.
 
 commands.py  the commands
-options.py   what a new key may do
-backend.py   what they ask, and the two that answer: a server, a database
+options.py   the options of a new key
+backend.py   the interface of the commands, with a server and with a database behind it
 """

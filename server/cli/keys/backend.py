@@ -1,4 +1,4 @@
-"""The seam of the key commands, and who answers them: a server, or its database."""
+"""The interface of the key commands to a server or to a database."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _PAGE = 100
 
 
 class KeyBackend(Protocol):
-    """Where keys live. Answers are as the HTTP interface has them; raises CliError or StoreError."""
+    """The keys of a server or of a database, as the bodies of the HTTP API. Methods raise CliError or StoreError."""
 
     def create(self, grant: KeyGrant) -> Mapping[str, Any]:
-        """Make a key; the answer holds it as `key`."""
+        """Create a key. The result contains its secret as `key`."""
 
     def list(self) -> Sequence[Mapping[str, Any]]:
-        """Every key, by name."""
+        """Return every key, by name."""
 
     def revoke(self, name: str) -> Mapping[str, Any]:
         """Revoke a key."""
 
     def audit(self, limit: int) -> Sequence[Mapping[str, Any]]:
-        """The latest changes, newest first."""
+        """Return the latest changes, newest first."""
 
 
 @contextmanager
 def open_keys(where: LocationOptions) -> Iterator[KeyBackend]:
-    """Open the database if one is named, else a connection to the server."""
+    """Open the database if the options name one, else a connection to the server."""
     if where.database_url is None and where.data_dir is None:
         with connect(where.url, where.api_key) as connection:
             yield HttpKeyBackend(connection)
@@ -50,7 +50,7 @@ def open_keys(where: LocationOptions) -> Iterator[KeyBackend]:
 
 @dataclass(frozen=True, slots=True)
 class HttpKeyBackend:
-    """A server, asked with an admin key."""
+    """The keys of a server, over HTTP with an admin key."""
 
     connection: Connection
 
@@ -86,7 +86,7 @@ class HttpKeyBackend:
 
 @dataclass(frozen=True, slots=True)
 class StoreKeyBackend:
-    """A database: how the first key is made, before anybody may ask a server for one."""
+    """The keys of a database. The first key is made here, because a server needs an admin key for it."""
 
     store: Store
 

@@ -1,4 +1,4 @@
-"""`softprompt key …` and `softprompt audit`: who may use the server, and who changed what."""
+"""`softprompt key …` and `softprompt audit`: the API keys, and the log of changes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from server.cli.option_groups import takes_options
 from server.cli.output import print_json, print_table
 from server.cli.where import LocationOptions
 
-keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke API keys: on a server, or in its database.")
+keys = typer.Typer(
+    no_args_is_help=True, help="Create, list and revoke API keys, on a server or directly in its database."
+)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The key's name.", show_default=False)]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @keys.command("create")
 @takes_options
 def create(name: Name, *, grant: GrantOptions, where: LocationOptions, json: Json = False) -> None:
-    """Make a key and print it: it cannot be had again."""
+    """Create a key and print its secret, which cannot be shown again."""
     with open_keys(where) as backend:
         created = backend.create(grant.grant(name))
     if json:
@@ -39,7 +41,7 @@ def list_keys(
     where: LocationOptions,
     json: Json = False,
 ) -> None:
-    """List every key by name, revoked ones too. The keys themselves are kept nowhere."""
+    """List every key by name, also revoked keys. Secrets are not stored and not shown."""
     with open_keys(where) as backend:
         found = backend.list()
     if json:
@@ -61,7 +63,7 @@ def revoke(
     *,
     where: LocationOptions,
 ) -> None:
-    """Revoke a key for good. Every server refuses it within a second."""
+    """Revoke a key permanently. Every server rejects it within a second."""
     with open_keys(where) as backend:
         backend.revoke(name)
     print(f"revoked {name}")
@@ -70,11 +72,11 @@ def revoke(
 @takes_options
 def audit(
     *,
-    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many changes.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="Maximum number of changes.")] = 50,
     where: LocationOptions,
     json: Json = False,
 ) -> None:
-    """Show the latest changes of tasks, versions, aliases and keys, newest first: when, who, what."""
+    """Show the latest changes of tasks, versions, aliases and keys, newest first."""
     with open_keys(where) as backend:
         found = backend.audit(limit)
     if json:

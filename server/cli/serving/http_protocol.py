@@ -1,6 +1,6 @@
-"""Connections that do not get on are closed: uvicorn itself waits for slow headers and slow readers without end.
+"""HTTP/1.1 that closes connections without progress. uvicorn itself waits for slow headers and slow readers for ever.
 
-Bodies that are read too slowly are refused further up (`server.api.middleware.body_limit`), where they can be answered.
+Slow request bodies are rejected with an HTTP error in `server.api.middleware.body_limit`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-LOOK_INTERVAL_S = 1.0
+CHECK_INTERVAL_S = 1.0
 LINGER_S = 2.0
-"""How long a client that was answered early may still send the body that nobody reads."""
+"""Seconds in which a client that was answered early may still send its request's body, which is not read."""
 SEND_BUFFER_BYTES = 64 * 1024
-"""What the kernel may hold of an answer. By default it takes megabytes, and shows only then that nobody reads."""
+"""Size of the kernel's send buffer. The default of some megabytes would hide for long that a client does not read."""
 MIN_READ_BYTES_PER_S = 1024
-"""A client that has more than a buffer's fill still to read must read at least so much."""
+"""Minimum rate of a client that has more left to read than the send buffer holds."""
 
 _BAD_REQUEST = {
     "message": "the request is not valid HTTP",
@@ -32,21 +32,24 @@ _BAD_REQUEST = {
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """How long a client may take, in seconds: to send all headers of a request, and without reading what was sent."""
+    """Maximum seconds until a request's headers are complete, and maximum seconds without reading the answer."""
 
     header_timeout_s: float
     write_timeout_s: float
 
 
 class BoundedHeaders(h11.Connection):
-    """A server's side of HTTP/1.1. h11 bounds headers that have not come whole: one read may bring larger ones."""
+    """The server's side of HTTP/1.1 with bounded headers.
+
+    h11 checks the size of incomplete headers only. Complete headers that arrive in one read can be larger.
+    """
 
     def __init__(self, max_header_bytes: int) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=max_header_bytes)
         self._max_header_bytes = max_header_bytes
 
     def next_event(self) -> Any:
-        """See h11. Raises RemoteProtocolError for a request whose line and headers are too large too."""
+        """Return the next event as h11 does. Raises RemoteProtocolError also for headers that are too large."""
         event = super().next_event()
         if isinstance(event, h11.Request):
             size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
@@ -56,7 +59,7 @@ class BoundedHeaders(h11.Connection):
 
 
 class DeadlineProtocol(H11Protocol):
-    """HTTP/1.1 of uvicorn, looked after once a second. Belongs to the event loop."""
+    """uvicorn's HTTP/1.1, with a check of the connection once per second. Only the event loop's thread uses it."""
 
     def __init__(self, *arguments: Any, deadlines: Deadlines, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -67,30 +70,32 @@ class DeadlineProtocol(H11Protocol):
         self._closing = _Stopwatch()
         self._backlog = _Stopwatch()
         self._backlog_bytes = 0
-        self._next_look: asyncio.TimerHandle | None = None
+        self._next_check: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Begin to look."""
+        """Start the checks of the connection."""
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=1)  # nothing is written behind a backlog, which so shrinks as it is read
-        self._look()
+        transport.set_write_buffer_limits(
+            high=1
+        )  # uvicorn pauses at any backlog, so the backlog shrinks as the client reads
+        self._check()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop looking."""
-        if self._next_look is not None:
-            self._next_look.cancel()
+        """Stop the checks of the connection."""
+        if self._next_check is not None:
+            self._next_check.cancel()
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
-        """A client has read most of a full buffer: it gets on."""
+        """Reset the stopwatch of the backlog, because the client has read most of a full buffer."""
         self._backlog.stop()
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP with the error body that everything else has, unless another answer has begun."""
+        """Answer invalid HTTP with this API's error body, unless another answer has begun."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             return self.transport.close()
         body = json.dumps({"error": _BAD_REQUEST}).encode()
@@ -99,21 +104,21 @@ class DeadlineProtocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = self.loop.time()
         if (
             self._headers.run(self._waits_for_headers, now) > self._deadlines.header_timeout_s
-            or self._unread_body.run(self._waits_for_nothing, now) > LINGER_S
+            or self._unread_body.run(self._is_answered_early, now) > LINGER_S
             or self._does_not_read(now)
         ):
             self._drop()
-        elif self._closing.run(self._has_said_all, now) > LINGER_S:
-            self.transport.abort()  # TLS waits for the other side's farewell, which few send
+        elif self._closing.run(self._has_sent_all, now) > LINGER_S:
+            self.transport.abort()  # TLS waits for the peer's close_notify, which few clients send
         else:
-            self._next_look = self.loop.call_later(LOOK_INTERVAL_S, self._look)
+            self._next_check = self.loop.call_later(CHECK_INTERVAL_S, self._check)
 
     def _drop(self) -> None:
-        """Close at once: a plain close would leave what was not read with the kernel, for minutes."""
+        """Reset the connection. After a plain close the kernel would keep the unread bytes for minutes."""
         connection = self.transport.get_extra_info("socket")
         if connection is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -121,28 +126,31 @@ class DeadlineProtocol(H11Protocol):
 
     @property
     def _waits_for_headers(self) -> bool:
-        """A request has begun, or the connection's first is still to come; between requests uvicorn has a limit."""
+        """Whether a request's headers, or the connection's first request, are still to come.
+
+        Between requests, uvicorn's own timeout applies.
+        """
         has_begun = bool(self.conn.trailing_data[0]) or not self._had_request
         return self.conn.their_state is h11.IDLE and has_begun
 
     @property
-    def _waits_for_nothing(self) -> bool:
-        """The request was answered before its body came, which is of no use any more."""
+    def _is_answered_early(self) -> bool:
+        """Whether the request was answered before its body was complete."""
         return self.conn.their_state is h11.SEND_BODY and self._had_request and self.cycle.response_complete
 
     @property
-    def _has_said_all(self) -> bool:
-        """The connection is being closed, and nothing is left to send."""
+    def _has_sent_all(self) -> bool:
+        """Whether the connection is closing and nothing is left to send."""
         return self.transport.is_closing() and self.transport.get_write_buffer_size() == 0
 
     @property
     def _had_request(self) -> bool:
-        """Whether the headers of any request have come."""
+        """Whether the headers of any request have arrived."""
         cycle: object | None = self.cycle
         return cycle is not None
 
     def _does_not_read(self, now: float) -> bool:
-        """Whether what was written has lain here for the whole time, or shrinks too slowly."""
+        """Return whether the backlog has not shrunk fast enough within the write timeout."""
         size = self.transport.get_write_buffer_size()
         waited_s = self._backlog.run(size > 0, now)
         if waited_s == 0:
@@ -155,19 +163,19 @@ class DeadlineProtocol(H11Protocol):
 
 
 class _Stopwatch:
-    """For how long something has been so, looked at now and then."""
+    """The time for which a condition has held, as far as periodic checks can tell."""
 
     def __init__(self) -> None:
         self._since: float | None = None
 
-    def run(self, is_so: bool, now: float) -> float:
-        """Seconds for which it has been so; 0 where it is not, or has just begun to be."""
-        if not is_so:
+    def run(self, holds: bool, now: float) -> float:
+        """Return the seconds since the first check at which the condition held; 0 if it does not hold now."""
+        if not holds:
             self._since = None
         elif self._since is None:
             self._since = now
         return 0.0 if self._since is None else now - self._since
 
     def stop(self) -> None:
-        """Begin anew with the next look."""
+        """Restart with the next check."""
         self._since = None

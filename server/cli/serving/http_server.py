@@ -1,4 +1,4 @@
-"""uvicorn as this product runs it. Imported only to serve."""
+"""uvicorn with this product's configuration and shutdown. Only `serve` imports it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from server.cli.serving.http_protocol import DeadlineProtocol, Deadlines
 from server.settings import ServeSettings
 
 KEEP_ALIVE_S = 60
-_FLUSH_S = 1  # at least, for answers that are complete and not sent yet, those of what was cut off too
+_FLUSH_S = 1  # minimum time to send finished answers, also those of requests that were cut off
 
 _log = logging.getLogger(__name__)
 
 
 class HttpServer(uvicorn.Server):
-    """A uvicorn server that says when it is ready, and ends in two stages.
+    """A uvicorn server that calls `on_ready` once it listens, and stops in two stages.
 
-    After the first signal it still listens, and answers: that it is not ready, that it takes no new work, and what it
-    has accepted, for `grace_s` seconds at most, the sending of long answers included. What is not answered then is
-    ended by `cut_off`. A second signal ends the process at once.
+    After the first signal it reports that it is not ready, and rejects new requests. It finishes accepted requests, and
+    sends their answers, for at most `grace_s` seconds. Then `cut_off` ends the rest. A second signal ends the process
+    at once.
     """
 
     def __init__(
@@ -51,26 +51,26 @@ class HttpServer(uvicorn.Server):
         self._grace_ends_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then say so."""
+        """Listen, then call `on_ready`."""
         await super().startup(sockets)
         if self.started:
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: finish what runs. Second: leave, whatever runs."""
+        """At the first signal, begin to drain. At the second, end the process."""
         if self._drain.is_draining:
             os._exit(128 + sig)
         self._drain.begin()
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second; True once it is time to close."""
+        """Return whether it is time to close. uvicorn calls this ten times per second."""
         if self._drain.is_draining and self._ending is None:
             _log.info("stopping: accepted requests may finish; a second signal ends them")
             self._ending = asyncio.create_task(self._drain.finish(self._grace_s), name="drain")
             self._grace_ends_at = time.monotonic() + self._grace_s
         if self._ending is not None and self._ending.done():
             if not self._ending.result():
-                _log.warning("the grace period is over: %d requests are cut off", self._drain.num_open)
+                _log.warning("the grace period is over; %d requests are cut off", self._drain.num_open)
                 self._cut_off()
             left_s = self._grace_ends_at - time.monotonic()
             self.config.timeout_graceful_shutdown = max(_FLUSH_S, math.ceil(left_s))
@@ -79,7 +79,7 @@ class HttpServer(uvicorn.Server):
 
 
 def http_config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
-    """Return uvicorn's configuration: bounded and timed headers, no proxy headers believed, our logging."""
+    """Return uvicorn's configuration: limits for headers, no trust in proxy headers, this product's logging."""
     deadlines = Deadlines(settings.header_timeout_s, settings.write_timeout_s)
     protocol = partial(DeadlineProtocol, deadlines=deadlines, max_header_bytes=settings.max_header_bytes)
     return uvicorn.Config(

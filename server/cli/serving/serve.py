@@ -1,4 +1,4 @@
-"""`softprompt serve`: bind, load, listen, say so, and end cleanly."""
+"""`softprompt serve`: bind, load, listen, and stop cleanly."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ logger = logging.getLogger(__name__)
 def serve(settings: ServeSettings) -> None:
     """Serve a base model and its soft prompts over HTTP. Every option has an environment variable.
 
-    SIGTERM or Ctrl-C lets accepted requests finish; a second one does not.
+    After SIGTERM or Ctrl-C, accepted requests may finish. A second signal ends the server at once.
     """
     configure_logging(
         settings.log_level, settings.log_format, access_log=settings.access_log, prompts=settings.log_prompts
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both end the server the same way
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then ends the server as Ctrl-C does
     try:
         with bind(settings.host, settings.port) as listener:
             run(settings, listener)
@@ -37,7 +37,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Take the address before the model is loaded; nobody can connect until the server listens. Raises StartFailed."""
+    """Bind the address. Clients cannot connect until the server listens, after the load. Raises StartFailed."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
@@ -53,7 +53,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def run(settings: ServeSettings, listener: socket.socket) -> None:
-    """Load everything and serve until told to stop. Raises StartFailed."""
+    """Load the model and serve until a signal arrives. Raises StartFailed."""
     from server.cli.serving.http_server import HttpServer, http_config
     from server.cli.serving.watchdog import Watchdog
 
@@ -63,24 +63,24 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
         app = load(settings)
     except LoadFailed as error:
         raise StartFailed(str(error)) from error
-    services, engine = app.state.services, app.state.services.engine
+    services, engine = app.state.services, app.state.services.inference.engine
 
     def on_ready() -> None:
         watchdog.start()
-        announce(welcome(settings, port, is_open=services.keys.is_open))
+        announce(welcome(settings, port, is_open=services.access.keys.is_open))
 
-    def gets_on() -> bool:
-        """At the end the engine's thread may be over, and still must not hang."""
+    def is_healthy() -> bool:
+        """During shutdown the engine's thread may have ended, but must not hang."""
         return engine.is_alive or (server.should_exit and not engine.is_wedged)
 
     server = HttpServer(http_config(app, settings), on_ready, services.drain, settings.shutdown_grace_s, engine.cut_off)
-    watchdog = Watchdog(gets_on)
+    watchdog = Watchdog(is_healthy)
     try:
         server.run(sockets=[listener])
     except OSError as error:  # another process began to listen here while the model was loading
         raise _cannot_listen(settings.host, port, error) from error
     finally:
-        gc.unfreeze()  # so that the process can take everything down
+        gc.unfreeze()  # so that objects are finalised before the process ends
     logger.info("stopped")
 
 

@@ -1,4 +1,4 @@
-"""The options of `softprompt serve`, made from the settings: one field, one option, one environment variable."""
+"""The options of `softprompt serve`: one option and one environment variable per field of the settings."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from server.settings import ServeSettings
 
 
 def takes_settings(command: Callable[[ServeSettings], None]) -> Callable[..., None]:
-    """Turn a function of the settings into a typer command with one option a field."""
+    """Turn a function of the settings into a typer command with one option per field."""
 
     def run(**given: Any) -> None:
         command(read_settings(given))
 
     run.__doc__ = command.__doc__
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what inspect documents, mypy does not know
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # mypy does not know this attribute, which inspect documents
         [_parameter(name, field) for name, field in ServeSettings.model_fields.items()]
     )
     return run
 
 
 def read_settings(given: Mapping[str, Any]) -> ServeSettings:
-    """Return the settings, where options that are None were not given. Raises UsageProblem."""
+    """Return the settings; an option that is None was not given. Raises UsageProblem."""
     try:
         return ServeSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -38,18 +38,18 @@ def read_settings(given: Mapping[str, Any]) -> ServeSettings:
 
 
 def option_name(field_name: str) -> str:
-    """Return a field's option: `base_names`, which may be repeated, is `--base-name`."""
+    """Return the option of a field. It is singular for a repeatable field: `--base-name` for `base_names`."""
     singular = field_name.removesuffix("s") if _is_repeatable(ServeSettings.model_fields[field_name]) else field_name
     return "--" + singular.replace("_", "-")
 
 
 def variable_name(field_name: str) -> str:
-    """Return a field's environment variable."""
+    """Return the environment variable of a field."""
     return f"{ServeSettings.model_config['env_prefix']}{field_name}".upper()
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """Values stay text here: the settings alone check them, wherever they come from."""
+    """Return the parameter of a field. Values stay text, because only the settings check them."""
     option = typer.Option(option_name(name), help=_help(name, field), metavar=_metavar(field), show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[_kind(field), option]

@@ -1,4 +1,4 @@
-"""A process whose engine is wedged or dead cannot serve and cannot heal itself: it ends, to be restarted."""
+"""The watchdog: it ends a process whose engine is wedged or dead, so that a supervisor restarts it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import traceback
 from collections.abc import Callable
 
 EXIT_WEDGED = 70
-"""The process's status, EX_SOFTWARE of BSD's sysexits: not the operator's doing, and worth a restart."""
+"""Exit status for an engine failure: EX_SOFTWARE of BSD's sysexits."""
 
 _log = logging.getLogger(__name__)
 
 
 class Watchdog:
-    """A thread that looks every `interval_s` seconds; finding the engine not alive twice in a row ends the process.
+    """A thread that checks the engine every `interval_s` seconds, and ends the process after two failures in a row.
 
-    Between the two looks `/health` says it too. `end` is how the process ends.
+    Between the two checks, `/health` reports the failure. `end` is the function that ends the process.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the checks."""
         self._thread.start()
 
     def _watch(self) -> None:
@@ -46,7 +46,7 @@ class Watchdog:
 
 
 def _threads() -> str:
-    """Where every thread is: code alone, no values."""
+    """Return the stack of every thread: code only, no values."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     parts = []
     for ident, frame in sys._current_frames().items():

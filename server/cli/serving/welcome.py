@@ -1,4 +1,4 @@
-"""What `softprompt serve` prints once it is ready: the address, and three commands that work."""
+"""The text that `softprompt serve` prints once it is ready: the address, and three commands to try."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def welcome(settings: ServeSettings, port: int, *, is_open: bool) -> str:
-    """Return the text; `port` is the one that was taken, `is_open` whether the server asks for no key."""
+    """Return the text. `port` is the bound port; `is_open` is True if the server needs no key."""
     url = address(settings.host, port, scheme="http" if settings.tls_cert is None else "https") + settings.root_path
     commands = "\n".join(f"  {command}" for command in curl_commands(settings, url, is_open=is_open))
     return f"\nsoftprompt-server {__version__} is ready: {url} (its API: {url}/docs)\n\n{commands}\n"
 
 
 def address(host: str, port: int, scheme: str = "http") -> str:
-    """Return the URL to use on this machine."""
+    """Return the URL of the server on this machine."""
     host = _ANYWHERE.get(host, host)
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def curl_commands(settings: ServeSettings, url: str, *, is_open: bool) -> list[str]:
-    """Return three commands: two tasks and a classification of the demo, or what another base model can answer."""
+    """Return three commands: two completions and a classification for the demo, else commands for any base model."""
     curl = "curl -s" if is_open else 'curl -s -H "authorization: Bearer $SOFTPROMPT_API_KEY"'
     if settings.base_model is not None:
         return [

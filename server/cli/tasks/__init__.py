@@ -1,4 +1,4 @@
-"""`softprompt task …`: every command works on a server and on a database.
+"""`softprompt task …`: commands that work on a server and on a database.
 
 commands.py           list, show, publish, promote, rollback, history, retire, delete, export
 aliases.py            alias set, alias delete
@@ -6,9 +6,10 @@ ensembles.py          publish-ensemble
 import_folder.py      import: a folder of many checkpoints
 checkpoint_folder.py  a version as a folder
 ensemble_folder.py    an ensemble as a folder
-backend.py            what the commands ask of a backend
+backend.py            the interface of the commands to a backend
 http_backend.py       the backend of a server
 store_backend.py      the backend of a database
-choose_backend.py     which of the two the options mean
-views.py              what the commands show and send
+choose_backend.py     chooses a backend by the options
+printing.py           the text and the JSON that the commands print
+publication.py        the parameters and the result of publishing
 """

@@ -1,4 +1,4 @@
-"""A version as a folder, on its way to a backend and back. prompts_store.checkpoint.folder reads its files."""
+"""Versions as folders: read to publish, and written by an export. prompts_store.checkpoint.folder reads the files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest, read_manifest_file
 from server.cli.errors import FilesProblem
-from server.cli.tasks.views import CheckpointFiles, Publication
+from server.cli.tasks.publication import CheckpointFiles, Publication
 
 
-def read_publication(folder: Path, manifest: Path | None = None, *, promote: bool = False) -> Publication:
-    """Read a checkpoint with its manifest as a version to be, of the task of its name. Raises InvalidFolder."""
+def read_publication(
+    folder: Path, manifest: Path | None = None, *, max_tensor_bytes: int, promote: bool = False
+) -> Publication:
+    """Read a checkpoint with its manifest as a publication. The task has the folder's name. Raises InvalidFolder."""
     given = read_manifest(folder) if manifest is None else read_manifest_file(manifest)
     return Publication(
         task=folder.resolve().name,
         description=given.description,
-        files=CheckpointFiles(*read_files(folder)),
+        files=CheckpointFiles(*read_files(folder, max_tensor_bytes=max_tensor_bytes)),
         allow_base_mismatch=given.allow_base_mismatch,
         promote=promote,
         manifest=given.fields,
@@ -26,12 +28,12 @@ def read_publication(folder: Path, manifest: Path | None = None, *, promote: boo
 
 
 def write_version(folder: Path, files: CheckpointFiles, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Write a version as a folder, made where it is missing. Raises FilesProblem."""
+    """Write a version into a folder, which is created if missing. Raises FilesProblem."""
     _write(folder, {CONFIG: files.config, TENSORS: files.tensors, MANIFEST: _as_json(manifest)}, overwrite=overwrite)
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Write a manifest into a folder, made where it is missing. Raises FilesProblem."""
+    """Write a manifest into a folder, which is created if missing. Raises FilesProblem."""
     _write(folder, {MANIFEST: _as_json(manifest)}, overwrite=overwrite)
 
 
@@ -40,9 +42,9 @@ def _as_json(manifest: Mapping[str, Any]) -> bytes:
 
 
 def _write(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> None:
-    standing = [name for name in contents if (folder / name).exists()]
-    if standing and not overwrite:
-        raise FilesProblem(f"{folder / standing[0]} exists already; --force overwrites it")
+    existing = [name for name in contents if (folder / name).exists()]
+    if existing and not overwrite:
+        raise FilesProblem(f"{folder / existing[0]} already exists; --force overwrites it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

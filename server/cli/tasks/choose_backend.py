@@ -1,4 +1,4 @@
-"""The backend of a task command: a server, or (where one is named) a database."""
+"""The choice of a task command's backend: a server, or a database if the options name one."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def open_backend(options: BackendOptions) -> Iterator[TaskBackend]:
 
 
 def on_tasks(command: Callable[Concatenate[TaskBackend, Command], None]) -> Callable[..., None]:
-    """Turn a function of a backend into a typer command with the options of `BackendOptions` besides its own."""
+    """Turn a function of a backend into a typer command, with `BackendOptions` in front of its own options."""
 
     def run(options: BackendOptions, **given: Any) -> None:
         with open_backend(options) as backend:
-            command(backend, **given)  # type: ignore[call-arg]  # typer gives what the signature below asks for
+            command(backend, **given)  # type: ignore[call-arg]  # typer passes the parameters of the signature below
 
     _, *own = inspect.signature(command, eval_str=True).parameters.values()
     options = inspect.signature(run, eval_str=True).parameters["options"]

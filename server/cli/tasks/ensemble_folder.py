@@ -1,38 +1,39 @@
-"""An ensemble as a folder: its manifest, which names its members in their order, and each member in a folder below."""
+"""Ensembles as folders: a manifest that names the members in their order, and a folder per member."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, read_manifest
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from server.cli.errors import FilesProblem
-from server.cli.tasks.backend import TaskBackend
+from server.cli.tasks.backend import TaskBackend, VersionSummary
 from server.cli.tasks.checkpoint_folder import read_publication, write_manifest, write_version
-from server.cli.tasks.views import EnsemblePublication, PublishedView, VersionView
+from server.cli.tasks.publication import EnsemblePublication, PublishResult
 
 MEMBERS = "members"
 
 
 def is_ensemble(folder: Path) -> bool:
-    """Tell whether a folder is an ensemble's: it has a manifest and no configuration."""
+    """Return whether a folder holds an ensemble: it has a manifest and no configuration."""
     return not os.path.lexists(folder / CONFIG) and os.path.lexists(folder / MANIFEST)
 
 
-def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishedView:
-    """Publish a checkpoint, or an ensemble with its members, as the task of the folder's name.
+def publish_folder(backend: TaskBackend, folder: Path, *, promote: bool) -> PublishResult:
+    """Publish a checkpoint, or an ensemble with its members. The task has the folder's name.
 
     Raises FilesProblem and InvalidFolder.
     """
     if is_ensemble(folder):
         return publish_members(backend, folder, folder.resolve().name, note=None, promote=promote)
-    return backend.publish(read_publication(folder, promote=promote))
+    return backend.publish(read_publication(folder, max_tensor_bytes=backend.max_tensor_bytes, promote=promote))
 
 
-def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishedView:
-    """Publish an ensemble's members, those that the task lacks, and then the ensemble.
+def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str | None, promote: bool) -> PublishResult:
+    """Publish the members of an ensemble that the task lacks, then the ensemble.
 
     Raises FilesProblem and InvalidFolder.
     """
@@ -42,14 +43,15 @@ def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str 
         raise FilesProblem(f"{folder} has neither an {CONFIG} nor a {MANIFEST} that names the folders of its members")
     if not MIN_MEMBERS <= len(members) <= MAX_MEMBERS:
         raise FilesProblem(f"{folder / MANIFEST} must name {MIN_MEMBERS} to {MAX_MEMBERS} members")
-    publications = [replace(read_publication(folder / member), task=task) for member in members]
+    read = partial(read_publication, max_tensor_bytes=backend.max_tensor_bytes)
+    publications = [replace(read(folder / member), task=task) for member in members]
     manifest = contents | ({} if note is None else {"note": note})
     versions = tuple(backend.publish(publication).version for publication in publications)
     return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
 
 
-def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionView, *, overwrite: bool) -> None:
-    """Write an ensemble as a folder. Raises FilesProblem."""
+def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionSummary, *, overwrite: bool) -> None:
+    """Write an ensemble into a folder. Raises FilesProblem."""
     for number in ensemble.members:
         member = backend.get_version(f"{task}@{number}")
         write_version(folder / str(number), backend.read_files(task, number), member.manifest, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""`softprompt task publish-ensemble`: versions of a task that answer together."""
+"""`softprompt task publish-ensemble`: a version that answers by a vote of other versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from server.cli.output import print_json
 from server.cli.tasks.aliases import Json, Task
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.choose_backend import on_tasks
-from server.cli.tasks.views import EnsemblePublication, PublishedView
+from server.cli.tasks.publication import EnsemblePublication, PublishResult
+
+Promote = Annotated[bool, typer.Option("--promote", help="Set `production` to it at once.")]
+Note = Annotated[str | None, typer.Option("--note", help="Note on the version.")]
 
 
 @on_tasks
@@ -19,22 +22,24 @@ def publish_ensemble(
     task: Task,
     members: Annotated[
         list[int],
-        typer.Argument(metavar="VERSION…", help="2 to 8 versions; the first decides a tied vote.", show_default=False),
+        typer.Argument(
+            metavar="VERSION…", help="2 to 8 versions; the first one decides a tied vote.", show_default=False
+        ),
     ],
     *,
-    promote: Annotated[bool, typer.Option("--promote", help="Make it `production` at once.")] = False,
-    note: Annotated[str | None, typer.Option("--note", help="A line for those who come after.")] = None,
+    promote: Promote = False,
+    note: Note = None,
     json: Json = False,
 ) -> None:
-    """Publish an ensemble: a version by which other versions of the task answer together, by vote."""
+    """Publish an ensemble as a new version, which answers by a vote of other versions of the task."""
     manifest = {} if note is None else {"note": note}
     print_published(
         backend.publish_ensemble(EnsemblePublication(task, tuple(members), manifest, promote)), as_json=json
     )
 
 
-def print_published(published: PublishedView, *, as_json: bool) -> None:
-    """Print what became of a publication."""
+def print_published(published: PublishResult, *, as_json: bool) -> None:
+    """Print the result of a publication."""
     if as_json:
         print_json(published)
     else:

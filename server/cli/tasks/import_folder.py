@@ -1,4 +1,4 @@
-"""`softprompt task import`: a folder of many checkpoints."""
+"""`softprompt task import`: publishes a folder of many checkpoints."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from server.cli.errors import FilesProblem, ServerRefused
 from server.cli.output import advancing
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.ensemble_folder import publish_folder
-from server.cli.tasks.views import PublishedView
+from server.cli.tasks.publication import PublishResult
 
 SERVER_ERRORS = 500
 
 
 def import_folder(
     backend: TaskBackend, folder: Path, *, promote: bool
-) -> tuple[Sequence[PublishedView], Mapping[str, str]]:
-    """Publish `folder/<task>/` one after the other; return what was published, and why each other one was refused.
+) -> tuple[Sequence[PublishResult], Mapping[str, str]]:
+    """Publish each `folder/<task>/`. Return the results, and the reason for each folder that was refused.
 
-    Raises FilesProblem where there is nothing to import, and whatever would refuse every checkpoint.
+    Raises FilesProblem if there is nothing to import, and every error that does not concern one folder alone.
     """
     try:
         found = sorted(path for path in folder.iterdir() if holds_version(path))
     except OSError as error:
         raise FilesProblem(f"cannot read {folder}: {error.strerror}") from error
     if not found:
-        raise FilesProblem(f"{folder} has no folder with an {CONFIG}")
+        raise FilesProblem(f"{folder} contains no folder with an {CONFIG}")
     published, refused = [], {}
     for path in advancing(f"Importing {folder}", found):
         try:

@@ -1,10 +1,11 @@
-"""Tasks straight in a database, for when no server runs or none should be asked."""
+"""The tasks of a database, without a server."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 
@@ -12,27 +13,18 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import AliasMove, AliasRecord, AliasTarget, BaseModel, Published, TaskRecord, VersionRecord
+from prompts_store.records import Alias, AliasMove, BaseModel, Published, TaskRecord, VersionRecord
+from prompts_store.reports import PurgeReport
 from prompts_store.store import Store
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem
 from server.cli.serving.serve_options import read_settings
-from server.cli.tasks.views import (
-    AliasPlace,
-    AliasView,
-    CheckpointFiles,
-    EnsemblePublication,
-    MoveView,
-    Publication,
-    PublishedView,
-    PurgedView,
-    TargetView,
-    TaskView,
-    VersionView,
-)
+from server.cli.tasks.backend import VersionSummary
+from server.cli.tasks.publication import CheckpointFiles, EnsemblePublication, Publication, PublishResult
 from server.cli.where import BackendOptions
+from server.jobs.purge import purge_task
 from server.settings import sqlite_url
 from server.tuning.errors import RunNotKept
-from server.tuning.kept_runs import KeptRuns, purge_task
+from server.tuning.kept_runs import KeptRuns
 
 PAGE = 100
 ACTOR = "cli"
@@ -40,10 +32,10 @@ ACTOR = "cli"
 
 @dataclass(frozen=True, slots=True)
 class StoreTaskBackend:
-    """A backend over an open store.
+    """The backend of an open store.
 
-    `fingerprint` says whose tasks are meant; `read_base` reads the base model's identity, which only publishing needs.
-    `data_dir` is the folder that the database lies in, where it is one's own.
+    `fingerprint` is that of the base model of the tasks. `read_base` reads the base model's identity, which only
+    publishing needs. `data_dir` is the data folder of the database, None for a database that is named by its URL.
     """
 
     store: Store
@@ -51,43 +43,47 @@ class StoreTaskBackend:
     read_base: Callable[[], BaseModel]
     data_dir: Path | None = None
 
-    def list_tasks(self) -> Sequence[TaskView]:
+    @property
+    def max_tensor_bytes(self) -> int:
+        return self.store.max_tensor_bytes
+
+    def list_tasks(self) -> Sequence[TaskRecord]:
         found: list[TaskRecord] = []
         while page := self.store.list_tasks(self.fingerprint, after=found[-1].name if found else None, limit=PAGE):
             found.extend(page)
-        return [_task_view(task) for task in found]
+        return found
 
-    def get_task(self, task: str) -> TaskView:
-        return _task_view(self.store.get_task(self.fingerprint, task))
+    def get_task(self, task: str) -> TaskRecord:
+        return self.store.get_task(self.fingerprint, task)
 
-    def list_versions(self, task: str) -> Sequence[VersionView]:
+    def list_versions(self, task: str) -> Sequence[VersionSummary]:
         found: list[VersionRecord] = []
         while page := self.store.list_versions(
             self.fingerprint, task, before=found[-1].version if found else None, limit=PAGE
         ):
             found.extend(page)
-        return [_version_view(version) for version in found]
+        return [_summary(version) for version in found]
 
-    def list_aliases(self, task: str) -> Sequence[AliasView]:
-        return [_alias_view(alias) for alias in self.store.list_aliases(self.fingerprint, task)]
+    def list_aliases(self, task: str) -> Sequence[Alias]:
+        return self.store.list_aliases(self.fingerprint, task)
 
-    def get_version(self, reference: str) -> VersionView:
-        return _version_view(self.store.resolve(self.fingerprint, TaskReference.parse(reference)))
+    def get_version(self, reference: str) -> VersionSummary:
+        return _summary(self.store.resolve(self.fingerprint, TaskReference.parse(reference)))
 
-    def publish(self, publication: Publication) -> PublishedView:
+    def publish(self, publication: Publication) -> PublishResult:
         manifest = parse_manifest(publication.manifest)
         base = self.read_base()
         if base.fingerprint != self.fingerprint:
-            raise UsageProblem("the database's tasks belong to another base model; name it with --base-model")
+            raise UsageProblem("the tasks of the database belong to another base model; name it with --base-model")
         checkpoint = read_checkpoint(
             publication.files.config,
             publication.files.tensors,
             base,
             task_index=manifest.task_index,
             allow_base_mismatch=publication.allow_base_mismatch,
+            max_tensor_bytes=self.max_tensor_bytes,
         )
         published = self.store.publish(
-            base,
             publication.task,
             checkpoint,
             manifest,
@@ -95,9 +91,9 @@ class StoreTaskBackend:
             description=publication.description,
             actor=ACTOR,
         )
-        return _published_view(published)
+        return _result(published)
 
-    def publish_ensemble(self, publication: EnsemblePublication) -> PublishedView:
+    def publish_ensemble(self, publication: EnsemblePublication) -> PublishResult:
         manifest = parse_manifest(publication.manifest)
         published = self.store.publish_ensemble(
             self.fingerprint,
@@ -107,30 +103,29 @@ class StoreTaskBackend:
             promote=publication.promote,
             actor=ACTOR,
         )
-        return _published_view(published)
+        return _result(published)
 
-    def set_alias(self, place: AliasPlace) -> AliasView:
-        alias = self.store.put_alias(
+    def set_alias(self, alias: Alias, reason: str) -> Alias:
+        return self.store.put_alias(
             self.fingerprint,
-            place.task,
-            place.alias,
-            [AliasTarget(target.version, target.weight) for target in place.targets],
+            alias.task,
+            alias.alias,
+            alias.targets,
             if_match=None,
             must_not_exist=False,
-            shadow_of=place.shadow_of,
+            shadow_of=alias.shadow_of,
             actor=ACTOR,
-            reason=place.reason,
+            reason=reason,
         )
-        return _alias_view(alias)
 
     def delete_alias(self, task: str, alias: str, reason: str) -> None:
         self.store.delete_alias(self.fingerprint, task, alias, if_match=None, actor=ACTOR, reason=reason)
 
-    def rollback(self, task: str, alias: str, reason: str) -> AliasView:
-        return _alias_view(self.store.rollback(self.fingerprint, task, alias, actor=ACTOR, reason=reason))
+    def rollback(self, task: str, alias: str, reason: str) -> Alias:
+        return self.store.rollback(self.fingerprint, task, alias, actor=ACTOR, reason=reason)
 
-    def history(self, task: str, alias: str) -> Sequence[MoveView]:
-        return [_move_view(move) for move in self.store.alias_history(self.fingerprint, task, alias)]
+    def history(self, task: str, alias: str) -> Sequence[AliasMove]:
+        return self.store.alias_history(self.fingerprint, task, alias)
 
     def retire(self, task: str, version: int) -> None:
         self.store.retire_version(self.fingerprint, task, version, actor=ACTOR)
@@ -138,10 +133,10 @@ class StoreTaskBackend:
     def delete(self, task: str) -> None:
         self.store.delete_task(self.fingerprint, task, actor=ACTOR)
 
-    def purge(self, task: str) -> PurgedView:
+    def purge(self, task: str) -> PurgeReport:
         kept_runs = None if self.data_dir is None else KeptRuns(self.data_dir, self.fingerprint)
         try:
-            return PurgedView(**asdict(purge_task(self.store, kept_runs, self.fingerprint, task, actor=ACTOR)))
+            return purge_task(self.store, kept_runs, self.fingerprint, task, actor=ACTOR)
         except RunNotKept as error:
             raise FilesProblem(str(error)) from error
 
@@ -149,13 +144,17 @@ class StoreTaskBackend:
         content = self.store.load_content(self.fingerprint, task, version)
         return CheckpointFiles(write_config(content), write_tensors(content.checkpoint))
 
+    def time_text(self, moment: datetime) -> str:
+        return moment.isoformat(timespec="seconds")
+
 
 @contextmanager
 def open_store_backend(options: BackendOptions) -> Iterator[StoreTaskBackend]:
     """Open the database that the options name. Raises CliError or StoreError."""
     if options.data_dir is not None and not options.data_dir.expanduser().is_dir():
         raise FilesProblem(f"{options.data_dir} is not a folder")
-    store = Store.open(options.database_url or sqlite_url(options.data_dir or Path()))
+    url = options.database_url or sqlite_url(options.data_dir or Path())
+    store = Store.open(url, max_tensor_bytes=options.max_tensor_bytes)
     data_dir = None if options.database_url or options.data_dir is None else options.data_dir.expanduser()
     try:
         read_base = cache(partial(_read_base, options))
@@ -170,12 +169,12 @@ def _choose_fingerprint(bases: Sequence[str], options: BackendOptions, read_base
     if options.base_model is None and len(bases) == 1:
         return bases[0]
     if options.base_model is None and bases:
-        raise UsageProblem(f"the database serves several base models; pass --fingerprint, one of {', '.join(bases)}")
+        raise UsageProblem(f"the database has several base models; pass --fingerprint, one of {', '.join(bases)}")
     return read_base().fingerprint
 
 
 def _read_base(options: BackendOptions) -> BaseModel:
-    """Read the base model's identity and numbers, not its weights."""
+    """Read the base model's identity and sizes, not its weights."""
     from server.base_model_source import read_base_model
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
@@ -187,42 +186,18 @@ def _read_base(options: BackendOptions) -> BaseModel:
         raise BaseUnreadable(str(error)) from error
 
 
-def _published_view(published: Published) -> PublishedView:
+def _result(published: Published) -> PublishResult:
     version = published.version
-    return PublishedView(version.task, version.version, version.digest, published.created)
+    return PublishResult(version.task, version.version, version.digest, published.created)
 
 
-def _task_view(task: TaskRecord) -> TaskView:
-    return TaskView(task.name, task.description, task.latest_version, task.production_version)
-
-
-def _version_view(version: VersionRecord) -> VersionView:
-    return VersionView(
+def _summary(version: VersionRecord) -> VersionSummary:
+    return VersionSummary(
         version=version.version,
         digest=version.digest,
         peft_type=None if version.peft_type is None else version.peft_type.value,
         num_virtual_tokens=version.num_virtual_tokens,
-        created_at=version.created_at.isoformat(timespec="seconds"),
+        created_at=version.created_at,
         manifest=manifest_to_json(version.manifest),
         members=tuple(member.version for member in version.members),
     )
-
-
-def _alias_view(alias: AliasRecord) -> AliasView:
-    return AliasView(alias.task, alias.alias, alias.version, _target_views(alias.targets), alias.shadow_of)
-
-
-def _move_view(move: AliasMove) -> MoveView:
-    return MoveView(
-        alias=move.alias,
-        from_targets=_target_views(move.from_targets),
-        to_targets=_target_views(move.to_targets),
-        shadow_of=move.shadow_of,
-        moved_at=move.moved_at.isoformat(timespec="seconds"),
-        moved_by=move.moved_by,
-        reason=move.reason,
-    )
-
-
-def _target_views(targets: Sequence[AliasTarget]) -> tuple[TargetView, ...]:
-    return tuple(TargetView(target.version, target.weight) for target in targets)

@@ -1,4 +1,4 @@
-"""`softprompt tune`: from a file of examples to a version, on this machine or in a server."""
+"""`softprompt tune`: makes a version from a file of examples, on this machine or on a server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from server.cli.errors import TuningProblem
 from server.cli.option_groups import takes_options
 from server.cli.tuning.options import ExampleOptions, GateOptions, PlanOptions, RunOptions, ServerOptions, TaskOptions
-from server.cli.tuning.order import Order
+from server.cli.tuning.order import Order, order_of
 from server.cli.tuning.workbench import WorkbenchOptions
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @takes_options
 def tune(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.", show_default=False)],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.", show_default=False)],
     *,
     examples: ExampleOptions,
     run: RunOptions,
@@ -31,25 +31,22 @@ def tune(
     place: WorkbenchOptions,
     server: ServerOptions,
 ) -> None:
-    """Tune a soft prompt from examples: {"prompt", "completion"}, {"text", "label"} or {"messages"}, one a line.
+    """Tune a soft prompt on examples: {"prompt", "completion"}, {"text", "label"} or {"messages"}, one per line.
 
-    Ctrl-C keeps what is done, and so does a kill, up to the last checkpoint: the same command goes on. The result
-    becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
+    Ctrl-C saves the run; a kill loses the work since the last checkpoint. The same command then resumes the run. The
+    result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
-    With --url a running server tunes, and this command shows how it gets on. Ctrl-C then leaves the job to the server,
-    or ends it where --cancel-on-interrupt is given.
+    With --url, a running server tunes, and this command shows its progress. Ctrl-C then leaves the job to the server,
+    or cancels it if --cancel-on-interrupt is given.
     """
-    from prompts_store.names import check_task_name
     from server.tuning.errors import TuningError
 
-    check_task_name(task)
     run.check()
-    server.check(place, plan, run.here_only())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # both stop the run the same way
+    server.check(place, plan, run.local_only())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then stops the run as Ctrl-C does
     began = time.monotonic()
     try:
-        its_plan, its_gate = plan.plan(), gate.gate()
-        order = Order(task, examples, examples.read(its_plan.seed), plan, its_plan, about, its_gate, run)
+        order = order_of(task, examples, plan, about, gate, run)
         if run.preview is not None:
             from server.cli.tuning.local import print_preview
 
@@ -65,9 +62,9 @@ def tune(
 
 def _tune(order: Order, place: WorkbenchOptions, server: ServerOptions) -> Outcome:
     if server.url is None:
-        from server.cli.tuning.local import tune_here
+        from server.cli.tuning.local import tune_locally
 
-        return tune_here(order, place)
-    from server.cli.tuning.remote import tune_there
+        return tune_locally(order, place)
+    from server.cli.tuning.remote import tune_remotely
 
-    return tune_there(order, server.url, server, base_model=place.base_model)
+    return tune_remotely(order, server.url, server, base_model=place.base_model)

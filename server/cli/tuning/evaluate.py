@@ -1,4 +1,4 @@
-"""`softprompt evaluate`: how good versions are, through the engine that serves them, side by side."""
+"""`softprompt evaluate`: scores versions side by side, with the engine that serves them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.cli.errors import FilesProblem, TuningProblem
 from server.cli.option_groups import takes_options
 from server.cli.output import one_line, print_json, print_table
 from server.cli.tuning.examples_file import read_example_file
-from server.cli.tuning.workbench import Place, WorkbenchOptions, open_place
+from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_local_workbench
 
 if TYPE_CHECKING:
     from server.app import Workbench
@@ -27,38 +27,46 @@ if TYPE_CHECKING:
 def evaluate(
     options: WorkbenchOptions,
     references: Annotated[
-        list[str], typer.Argument(metavar="TASK[@VERSION]… FILE", help="Versions, then examples.", show_default=False)
+        list[str],
+        typer.Argument(metavar="TASK[@VERSION]… FILE", help="Versions, then a file of examples.", show_default=False),
     ],
     *,
     instruction: Annotated[
-        str | None, typer.Option("--instruction", help="Also the base model told in words, before the template.")
+        str | None,
+        typer.Option("--instruction", help="Also score the base model with this instruction before the template."),
     ] = None,
-    base: Annotated[bool, typer.Option("--base/--no-base", help="Also the base model alone.")] = True,
+    base: Annotated[bool, typer.Option("--base/--no-base", help="Also score the base model alone.")] = True,
     min_score: Annotated[
-        float | None, typer.Option("--min-score", help="End with 1 if the first version's exact match is below.")
+        float | None, typer.Option("--min-score", help="Exit with code 1 if the first version's exact match is lower.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score versions on examples: exact match, label accuracy, macro F1, perplexity."""
     from server.tuning.errors import TuningError
-    from server.tuning.scores import Scores, Unscored
     from server.tuning.survival import notes_on_answers
 
     if len(references) < 2:
         raise FilesProblem("name a version and a file of examples, such as: evaluate mood mood.jsonl")
     *names, file = references
     examples = read_example_file(Path(file))
-    with open_place(options) as at:
-        candidates = _candidates(at, names, instruction, with_base=base)
+    with open_local_workbench(options) as local:
+        candidates = _candidates(local, names, instruction, with_base=base)
         labels = candidates[0].manifest.labels or examples.labels
         try:
-            for note in notes_on_answers(at.bench.tokenizer, examples.examples, labels):
-                print(one_line(note), file=sys.stderr)
-            found = asyncio.run(_score_all(at.bench, candidates, examples.examples, labels))
+            for note in notes_on_answers(local.bench.tokenizer, examples.examples, labels):
+                print(one_line(note.text), file=sys.stderr)
+            found = asyncio.run(_score_all(local.bench, candidates, examples.examples, labels))
         except TuningError as error:
             raise TuningProblem(f"{file}: {error}") from error
+    _report(found, min_score, as_json=json)
+
+
+def _report(found: Sequence[Scores | Unscored], min_score: float | None, *, as_json: bool) -> None:
+    """Print the scores. Raises TuningProblem if some are missing, or if the first exact match is too low."""
+    from server.tuning.scores import Scores, Unscored
+
     scores = [one for one in found if isinstance(one, Scores)]
-    if json:
+    if as_json:
         print_json(scores)
     else:
         print_scores(scores)
@@ -71,7 +79,7 @@ def evaluate(
 async def _score_all(
     bench: Workbench, candidates: Sequence[Candidate], examples: Sequence[Example], labels: Sequence[str]
 ) -> list[Scores | Unscored]:
-    """Scores of each candidate, or why there are none."""
+    """Return the scores of each candidate, or the reason for their absence."""
     from server.cli.tuning.scoring import scoring
     from server.tuning.judgement import scores_of
 
@@ -95,24 +103,26 @@ def print_scores(scores: Sequence[Scores]) -> None:
     print_table(("", "EXAMPLES", "EXACT MATCH", "LABEL ACCURACY", "MACRO F1", "PERPLEXITY"), rows)
 
 
-def _candidates(at: Place, names: Sequence[str], instruction: str | None, *, with_base: bool) -> list[Candidate]:
-    """The versions, then the base model told in words and alone, both on the first version's template."""
-    from server.tuning.evaluation import base_alone, told_in_words
+def _candidates(
+    local: LocalWorkbench, names: Sequence[str], instruction: str | None, *, with_base: bool
+) -> list[Candidate]:
+    """Return the versions, then the base model with the instruction and alone, on the first version's template."""
+    from server.tuning.evaluation import base_alone, with_instruction
 
-    candidates = [_candidate(at, name) for name in names]
+    candidates = [_candidate(local, name) for name in names]
     manifest = candidates[0].manifest
     if instruction is not None:
-        candidates.append(told_in_words(manifest, instruction))
+        candidates.append(with_instruction(manifest, instruction))
     if with_base:
         candidates.append(base_alone(manifest))
     return candidates
 
 
-def _candidate(at: Place, name: str) -> Candidate:
-    """The version that a reference means now. Raises NotFound and InvalidName."""
+def _candidate(local: LocalWorkbench, name: str) -> Candidate:
+    """Return the version that a reference names now. Raises NotFound and InvalidName."""
     from prompts_store.names import TaskReference
-    from server.tuning.evaluation import published
+    from server.jobs.candidates import load_candidate
 
-    bench = at.bench
+    bench = local.bench
     record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
-    return published(bench.store, record)
+    return load_candidate(bench.store, record)

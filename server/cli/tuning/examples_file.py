@@ -15,7 +15,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def read_example_file(path: Path) -> ExampleSet:
-    """Read a file of examples, piece by piece. Raises FilesProblem, also for what is in it."""
+    """Read a file of examples in chunks. Raises FilesProblem, also for its content."""
     from server.tuning.errors import ExamplesRefused
     from server.tuning.examples import read_examples
 

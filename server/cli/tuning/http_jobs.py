@@ -16,7 +16,7 @@ _JOBS = "/v1/fine_tuning/jobs"
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A tuning job. `version` is what it ended in, `error` why it failed."""
+    """A tuning job. `version` is its result, `error` the reason of its failure."""
 
     id: str
     task: str
@@ -27,7 +27,7 @@ class JobView:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing comes after its status."""
+        """Whether the status is final."""
         return self.status in ("succeeded", "failed", "cancelled")
 
 
@@ -51,7 +51,7 @@ class HttpJobs:
         return str(self.connection.read("/version")["base_model"]["id"])
 
     def upload(self, path: Path) -> str:
-        """Upload a file of examples; return its id. Raises FilesProblem too."""
+        """Upload a file of examples and return its id. Raises FilesProblem too."""
         try:
             with path.open("rb") as file:
                 return self._upload(path.name, file)
@@ -59,11 +59,11 @@ class HttpJobs:
             raise FilesProblem(f"cannot read {path}: {error.strerror}") from error
 
     def delete_file(self, file_id: str) -> None:
-        """Remove an uploaded file."""
+        """Delete an uploaded file."""
         self.connection.send("DELETE", f"/v1/files/{file_id}")
 
     def create(self, body: Mapping[str, Any]) -> JobView:
-        """Make a job."""
+        """Create a job."""
         return _job_view(json_object(self.connection.send("POST", _JOBS, json=body)))
 
     def get(self, job_id: str) -> JobView:
@@ -71,20 +71,20 @@ class HttpJobs:
         return _job_view(self.connection.read(f"{_JOBS}/{job_id}"))
 
     def cancel(self, job_id: str) -> None:
-        """End a job that has not ended."""
+        """Cancel a job that has not ended."""
         self.connection.send("POST", f"{_JOBS}/{job_id}/cancel")
 
     def resume(self, job_id: str) -> None:
-        """Put a paused job into the queue again, or a failed one that can go on."""
+        """Put a paused job, or a failed one with a saved state, back into the queue."""
         self.connection.send("POST", f"{_JOBS}/{job_id}/resume")
 
     def newest(self, task: str) -> JobView | None:
-        """Return the newest job of a task, if there is one."""
+        """Return the newest job of a task, or None."""
         jobs = map(_job_view, self.connection.pages(_JOBS, cursor="after", key="id"))
         return next((job for job in jobs if job.task == task), None)
 
     def events_after(self, job_id: str, last_seen: str | None) -> Sequence[EventView]:
-        """Return what has been told of a job since an event, or from the beginning, in the order of the log."""
+        """Return the entries of a job's log after an entry, or from the first one, in the order of the log."""
         found = []
         for item in self.connection.pages(f"{_JOBS}/{job_id}/events", cursor="after", key="id"):
             if item["id"] == last_seen:
@@ -93,7 +93,7 @@ class HttpJobs:
         return found[::-1]
 
     def plot(self, task: str, version: int) -> bytes | None:
-        """Return a version's plot, if it has one."""
+        """Return the plot of a version, or None."""
         try:
             return self.connection.send("GET", f"/v1/tasks/{task}/versions/{version}/plot.png").content
         except ServerRefused as error:

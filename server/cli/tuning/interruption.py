@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM over work that must not be cut in two."""
+"""Ctrl-C and SIGTERM during work that must not stop halfway."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """While the context is open, the first signal is noted in `is_wanted`; the next raises KeyboardInterrupt at once.
+    """While the context is open, the first signal sets `is_wanted`; the next one raises KeyboardInterrupt at once.
 
-    `is_at_once` says that it did: whatever was being changed may be changed in part.
+    `is_at_once` is then True, and the interrupted work may be half done.
     """
 
     def __init__(self) -> None:

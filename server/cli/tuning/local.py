@@ -1,4 +1,4 @@
-"""A tuning run on this machine, kept so that it survives an interruption."""
+"""A tuning run on this machine, saved so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -16,62 +16,66 @@ from server.cli.tuning.interruption import Interruption
 from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome
 from server.cli.tuning.view import TuneView
-from server.cli.tuning.workbench import Place, WorkbenchOptions, open_place
+from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_local_workbench
 from server.engine.errors import EngineError
 from server.tuning.encoding import encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.fit import Host, host_of
+from server.tuning.job import TuningJob
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
-from server.tuning.run import TuningJob, TuningRun
+from server.tuning.run import TuningRun
 from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.examples import Example
+    from server.tuning.notes import Note
 
 CHECKPOINT_INTERVAL_S = 10.0
 
 
-def tune_here(order: Order, place: WorkbenchOptions) -> Outcome:
+def tune_locally(order: Order, place: WorkbenchOptions) -> Outcome:
     """Tune on this machine. Raises CliError, StoreError, TuningError and EngineError.
 
-    Whatever fails once the run has ended, the run is kept: the same command judges and publishes it.
+    If an error occurs after the last step, the run stays saved. The same command then evaluates and publishes it.
     """
-    with open_place(place) as at:
-        begun_at = at.bench.store.revision()
-        job = _job(at, order)
-        _print_notes(order, job, at.bench.tokenizer)
-        _check(at, job)
-        kept_runs = KeptRuns(at.data_dir, at.bench.base.fingerprint)
-        kept = kept_runs.of(order.task, run_key(at.bench.base, job))
+    with open_local_workbench(place) as local:
+        begun_at = local.bench.store.revision()
+        job = _job(local, order)
+        _print_notes(order, job, local.bench.tokenizer)
+        _print(_check(local, job))
+        kept_runs = KeptRuns(local.data_dir, local.bench.base.fingerprint)
+        kept = kept_runs.of(order.task, run_key(local.bench.base, job))
         with kept.held():
-            run = _begin(at, order, job, kept_runs, kept)
+            run = _begin(local, order, job, kept_runs, kept)
             interruption = Interruption()
             try:
                 _drive(run, order, kept, interruption)
-                outcome = conclude(at, order, job, run.result(), begun_at)
+                outcome = conclude(local, order, job, run.result(), begun_at)
             except KeyboardInterrupt:
-                done = f"stopped after step {run.step} of {run.num_steps}; the same command goes on"
-                at_once = "stopped at once; the same command goes on from the state that was kept last"
+                done = f"stopped after step {run.step} of {run.num_steps}; the same command resumes the run"
+                at_once = "stopped at once; the same command resumes the run from the last saved state"
                 print(f"softprompt: {at_once if interruption.is_at_once else done}", file=sys.stderr)
                 raise
             except (CliError, StoreError, TuningError, EngineError):
                 if run.is_done and kept.path.exists():
-                    print("softprompt: the run is kept; the same command goes on from its end", file=sys.stderr)
+                    print(
+                        "softprompt: the run is saved; the same command resumes it after its last step", file=sys.stderr
+                    )
                 raise
             _forget(kept)
             return outcome
 
 
 def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> None:
-    """Print examples token by token; what is learnt is marked. Raises CliError, StoreError and TuningError."""
-    with open_place(place) as at:
-        job, tokenizer = _job(at, order), at.bench.tokenizer
-        room = at.bench.loaded.architecture.max_context - job.plan.num_virtual_tokens
+    """Print examples token by token, with the learnt tokens marked. Raises CliError, StoreError and TuningError."""
+    with open_local_workbench(place) as local:
+        job, tokenizer = _job(local, order), local.bench.tokenizer
+        room = local.bench.loaded.architecture.max_context - job.plan.num_virtual_tokens
         shown = job.data.training[:num_examples]
         encoded = encode_examples(tokenizer, job.manifest, shown, end_token_id=job.end_token_id, max_tokens=room)
         for example, one in zip(shown, encoded, strict=True):
-            where = _place_of(example, job.data.training)
+            where = _position_of(example, job.data.training)
             print(f"{where}: {job.plan.num_virtual_tokens} virtual tokens, then {one.num_tokens} tokens")
             tokens = preview(tokenizer, one)
             rows = [(token.token_id, repr(token.text), "learnt" if token.is_learnt else "") for token in tokens]
@@ -79,8 +83,8 @@ def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> N
         _print_notes(order, job, tokenizer)
 
 
-def _place_of(example: Example, examples: Sequence[Example]) -> str:
-    """The line, and of a conversation of several answers which one."""
+def _position_of(example: Example, examples: Sequence[Example]) -> str:
+    """Return the line of an example, and its number if the line is a conversation with several answers."""
     of_line = [one for one in examples if one.line == example.line]
     answer = "" if len(of_line) == 1 else f", answer {of_line.index(example) + 1} of {len(of_line)}"
     return f"line {example.line}{answer}"
@@ -88,57 +92,68 @@ def _place_of(example: Example, examples: Sequence[Example]) -> str:
 
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
-    for note in (*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)):
-        print(one_line(note), file=sys.stderr)
+    _print((*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)))
 
 
-def _job(at: Place, order: Order) -> TuningJob:
-    bench = at.bench
-    servable = partial(_host(at).longest_answer, order.plan)
+def _print(notes: Sequence[Note]) -> None:
+    for note in notes:
+        print(one_line(note.text), file=sys.stderr)
+
+
+def _job(local: LocalWorkbench, order: Order) -> TuningJob:
+    bench = local.bench
+    servable = partial(_host(local).longest_answer, order.plan)
     manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, servable)
     return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
 
 
-def _host(at: Place) -> Host:
-    bench = at.bench
-    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes)
+def _host(local: LocalWorkbench) -> Host:
+    bench = local.bench
+    limit = bench.store.max_tensor_bytes
+    return host_of(bench.engine, bench.base, bench.loaded, bench.tuning_memory_bytes, max_tensor_bytes=limit)
 
 
-def _check(at: Place, job: TuningJob) -> None:
-    """Raise TuningError for what could never be judged and served here, before anything is trained."""
-    bench, plan, data, host = at.bench, job.plan, job.data, _host(at)
+def _check(local: LocalWorkbench, job: TuningJob) -> tuple[Note, ...]:
+    """Raise TuningError before training if the result could not be evaluated and served on this machine.
+
+    Returns notes on examples that can be trained on, but not served.
+    """
+    bench, plan, data, host = local.bench, job.plan, job.data, _host(local)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
     room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
     encode = partial(encode_examples, bench.tokenizer, job.manifest, end_token_id=job.end_token_id, max_tokens=room)
-    learnt, judged = encode(data.training), encode(data.validation)
+    training, validation = encode(data.training), encode(data.validation)
     labels = [encode_completion(bench.tokenizer, label, job.end_token_id) for label in data.labels]
-    host.check_judged(plan, data.validation, judged, labels)
-    for examples, encoded in ((data.training, learnt), (data.validation, judged)):
+    host.check_judged(plan, data.validation, validation, labels)
+    for examples, encoded in ((data.training, training), (data.validation, validation)):
         host.check_memory(plan, examples, encoded)
+    return host.notes_on_lengths(plan, training)
 
 
-def _begin(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:
-    """The interrupted run of this very job, or a new one. Raises as `_interrupted` does."""
-    run = _interrupted(at, order, job, kept_runs, kept)
+def _begin(local: LocalWorkbench, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun:
+    """Return the interrupted run of this job, or a new run. Raises as `_interrupted` does."""
+    run = _interrupted(local, order, job, kept_runs, kept)
     if run is not None:
-        print(f"going on after step {run.step} of {run.num_steps}", file=sys.stderr)
+        print(f"resuming after step {run.step} of {run.num_steps}", file=sys.stderr)
         return run
     if num_others := kept_runs.num_others(order.task, kept):
         print(f"unfinished runs of {order.task} with {_others(num_others, kept)}", file=sys.stderr)
     if kept_runs.of_earlier_release(order.task).exists():
         print(
-            "an earlier release kept a run of this task without its base model: if it is this one's, --resume goes on",
+            "an earlier release saved a run of this task without its base model; if it is yours, --resume resumes it",
             file=sys.stderr,
         )
-    return TuningRun(at.bench.loaded, at.bench.tokenizer, job)
+    return TuningRun(local.bench.loaded, local.bench.tokenizer, job)
 
 
-def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun) -> TuningRun | None:
-    """The interrupted run of this very job, if it may be gone on with.
+def _interrupted(
+    local: LocalWorkbench, order: Order, job: TuningJob, kept_runs: KeptRuns, kept: KeptRun
+) -> TuningRun | None:
+    """Return the interrupted run of this job, or None.
 
-    With --resume there must be one, and that of an earlier release will do: raises FilesProblem, and
-    CheckpointUnreadable for that of another job.
+    With --resume there must be one, and a run that an earlier release saved is accepted. Raises FilesProblem if there
+    is none, and CheckpointUnreadable if it is another job's.
     """
     if order.run.resume is False:
         return None
@@ -149,17 +164,17 @@ def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, k
         if order.run.resume:
             num_others = kept_runs.num_others(order.task, kept)
             others = f"; there are some with {_others(num_others, kept)}" if num_others else ""
-            raise FilesProblem(f"there is no interrupted run of this command to go on with{others}")
+            raise FilesProblem(f"there is no interrupted run of this command to resume{others}")
         return None
     try:
-        run = TuningRun(at.bench.loaded, at.bench.tokenizer, job, saved)
+        run = TuningRun(local.bench.loaded, local.bench.tokenizer, job, saved)
     except CheckpointUnreadable as error:
         if source is old:
-            rules = "this release may hold out and read examples otherwise; without --resume the run begins anew"
+            rules = "this release may split and read the examples differently; without --resume a new run starts"
             raise CheckpointUnreadable(f"{error} ({rules})") from error
         if order.run.resume:
             raise
-        print(f"the run begins anew: {error}", file=sys.stderr)
+        print(f"a new run starts: {error}", file=sys.stderr)
         return None
     if source is old:
         kept.adopt(old.path)
@@ -168,15 +183,15 @@ def _interrupted(at: Place, order: Order, job: TuningJob, kept_runs: KeptRuns, k
 
 def _others(num_others: int, kept: KeptRun) -> str:
     return (
-        f"other examples, settings or base models are kept near {kept.path.parent}: {num_others}; the command that "
-        "began one goes on with it"
+        f"other examples, settings or base models are saved in {kept.path.parent}: {num_others}; the command that "
+        "started a run resumes it"
     )
 
 
 def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interruption) -> None:
-    """Do a run's work to its end, kept every few seconds and at the end, so that not even a kill loses more.
+    """Advance a run to its end. Save it every few seconds and at the end, so that a kill loses little work.
 
-    A signal ends it between two pieces, so that what is kept is never half an optimiser step; raises KeyboardInterrupt.
+    A signal stops it between two pieces of work, so that no half optimiser step is saved. Raises KeyboardInterrupt.
     """
     interval_s = CHECKPOINT_INTERVAL_S if order.run.checkpoint_s is None else order.run.checkpoint_s
     kept_at = time.monotonic()
@@ -190,12 +205,12 @@ def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interrupti
             kept.write(run.checkpoint())
             raise KeyboardInterrupt
         _keep(run, kept)
-    if interruption.is_wanted:  # a signal while the whole run was kept
+    if interruption.is_wanted:  # a signal arrived while the finished run was being saved
         raise KeyboardInterrupt
 
 
 def _forget(kept: KeptRun) -> None:
-    """Remove the state of a run that is concluded; one that stays does no harm."""
+    """Remove the saved state of a concluded run. If it stays, it does no harm."""
     try:
         kept.forget()
     except RunNotKept as error:
@@ -203,8 +218,8 @@ def _forget(kept: KeptRun) -> None:
 
 
 def _keep(run: TuningRun, kept: KeptRun) -> None:
-    """Keep the run; a full disk is no reason to stop, since a later state may find room and the result needs none."""
+    """Save the run. A full disk does not stop it, because a later state may find room and the result needs none."""
     try:
         kept.write(run.checkpoint())
     except RunNotKept as error:
-        print(f"softprompt: {one_line(str(error))}; it goes on", file=sys.stderr)
+        print(f"softprompt: {one_line(str(error))}; the run continues", file=sys.stderr)

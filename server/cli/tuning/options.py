@@ -15,7 +15,7 @@ from server.cli.tuning.workbench import WorkbenchOptions
 from server.cli.where import ApiKey
 
 if TYPE_CHECKING:
-    from prompts_store.records import Manifest
+    from prompts_store.manifest import Manifest
     from server.tokenizer.tokenizer import Tokenizer
     from server.tuning.gate import Gate
     from server.tuning.plan import TuningPlan
@@ -30,16 +30,20 @@ def _option(panel: str, flags: str, text: str, default: str | None = None) -> An
 
 @dataclass(frozen=True, slots=True)
 class ExampleOptions:
-    """The files of examples: for training and, if there is one, for validation."""
+    """The files of examples: one for training, and perhaps one for validation."""
 
-    train: Annotated[Path, typer.Option("--train", metavar="FILE", help="Examples, JSONL.", show_default=False)]
+    train: Annotated[
+        Path, typer.Option("--train", metavar="FILE", help="JSONL file of training examples.", show_default=False)
+    ]
     validation: Annotated[
         Path | None,
-        typer.Option("--validation", metavar="FILE", help="Examples to judge by; else a tenth is held out."),
+        typer.Option(
+            "--validation", metavar="FILE", help="JSONL file of validation examples; by default a tenth is held out."
+        ),
     ] = None
 
     def read(self, seed: int) -> TuningData:
-        """Return what the files hold; `seed` decides what is held out. Raises FilesProblem and TuningError."""
+        """Return the files' content. `seed` selects the held-out examples. Raises FilesProblem and TuningError."""
         from server.tuning.split import tuning_data
 
         training = read_example_file(self.train)
@@ -48,38 +52,53 @@ class ExampleOptions:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """The hyperparameters; what is not given, `TuningPlan` decides."""
+    """The hyperparameters. Options left out take the defaults of `TuningPlan`."""
 
     method: Annotated[
-        str | None, _option(_METHOD, "--method", "PROMPT_TUNING, P_TUNING or PREFIX_TUNING.", "PROMPT_TUNING")
+        str | None, _option(_METHOD, "--method", "Method: PROMPT_TUNING, P_TUNING or PREFIX_TUNING.", "PROMPT_TUNING")
     ] = None
     initialisation: Annotated[
-        str | None, _option(_METHOD, "--init", "RANDOM, SAMPLE_VOCAB, TEXT or LABELS.", "SAMPLE_VOCAB")
+        str | None, _option(_METHOD, "--init", "Initialisation: RANDOM, SAMPLE_VOCAB, TEXT or LABELS.", "SAMPLE_VOCAB")
     ] = None
-    init_text: Annotated[str | None, _option(_METHOD, "--init-text", "Begin with this text; implies TEXT.")] = None
-    num_virtual_tokens: Annotated[int | None, _option(_METHOD, "--virtual-tokens", "Virtual tokens.", "16")] = None
-    num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Optimiser steps.")] = None
-    num_epochs: Annotated[float | None, _option(_METHOD, "--epochs", "Passes over the examples.")] = None
-    batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Examples a step.", "16")] = None
+    init_text: Annotated[
+        str | None, _option(_METHOD, "--init-text", "Text to initialise with; implies --init TEXT.")
+    ] = None
+    num_virtual_tokens: Annotated[
+        int | None, _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "16")
+    ] = None
+    num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.")] = None
+    num_epochs: Annotated[float | None, _option(_METHOD, "--epochs", "Number of passes over the examples.")] = None
+    batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "16")] = None
     learning_rate: Annotated[
-        str | None, _option(_METHOD, "--learning-rate", 'A number, or "auto" to try a few.', "by method and scale")
+        str | None,
+        _option(
+            _METHOD, "--learning-rate", 'Learning rate: a number, or "auto" to try several.', "by method and scale"
+        ),
     ] = None
     learning_rate_multiplier: Annotated[
-        float | None, _option(_METHOD, "--learning-rate-multiplier", "Multiply the default learning rate.")
+        float | None, _option(_METHOD, "--learning-rate-multiplier", "Factor for the default learning rate.")
     ] = None
-    optimizer: Annotated[str | None, _option(_METHOD, "--optimizer", "ADAMW or ADAFACTOR.", "ADAMW")] = None
-    schedule: Annotated[str | None, _option(_METHOD, "--schedule", "CONSTANT, LINEAR or COSINE.", "LINEAR")] = None
-    warmup_steps: Annotated[int | None, _option(_METHOD, "--warmup-steps", "Steps of warm-up.", "10")] = None
+    optimizer: Annotated[str | None, _option(_METHOD, "--optimizer", "Optimiser: ADAMW or ADAFACTOR.", "ADAMW")] = None
+    schedule: Annotated[
+        str | None, _option(_METHOD, "--schedule", "Learning-rate schedule: CONSTANT, LINEAR or COSINE.", "LINEAR")
+    ] = None
+    warmup_steps: Annotated[int | None, _option(_METHOD, "--warmup-steps", "Number of warm-up steps.", "10")] = None
     weight_decay: Annotated[float | None, _option(_METHOD, "--weight-decay", "Weight decay.", "0")] = None
-    max_grad_norm: Annotated[float | None, _option(_METHOD, "--max-grad-norm", "Clip the gradient.", "1")] = None
-    validate_every: Annotated[int | None, _option(_METHOD, "--validate-every", "Steps between validations.")] = None
+    max_grad_norm: Annotated[
+        float | None, _option(_METHOD, "--max-grad-norm", "Maximum norm of the gradient.", "1")
+    ] = None
+    validate_every: Annotated[
+        int | None, _option(_METHOD, "--validate-every", "Number of steps between validations.")
+    ] = None
     patience: Annotated[
-        int | None, _option(_METHOD, "--patience", "Validations without a better one before it ends.", "6")
+        int | None,
+        _option(_METHOD, "--patience", "Number of validations without improvement before the run ends.", "6"),
     ] = None
     max_micro_batch_tokens: Annotated[
-        int | None, _option(_METHOD, "--micro-batch-tokens", "Positions that go through the model at once.", "512")
+        int | None,
+        _option(_METHOD, "--micro-batch-tokens", "Maximum number of positions that the model computes at once.", "512"),
     ] = None
-    seed: Annotated[int | None, _option(_METHOD, "--seed", "Seed.", "0")] = None
+    seed: Annotated[int | None, _option(_METHOD, "--seed", "Seed of the run.", "0")] = None
 
     def plan(self) -> TuningPlan:
         """Return the plan. Raises PlanRefused and UsageProblem."""
@@ -90,7 +109,7 @@ class PlanOptions:
         return plan
 
     def given(self) -> dict[str, Any]:
-        """Return what was given, by the names and with the values of a plan. Raises UsageProblem."""
+        """Return the given options, with the names and values of a plan. Raises UsageProblem."""
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in given.items() if value is not None}
         for name in ("method", "initialisation", "optimizer", "schedule"):
@@ -105,25 +124,26 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """What the version carries beside the soft prompt."""
+    """The properties of the version besides the soft prompt."""
 
     template: Annotated[
-        str | None, _option(_TASK, "--template", "Text around {input}; \\n is a line break.", "the base model's")
+        str | None, _option(_TASK, "--template", "Template with {input}; \\n is a line break.", "the base model's")
     ] = None
     add_special_tokens: Annotated[
-        bool | None, _option(_TASK, "--special-tokens/--no-special-tokens", "Let the tokenizer add its own.")
+        bool | None, _option(_TASK, "--special-tokens/--no-special-tokens", "Let the tokenizer add its special tokens.")
     ] = None
-    max_tokens: Annotated[int | None, _option(_TASK, "--max-tokens", "Most tokens of an answer by default.")] = None
-    note: Annotated[str | None, _option(_TASK, "--note", "A line for those who come after.")] = None
+    max_tokens: Annotated[
+        int | None, _option(_TASK, "--max-tokens", "Default maximum number of tokens of an answer.")
+    ] = None
+    note: Annotated[str | None, _option(_TASK, "--note", "Note on the version.")] = None
 
     def manifest(
         self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer, servable: Callable[[int], int]
     ) -> Manifest:
-        """Return the version's manifest; `servable` bounds the tokens of an answer.
+        """Return the version's manifest. `servable` limits the number of tokens of an answer.
 
         Raises InvalidManifest and ExamplesRefused.
         """
-        from prompts_store.manifest import manifest_to_json, parse_manifest
         from server.tuning.encoding import longest_answer
 
         longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
@@ -138,10 +158,10 @@ class TaskOptions:
             manifest = replace(manifest, template=_unescaped(self.template), add_special_tokens=None)
         if self.add_special_tokens is not None:
             manifest = replace(manifest, add_special_tokens=self.add_special_tokens)
-        return parse_manifest(manifest_to_json(manifest))
+        return manifest
 
     def job_fields(self) -> dict[str, Any]:
-        """Return the same as fields of a server's job, which decides what is left out."""
+        """Return the given options as fields of a job. The server has defaults for the others."""
         given = {
             "template": None if self.template is None else _unescaped(self.template),
             "add_special_tokens": self.add_special_tokens,
@@ -153,19 +173,23 @@ class TaskOptions:
 
 @dataclass(frozen=True, slots=True)
 class GateOptions:
-    """Whether the version is to become `production`."""
+    """The conditions under which the version becomes `production`."""
 
-    promote: Annotated[bool, _option(_GATE, "--promote", "Make it `production`, if the gate opens.")] = False
+    promote: Annotated[bool, _option(_GATE, "--promote", "Set `production` to the version if the gate passes.")] = False
     metric: Annotated[
-        str, _option(_GATE, "--gate-metric", "exact_match, label_accuracy or macro_f1.", "exact_match")
+        str,
+        _option(_GATE, "--gate-metric", "Metric of the gate: exact_match, label_accuracy or macro_f1.", "exact_match"),
     ] = "exact_match"
-    min_score: Annotated[float | None, _option(_GATE, "--min-score", "Only with this score; implies --promote.")] = None
+    min_score: Annotated[
+        float | None, _option(_GATE, "--min-score", "Minimum score of the gate; implies --promote.")
+    ] = None
     not_worse: Annotated[
-        bool, _option(_GATE, "--not-worse", "Only if not below `production` now; implies --promote.")
+        bool,
+        _option(_GATE, "--not-worse", "Require a score at least equal to that of `production`; implies --promote."),
     ] = False
 
     def gate(self) -> Gate | None:
-        """Return the gate, None where promotion is not wanted. Raises PlanRefused."""
+        """Return the gate, or None without promotion. Raises PlanRefused."""
         from server.tuning.gate import Gate
 
         if not (self.promote or self.not_worse or self.min_score is not None):
@@ -175,21 +199,24 @@ class GateOptions:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What becomes of the run and of its result."""
+    """The handling of the run and of its result."""
 
     preview: Annotated[
-        int | None, typer.Option("--preview", min=1, metavar="N", help="Show what the model sees of N examples; stop.")
+        int | None, typer.Option("--preview", min=1, metavar="N", help="Print N examples token by token, and exit.")
     ] = None
     save: Annotated[
-        Path | None, typer.Option("--save", metavar="DIR", help="Write a PEFT checkpoint, manifest and plot.")
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Folder to write a PEFT checkpoint, a manifest and a plot to."),
     ] = None
-    publish: Annotated[bool, typer.Option("--publish/--no-publish", help="Make it a version in the store.")] = True
+    publish: Annotated[
+        bool, typer.Option("--publish/--no-publish", help="Publish the result as a version in the store.")
+    ] = True
     resume: Annotated[
         bool | None,
         typer.Option(
             "--resume/--no-resume",
-            help="Go on with this task's interrupted run; with --url, watch its job again.",
-            show_default="where the run is this very one",
+            help="Resume this task's interrupted run; with --url, watch its job again.",
+            show_default="if the parameters are the same",
         ),
     ] = None
     checkpoint_s: Annotated[
@@ -198,37 +225,38 @@ class RunOptions:
     ] = None
 
     def check(self) -> None:
-        """Raise UsageProblem where nothing is to become of the result."""
+        """Raise UsageProblem if the result would be neither saved nor published."""
         if self.save is None and not self.publish:
-            raise UsageProblem("there is nothing to do with the result: give --save, or leave out --no-publish")
+            raise UsageProblem("the result would be lost; give --save, or leave out --no-publish")
 
-    def here_only(self) -> dict[str, object]:
-        """Return what only a run on this machine can do, by option."""
+    def local_only(self) -> dict[str, object]:
+        """Return the options that only a run on this machine takes, with their values."""
         return {"--preview": self.preview, "--no-publish": not self.publish, "--checkpoint-s": self.checkpoint_s}
 
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Which server tunes, if one does."""
+    """The server that tunes, if one does."""
 
-    url: Annotated[str | None, _option(_SERVER, "--url", "Let this server tune, on its base model.")] = None
+    url: Annotated[str | None, _option(_SERVER, "--url", "URL of a server that tunes, on its base model.")] = None
     api_key: ApiKey = None
     cancel_on_interrupt: Annotated[
-        bool, _option(_SERVER, "--cancel-on-interrupt", "Ctrl-C ends the job; else it goes on without this command.")
+        bool,
+        _option(_SERVER, "--cancel-on-interrupt", "Cancel the job on Ctrl-C; by default it continues on the server."),
     ] = False
 
-    def check(self, place: WorkbenchOptions, plan: PlanOptions, here_only: Mapping[str, object]) -> None:
-        """Raise UsageProblem for options that a server, or this machine, can make nothing of."""
+    def check(self, place: WorkbenchOptions, plan: PlanOptions, local_only: Mapping[str, object]) -> None:
+        """Raise UsageProblem for options that do not apply to a run on a server, or to one on this machine."""
         if self.url is None:
             if self.cancel_on_interrupt:
-                raise UsageProblem("--cancel-on-interrupt is about a server's job: it needs --url")
+                raise UsageProblem("--cancel-on-interrupt applies only to a job on a server; it needs --url")
             return
-        own = {**here_only, "--micro-batch-tokens": plan.max_micro_batch_tokens}
+        own = {**local_only, "--micro-batch-tokens": plan.max_micro_batch_tokens}
         own |= {f"--{field.name.replace('_', '-')}": getattr(place, field.name) for field in fields(place)}
-        del own["--base-model"]  # which a server has a name for
+        del own["--base-model"]  # a job names its base model too
         for option, value in own.items():
             if value is not None and value is not False:
-                raise UsageProblem(f"{option} is about tuning on this machine; it does not go with --url")
+                raise UsageProblem(f"{option} applies only to a run on this machine; leave it out with --url")
 
 
 def _unescaped(template: str) -> str:
@@ -239,4 +267,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise UsageProblem('--learning-rate is a number or "auto"') from error
+        raise UsageProblem('--learning-rate must be a number or "auto"') from error

@@ -1,11 +1,11 @@
-"""What one `softprompt tune` asks for, on this machine or in a server."""
+"""The parameters of one `softprompt tune`, on this machine or on a server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from server.cli.tuning.options import ExampleOptions, PlanOptions, RunOptions, TaskOptions
+from server.cli.tuning.options import ExampleOptions, GateOptions, PlanOptions, RunOptions, TaskOptions
 
 if TYPE_CHECKING:
     from server.tuning.gate import Gate
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
-    """What is asked for, wherever it is done: checked, as far as that needs no base model.
+    """The parameters of one run, after all checks that need no base model.
 
-    `data` is what the files of `examples` hold. `options` were given, `plan` is what they make.
+    `data` is the content of the files of `examples`. `plan` comes from `options`.
     """
 
     task: str
@@ -28,3 +28,15 @@ class Order:
     about: TaskOptions
     gate: Gate | None
     run: RunOptions
+
+
+def order_of(
+    task: str, examples: ExampleOptions, options: PlanOptions, about: TaskOptions, gate: GateOptions, run: RunOptions
+) -> Order:
+    """Check the options and read the examples. Raises CliError, InvalidName and TuningError."""
+    from prompts_store.names import check_task_name
+
+    check_task_name(task)
+    plan = options.plan()
+    its_gate = gate.gate()
+    return Order(task, examples, examples.read(plan.seed), options, plan, about, its_gate, run)

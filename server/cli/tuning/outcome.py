@@ -1,4 +1,4 @@
-"""What `softprompt tune` tells at the end, wherever the run was."""
+"""The result of a run, on this machine or on a server, and its text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PLOT = "tuning.png"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What is to be told of a run. `version` and `digest` are None where nothing was published."""
+    """The result of a run. `version` and `digest` are None if nothing was published."""
 
     task: str
     version: int | None
@@ -31,7 +31,7 @@ class Outcome:
 
 
 def print_outcome(outcome: Outcome, seconds: float, *, as_json: bool) -> None:
-    """Print it on standard output, with the seconds that it took."""
+    """Print an outcome on standard output, with the duration in seconds."""
     if as_json:
         print_json({**asdict(outcome), "seconds": round(seconds, 1)})
         return
@@ -42,17 +42,17 @@ def print_outcome(outcome: Outcome, seconds: float, *, as_json: bool) -> None:
 
 
 def gate_news(passed: bool, reason: str) -> str:
-    """What the gate decided."""
+    """Return the line for the decision of the gate."""
     return f"the gate {'opens' if passed else 'stays shut'}: {reason}"
 
 
 def version_news(task: str, version: int, *, created: bool, promoted: bool) -> str:
-    """Which version it is now."""
+    """Return the line for the published version."""
     return f"{task}@{version}{', in production' if promoted else ''}{'' if created else ' (nothing new)'}"
 
 
 def write_plot(folder: Path, picture: bytes) -> None:
-    """Put the plot beside a saved version. Raises FilesProblem."""
+    """Write the plot into the folder of a saved version. Raises FilesProblem."""
     try:
         (folder / PLOT).write_bytes(picture)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A tuning run in a server: asked for, watched, left alone or cancelled, and what came of it."""
+"""A tuning run on a server: created, watched, then left or cancelled, and its outcome."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from server.tuning.scores import Scores
 
 POLL_INTERVAL_S = 0.5
 PATIENCE_S = 60.0
-"""How long a server may be away while it is watched: a job outlives its restart."""
+"""Maximum seconds without an answer from a server while its job is watched. A job survives a restart of its server."""
 _AWAY = (429, 503)
 _CONFLICT = 409
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
 
-def tune_there(order: Order, url: str, server: ServerOptions, *, base_model: str | None) -> Outcome:
-    """Let a server tune, and watch. Raises CliError."""
+def tune_remotely(order: Order, url: str, server: ServerOptions, *, base_model: str | None) -> Outcome:
+    """Tune on a server, and show the progress. Raises CliError."""
     with connect(url, server.api_key) as connection:
         jobs = HttpJobs(connection)
         job = _newest(jobs, order.task) if order.run.resume else _begin(jobs, order, base_model)
@@ -43,13 +43,13 @@ def tune_there(order: Order, url: str, server: ServerOptions, *, base_model: str
             _leave(watched, cancel=server.cancel_on_interrupt)
             raise
         except CliError:
-            print(f"softprompt: {job.id} may go on in the server; --resume watches it again", file=sys.stderr)
+            print(f"softprompt: {job.id} may continue on the server; --resume watches it again", file=sys.stderr)
             raise
         return _outcome(connection, watched, order.run.save)
 
 
 class WatchedJob:
-    """A job as its log tells it, which a `TuneView` can show like a run on this machine."""
+    """A job, followed by its log. A `TuneView` shows it like a run on this machine."""
 
     def __init__(self, jobs: HttpJobs, job: JobView) -> None:
         self.jobs = jobs
@@ -60,41 +60,41 @@ class WatchedJob:
         self.num_steps: int | None = None
 
     def watch(self) -> None:
-        """Show the job until it has ended, through restarts of its server. Raises CliError."""
+        """Show the job until it has ended, also across restarts of its server. Raises CliError."""
         with TuneView(self, self.job.task) as view:
             while True:
                 self.job = _patiently(lambda: self.jobs.get(self.job.id))
                 view.show(self._take(_patiently(self._news)))
-                if self.job.has_ended:  # and whatever there was to tell has been told
+                if self.job.has_ended:  # and all its events have been read
                     return
                 time.sleep(POLL_INTERVAL_S)
 
-    def last_told(self, name: str) -> Mapping[str, Any]:
-        """The data of the last entry of its log that has this field; empty where none has."""
+    def last_reported(self, name: str) -> Mapping[str, Any]:
+        """Return the data of the last entry of the log that has this field, or an empty mapping."""
         return next((event.data for event in reversed(self.log) if name in event.data), {})
 
     def _news(self) -> list[EventView]:
         return list(self.jobs.events_after(self.job.id, self.log[-1].id if self.log else None))
 
     def _take(self, news: list[EventView]) -> list[TuningEvent]:
-        """Remember what is new. What no run on this machine would tell goes to standard error at once."""
-        told = []
+        """Record new entries and return their events. Print the other entries to standard error."""
+        events = []
         for event in news:
             try:
-                told.append(event_from_json(event.data))
+                events.append(event_from_json(event.data))
             except ValueError:
-                if "tokens" not in event.data:  # a preview, which is worth nothing without them
+                if "tokens" not in event.data:  # an entry with tokens is a preview, which its message does not show
                     print(one_line(event.message), file=sys.stderr)
         self.log += news
-        self.history += told
-        for step in told:
+        self.history += events
+        for step in events:
             if isinstance(step, StepDone):
                 self.step, self.num_steps = step.step, step.num_steps
-        return told
+        return events
 
 
 def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
-    """Upload the files and make the job; without a job, no file stays."""
+    """Upload the files and create the job. If that fails, delete the uploaded files."""
     model = base_model or jobs.base_id()
     uploaded: list[str] = []
     try:
@@ -109,7 +109,7 @@ def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
 
 
 def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
-    """What `POST /v1/fine_tuning/jobs` takes for the options that were given."""
+    """Return the body of `POST /v1/fine_tuning/jobs` for the given options."""
     hyperparameters = order.options.given()
     hyperparameters.pop("seed", None)
     if "num_epochs" in hyperparameters:
@@ -131,10 +131,10 @@ def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
 
 
 def _newest(jobs: HttpJobs, task: str) -> JobView:
-    """The task's job that was left; it may have ended meanwhile. One that is paused, or failed and can go on, does."""
+    """Return the newest job of a task, which may have ended. Resume it if it is paused, or failed and resumable."""
     job = jobs.newest(task)
     if job is None:
-        raise JobEnded(f"{task} has no job to go on with")
+        raise JobEnded(f"{task} has no job to resume")
     if job.status in ("paused", "failed"):
         try:
             jobs.resume(job.id)
@@ -145,37 +145,37 @@ def _newest(jobs: HttpJobs, task: str) -> JobView:
 
 
 def _leave(watched: WatchedJob, *, cancel: bool) -> None:
-    """Say what becomes of the job."""
+    """Cancel the job or leave it to the server, and print which."""
     of = "" if watched.num_steps is None else f" after step {watched.step} of {watched.num_steps}"
     if cancel:
         watched.jobs.cancel(watched.job.id)
         print(f"softprompt: cancelled {watched.job.id}{of}", file=sys.stderr)
     else:
         print(
-            f"softprompt: detached{of}; {watched.job.id} goes on in the server, --resume watches it again",
+            f"softprompt: detached{of}; {watched.job.id} continues on the server, --resume watches it again",
             file=sys.stderr,
         )
 
 
 def _outcome(connection: Connection, watched: WatchedJob, save: Path | None) -> Outcome:
-    """What an ended job left. Raises JobEnded where that is no version."""
+    """Return the outcome of an ended job. Raises JobEnded if it has no version."""
     job = watched.job
     if job.version is None:
         raise JobEnded(f"{job.id} was cancelled" if job.error is None else job.error)
-    metrics, told = job.metrics, watched.last_told("digest")
-    gate = watched.last_told("gate_passed")
+    metrics, published = job.metrics, watched.last_reported("digest")
+    gate = watched.last_reported("gate_passed")
     news = [gate_news(gate["gate_passed"], gate["gate_reason"])] if gate else []
     if save is not None:
         _save(connection, job.task, job.version, save)
         news.append(f"saved in {save}")
-    news.append(version_news(job.task, job.version, created=told["created"], promoted=told["promoted"]))
+    news.append(version_news(job.task, job.version, created=published["created"], promoted=published["promoted"]))
     scored: dict[str, Any] = {field.name: metrics.get(field.name) for field in fields(Scores) if field.name != "name"}
-    has_scores = "not_evaluated" not in metrics  # its event has said why
+    has_scores = "not_evaluated" not in metrics  # an event in its log has the reason
     return Outcome(
         task=job.task,
         version=job.version,
-        digest=told["digest"],
-        promoted=told["promoted"],
+        digest=published["digest"],
+        promoted=published["promoted"],
         scores=(Scores(f"{job.task} (new)", **scored),) if has_scores else (),
         metrics=metrics,
         num_steps=watched.step,
@@ -193,8 +193,8 @@ def _save(connection: Connection, task: str, version: int, folder: Path) -> None
         write_plot(folder, picture)
 
 
-def _patiently(ask: Callable[[], _Answer]) -> _Answer:
-    """Ask, and ask again while the server is away."""
+def _patiently(ask: Callable[[], _Result]) -> _Result:
+    """Send a request, and repeat it while the server is unavailable. Return its result."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

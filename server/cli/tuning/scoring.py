@@ -1,4 +1,4 @@
-"""Candidates scored on this machine's own engine, with a bar that shows how far it is."""
+"""Scores from the engine on this machine, with a progress bar."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from server.tuning.scores import Scores
 async def scoring(
     bench: Workbench, examples: Sequence[Example], labels: Sequence[str]
 ) -> AsyncIterator[Callable[[Candidate], Awaitable[Scores]]]:
-    """Run the engine while the context is open, and give what scores one candidate after the other with it.
+    """Run the engine while the context is open, and yield a function that scores a candidate with it.
 
-    Scoring raises what `evaluate` raises.
+    The function raises as `evaluate` does.
     """
     console = console_of(sys.stderr)
     async with bench.engine.running():

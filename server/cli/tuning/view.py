@@ -1,4 +1,4 @@
-"""What a person sees of a run: a live table in a terminal, a line a validation where nobody watches."""
+"""The progress of a run: a live table in a terminal, else one line per validation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUM_ROWS = 8
 
 
 class Watched(Protocol):
-    """A run, here or in a server. `num_steps` is None until it is known; `history` are the events so far."""
+    """A run, on this machine or on a server. `num_steps` is None until known; `history` has the events so far."""
 
     @property
     def step(self) -> int: ...  # noqa: D102 - see TuningRun
@@ -61,7 +61,7 @@ class TuneView:
             self._live.stop()
 
     def show(self, events: Sequence[TuningEvent]) -> None:
-        """Take over what a piece of the run told."""
+        """Show new events of the run."""
         if self._live is not None:
             if events:
                 self._remember(events)
@@ -72,9 +72,9 @@ class TuneView:
             print(line, file=sys.stderr, flush=True)
 
     def _remember(self, events: Sequence[TuningEvent]) -> None:
-        from server.tuning.events import StepDone, Validated
+        from server.tuning.events import StepDone, Validated, Warned
 
-        self._warned += [line for line in _lines(events) if line.startswith("warning")]
+        self._warned += _lines([event for event in events if isinstance(event, Warned)])
         for event in events:
             if isinstance(event, StepDone):
                 self._last_step = event

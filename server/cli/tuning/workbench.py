@@ -1,4 +1,4 @@
-"""Where `tune` and `evaluate` work: the options they share, and the base model with its store that these mean."""
+"""The shared options of `tune` and `evaluate`, and the base model and store that these options name."""
 
 from __future__ import annotations
 
@@ -28,27 +28,31 @@ def _option(flag: str, text: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class WorkbenchOptions:
-    """Which base model, and which store. What is not given, the environment of `serve` decides."""
+    """The options of a base model and its store. Options left out come from the environment variables of `serve`."""
 
-    base_model: Annotated[str | None, _option("--base-model", "A hub id or folder; else the demo model.")] = None
+    base_model: Annotated[
+        str | None, _option("--base-model", "Base model: a hub id or a local folder; by default the demo model.")
+    ] = None
     revision: Annotated[str | None, _option("--revision", "Branch, tag or commit of a hub id.")] = None
-    dtype: Annotated[str | None, _option("--dtype", "auto, float32, float16 or bfloat16.")] = None
-    device: Annotated[str | None, _option("--device", "auto, cpu, cuda or cuda:N.")] = None
-    threads: Annotated[int | None, _option("--threads", "CPU threads for tensors.")] = None
+    dtype: Annotated[str | None, _option("--dtype", "Data type: auto, float32, float16 or bfloat16.")] = None
+    device: Annotated[str | None, _option("--device", "Device: auto, cpu, cuda or cuda:N.")] = None
+    threads: Annotated[int | None, _option("--threads", "Number of CPU threads for tensors.")] = None
     data_dir: Annotated[Path | None, _option("--data-dir", "Folder of the database and of unfinished runs.")] = None
-    database_url: Annotated[str | None, _option("--database-url", "Another database than the data folder's.")] = None
+    database_url: Annotated[
+        str | None, _option("--database-url", "URL of a database to use instead of the data folder's.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """An open workbench, and the data folder that goes with it."""
+class LocalWorkbench:
+    """An open workbench and its data folder."""
 
     bench: Workbench
     data_dir: Path
 
 
 @contextmanager
-def open_place(options: WorkbenchOptions) -> Iterator[Place]:
+def open_local_workbench(options: WorkbenchOptions) -> Iterator[LocalWorkbench]:
     """Load the base model and open the store. Raises CliError or StoreError."""
     settings = read_settings({**asdict(options), "insecure": True})
     logging.getLogger("server").setLevel(logging.WARNING)
@@ -64,6 +68,6 @@ def open_place(options: WorkbenchOptions) -> Iterator[Place]:
     except (ModelError, TextError) as error:
         raise BaseUnreadable(str(error)) from error
     try:
-        yield Place(bench, settings.data_dir.expanduser())
+        yield LocalWorkbench(bench, settings.data_dir.expanduser())
     finally:
         bench_manager.__exit__(None, None, None)

@@ -1,4 +1,4 @@
-"""What only a CPU has. `_cpu.c` is an optional C module.
+"""Attention and linear layers for a CPU. `_cpu.c` is an optional C module.
 
 attention.py    attention through the C module
 fused_layer.py  Llama decoder layers in ten calls

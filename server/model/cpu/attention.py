@@ -1,7 +1,7 @@
-"""Attention that reads the blocks where they lie, on a CPU, through a small C module.
+"""Attention on a CPU that reads the blocks in place, through a small C module.
 
 The module (`_cpu.c`) is built when the package is installed, where there is a C compiler (GCC 12, Clang 15 or newer).
-Without it, and for what it does not compute, the exact path of `PagedAttention` stands.
+Without it, and for calls that it does not support, the exact path of `PagedAttention` computes.
 """
 
 from __future__ import annotations

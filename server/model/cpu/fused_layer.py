@@ -1,8 +1,8 @@
 """Decoder layers of the Llama kind in ten calls instead of sixty, in float32 on a CPU.
 
-A layer is fused only where it is built like one (RMS norm, attention over rotated projections, RMS norm, gated SiLU)
-and the fused form gives its numbers. The module tree stays as it is, so that the twin is made from it as ever: only the
-layer's `forward` is another.
+A layer is fused only if it has the parts of a Llama's (RMS norm, attention over rotated projections, RMS norm, gated
+SiLU) and the fused form gives its numbers. Only the layer's `forward` is replaced: the twin is made from the same tree
+of modules.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RMSNorm:
 
 
 class FusedLayer:
-    """The forward pass of one decoder layer over the flat batch. `call` is what its attention asks for, but tensors."""
+    """The forward pass of one decoder layer over the flat batch. `call` has the constants of its attention."""
 
     def __init__(self, layer: Any, call: AttentionCall) -> None:
         attention, mlp = layer.self_attn, layer.mlp
@@ -180,7 +180,7 @@ def _is_packed(module: torch.nn.Module) -> bool:
 
 
 class _CausalAttention:
-    """Attends over one sequence of its own, and keeps what was asked."""
+    """Attends over one sequence, and keeps the call."""
 
     def __init__(self) -> None:
         self.call: AttentionCall | None = None

@@ -1,8 +1,8 @@
 """Frozen linear layers in the memory layout that a CPU multiplies fastest (oneDNN's blocked weights).
 
-The packed weight replaces the original: nothing is kept twice, but for a matrix that is the token embedding too, which
-must stay as it is to be looked up. A layer is replaced only where its packed form gives the original's numbers. The
-query, key and value projections of an attention layer, which read the same rows, are packed as one.
+The packed weight replaces the original. Only a matrix that is the token embedding too is kept twice: look-ups need the
+original. A layer is replaced only if its packed form gives the original's numbers. The query, key and value projections
+of an attention layer read the same rows, and are packed as one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 from transformers.pytorch_utils import Conv1D
 
-# Below this many weights the kernel's fixed cost (some 13 µs a call) outweighs what it saves.
+# Below this many weights the kernel's fixed cost (about 13 µs per call) is larger than its gain.
 _MIN_WEIGHTS = 1 << 16
-# oneDNN makes a kernel for each number of rows and each shape of layer, in some 0.5 ms and 0.6 MiB. Both it and PyTorch
-# keep 1,024 of them unless told otherwise: for one model that comes to over 600 MiB.
+# oneDNN makes a kernel per number of rows and shape of layer, in about 0.5 ms and 0.6 MiB. By default it and PyTorch
+# each keep 1,024 of them: over 600 MiB for one model.
 _KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
@@ -30,7 +30,7 @@ _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """What was packed. `num_bytes_twice` is the memory of weights that are also kept as they were."""
+    """The result of packing. `num_bytes_twice` is the memory of packed weights whose originals are kept too."""
 
     num_layers: int
     num_bytes_twice: int
@@ -39,7 +39,7 @@ class Packing:
 class PackedLinear(torch.nn.Module):
     """`x @ weight.T + bias` over a packed frozen weight `[out_features, in_features]`.
 
-    Gradients reach the input and nothing else. `kept` is the weight as it was, where something else keeps it anyway.
+    Gradients reach the input alone. `kept` is the original weight, if another module holds it anyway.
     """
 
     def __init__(self, packed: torch.Tensor, bias: torch.Tensor | None, kept: torch.Tensor | None = None) -> None:
@@ -54,7 +54,7 @@ class PackedLinear(torch.nn.Module):
         return PackedLinear(self.packed, self.bias, self.kept).train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
-        """A packed tensor cannot be copied, and need not be: nobody writes to it."""
+        """Share the packed tensor: it cannot be copied, and is never written."""
         return self.clone()
 
     @property
@@ -90,10 +90,10 @@ class PackedLinear(torch.nn.Module):
 
 
 class JointProjection:
-    """Several linear layers of one input, over one packed weight: a product for all, of which each takes its columns.
+    """Several linear layers of one input, over one packed weight: each takes its columns of one product.
 
-    A product is kept from the first layer that asks for it to the last, by the very tensor that it is of. A layer that
-    comes with another tensor, or once more, has it computed anew.
+    The product is cached for one input tensor until every layer has taken its columns. Another tensor, or a layer that
+    takes its columns twice, computes a new product.
     """
 
     def __init__(self, whole: PackedLinear, sizes: tuple[int, ...]) -> None:
@@ -103,18 +103,18 @@ class JointProjection:
         self._parts: dict[int, torch.Tensor] = {}
 
     def __deepcopy__(self, memo: dict[int, Any]) -> JointProjection:
-        """Another one over the same numbers: the layers that share this one share it too."""
+        """A second one over the same numbers, for the copies of all layers that share this one."""
         memo[id(self)] = copied = JointProjection(self.whole.clone(), self.sizes)
         return copied
 
     def split(self, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """`[..., in_features]` to what each layer makes of it: `[..., size]`, views of one tensor."""
+        """`[..., in_features]` to the product of each layer `[..., size]`: views of one tensor."""
         product = self.whole(hidden)
         ends = itertools.accumulate(self.sizes)
         return tuple(product[..., end - size : end] for end, size in zip(ends, self.sizes, strict=True))
 
     def take(self, index: int, hidden: torch.Tensor) -> torch.Tensor:
-        """What one of the layers makes of it."""
+        """The product of one layer."""
         if self._hidden is not hidden or index not in self._parts:
             self._hidden, self._parts = hidden, dict(enumerate(self.split(hidden)))
         part = self._parts.pop(index)
@@ -149,17 +149,18 @@ class JointLinear(torch.nn.Module):
 
 
 def padded_rows(num_rows: int) -> int:
-    """The rows to give a packed model's layers for `num_rows`, so that they see few different numbers of them.
+    """The number of rows to compute for `num_rows`: rounded up, so that few kernels are made.
 
-    Few rows are left as they are, since each one more is paid for. Above, at most 7 are added.
+    Up to 64 rows nothing is added, since each row costs time. Above, at most 7 are.
     """
     return num_rows if num_rows <= _EXACT_ROWS else -(-num_rows // _ROWS_STEP) * _ROWS_STEP
 
 
 def pack_linears(model: torch.nn.Module) -> Packing:
-    """Replace every frozen linear layer on a CPU whose packed form is known to be faster and gives the same numbers.
+    """Replace every frozen linear layer on a CPU whose packed form is faster and gives the same numbers.
 
-    Bounds what the libraries keep for it, unless the environment says how much: they ask it when they first keep any.
+    Bounds the libraries' caches of kernels, unless the environment sets them. The libraries read the environment when
+    they first cache a kernel.
     """
     for name, number in _KERNELS_KEPT.items():
         os.environ.setdefault(name, number)
@@ -228,7 +229,7 @@ def _is_supported(dtype: torch.dtype) -> bool:
 
 
 def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> PackedLinear | None:
-    """None where the packed form does not compute what the original does."""
+    """The packed layer, or None if its numbers differ from the original's."""
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     probe = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
     expected = F.linear(probe, weight, bias)

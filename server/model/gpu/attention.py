@@ -1,4 +1,4 @@
-"""Paged attention by our Triton kernels: blocks are read where they lie, nothing is gathered or repeated."""
+"""Paged attention by our Triton kernels: blocks are read in place, nothing is gathered or repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.model.flat_batch import FlatBatch
 from server.model.gpu.tiles import Tiles, decode_tiles, prefill_tiles
 from server.model.kv_cache import KVCache
 
-# Programs that fill a device of unknown size, and the most parts that a context is cut into.
+# Programs that fill a device of unknown size, and the maximum number of parts of a context.
 _DEFAULT_PROGRAMS = 256
 _MAX_SPLITS = 32
 _SMALLEST_PRODUCT = 16  # rows, columns and depth of a matrix product on tensor cores
@@ -68,7 +68,7 @@ def max_tile_tokens(heads_each: int, key_dim: int, dtype: torch.dtype) -> int:
 
 
 def choose_splits(num_sequences: int, num_kv_heads: int, device: torch.device) -> int:
-    """How many parts to cut contexts into so that decoding fills the device: a power of two."""
+    """The number of parts per context with which decoding fills the device: a power of two."""
     wanted = _DEFAULT_PROGRAMS
     if device.type == "cuda":
         wanted = 2 * torch.cuda.get_device_properties(device).multi_processor_count
@@ -102,7 +102,7 @@ def _attend(
     num_splits: int,
     output: torch.Tensor,
 ) -> None:
-    """Fill the tiles' rows of `output`; more splits than 1 are for tiles of one token."""
+    """Fill the tiles' rows of `output`. More than one split is for tiles of one token."""
     from server.model.gpu.kernels import attend_kernel, join_kernel
 
     query = _dense_rows(call.query)
@@ -151,7 +151,7 @@ def _dense_rows(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _slots(dim: int, dtype: torch.dtype) -> int:
-    """Slots of one turn of the kernel's loop."""
+    """Slots per iteration of the kernel's loop."""
     return max(_SMALLEST_PRODUCT, min(64, _TILE_BYTES // (_width(dim) * dtype.itemsize)))
 
 

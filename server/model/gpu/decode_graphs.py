@@ -1,4 +1,4 @@
-"""Decode steps replayed from recordings: which recording a step takes, and what its fixed inputs are filled with.
+"""Decode steps replayed from recordings: the choice of the recording, and its fixed inputs.
 
 A recording (on CUDA, a graph: `cuda_graph.py`) repeats one forward pass over the same memory. So a step of n sequences
 is copied into the inputs of the smallest recorded size that holds n; the rows left over are padding, which reads and
@@ -77,7 +77,7 @@ class DecodeInputs:
         self._numbers[_SLOTS] += self._numbers[_POSITIONS] % self._block_size
         for row, (chunk, block) in enumerate(zip(rows, last_blocks, strict=True)):
             table = list(chunk.block_table[: block + 1])
-            if table != self._tables[row]:  # seldom: a table grows once a block
+            if table != self._tables[row]:  # seldom: a table grows once per block
                 self._numbers[_TABLES : _TABLES + len(table), row] = table
                 self._tables[row] = table
         used = _TABLES + max(last_blocks) + 1

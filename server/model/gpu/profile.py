@@ -1,4 +1,4 @@
-"""How much memory a step takes on the GPU beside weights and KV cache: the largest one is run, and measured."""
+"""The GPU memory of a step beside weights and KV cache: runs the largest step and measures it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from server.model.sampling.sampling_row import SamplingRow
 
 
 def largest_step(max_context: int, max_batch_tokens: int, max_logits: int, block_size: int) -> list[Chunk]:
-    """As many prompt tokens and rows of logits as a step may have; all write to the same blocks."""
+    """The maximum number of prompt tokens and of rows of logits; all chunks write to the same blocks."""
     blocks = tuple(range(1, 1 + -(-max_context // block_size)))
     chunks = []
     num_tokens, num_logits = max_batch_tokens, max_logits
@@ -30,7 +30,7 @@ def largest_step(max_context: int, max_batch_tokens: int, max_logits: int, block
 
 
 def costliest_wanted(num_logits: int) -> list[Wanted]:
-    """A token for each row, chosen in the way that takes most memory: biased, and cut off by `top_p`."""
+    """One token per row, chosen in the way that takes most memory: with bias and `top_p`."""
     params = SamplingParams(max_tokens=1, temperature=1.0, top_p=0.9, num_logprobs=1, logit_bias=((0, 1.0),))
     return [Wanted(range(row, row + 1), [SamplingRow(row, params, seed=0)]) for row in range(num_logits)]
 
@@ -38,11 +38,10 @@ def costliest_wanted(num_logits: int) -> list[Wanted]:
 def activation_bytes(
     loaded: LoadedModel, attention: AttentionBackend, max_batch_tokens: int, max_logits: int, block_size: int
 ) -> int:
-    """Bytes that the largest step takes for itself, sampling included; `attention` is what will serve.
+    """Bytes that the largest step takes, sampling included; `attention` is the backend that will serve.
 
-    It also makes kernels compile before the first request.
-
-    Raises `OutOfDeviceMemory` where there is no room even without a KV cache.
+    The run also compiles kernels before the first request. Raises `OutOfDeviceMemory` if the step does not fit beside
+    the weights.
     """
     chunks = largest_step(loaded.architecture.max_context, max_batch_tokens, max_logits, block_size)
     device = loaded.device

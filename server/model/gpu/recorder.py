@@ -33,9 +33,8 @@ def record_decodes(
 ) -> DecodeGraphs | None:
     """Record decode steps of these sizes, and prove each by a step of its own.
 
-    None, with a warning, where the model's forward pass cannot be recorded, or a recording does not follow its inputs.
-
-    The cache's last block is the padding's: whoever hands out blocks must not know of it.
+    Returns None, with a warning, if the forward pass cannot be recorded, or a recording does not follow its inputs. The
+    cache's last block belongs to the padding: it must never be allocated.
     """
     record = record or CudaGraphPool(loaded.device).record
     max_blocks = -(-loaded.architecture.max_context // kv_cache.block_size)
@@ -57,7 +56,7 @@ def record_decodes(
     try:
         with torch.inference_mode():
             graphs = DecodeGraphs(sizes, make_inputs, record_step)
-    except (RuntimeError, SelfProofFailed) as error:  # whatever recording a foreign model's forward pass stumbles over
+    except (RuntimeError, SelfProofFailed) as error:  # a foreign model's forward pass may fail to record for any reason
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         logger.warning("decode steps are not recorded, and cost more launches: %s", reason)
         return None

@@ -1,4 +1,4 @@
-"""A step's attention cut into tiles: which rows attend over which blocks. One program of the kernel takes one tile.
+"""Tiles of a step's attention: rows and the blocks that they attend over. One program of the kernel takes one tile.
 
 A tile is four numbers: sequence (row of the block tables), first flat-batch row, tokens, position of the first token.
 """
@@ -28,7 +28,7 @@ class Tiles:
 
 
 def decode_tiles(group: DecodeGroup) -> Tiles:
-    """One tile a sequence. Made on the device, so that a recorded step makes them anew from its inputs."""
+    """One tile per sequence. Made on the device, so that a replayed step makes them from its current inputs."""
     num_sequences, device = len(group.positions), group.positions.device
     sequences = torch.arange(num_sequences, device=device)
     rows = _row_numbers(group.rows, sequences)
@@ -41,7 +41,7 @@ def _row_numbers(rows: torch.Tensor | slice, sequences: torch.Tensor) -> torch.T
 
 
 def prefill_tiles(spans: Sequence[PrefillSpan], max_tokens: int) -> Tiles:
-    """Spans cut to what one program takes."""
+    """Tiles of spans, of at most `max_tokens` each: one program takes one tile."""
     device = spans[0].blocks.device
     tiles = [
         (sequence, row, min(max_tokens, span.last - row), span.start + row - span.first)

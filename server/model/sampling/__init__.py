@@ -1,7 +1,7 @@
 """From logits to tokens, for all rows of a step together.
 
 sampling_params.py  the parameters of a request
-sampling_row.py     what one sampled token is chosen by
+sampling_row.py     the inputs of one sampled token
 penalties.py        penalties, bias and forbidden ids
 sampler.py          chooses the tokens
 readout.py          reads tokens and log-probabilities off the device in one transfer

@@ -1,6 +1,6 @@
-"""What changes logits before a token is chosen: penalties, bias and forbidden ids, in that order.
+"""Changes of logits before a token is chosen: penalties, bias and forbidden ids, in that order.
 
-What all rows name goes to the device together: a few index operations, however many rows and tokens there are.
+The entries of all rows go to the device together: a few index operations, for any number of rows and tokens.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _forbid(logits: torch.Tensor, entries: Sequence[_Numbers]) -> None:
 
 
 def _entries(number: int, tokens: Collection[int], *numbers: float | Sequence[float]) -> _Numbers:
-    """Row number, token and whatever belongs to it, `[2 + len(numbers), num_tokens]`: float64 holds all exactly."""
+    """Row number, token and the token's numbers, `[2 + len(numbers), num_tokens]`: float64 holds all exactly."""
     entries = np.empty((2 + len(numbers), len(tokens)))
     entries[0] = number
     entries[1] = np.fromiter(tokens, np.float64, len(tokens))

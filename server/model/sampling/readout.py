@@ -1,7 +1,6 @@
-"""What a step wants of its logits, read from the device in one transfer.
+"""Tokens and log-probabilities of a step, read from the device in one transfer.
 
-Everything is computed where the logits are and fetched together: a device that is waited for more than once a step
-idles in between.
+Everything is computed on the device and fetched together: a device that is waited for twice per step idles in between.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What one chunk wants of its `rows` of the logits."""
+    """The tokens to sample and to score from one chunk's `rows` of the logits."""
 
     rows: range
     samplings: Sequence[SamplingRow] = ()
@@ -58,7 +57,7 @@ class SampledRow:
 
 @dataclass(frozen=True, slots=True)
 class Readout:
-    """What a chunk wanted, in its order; of no meaning unless `is_finite`: no row holds NaN or positive infinity."""
+    """The results for one chunk, in order. They mean nothing unless `is_finite`: no row holds NaN or +infinity."""
 
     is_finite: bool
     sampled: Sequence[SampledRow]
@@ -66,7 +65,7 @@ class Readout:
 
 
 def read(logits: torch.Tensor, wanted: Sequence[Wanted]) -> list[Readout]:
-    """Check, sample and score float32 `logits` `[num_logits, vocab_size]`: one answer for each of `wanted`."""
+    """Check, sample and score float32 `logits` `[num_logits, vocab_size]`: one result per entry of `wanted`."""
     device = logits.device
     samplings = [row for one in wanted for row in one.samplings]
     scorings = [one.scoring for one in wanted if one.scoring is not None]
@@ -100,7 +99,7 @@ def read(logits: torch.Tensor, wanted: Sequence[Wanted]) -> list[Readout]:
 
 
 def _by_num_logprobs(samplings: Sequence[SamplingRow]) -> dict[int, list[int]]:
-    """The samplings that want as many log-probabilities: a neighbour that wants more must not change who wins a tie."""
+    """Samplings by their number of log-probabilities: a neighbour that wants more must not change how ties break."""
     numbers: dict[int, list[int]] = {}
     for number, row in enumerate(samplings):
         if row.params.num_logprobs is not None:

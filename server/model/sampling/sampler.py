@@ -1,8 +1,8 @@
-"""Choosing tokens from logits: all rows of a step together, where the logits are, without waiting for the device.
+"""Choosing tokens from logits: all rows of a step together, on the device, without waiting for it.
 
-A row is chosen by its own parameters and its own random number, alone. The number comes from (seed, choice, number of
-output tokens so far), never from a stream shared with neighbours: the same seed gives the same answer whatever else is
-in the batch, and after preemption.
+A row's token depends on its own parameters and its own random number. The number comes from (seed, choice, number of
+output tokens so far), never from a stream shared with neighbours: the same seed gives the same answer in any batch, and
+after preemption.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from server.model.sampling.sampling_params import SamplingParams
 from server.model.sampling.sampling_row import SamplingRow
 from server.model.transfer import to_device, to_index
 
-# Numbers that are sorted or summed at once: on a CPU what its cache holds, elsewhere what bounds a step's memory.
+# Numbers that are sorted or summed at once: on a CPU its cache holds them, elsewhere they bound a step's memory.
 _CPU_PART = 1 << 16
 _DEVICE_PART = 1 << 22
 
 
 def rows_at_once(logits: torch.Tensor) -> int:
-    """How many rows of `[num_rows, vocab_size]` are worth computing together."""
+    """The number of rows of `[num_rows, vocab_size]` to compute together."""
     return max(1, (_CPU_PART if logits.device.type == "cpu" else _DEVICE_PART) // logits.shape[1])
 
 
@@ -45,8 +45,8 @@ def most_likely(logits: torch.Tensor) -> torch.Tensor:
 def choose(logits: torch.Tensor, best: torch.Tensor, rows: Sequence[SamplingRow]) -> torch.Tensor:
     """Choose one token for each of `rows` from float32 `logits` `[num_logits, vocab_size]` (several may share a row).
 
-    `best` `[num_logits]` is what `most_likely` finds. Returns `[num_rows]` int64 on the device.
-    Where a row holds NaN or positive infinity, the answer is some id of the vocabulary.
+    `best` `[num_logits]` comes from `most_likely`. Returns `[num_rows]` int64 on the device. For a row with NaN or
+    positive infinity, the token is an arbitrary id of the vocabulary.
     """
     device = logits.device
     tokens = take_rows(best, [row.row for row in rows])
@@ -77,7 +77,7 @@ def _draw(logits: torch.Tensor, rows: Sequence[SamplingRow]) -> Iterator[torch.T
 
 
 def _truncated(probabilities: torch.Tensor, params: Sequence[SamplingParams]) -> torch.Tensor:
-    """Zero what `top_k`, `top_p` (Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) cut off, in that order."""
+    """Zero what `top_k`, `top_p` (Holtzman et al. 2020) and `min_p` (Nguyen et al. 2024) exclude, in that order."""
     vocab_size = probabilities.shape[1]
     values, order = _sorted(probabilities)
     top_k = _column([one.top_k if one.top_k > 0 else vocab_size for one in params], values)

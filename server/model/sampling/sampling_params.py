@@ -9,12 +9,12 @@ _MIN_TEMPERATURE = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen and when a sequence ends.
+    """The choice of the next token, and the end of a sequence.
 
     `temperature` 0 is greedy. `top_k` 0 or -1, `top_p` 1.0 and `min_p` 0.0 are off; `top_p` 0.0 leaves one token.
-    `seed` None draws one at the door.
+    `seed` None draws one at acceptance.
     `stop_token_ids` end the sequence with the token withheld from the output text (the token id is still reported).
-    `num_logprobs` None asks for none; k >= 0 asks for the sampled token's log-probability and the k most likely.
+    `num_logprobs` k >= 0 adds the sampled token's log-probability and the k most likely tokens; None adds neither.
     `prompt_logprobs` does the same for the prompt's own tokens (the first has none).
     Penalties follow OpenAI (presence, frequency: over output tokens) and CTRL, Keskar et al. 2019 (repetition: over
     prompt and output tokens).
@@ -48,5 +48,5 @@ class SamplingParams:
 
     @property
     def truncates(self) -> bool:
-        """Whether unlikely tokens are cut off."""
+        """Whether unlikely tokens are excluded."""
         return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0

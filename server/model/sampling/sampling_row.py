@@ -1,4 +1,4 @@
-"""What one sampled token is chosen by."""
+"""The inputs of one sampled token."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.model.sampling.sampling_params import SamplingParams
 
 @dataclass(frozen=True, slots=True)
 class SamplingRow:
-    """How one row of logits becomes a token.
+    """One row of logits, and the parameters that turn it into a token.
 
     `seed` is the one drawn where `params` has none. `prompt` and `output` are the token ids so far, read by penalties
     alone and empty without any. `forbidden` ids are masked (the end tokens while `min_tokens` is not reached).

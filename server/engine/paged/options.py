@@ -1,0 +1,116 @@
+"""Sizes and limits of the engine, and the check of a request against them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.engine.errors import ContextExceeded, PrefixTooLarge, PromptEmpty, RequestRefused, TokenOutOfRange
+from server.engine.request import Kind, Request
+from server.model.prefix import Prefix
+
+MAX_SCORED_ROWS = 256
+"""Rows that score given tokens per step: a long prompt has many, and each row is as long as the vocabulary."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """Sizes and limits.
+
+    `num_blocks` counts the padding block 0. `max_num_seqs` bounds the sequences that run at once, `max_batch_tokens`
+    the tokens of a step (at just `max_num_seqs`, prompts wait while a full batch decodes), `max_open_requests` the
+    requests accepted and not yet answered, `max_prefix_blocks` the blocks of all resident prefixes. `max_context`
+    counts positions: virtual tokens, prompt and output. A task may be served `fair_quantum` tokens more than one that
+    waits for room; then it must wait too. `max_scored_rows` bounds the rows of logits of a step that score given
+    tokens, beside one row per sequence.
+    """
+
+    num_blocks: int
+    block_size: int
+    max_prefix_blocks: int
+    max_num_seqs: int
+    max_batch_tokens: int
+    max_open_requests: int
+    max_context: int
+    vocab_size: int
+    eos_token_ids: frozenset[int]
+    fair_quantum: int = 1024
+    max_scored_rows: int = MAX_SCORED_ROWS
+
+    @property
+    def max_sequence_tokens(self) -> int:
+        """Positions that one sequence can always have: the context, or fewer where the KV cache is smaller.
+
+        Two blocks are no sequence's own: the padding, and the second copy of a part-filled virtual block.
+        """
+        return min(self.max_context, (self.num_blocks - 2) * self.block_size)
+
+    def __post_init__(self) -> None:
+        if self.max_batch_tokens < self.max_num_seqs:
+            raise ValueError("max_batch_tokens must be at least max_num_seqs: each running sequence decodes one token")
+        if not 0 < self.max_prefix_blocks < self.num_blocks - 1:
+            raise ValueError("max_prefix_blocks must leave at least one block for text")
+
+
+def check_request(request: Request[Kind], options: EngineOptions) -> None:
+    """Raise `RequestRefused` for a request that could never be served. One that passes never fails for memory."""
+    prompt = request.prompt_token_ids
+    if not prompt:
+        raise PromptEmpty("the prompt is empty: at least one token is needed")
+    request.kind.check()
+    _check_tokens(request, options.vocab_size)
+    num_virtual = 0 if request.prefix is None else request.prefix.num_virtual_tokens
+    if request.prefix is not None:
+        _check_prefix(request.prefix, options)
+    num_new = request.kind.max_new_tokens
+    total = num_virtual + len(prompt) + num_new
+    numbers = f"{num_virtual} virtual tokens + {len(prompt)} prompt tokens + {num_new} new tokens = {total}"
+    if total > options.max_context:
+        raise ContextExceeded(f"the context holds {options.max_context} tokens: {numbers}")
+    # The part-filled last virtual block exists twice: in the prefix and as the sequence's own copy.
+    num_blocks = -(-total // options.block_size) + (num_virtual % options.block_size > 0)
+    if num_blocks > options.num_blocks - 1:
+        held = (options.num_blocks - 1) * options.block_size
+        raise ContextExceeded(f"this server's KV cache holds {held} tokens: {numbers}")
+
+
+def check_together(prefixes: Sequence[Prefix | None], options: EngineOptions) -> None:
+    """Check the requests of one answer together, by their prefixes: one per request.
+
+    Raises `RequestRefused` where the queue could never hold them all, and `PrefixTooLarge` where the prefixes could
+    never be resident at once.
+    """
+    if len(prefixes) > options.max_open_requests:
+        raise RequestRefused(
+            f"there are {len(prefixes)} prompts (times the members of an ensemble); "
+            f"this server holds at most {options.max_open_requests} at once"
+        )
+    distinct = {prefix.digest: prefix for prefix in prefixes if prefix is not None}.values()
+    if sum(_num_blocks(prefix, options) for prefix in distinct) > options.max_prefix_blocks:
+        num_virtual = sum(prefix.num_virtual_tokens for prefix in distinct)
+        raise PrefixTooLarge(
+            f"the soft prompts have {num_virtual} virtual tokens together; this server keeps room for {_room(options)}"
+        )
+
+
+def _check_tokens(request: Request[Kind], vocab_size: int) -> None:
+    given = [*request.prompt_token_ids, *request.kind.token_ids()]
+    if min(given) < 0 or max(given) >= vocab_size:
+        raise TokenOutOfRange(f"token ids must be from 0 to {vocab_size - 1}")
+
+
+def _check_prefix(prefix: Prefix, options: EngineOptions) -> None:
+    if _num_blocks(prefix, options) > options.max_prefix_blocks:
+        raise PrefixTooLarge(
+            f"the soft prompt has {prefix.num_virtual_tokens} virtual tokens; "
+            f"this server keeps room for {_room(options)}"
+        )
+
+
+def _num_blocks(prefix: Prefix, options: EngineOptions) -> int:
+    return -(-prefix.num_virtual_tokens // options.block_size)
+
+
+def _room(options: EngineOptions) -> int:
+    """Virtual tokens that the prefix budget holds, of prefixes that fill their blocks."""
+    return options.max_prefix_blocks * options.block_size

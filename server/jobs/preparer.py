@@ -1,0 +1,129 @@
+"""Prepare a job: read its files, and check them against its request and this server. Slow: call it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from prompts_store.tuning_records import JobRecord, NewEvent
+from prompts_store.tuning_store import TuningStore
+from server.jobs.event_texts import note_event, preview_event
+from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
+from server.jobs.request import JobRequest, request_from_json
+from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
+from server.tuning.errors import ExamplesRefused
+from server.tuning.examples import Example, ExampleLimits, ExampleSet, Reading, read_examples
+from server.tuning.fit import Host
+from server.tuning.job import TuningJob
+from server.tuning.split import TuningData, tuning_data
+from server.tuning.survival import notes_on_answers
+
+_MAX_PREVIEWED_TOKENS = 256
+_MAX_PREVIEWED_ANSWERS = 4
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A job ready to run, and the events of its log about its files."""
+
+    job: TuningJob
+    events: tuple[NewEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JobPreparer:
+    """Turns a job of the store into one that can run."""
+
+    store: TuningStore
+    base_name: str
+    tokenizer: Tokenizer
+    end_token_id: int
+    limits: ExampleLimits
+    host: Host
+    owned_tasks: OwnedTasks
+
+    def prepare(self, record: JobRecord) -> Prepared:
+        """Read a job's files and check them against its request, and both against this server.
+
+        Raises `FileRefused`, `TaskTaken`, `ExamplesRefused`, `PlanRefused`, `InvalidManifest`, and what the store
+        raises.
+        """
+        self._check_task(record.task)
+        request = request_from_json(record.request)
+        self.host.check_plan(request.plan)
+        data = self._read(record, request)
+        labels = request.manifest.labels or data.labels
+        _check_labels(labels, request.manifest.labels, data)
+        manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
+        room = self.host.base.max_context - request.plan.num_virtual_tokens
+        encode = partial(encode_examples, self.tokenizer, manifest, end_token_id=self.end_token_id, max_tokens=room)
+        encoded = [*encode(data.training)]
+        self.host.check_memory(request.plan, data.training, encoded)
+        unservable = self.host.notes_on_lengths(request.plan, encoded)
+        try:
+            judged = encode(data.validation)
+            self.host.check_judged(request.plan, data.validation, judged, self._label_ids(labels))
+            self.host.check_memory(request.plan, data.validation, judged)
+        except ExamplesRefused as error:
+            raise FileRefused(error, _judged_by(record)) from error
+        encoded += judged
+        if not manifest.defaults:
+            longest = self.host.longest_answer(request.plan, max(len(one.completion) for one in encoded))
+            manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
+        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
+        changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
+        notes = map(note_event, (*data.notes, *changed, *unservable))
+        return Prepared(job, (*notes, *self._previews(data.training, encoded)))
+
+    def _check_task(self, task: str) -> None:
+        """Raise `TaskTaken` if the task's name has been taken since the job was created."""
+        if task in self.host.base.names:
+            raise TaskTaken("the task's name is one of the base model's by now: create the job with another suffix")
+        if task in self.owned_tasks():
+            raise task_owned()
+
+    def _label_ids(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
+        return [encode_completion(self.tokenizer, label, self.end_token_id) for label in labels]
+
+    def _read(self, record: JobRecord, request: JobRequest) -> TuningData:
+        training = self._read_file(record.training_file, "training_file", request.reading)
+        join = partial(tuning_data, training, seed=record.seed, split=request.split, labels=request.manifest.labels)
+        if record.validation_file is None:
+            return join()
+        validation = self._read_file(record.validation_file, "validation_file", request.reading)
+        try:
+            return join(validation)
+        except ExamplesRefused as error:
+            raise FileRefused(error, "validation_file") from error
+
+    def _read_file(self, file_id: int, param: str, reading: Reading) -> ExampleSet:
+        content = self.store.load_file(file_id)
+        try:
+            return read_examples(content, self.limits, reading)
+        except ExamplesRefused as error:
+            raise FileRefused(error, param) from error
+
+    def _previews(self, training: Sequence[Example], encoded: Sequence[EncodedExample]) -> list[NewEvent]:
+        """The examples of the first line, token by token. A conversation has one per answer."""
+        num_answers = sum(example.line == training[0].line for example in training)
+        shown = encoded[: min(num_answers, _MAX_PREVIEWED_ANSWERS)]
+        return [
+            preview_event(number, num_answers, preview(self.tokenizer, one)[:_MAX_PREVIEWED_TOKENS])
+            for number, one in enumerate(shown, start=1)
+        ]
+
+
+def _judged_by(record: JobRecord) -> str:
+    return "training_file" if record.validation_file is None else "validation_file"
+
+
+def _check_labels(labels: Sequence[str], wanted: Sequence[str], data: TuningData) -> None:
+    """Raise `ExamplesRefused` if the request names labels and an answer is not one of them."""
+    if not wanted:
+        return
+    examples: tuple[Example, ...] = (*data.training, *data.validation)
+    for example in examples:
+        if example.completion not in labels:
+            raise ExamplesRefused("the answer is none of the job's labels", code="unknown_label", line=example.line)

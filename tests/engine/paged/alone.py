@@ -1,0 +1,122 @@
+"""The answer that a request gets alone, straight from the script: no engine, no cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from server.engine.events import (
+    EngineEvent,
+    FinishReason,
+    PromptProcessed,
+    RequestFailed,
+    RequestFinished,
+    Scored,
+)
+from server.engine.request import Generate, Kind, Request, Score
+from server.model.prefix import Prefix
+from server.model.sampling.sampling_row import SamplingRow
+from tests.engine.paged.requests import is_nan, prompt_event, reason_of, tokens_of
+from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, history_of, scripted_logits
+from tests.model.row_by_row import sample_row
+
+
+@dataclass(frozen=True, slots=True)
+class AloneChoice:
+    """One choice computed alone, straight from the script: no engine, no cache."""
+
+    tokens: tuple[int, ...]
+    finish_reason: FinishReason | None  # None: its next step would be NaN
+
+
+def alone_fails(request: Request[Kind]) -> bool:
+    """Whether the prompt itself is NaN."""
+    return NAN_TOKEN in request.prompt_token_ids
+
+
+def alone_choice(request: Request[Generate], choice: int) -> AloneChoice:
+    """Generate without an engine. The request must carry a seed or be greedy."""
+    sampling = request.kind.sampling
+    tokens: list[int] = []
+    if NAN_TOKEN in request.prompt_token_ids:
+        return AloneChoice((), None)
+    while len(tokens) < sampling.max_tokens:
+        logits = torch.tensor(scripted_logits(history_of(request.prefix, [*request.prompt_token_ids, *tokens])))
+        token = sample_row(logits, _alone_row(request, choice, tokens))
+        tokens.append(token)
+        if token in sampling.stop_token_ids or (token == EOS and not sampling.ignore_eos):
+            return AloneChoice(tuple(tokens), FinishReason.STOP)
+        if token == NAN_TOKEN and len(tokens) < sampling.max_tokens:
+            return AloneChoice(tuple(tokens), None)
+    return AloneChoice(tuple(tokens), FinishReason.LENGTH)
+
+
+def alone_logprobs(prefix: Prefix | None, prompt: Sequence[int], given: Sequence[int]) -> list[float]:
+    """Log-probabilities of given tokens after a prompt."""
+    answer, tokens = [], list(prompt)
+    for token in given:
+        row = torch.tensor(scripted_logits(history_of(prefix, tokens))).log_softmax(-1)
+        answer.append(float(row[token]))
+        tokens.append(token)
+    return answer
+
+
+def _alone_row(request: Request[Generate], choice: int, output: list[int]) -> SamplingRow:
+    sampling = request.kind.sampling
+    ends = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else {EOS})
+    return SamplingRow(
+        0,
+        sampling,
+        sampling.seed or 0,
+        choice=choice,
+        num_output=len(output),
+        prompt=request.prompt_token_ids,
+        output=output,
+        forbidden=frozenset(ends) if len(output) < sampling.min_tokens else frozenset(),
+    )
+
+
+def check_answer(request: Request[Kind], events: Sequence[EngineEvent]) -> None:
+    """Assert that a request which was neither aborted nor disturbed got exactly what it gets alone."""
+    last = events[-1]
+    if isinstance(request.kind, Score):
+        _check_scores(request, last)
+        return
+    alone = [alone_choice(request, choice) for choice in range(request.kind.num_choices)]
+    if any(choice.finish_reason is None for choice in alone):
+        assert isinstance(last, RequestFailed) and is_nan(last.cause), last
+        for number, choice in enumerate(alone):
+            got = tokens_of(events, number)
+            assert got == choice.tokens[: len(got)]
+        return
+    assert isinstance(last, RequestFinished), last
+    for number, choice in enumerate(alone):
+        assert tokens_of(events, number) == choice.tokens
+        assert reason_of(events, number) is choice.finish_reason
+    _check_prompt_logprobs(request, prompt_event(events))
+
+
+def _check_scores(request: Request[Score], last: EngineEvent) -> None:
+    read = [*request.prompt_token_ids, *(token for tokens in request.kind.continuations for token in tokens[:-1])]
+    if NAN_TOKEN in read:
+        assert isinstance(last, RequestFailed) and is_nan(last.cause), last
+        return
+    assert isinstance(last, Scored), last
+    expected = [sum(alone_logprobs(request.prefix, request.prompt_token_ids, c)) for c in request.kind.continuations]
+    assert len(last.logprobs) == len(expected)
+    assert all(abs(a - b) < 1e-4 for a, b in zip(last.logprobs, expected, strict=True))
+
+
+def _check_prompt_logprobs(request: Request[Generate], event: PromptProcessed) -> None:
+    if request.kind.sampling.prompt_logprobs is None:
+        assert event.prompt_logprobs == ()
+        return
+    first, *others = event.prompt_logprobs
+    assert first is None
+    given = request.prompt_token_ids[1:]
+    expected = alone_logprobs(request.prefix, request.prompt_token_ids[:1], given)
+    got = [entry for entry in others if entry is not None]
+    assert [entry.token_id for entry in got] == list(given)
+    assert all(abs(entry.logprob - value) < 1e-4 for entry, value in zip(got, expected, strict=True))
