@@ -29,6 +29,7 @@ FOLDER = Path(__file__).parent
 VENV_PYTHON = ROOT / ".clients/venv/bin/python"
 COLUMNS = ("chat", "stream", "turns", "agent", "completions", "models", "files", "tuning")
 TIMEOUT_S = 240.0
+NODE_VERSION = 20
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
@@ -113,10 +114,14 @@ def _cell(found: Sequence[Outcome]) -> str:
 
 
 def missing() -> list[str]:
-    """What `make client-test` could not install by itself."""
-    found = [f"{VENV_PYTHON}: run make client-test"] if not VENV_PYTHON.exists() else []
-    if shutil.which("node") is None:
-        found.append("node 20 or newer (Debian: nodejs)")
+    """What this machine lacks; `make client-test` installs all but Node."""
+    found = [f"{VENV_PYTHON} (run make client-test)"] if not VENV_PYTHON.exists() else []
+    node = shutil.which("node")
+    version = "" if node is None else subprocess.check_output([node, "--version"], text=True).strip()
+    if int(version.removeprefix("v").partition(".")[0] or 0) < NODE_VERSION:
+        found.append(f"Node {NODE_VERSION} or newer, and there is {version or 'none'} (Debian: nodejs npm)")
+    elif not (FOLDER / "node_modules").exists():
+        found.append(f"{FOLDER / 'node_modules'} (run make client-test)")
     return found
 
 

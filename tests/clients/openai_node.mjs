@@ -119,7 +119,8 @@ scenario("tuning", "every argument", async () => {
   let numEvents = 0;
   for await (const _ of jobs.listEvents(job.id, { limit: 2 })) numEvents += 1;
   assert.ok(numEvents > 2);
-  for await (const checkpoint of jobs.checkpoints.list(job.id, { limit: 1 })) assert.equal(checkpoint.fine_tuning_job_id, job.id);
+  for await (const checkpoint of jobs.checkpoints.list(job.id, { limit: 1 }))
+    assert.equal(checkpoint.fine_tuning_job_id, job.id);
   checkAnswer((await client.completions.create({ model: job.fine_tuned_model, prompt: TURNS[0] })).choices[0].text);
 });
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,8 @@ def from_disk() -> None:
 
 @scenario("files", "expires_after is refused")
 def expires_after() -> None:
+    offered = {name for name in signature(client.files.create).parameters if not name.startswith("extra_")}
+    assert offered == {"file", "purpose", "expires_after", "timeout"}, offered
     check_refused(
         partial(
             client.files.create,

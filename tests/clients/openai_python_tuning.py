@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import openai
@@ -39,14 +40,16 @@ def _tune(suffix: str, **asked: Any) -> Any:
 
 @scenario("tuning", "every argument")
 def every_argument() -> None:
-    job = _tune(
-        "tuned-a",
-        validation_file=upload("lost"),
-        method={"type": "supervised", "supervised": {"hyperparameters": HYPERPARAMETERS}},
-        integrations=[],
-        metadata={"team": "ours"},
-        seed=7,
-    )
+    asked = {
+        "validation_file": upload("lost"),
+        "method": {"type": "supervised", "supervised": {"hyperparameters": HYPERPARAMETERS}},
+        "integrations": [],
+        "metadata": {"team": "ours"},
+        "seed": 7,
+    }
+    offered = {name for name in signature(jobs.create).parameters if not name.startswith("extra_")} - {"timeout"}
+    assert offered == asked.keys() | {"model", "training_file", "suffix", "hyperparameters"}, offered
+    job = _tune("tuned-a", **asked)
     assert (job.seed, job.metadata, job.integrations) == (7, {"team": "ours"}, [])
     events = list(jobs.list_events(job.id, limit=2))  # the client asks for one page after another
     assert len({event.id for event in events}) == len(events) > 2
@@ -55,7 +58,7 @@ def every_argument() -> None:
     check_answer(client.completions.create(model=job.fine_tuned_model, prompt=TURNS[0], max_tokens=4).choices[0].text)
 
 
-@scenario("tuning", "arguments of null")
+@scenario("tuning", "the older hyperparameters, the others null")
 def arguments_of_null() -> None:
     nothing: Any = dict.fromkeys(("integrations", "metadata", "method", "seed", "validation_file"))
     _tune("tuned-b", hyperparameters=HYPERPARAMETERS, **nothing)

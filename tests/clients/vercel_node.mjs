@@ -66,4 +66,9 @@ for (const [name, model] of Object.entries(completionModels)) {
   });
 }
 
+scenario("chat", "openai() itself, which asks the Responses interface, is refused", async () => {
+  const answer = generateText({ ...once, model: openai(MODEL), prompt: TURNS[0] });
+  await assert.rejects(answer, (error) => error.statusCode === 404 && error.url.endsWith("/responses"));
+});
+
 await run();

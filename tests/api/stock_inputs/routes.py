@@ -21,7 +21,7 @@ def _sent(name: str, client: str, **headers: str) -> StockInput:
 
 HEADERS = [
     _sent("a key that says nothing", "vLLM's examples", authorization="Bearer EMPTY"),
-    _sent("no key after Bearer", "forms of user interfaces", authorization="Bearer "),
+    _sent("no key after Bearer", "forms of user interfaces", authorization="Bearer"),
     _sent("organization and project", "openai", openai_organization="org-1", openai_project="proj-1"),
     _sent("beta", "openai", openai_beta="assistants=v2"),
     _sent("Azure's key", "Azure's clients", api_key="unused"),
