@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test client-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -72,6 +72,21 @@ stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops unde
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)
 
+# The clients' requirements and ours differ: a venv of their own, and node_modules beside the scripts that import from it.
+CLIENTS := .clients/venv
+client-test: install $(CLIENTS)/.installed tests/clients/node_modules/.package-lock.json ## stock clients, unmodified: openai, LangChain, LlamaIndex, LiteLLM, Vercel AI SDK (needs Node 20)
+	$(BIN)/python -m tests.clients $(ARGS)
+
+$(CLIENTS)/.installed: tests/clients/requirements.txt | $(STAMP)
+	test -x $(CLIENTS)/bin/python || $(BIN)/python -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	@touch $@
+
+tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "make client-test needs Node 20 or newer and npm (Debian: nodejs npm)" >&2; exit 1; }
+	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
 bench: install ## this engine beside every other way to serve soft prompts (ARGS="--quick" for a look)
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -119,4 +134,4 @@ openapi: install ## write docs/openapi.json and docs/fields.md
 	$(BIN)/python -m server.api
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .clients tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -32,7 +32,7 @@ The server reads the fields of OpenAI's interface strictly, by their effect.
 - A field that the server acts on is *done*. The OpenAPI document describes it.
 - A known field whose value asks for nothing is *accepted* and has no effect. null always asks for nothing.
 - A *hint* is accepted with every value, since no answer depends on it.
-- A known field that asks for something else is *refused*: status 400, code `unsupported_parameter`, its name in `param`.
+- A known field that asks for anything else is *refused* by name: status 400, code `unsupported_parameter`.
 - Any other field is unknown: status 400, code `unknown_parameter`.
 
 `make openapi` writes this page from the tables that the server uses.
