@@ -2,7 +2,6 @@
 
 import itertools
 import typing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from server.api.wire.completions import CompletionRequest
 from server.api.wire.sampling import StreamOptions
 from server.api.wire.tuning import CreateJob, Hyperparameters, MethodBody, Supervised
 from tests.api.conftest import client_of, error_of
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 CHAT = {"model": "tiny-base", "messages": [{"role": "user", "content": "a"}]}
@@ -47,7 +47,7 @@ def fields_of(*types):
 @pytest.fixture
 async def chat_client(services):
     """A client of a base model with a chat template that shows every message."""
-    services = replace(services, tokenizer=byte_level(TEMPLATE))
+    services = with_parts(services, tokenizer=byte_level(TEMPLATE))
     async with client_of(services) as http:
         yield http
 
@@ -198,7 +198,7 @@ async def test_minus_one_is_the_room_in_the_context(client, engine, path):
     """llama.cpp's and LM Studio's way to set no limit."""
     await client.post(path, json=ROUTES[path][1] | {"max_tokens": -1})
     request = engine.requests[-1]
-    assert request.sampling.max_tokens == engine.max_context - len(request.prompt_token_ids)
+    assert request.kind.sampling.max_tokens == engine.max_context - len(request.prompt_token_ids)
 
 
 @pytest.mark.parametrize(("name", "value"), [("top_p", 0), ("top_k", -1), ("top_k", 0)])

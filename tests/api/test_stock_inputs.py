@@ -17,6 +17,7 @@ from tests.api.stock_inputs.jobs import JOB_BODIES
 from tests.api.stock_inputs.lines import LINES
 from tests.api.stock_inputs.not_yet import NOT_YET
 from tests.api.stock_inputs.routes import ROUTES
+from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
 INPUTS = {
@@ -35,7 +36,8 @@ ROWS = b'{"text":"good","label":"yes"}\n{"text":"bad","label":"no"}\n'
 async def asked(services):
     """A client of a server with a task, whose tokenizer has a chat template."""
     limits = replace(services.settings.limits, max_unfinished_jobs=100)
-    services = replace(services, tokenizer=byte_level(TEMPLATE), settings=replace(services.settings, limits=limits))
+    settings = replace(services.settings, limits=limits)
+    services = with_parts(services, tokenizer=byte_level(TEMPLATE), settings=settings)
     async with client_of(services) as client:
         assert (await publish(client)).status_code == 201
         yield client
