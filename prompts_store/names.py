@@ -13,6 +13,8 @@ PRODUCTION = "production"
 MAX_VERSION = 2**31 - 1
 TASK_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?")
 
+_MAX_NAME_LENGTH = 64
+_OTHER_CHARACTERS = re.compile(r"[^a-z0-9._-]+")
 _VERSION_NUMBER = re.compile(r"[1-9][0-9]{0,9}")
 NAME_RULE = "1 to 64 of the characters a-z, 0-9, '.', '_' and '-', the first and the last a letter or a digit"
 """The rule of `TASK_NAME` in words."""
@@ -48,6 +50,20 @@ def check_task_name(name: str) -> None:
     """Raise InvalidName unless `name` is a valid task name."""
     if not TASK_NAME.fullmatch(name):
         raise InvalidName(f"A task name must have {NAME_RULE}.")
+
+
+def task_name_of(text: str) -> str:
+    """Turn a text into a task name; a task name stays as it is. Raises InvalidName if no letter or digit is left.
+
+    The text is put into lower case. Each run of characters that no task name has becomes one "-". What a task name
+    must not begin or end with is cut off.
+    """
+    if TASK_NAME.fullmatch(text):
+        return text
+    name = _OTHER_CHARACTERS.sub("-", text.lower()).strip("._-")[:_MAX_NAME_LENGTH].rstrip("._-")
+    if not name:
+        raise InvalidName(f"No task name can be made of this; a task name must have {NAME_RULE}.")
+    return name
 
 
 def check_alias_name(name: str) -> None:

@@ -2,7 +2,8 @@
 
 ApiError
 ├── InvalidRequest          a parameter has a value that cannot be served
-│   └── UnknownParameter    a parameter or header that the route does not know
+│   ├── UnknownParameter    a parameter, a part or a header that the route does not know
+│   └── UnsupportedParameter  a known parameter that asks for what the server does not do
 ├── ModelNotFound           `model` names nothing
 ├── Unauthorized            no key, or one that is unknown, revoked or expired
 ├── Forbidden               the key does not allow this
@@ -39,9 +40,15 @@ class InvalidRequest(ApiError):
 
 
 class UnknownParameter(InvalidRequest):
-    """A query parameter, or a header of ours, that the route does not know."""
+    """A query parameter, a part of a form, or a header of ours, that the route does not know."""
 
     code = "unknown_parameter"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A known parameter that asks for what the server does not do."""
+
+    code = "unsupported_parameter"
 
 
 class ModelNotFound(ApiError):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
+from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.bodies import RequestBody
 from server.api.wire.chat import ChatMessageBody, ChatRequest, ChatTextPart
 from server.api.wire.completions import CompletionRequest
-from server.api.wire.passive_fields import PassiveField
+from server.api.wire.passive_fields import FILE_FIELDS, Fields, PassiveField
 from server.api.wire.sampling import StreamOptions
 from server.api.wire.tuning import CreateJob, Hyperparameters, MethodBody, Supervised
 
@@ -35,18 +36,22 @@ The server reads the fields of OpenAI's interface strictly, by their effect.
 - A known field that asks for anything else is *refused* by name: status 400, code `unsupported_parameter`.
 - Any other field is unknown: status 400, code `unknown_parameter`.
 
+An empty value of a list's query parameter (`?after=`) asks for nothing too.
+
 `make openapi` writes this page from the tables that the server uses.
 """
 
 
 def fields_page() -> str:
     """Return the page as Markdown."""
-    return _HEAD + "".join(f"\n## `{place}`\n\n{_section(body)}" for place, body in PLACES.items())
+    sections = {place: _section(body.model_fields, body.passive_fields) for place, body in PLACES.items()}
+    sections["POST /v1/files"] = _section(FILE_SCHEMA["properties"], FILE_FIELDS)
+    return _HEAD + "".join(f"\n## `{place}`\n\n{section}" for place, section in sections.items())
 
 
-def _section(body: type[RequestBody]) -> str:
-    done = f"Done: {', '.join(f'`{name}`' for name in sorted(body.model_fields))}.\n"
-    known = sorted(body.passive_fields.values(), key=lambda field: (field.origin != "OpenAI", field.origin, field.name))
+def _section(names: Iterable[str], passive_fields: Fields) -> str:
+    done = f"Done: {', '.join(f'`{name}`' for name in sorted(names))}.\n"
+    known = sorted(passive_fields.values(), key=lambda field: (field.origin != "OpenAI", field.origin, field.name))
     if not known:
         return done
     rows = "".join(f"| {' | '.join(_row(field))} |\n" for field in known)

@@ -24,7 +24,10 @@ class Noted(bytes):
 
 async def test_an_echo_is_written_once_for_all_choices_and_off_the_event_loop():
     prompt = byte_level().encode("a film")
-    form = AnswerForm("id", 0, "m", (prompt,), 3, (0,), with_logprobs=True, with_token_ids=False, with_usage=False)
+    form = AnswerForm(
+        "id", 0, "m", (prompt,), 3, (0,),
+        with_logprobs=True, with_token_ids=False, with_usage=False, with_usage_so_far=False,
+    )  # fmt: skip
 
     async def events():
         yield PromptText(0, 0, "a film", tuple(TextToken(token_id, 0, None, Noted(b"a")) for token_id in prompt))

@@ -145,7 +145,9 @@ async def file_id(client):
     [
         ({"model": "gpt-4o"}, 404, "model_not_found", "model"),
         ({"suffix": None}, 400, "invalid_value", "suffix"),
-        ({"suffix": "Not a name"}, 400, "invalid_value", "suffix"),
+        ({"suffix": ""}, 400, "invalid_value", "suffix"),
+        ({"suffix": "-- ? --"}, 400, "invalid_value", "suffix"),
+        ({"suffix": "Tiny Base"}, 409, "name_reserved", None),
         ({"suffix": "tiny-base"}, 409, "name_reserved", None),
         ({"training_file": "file-99"}, 404, "file_not_found", None),
         ({"training_file": "../etc/passwd"}, 404, "file_not_found", None),
@@ -190,7 +192,7 @@ async def file_id(client):
         ({"hyperparameters": {"encoder_hidden_size": 8}}, 400, "invalid_value", "hyperparameters.encoder_hidden_size"),
         ({"method": {"type": "dpo"}}, 400, "invalid_value", "method.type"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {}}}}, 400, "invalid_value", None),
-        ({"integrations": [{"type": "wandb"}]}, 400, "invalid_value", "integrations"),
+        ({"integrations": [{"type": "wandb"}]}, 400, "unsupported_parameter", "integrations"),
         ({"labels": ["one"]}, 400, "invalid_manifest", "manifest.labels"),
         ({"template": "no mark"}, 400, "invalid_manifest", "manifest.template"),
         ({"gate": {"min_score": 2}}, 400, "invalid_value", "gate.min_score"),
@@ -206,6 +208,23 @@ async def test_a_job_that_makes_no_sense_is_refused_and_none_is_made(client, fil
     if param is not None:
         assert error["param"] == param
     assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
+@pytest.mark.parametrize(("suffix", "task"), [("My Task 1", "my-task-1"), ("mood.2", "mood.2")])
+async def test_a_suffix_becomes_the_name_of_a_task(client, file_id, runs, suffix, task):
+    """The job says which; a task's name stays as it is."""
+    runs.on_step = lambda step: None
+    body = {**JOB, "training_file": file_id, "suffix": suffix, "validation_file": ""}
+    job = (await client.post("/v1/fine_tuning/jobs", json=body)).json()
+    assert (job["task"], job["validation_file"]) == (task, None)
+
+
+async def test_a_method_that_is_not_done_is_refused_in_our_words(client, file_id):
+    """With the one that is."""
+    body = {**JOB, "training_file": file_id, "hyperparameters": None, "method": {"type": "dpo", "dpo": {}}}
+    error = error_of(await client.post("/v1/fine_tuning/jobs", json=body))
+    assert (error["code"], error["param"]) == ("invalid_value", "method.type")
+    assert "the parameter 'dpo' is not supported: methods are 'supervised'" in error["message"]
 
 
 async def test_labels_that_classification_would_refuse_are_refused(limited, store):
@@ -297,7 +316,14 @@ async def test_an_upload_without_room_is_refused_and_leaves_nothing(max_pages, c
         ({"file": ("a", JSONL)}, {"purpose": "assistants"}, 400, "purpose"),
         ({"file": ("a", JSONL)}, {}, 400, "purpose"),
         ({"file": ("a", b"")}, {"purpose": "fine-tune"}, 400, "file"),
-        ({"other": ("a", JSONL)}, {"purpose": "fine-tune"}, 400, None),
+        ({"other": ("a", JSONL)}, {"purpose": "fine-tune"}, 400, "other"),
+        (
+            {"file": ("a", JSONL)},
+            {"purpose": "fine-tune", "expires_after[seconds]": "60"},
+            400,
+            "expires_after[seconds]",
+        ),
+        ({"file": ("a", JSONL)}, {"purpose": "fine-tune", "a b": "1"}, 400, None),
         ({"file": ("a", b"x" * 2**21)}, {"purpose": "fine-tune"}, 413, None),
     ],
 )

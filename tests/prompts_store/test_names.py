@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prompts_store.errors import InvalidName, NameReserved
-from prompts_store.names import TASK_NAME, TaskReference, check_alias_name, check_not_reserved, check_task_name
+from prompts_store.names import (
+    TASK_NAME,
+    TaskReference,
+    check_alias_name,
+    check_not_reserved,
+    check_task_name,
+    task_name_of,
+)
 
 NAMES = st.from_regex(TASK_NAME, fullmatch=True)
 
@@ -78,3 +87,39 @@ def test_a_base_name_is_reserved() -> None:
     check_not_reserved("sentiment", ("gpt2",))
     with pytest.raises(NameReserved):
         check_not_reserved("gpt2", ("gpt2",))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("mood", "mood"),
+        ("a--b..c", "a--b..c"),
+        ("My Task 1", "my-task-1"),
+        (" Urgency\t(v2)! ", "urgency-v2"),
+        ("MOOD", "mood"),
+        ("mood@production", "mood-production"),
+        ("_draft_", "draft"),
+        ("Prüfung", "pr-fung"),
+        ("A" * 70, "a" * 64),
+        ("a" * 63 + " b", "a" * 63),
+    ],
+)
+def test_a_text_becomes_a_task_name(text: str, name: str) -> None:
+    """In lower case, with "-" for each run of other characters; a task name stays as it is."""
+    assert task_name_of(text) == name
+
+
+@pytest.mark.parametrize("text", ["", " ", "?!", "._-", "日本"])
+def test_a_text_without_a_letter_of_a_task_name_is_refused(text: str) -> None:
+    """Nothing would be left."""
+    with pytest.raises(InvalidName):
+        task_name_of(text)
+
+
+@given(st.text())
+def test_a_text_becomes_a_valid_task_name_or_is_refused(text: str) -> None:
+    """Whatever the text is; and the name stays as it is."""
+    with suppress(InvalidName):
+        name = task_name_of(text)
+        check_task_name(name)
+        assert task_name_of(name) == name

@@ -15,6 +15,8 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-\[\]]{1,100}")
 """A name that an error message may repeat."""
 
 _OUR_PREFIX = "x-softprompt-"
+_OF_OPENAIS_LISTS = frozenset({"metadata"})
+"""Query parameters of OpenAI's lists that ask for nothing where they are empty."""
 _OF_EVERY_REQUEST = frozenset({"x-softprompt-sticky-key"})
 """Headers of ours that clients set once for all requests. Routes that do not use them ignore them."""
 
@@ -41,7 +43,7 @@ class Declared:
         """
         names = [name for name, _ in request.query_params.multi_items()]
         for name in names:
-            if name not in self.query:
+            if name not in self.query and not _asks_nothing(name, request):
                 raise _unknown("query parameter", name, self.query)
         _check_once(names)
         ours = [name for name in request.headers.keys() if name in self.headers or _is_ours(name)]  # noqa: SIM118
@@ -49,6 +51,10 @@ class Declared:
             if name not in self.headers | _OF_EVERY_REQUEST:
                 raise _unknown("header", name, sorted(filter(_is_ours, self.headers)))
         _check_once(ours)
+
+
+def _asks_nothing(name: str, request: Request) -> bool:
+    return name in _OF_OPENAIS_LISTS and request.query_params[name] == ""
 
 
 def _all_of(dependant: Dependant) -> Iterator[Dependant]:

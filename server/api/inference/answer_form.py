@@ -10,7 +10,7 @@ from typing import Literal
 
 from server.api.inference.served_model import ServedModel
 from server.api.inference.usage import UsageCounter
-from server.api.wire.sampling import GenerationParameters
+from server.api.wire.sampling import GenerationParameters, StreamOptions
 from server.engine.events import FinishReason
 
 FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] = {
@@ -24,7 +24,8 @@ FINISH_REASONS: Mapping[FinishReason | None, Literal["stop", "length"] | None] =
 class AnswerForm:
     """The form of an answer. `created` is Unix time in seconds; `prompts` are token ids.
 
-    `prefix_lengths` are in virtual tokens, one per prefix of the served model.
+    `prefix_lengths` are in virtual tokens, one per prefix of the served model. A stream ends with its usage if
+    `with_usage`; `with_usage_so_far` also gives every chunk the usage up to it.
     """
 
     id: str
@@ -36,6 +37,7 @@ class AnswerForm:
     with_logprobs: bool
     with_token_ids: bool
     with_usage: bool
+    with_usage_so_far: bool
 
     @classmethod
     def of(
@@ -49,6 +51,7 @@ class AnswerForm:
         with_logprobs: bool,
     ) -> AnswerForm:
         """The form that a request asks for, with an id of its own."""
+        options = body.stream_options or StreamOptions()
         return cls(
             id=f"{id_prefix}-{uuid.uuid4().hex}",
             created=int(time.time()),
@@ -58,7 +61,8 @@ class AnswerForm:
             prefix_lengths=served.prefix_lengths,
             with_logprobs=with_logprobs,
             with_token_ids=bool(body.return_token_ids),
-            with_usage=bool(body.stream_options and body.stream_options.include_usage),
+            with_usage=bool(options.include_usage),
+            with_usage_so_far=bool(options.include_usage and options.continuous_usage_stats),
         )
 
     def usage_counter(self) -> UsageCounter:

@@ -16,7 +16,6 @@ from server.api.inference.request_context import RequestContext
 from server.api.inference.sampling import (
     NO_LIMIT,
     check_num_logprobs,
-    check_stream_options,
     check_votable,
     num_choices,
     room,
@@ -32,13 +31,10 @@ from server.tokenizer.template import PromptForm, is_continued
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChatCall:
-    """A body of `POST /v1/chat/completions`. Raises `InvalidRequest` for `stream_options` without `stream`."""
+    """A body of `POST /v1/chat/completions`."""
 
     body: ChatRequest
     inference: Inference
-
-    def __post_init__(self) -> None:
-        check_stream_options(self.body)
 
     @property
     def model(self) -> str:
@@ -78,7 +74,7 @@ class ChatCall:
 
 def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any]) -> int:
     """The request's limit, else the version's, else `NO_LIMIT`."""
-    given = {body.max_tokens, body.max_completion_tokens} - {None}
+    given = {limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None}
     if len(given) > 1:
         message = "max_tokens and max_completion_tokens differ: send only one of them"
         raise InvalidRequest(message, param="max_completion_tokens")

@@ -27,7 +27,8 @@ class ClassifyCall:
     def __post_init__(self) -> None:
         max_inputs = self.inference.limits.max_inputs
         if not 0 < len(self.inputs) <= max_inputs:
-            raise InvalidRequest(f"there are {len(self.inputs)} inputs; allowed are 1 to {max_inputs}", param="input")
+            message = f"there are {len(self.inputs)} inputs; allowed are 1 to {max_inputs} (--max-inputs)"
+            raise InvalidRequest(message, param="input")
 
     @property
     def model(self) -> str:
@@ -61,7 +62,8 @@ def _chosen_labels(
         raise InvalidRequest("the task has no labels of its own: send labels", param="labels")
     num_scores = len(labels) * num_inputs * len(served.prefixes)
     if len(labels) > limits.max_labels:
-        raise InvalidRequest(f"there are {len(labels)} labels; the maximum is {limits.max_labels}", param="labels")
+        message = f"there are {len(labels)} labels; the maximum is {limits.max_labels} (--max-labels)"
+        raise InvalidRequest(message, param="labels")
     if num_scores > limits.max_label_scores:
         raise InvalidRequest(
             f"the request needs {num_scores} label scores (inputs times labels times ensemble members); the maximum is "

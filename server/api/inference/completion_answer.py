@@ -97,7 +97,7 @@ class CompletionAnswer:
             choices=choices,
         )
         if self._form.with_usage:
-            chunk.usage = None
+            chunk.usage = self._usage.usage() if self._form.with_usage_so_far else None
         return chunk
 
 

@@ -13,7 +13,6 @@ from server.api.inference.request_context import RequestContext
 from server.api.inference.sampling import (
     NO_LIMIT,
     check_num_logprobs,
-    check_stream_options,
     check_votable,
     num_choices,
     room,
@@ -30,13 +29,10 @@ _DEFAULT_MAX_TOKENS = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CompletionCall:
-    """A body of `POST /v1/completions`. Raises `InvalidRequest` for `stream_options` without `stream`."""
+    """A body of `POST /v1/completions`."""
 
     body: CompletionRequest
     inference: Inference
-
-    def __post_init__(self) -> None:
-        check_stream_options(self.body)
 
     @property
     def model(self) -> str:

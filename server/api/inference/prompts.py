@@ -46,7 +46,8 @@ async def encode_prompts(
     """Every prompt of a completion as token ids. Raises `InvalidRequest`, or `UnknownToken` for ids."""
     texts, id_lists = _split(prompt)
     if (num_prompts := len(texts) + len(id_lists)) > limits.max_prompts:
-        raise InvalidRequest(f"there are {num_prompts} prompts; the maximum is {limits.max_prompts}", param="prompt")
+        message = f"there are {num_prompts} prompts; the maximum is {limits.max_prompts} (--max-prompts)"
+        raise InvalidRequest(message, param="prompt")
     if not texts and not id_lists:
         raise InvalidRequest("the list of prompts is empty: send at least one prompt", param="prompt")
     refuse_empty(texts, "prompt")
@@ -69,7 +70,7 @@ async def encode_chat(
     Raises `InvalidRequest` or `ChatRefused`.
     """
     if len(messages) > limits.max_messages:
-        message = f"there are {len(messages)} messages; the maximum is {limits.max_messages}"
+        message = f"there are {len(messages)} messages; the maximum is {limits.max_messages} (--max-messages)"
         raise InvalidRequest(message, param="messages")
     refuse_empty([message.text() for message in messages if message.role == "user"], "messages")
     turns = [ChatMessage(message.role, message.text()) for message in messages]

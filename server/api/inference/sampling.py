@@ -66,8 +66,8 @@ def sampling_params(
 
 def stop_strings(body: GenerationParameters, of_version: tuple[str, ...], limits: ApiLimits) -> tuple[str, ...]:
     """The caller's stop strings and those of the version. Raises `InvalidRequest`."""
-    given = [body.stop] if isinstance(body.stop, str) else body.stop or []
-    _check_length(given, limits.max_stop_strings, "stop")
+    given = body.stop if isinstance(body.stop, list) else [body.stop] if body.stop else []
+    _check_length(given, limits.max_stop_strings, "stop", "--max-stop-strings")
     if any(not 0 < len(stop) <= limits.max_stop_length for stop in given):
         raise InvalidRequest(f"each stop string must have 1 to {limits.max_stop_length} characters", param="stop")
     return tuple(dict.fromkeys([*given, *of_version]))
@@ -77,11 +77,11 @@ def num_choices(body: GenerationParameters, limits: ApiLimits, num_runs: int = 1
     """Number of answers per prompt. `num_runs` is prompts times soft prompts. Raises `InvalidRequest`."""
     n = 1 if body.n is None else body.n
     if n > limits.max_choices:
-        raise InvalidRequest(f"n is {n}; the maximum is {limits.max_choices}", param="n")
+        raise InvalidRequest(f"n is {n}; the maximum is {limits.max_choices} (--max-choices)", param="n")
     if n * num_runs > limits.max_sequences:
         message = (
             f"the request needs {n * num_runs} sequences (prompts times n times ensemble members); the maximum is "
-            f"{limits.max_sequences}: send fewer prompts or a lower n"
+            f"{limits.max_sequences} (--max-sequences): send fewer prompts or a lower n"
         )
         raise InvalidRequest(message, param="n")
     return n
@@ -90,14 +90,9 @@ def num_choices(body: GenerationParameters, limits: ApiLimits, num_runs: int = 1
 def check_num_logprobs(num_logprobs: int | None, limits: ApiLimits, param: str) -> int | None:
     """The number itself, if it is allowed. Raises `InvalidRequest`."""
     if num_logprobs is not None and num_logprobs > limits.max_logprobs:
-        raise InvalidRequest(f"{param} is {num_logprobs}; the maximum is {limits.max_logprobs}", param=param)
+        message = f"{param} is {num_logprobs}; the maximum is {limits.max_logprobs} (--max-logprobs)"
+        raise InvalidRequest(message, param=param)
     return num_logprobs
-
-
-def check_stream_options(body: GenerationParameters) -> None:
-    """Raise `InvalidRequest` for `stream_options` without `stream`."""
-    if body.stream_options is not None and not body.stream:
-        raise InvalidRequest("stream_options needs stream: set stream to true", param="stream_options")
 
 
 def check_votable(body: GenerationParameters, served: ServedModel) -> None:
@@ -138,6 +133,11 @@ def _logit_bias(biases: Mapping[str, float], limits: ApiLimits) -> tuple[tuple[i
     return tuple((int(token_id), bias) for token_id, bias in biases.items())
 
 
-def _check_length(items: Mapping[str, float] | list[str] | list[int], max_length: int, param: str) -> None:
+def _check_length(
+    items: Mapping[str, float] | list[str] | list[int], max_length: int, param: str, option: str = ""
+) -> None:
+    """`option` is the server's option that sets the limit, if one does."""
     if len(items) > max_length:
-        raise InvalidRequest(f"{param} has {len(items)} entries; the maximum is {max_length}", param=param)
+        raised_by = f" ({option})" if option else ""
+        message = f"{param} has {len(items)} entries; the maximum is {max_length}{raised_by}"
+        raise InvalidRequest(message, param=param)

@@ -99,7 +99,7 @@ async def _read_upload(request: Request, store_access: StoreAccessDep) -> Checkp
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "multipart/form-data":
         raise UnsupportedMediaType("the body must be multipart/form-data")
-    allow_body(request, limits.max_upload_bytes)
+    allow_body(request, limits.max_upload_bytes, "--max-tensor-bytes")
     async with request.form(
         max_files=len(_FILES), max_fields=len(_FIELDS), max_part_size=limits.max_manifest_bytes
     ) as form:
@@ -112,7 +112,7 @@ async def _read_upload(request: Request, store_access: StoreAccessDep) -> Checkp
             return EnsembleUpload(members, manifest, promote=_flag(_field(form, "promote", "false")))
         return CheckpointUpload(
             config=await _file(form, "adapter_config", limits.max_config_bytes),
-            tensors=await _file(form, "adapter_model", limits.max_tensor_bytes),
+            tensors=await _file(form, "adapter_model", limits.max_tensor_bytes, " (--max-tensor-bytes)"),
             allow_base_mismatch=_allow_base_mismatch(manifest),
             manifest={name: value for name, value in manifest.items() if name != "allow_base_mismatch"},
             promote=_flag(_field(form, "promote", "false")),
@@ -130,12 +130,12 @@ def _check_names(form: FormData) -> None:
         raise InvalidRequest(f"the body has an unknown or a repeated part; allowed once each are {allowed}")
 
 
-async def _file(form: FormData, name: str, max_bytes: int) -> bytes:
+async def _file(form: FormData, name: str, max_bytes: int, option: str = "") -> bytes:
     part = form.get(name)
     if not isinstance(part, UploadFile):
         raise InvalidRequest("this file is missing, or was sent without a file name", param=name)
     if part.size is None or part.size > max_bytes:
-        raise UploadTooLarge(f"this file has more than the maximum of {max_bytes} bytes", param=name)
+        raise UploadTooLarge(f"this file has more than the maximum of {max_bytes} bytes{option}", param=name)
     return await part.read()
 
 

@@ -8,20 +8,31 @@ from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import Depends, Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from prompts_store.errors import StoreFull
 from prompts_store.tuning_records import FileRecord
 from prompts_store.tuning_store import TuningStore
 from server.api.access.caller import CallerDep
-from server.api.errors import InvalidRequest, StorageFull, UnsupportedMediaType, UploadTooLarge
+from server.api.access.undeclared import PLAIN_NAME
+from server.api.errors import (
+    InvalidRequest,
+    StorageFull,
+    UnknownParameter,
+    UnsupportedMediaType,
+    UnsupportedParameter,
+    UploadTooLarge,
+)
 from server.api.management.store_access import StoreAccessDep
 from server.api.middleware.body_limit import allow_body
+from server.api.wire.passive_fields import FILE_FIELDS
 
 CHUNK_BYTES = 1024**2
 PURPOSE = "fine-tune"
 _MAX_NAME_LENGTH = 256
 _ROOM_FOR_MULTIPART = 64 * 1024
+_MAX_FIELDS = 32
+_MAX_FILES = 2  # one more than is allowed, so that the refusal can name it
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 FILE_SCHEMA: dict[str, Any] = {
@@ -62,19 +73,19 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
     max_bytes = store_access.limits.max_file_bytes
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("the body must be multipart/form-data")
-    allow_body(request, max_bytes + _ROOM_FOR_MULTIPART)
+    allow_body(request, max_bytes + _ROOM_FOR_MULTIPART, "--max-file-mib")
     try:
-        async with request.form(max_files=1, max_fields=2, max_part_size=1024) as form:
-            names = [name for name, _ in form.multi_items()]
-            if len(names) != len(set(names)) or not set(names) <= {"file", "purpose"}:
-                raise InvalidRequest("the body has an unknown or a repeated part; allowed once each are file, purpose")
+        async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=1024) as form:
+            _check_parts(form)
             if form.get("purpose") != PURPOSE:
                 raise InvalidRequest(f"purpose must be {PURPOSE}: files are for tuning only", param="purpose")
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise InvalidRequest("this file is missing, or was sent without a file name", param="file")
             if part.size is None or part.size > max_bytes:
-                raise UploadTooLarge(f"the file has more than the maximum of {max_bytes} bytes", param="file")
+                raise UploadTooLarge(
+                    f"the file has more than the maximum of {max_bytes} bytes (--max-file-mib)", param="file"
+                )
             if part.size == 0:
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
@@ -83,6 +94,27 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
             return StoredUpload(record)
     except (OSError, StoreFull) as error:
         raise StorageFull("the server's disk has no room for the file now; try again later") from error
+
+
+def _check_parts(form: FormData) -> None:
+    """Raise `InvalidRequest` for a part that is repeated, unknown, or asks for what is not done."""
+    seen: set[str] = set()
+    for name, value in form.multi_items():
+        if name in seen:
+            raise InvalidRequest("this part is given more than once: send it once", param=_plain(name))
+        seen.add(name)
+        if name in FILE_SCHEMA["properties"]:
+            continue
+        known = FILE_FIELDS.get(name.partition("[")[0])
+        if known is None:
+            raise UnknownParameter("the body has an unknown part; allowed are file, purpose", param=_plain(name))
+        if not known.asks_nothing(value):
+            raise UnsupportedParameter(known.refusal, param=_plain(name))
+
+
+def _plain(name: str) -> str | None:
+    """The name, if an error may repeat it."""
+    return name if PLAIN_NAME.fullmatch(name) else None
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Query
+from pydantic import BeforeValidator, Field
 
 from server.api.errors import InvalidRequest
 from server.api.limits import ApiLimits
 
 _Item = TypeVar("_Item")
 
-PageSize = Annotated[int, Query(ge=1, description="Maximum number of items in a page.")]
 DEFAULT_PAGE_SIZE = 20
+
+
+def empty_is(default: Any) -> BeforeValidator:
+    """Let an empty query value ask for nothing, so that it counts as left out."""
+    return BeforeValidator(lambda value: default if value == "" else value)
+
+
+PageSize = Annotated[
+    Annotated[int, Field(ge=1)],
+    empty_is(DEFAULT_PAGE_SIZE),
+    Query(description="Maximum number of items in a page."),
+]
 
 
 def page_size(limit: int, limits: ApiLimits) -> int:

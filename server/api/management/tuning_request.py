@@ -7,7 +7,7 @@ from typing import Any
 
 from prompts_store.errors import InvalidName
 from prompts_store.manifest import Manifest, parse_manifest
-from prompts_store.names import check_not_reserved, check_task_name
+from prompts_store.names import check_not_reserved, task_name_of
 from prompts_store.tuning_records import NewJob
 from server.api.errors import InvalidRequest, ModelNotFound
 from server.api.management.store_access import StoreAccess
@@ -39,7 +39,8 @@ def new_job(
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
     plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
     if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
-        raise InvalidRequest(f"there are {num_labels} labels; the maximum is {max_labels}", param="labels")
+        message = f"there are {num_labels} labels; the maximum is {max_labels} (--max-labels)"
+        raise InvalidRequest(message, param="labels")
     host.check_defaults(plan, manifest)
     request = JobRequest(
         plan=plan,
@@ -50,7 +51,7 @@ def new_job(
     )
     _check_tokens(tokenizer, request, _hyperparameters(body)[1])
     training_file = FILE_ID.number(body.training_file)
-    validation_file = None if body.validation_file is None else FILE_ID.number(body.validation_file)
+    validation_file = FILE_ID.number(body.validation_file) if body.validation_file else None
     if validation_file == training_file:
         raise InvalidRequest(
             "validation_file is the training file: send another file, or none", param="validation_file"
@@ -62,12 +63,12 @@ def _task(suffix: str | None, store_access: StoreAccess) -> str:
     if suffix is None:
         raise InvalidRequest("suffix is missing: send the name of the task to tune", param="suffix")
     try:
-        check_task_name(suffix)
+        task = task_name_of(suffix)
     except InvalidName as error:
         raise InvalidRequest(str(error), param="suffix") from error
-    check_not_reserved(suffix, store_access.base_names)
-    store_access.check_writable(suffix)
-    return suffix
+    check_not_reserved(task, store_access.base_names)
+    store_access.check_writable(task)
+    return task
 
 
 def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> TuningPlan:

@@ -35,7 +35,7 @@ class BodyLimitMiddleware:
         if "content-length" in headers and "transfer-encoding" in headers:
             return await _refuse_two_lengths(scope, receive, send)
         state = scope.setdefault("state", {})
-        state["max_body_bytes"] = self._limits.max_body_bytes
+        state["max_body_bytes"], state["max_body_option"] = self._limits.max_body_bytes, "--max-body-bytes"
         declared_bytes = int(headers.get("content-length", "0"))
         num_bytes, is_complete = 0, False
         began = asyncio.get_running_loop().time()
@@ -74,6 +74,6 @@ async def _refuse_two_lengths(scope: Scope, receive: Receive, send: Send) -> Non
     await response(scope, receive, send)
 
 
-def allow_body(request: Request, max_bytes: int) -> None:
-    """Set another limit for a request whose body has not been read yet."""
-    request.state.max_body_bytes = max_bytes
+def allow_body(request: Request, max_bytes: int, option: str) -> None:
+    """Set another limit for a body that has not been read yet. `option` is the server's option that raises it."""
+    request.state.max_body_bytes, request.state.max_body_option = max_bytes, option

@@ -31,6 +31,7 @@ from server.api.wire.passive_fields import known_field
 REQUEST_ID_HEADER = "x-request-id"
 _MAX_MESSAGES = 4
 _ERROR_CODE = "error_code"
+_EXTRA = "extra_forbidden"
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected before its answer. Only logs and metrics show it."""
 
@@ -102,6 +103,8 @@ def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_REFUSALS.get(error.status_code, ("request_refused", HTTPStatus(error.status_code).phrase))
     family = INVALID_REQUEST if error.status_code < 500 else SERVER_ERROR
+    if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        message += f"; the maximum is {request.state.max_body_bytes} bytes ({request.state.max_body_option})"
     return _respond(request, error.status_code, _body(message, family, code), error.headers)
 
 
@@ -125,13 +128,20 @@ def _validation_body(errors: Sequence[Mapping[str, Any]]) -> ErrorBody:
     param = _param(first["loc"])
     if first["type"] == "json_invalid":
         return _body("the body is not valid JSON", INVALID_REQUEST, "malformed_body")
-    if first["type"] == "extra_forbidden":
-        if known := known_field(str(first["loc"][-1])):
-            return _body(known.refusal, INVALID_REQUEST, "unsupported_parameter", param)
-        return _body(f"unknown parameter: '{param}'", INVALID_REQUEST, "unknown_parameter", param)
+    if first["type"] == _EXTRA:
+        code = "unsupported_parameter" if known_field(str(first["loc"][-1])) else "unknown_parameter"
+        return _body(_message(first), INVALID_REQUEST, code, param)
     code = "missing_parameter" if first["type"] == "missing" else "invalid_value"
-    messages = dict.fromkeys(error["msg"] for error in errors if error["loc"][:2] == first["loc"][:2])
+    messages = dict.fromkeys(_message(error) for error in errors if error["loc"][:2] == first["loc"][:2])
     return _body(f"{param}: {'; or '.join([*messages][:_MAX_MESSAGES])}", INVALID_REQUEST, code, param)
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """The sentence about one fault, in our words where pydantic's do not name the field."""
+    if error["type"] != _EXTRA:
+        return str(error["msg"])
+    known = known_field(str(error["loc"][-1]))
+    return f"unknown parameter: '{_param(error['loc'])}'" if known is None else known.refusal
 
 
 def _param(loc: Sequence[str | int]) -> str:

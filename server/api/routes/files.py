@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
+from pydantic import StringConstraints
 
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
@@ -38,9 +39,15 @@ async def create_file(upload: UploadedFileDep) -> Response:
 async def list_files(
     store_access: StoreAccessDep,
     limit: PageSize = DEFAULT_PAGE_SIZE,
-    after: Annotated[str | None, Query(description="Start after the file of this id.")] = None,
-    order: Annotated[Literal["asc", "desc"], Query(description="Order by time of creation.")] = "desc",
-    purpose: Annotated[str | None, Query(pattern="^[a-z_-]{1,64}$", description="Only files of this purpose.")] = None,
+    after: Annotated[str | None, empty_is(None), Query(description="Start after the file of this id.")] = None,
+    order: Annotated[
+        Literal["asc", "desc"], empty_is("desc"), Query(description="Order by time of creation.")
+    ] = "desc",
+    purpose: Annotated[
+        Annotated[str, StringConstraints(pattern="^[a-z_-]{1,64}$")] | None,
+        empty_is(None),
+        Query(description="Only files of this purpose."),
+    ] = None,
 ) -> Response:
     """List files by time of creation."""
     size = page_size(limit, store_access.limits)

@@ -14,7 +14,7 @@ from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import NotReady
 from server.api.inference.inference import InferenceDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
 from server.api.management.tuning_request import new_job
@@ -25,7 +25,7 @@ from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventLi
 
 _TUNE = [requires(Scope.TUNE)]
 
-After = Annotated[str | None, Query(description="Start after the item of this id.")]
+After = Annotated[str | None, empty_is(None), Query(description="Start after the item of this id.")]
 
 router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 

@@ -54,7 +54,7 @@ def _equal(value: Any, other: Any) -> bool:
     return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
 
 
-def _table(*fields: PassiveField) -> Fields:
+def _table(*fields: PassiveField) -> dict[str, PassiveField]:
     return {field.name: field for field in fields}
 
 
@@ -66,8 +66,10 @@ def _llama_cpp(name: str, *passive: Any, is_hint: bool = False, advice: str = ""
     return PassiveField(name, passive, is_hint, advice, "llama.cpp")
 
 
+_BEST_OF = "send n; every answer is returned"
 _NO_TOOLS = "this server runs no tools"
 _TEMPLATE = "the base model's chat template and the version's manifest form the prompt"
+_SPECIAL_TOKENS = "a version's manifest has add_special_tokens"
 _STRUCTURED = "answers are free text; /v1/classify chooses among labels"
 
 _SHARED = _table(
@@ -76,10 +78,11 @@ _SHARED = _table(
     PassiveField("prompt_cache_retention", is_hint=True),
     PassiveField("safety_identifier", is_hint=True),
     PassiveField("service_tier", ("auto", "default"), advice="send 'priority', a number, to be admitted earlier"),
-    _vllm("add_special_tokens", advice="a version's manifest has add_special_tokens"),
     _vllm("allowed_token_ids", [], advice="send logit_bias"),
     _vllm("bad_words", [], advice="send logit_bias"),
+    _vllm("cache_salt", advice="the cache of a key is its own; a key can have a salt"),
     _vllm("detokenize", True, advice="send return_token_ids to have the ids too"),
+    _vllm("early_stopping", False, advice="it belongs to beam search"),
     _vllm("guided_choice", [], advice=_STRUCTURED),
     _vllm("guided_decoding_backend", is_hint=True),
     _vllm("guided_grammar", "", advice=_STRUCTURED),
@@ -133,6 +136,8 @@ CHAT_FIELDS: Fields = _SHARED | _table(
     PassiveField("verbosity", ("medium",), advice="say in a message how long the answer may be"),
     PassiveField("web_search_options", advice="this server searches nothing"),
     _vllm("add_generation_prompt", True, advice=_TEMPLATE),
+    _vllm("add_special_tokens", False, advice=_SPECIAL_TOKENS),
+    _vllm("best_of", 1, advice=_BEST_OF),
     _vllm("chat_template", advice=_TEMPLATE),
     _vllm("chat_template_kwargs", {}, advice=_TEMPLATE),
     _vllm("continue_final_message", False, advice=_TEMPLATE),
@@ -148,16 +153,18 @@ CHAT_FIELDS: Fields = _SHARED | _table(
 )
 
 COMPLETION_FIELDS: Fields = _SHARED | _table(
-    PassiveField("best_of", (1,), advice="send n; every answer is returned"),
+    PassiveField("best_of", (1,), advice=_BEST_OF),
     PassiveField("suffix", ("",), advice="the base model continues texts, and fills no gaps"),
     PassiveField("response_format", ({"type": "text"},), advice=_STRUCTURED, origin="vLLM"),
+    _vllm("add_special_tokens", True, advice=_SPECIAL_TOKENS),
+    _vllm("lora_request", advice="publish a soft prompt, and name it in model"),
     _vllm("prompt_embeds", [], advice="publish the embeddings as a soft prompt"),
     _vllm("prompt_logprobs", 0, advice="send echo with logprobs"),
 )
 
 MESSAGE_FIELDS: Fields = _table(
     PassiveField("name", is_hint=True),
-    PassiveField("annotations", ([],)),
+    PassiveField("annotations", is_hint=True),
     PassiveField("audio", advice="messages are text"),
     PassiveField("function_call", advice=_NO_TOOLS),
     PassiveField("parsed", is_hint=True),
@@ -177,13 +184,16 @@ MESSAGE_FIELDS: Fields = _table(
 
 TEXT_PART_FIELDS: Fields = _table(
     PassiveField("prompt_cache_breakpoint", is_hint=True),
-    PassiveField("annotations", ([],), origin="OpenAI's responses"),
+    PassiveField("annotations", is_hint=True, origin="OpenAI's responses"),
     PassiveField("cache_control", is_hint=True, origin="LiteLLM"),
 )
 
 STREAM_OPTION_FIELDS: Fields = _table(
     PassiveField("include_obfuscation", is_hint=True),
-    _vllm("continuous_usage_stats", False, advice="usage comes in the last chunk"),
+)
+
+JOB_FIELDS: Fields = _table(
+    PassiveField("integrations", ([],), advice="GET …/events has a job's progress"),
 )
 
 JOB_METHOD_FIELDS: Fields = _table(
@@ -191,9 +201,20 @@ JOB_METHOD_FIELDS: Fields = _table(
     PassiveField("reinforcement", advice="methods are 'supervised'"),
 )
 
-_BY_NAME = (
-    JOB_METHOD_FIELDS | STREAM_OPTION_FIELDS | TEXT_PART_FIELDS | MESSAGE_FIELDS | COMPLETION_FIELDS | CHAT_FIELDS
+FILE_FIELDS: Fields = _table(
+    PassiveField("expires_after", ("",), advice="a file is kept until it is deleted"),
 )
+"""Fields of the form of `/v1/files`, whose values are texts."""
+
+_BY_NAME: Fields = {
+    **JOB_FIELDS,
+    **JOB_METHOD_FIELDS,
+    **STREAM_OPTION_FIELDS,
+    **TEXT_PART_FIELDS,
+    **MESSAGE_FIELDS,
+    **COMPLETION_FIELDS,
+    **CHAT_FIELDS,
+}
 
 
 def known_field(name: str) -> PassiveField | None:

@@ -25,6 +25,8 @@ class StreamOptions(RequestBody):
 
     include_usage: bool | None = None
     """Send one more chunk at the end, with the usage of the whole request."""
+    continuous_usage_stats: bool | None = None
+    """With `include_usage`: every chunk has the usage so far. Default false."""
 
 
 class GenerationParameters(RequestBody):
@@ -54,7 +56,8 @@ class GenerationParameters(RequestBody):
     seed: int | None = Field(default=None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
     """The same seed gives the same answer, whatever else is in the batch. Default: a new seed for each request."""
     stop: str | _Texts | None = None
-    """A stop string or a list of them. The answer ends before the first one. Those of the task's version apply too."""
+    """A stop string or a list of them. The answer ends before the first one. Those of the task's version apply too.
+    An empty text is none."""
     stop_token_ids: TokenIds | None = None
     """Tokens that end the answer and are not part of its text."""
     ignore_eos: bool | None = None
@@ -71,7 +74,7 @@ class GenerationParameters(RequestBody):
     stream: bool | None = None
     """Send the answer as server-sent events while it is generated. An ensemble cannot stream. Default false."""
     stream_options: StreamOptions | None = None
-    """Options of the stream. Needs `stream`."""
+    """Options of the stream. Without `stream` they have no effect: an answer always has its usage."""
     return_token_ids: bool | None = None
     """Return the token ids of prompt and answer too. Default false."""
     priority: int | None = Field(default=None, ge=-100, le=100)

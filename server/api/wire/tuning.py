@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
-from server.api.wire.passive_fields import JOB_METHOD_FIELDS, Fields
+from server.api.wire.passive_fields import JOB_FIELDS, JOB_METHOD_FIELDS, Fields
 
 _Metadata = dict[
     Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, StringConstraints(max_length=512)]
@@ -75,21 +75,23 @@ class GateBody(RequestBody):
 class CreateJob(RequestBody):
     """A new tuning job. OpenAI does not have the fields from `template` on."""
 
+    passive_fields: ClassVar[Fields] = JOB_FIELDS
+
     model: ModelName
     """The base model's id."""
     training_file: str
     validation_file: str | None = None
-    """If left out, a tenth of the training examples is held out: at most 200, and never the last one of a label."""
+    """If left out or empty, a tenth of the training examples is held out: at most 200, and never the last one of a
+    label."""
     suffix: str | None = Field(None, max_length=64)
-    """Required. The task that gets the new version. It is created if it does not exist."""
+    """Required. The task that gets the new version. It is created if it does not exist. A text that is not a task's
+    name is turned into one: in lower case, with "-" for each run of other characters ("My Task 1" is my-task-1)."""
     hyperparameters: Hyperparameters | None = None
     """The hyperparameters, in the place that older clients use."""
     method: MethodBody | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
     """The same job with the same seed gives the same soft prompt on the same kind of CPU."""
     metadata: _Metadata | None = Field(None, max_length=16)
-    integrations: Annotated[list[Any], Field(max_length=0)] | None = None
-    """Must be empty: there are no integrations."""
     template: str | None = None
     """A text that holds `{input}` exactly once. Default: the base model's."""
     add_special_tokens: bool | None = None

@@ -50,6 +50,7 @@ NOTHING = [
     chat("clients that ask for usage always", stream=False, stream_options={"include_usage": True}),
     chat("Qwen's agents", stream=True, stream_options={}),
     chat("vLLM's clients", stream=True, stream_options={"include_usage": True, "continuous_usage_stats": False}),
+    chat("guidellm", stream=True, stream_options={"include_usage": True, "continuous_usage_stats": True}),
     chat("openai's types", stream=True, stream_options={"include_obfuscation": False}),
     chat("openai's types", stream=None, stream_options=None),
 ]
@@ -109,12 +110,6 @@ ASKED = [
     chat("vLLM's clients", "chat_template", chat_template="{{ messages }}"),
     chat("guided decoding", "guided_choice", guided_choice=["positive", "negative"]),
     chat("guided decoding", "structured_outputs", structured_outputs={"choice": ["positive", "negative"]}),
-    chat(
-        "guidellm",
-        "continuous_usage_stats",
-        stream=True,
-        stream_options={"include_usage": True, "continuous_usage_stats": True},
-    ),
     chat("forms that keep numbers as texts", "temperature", temperature="0.7"),
     chat("llama.cpp's clients", "n_predict", n_predict=16),
     chat("llama.cpp's clients", "repeat_penalty", repeat_penalty=1.1),

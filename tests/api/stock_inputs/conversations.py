@@ -35,7 +35,7 @@ PUT_BACK = [
     answered("Mistral's clients", prefix=False),
     answered("OpenAI's refusals", "refusal", refusal="I cannot help with that."),
     answered("any agent", "tool_calls", tool_calls=[_CALL]),
-    answered("any agent", "content", content=None, tool_calls=[_CALL]),
+    answered("any agent", "tool_calls", content=None, tool_calls=[_CALL]),
     answered("clients of the older interface", "function_call", function_call={"name": "look_up", "arguments": "{}"}),
     answered("voice clients", "audio", audio={"id": "audio_1"}),
     answered("OpenAI's search models", annotations=[_CITATION]),
@@ -84,7 +84,7 @@ MESSAGES = [
     said("voice clients", "content", user([{"type": "input_audio", "input_audio": {"data": "AA==", "format": "wav"}}])),
     said("openai's file inputs", "content", user([{"type": "file", "file": {"file_id": "file-1"}}])),
     said("clients of the Responses interface", "content", user([{"type": "input_text", "text": "What a film."}])),
-    said("CodeCompanion", "id", user(id=1947269257, opts={"visible": False})),
+    said("CodeCompanion", "opts", user(id=1947269257, opts={"visible": False})),
     said("odysseus", "metadata", user(metadata={"_db_id": "7ce1f0b3"})),
     said("user interfaces that keep times", "timestamp", user(timestamp=1732000000)),
 ]

@@ -56,6 +56,8 @@ LISTS = [
     get("openai, Python", f"{FILES}?order=newest", "order"),
     get("openai, Python", f"{JOBS}?limit=20"),
     get("forms of user interfaces", f"{JOBS}?after="),
+    get("forms of user interfaces", f"{JOBS}?limit=&metadata="),
+    get("forms of user interfaces", f"{FILES}?limit=&order=&after=&purpose="),
     get("openai, Python: metadata", f"{JOBS}?metadata%5Bteam%5D=ours", "metadata"),
     get("OpenAI's reference: jobs without metadata", f"{JOBS}?metadata=null", "metadata"),
     get("the Assistants' pages", f"{FILES}?before=file-1", "before"),
