@@ -14,7 +14,8 @@ from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleLimits, ExampleSet, Reading, read_examples
+from server.tuning.example_line import Example, Reading
+from server.tuning.examples import ExampleLimits, ExampleSet, read_examples
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob
 from server.tuning.split import TuningData, tuning_data

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
-from server.tuning.examples import Reading
+from server.tuning.example_line import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
 from server.tuning.split import Split

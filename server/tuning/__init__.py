@@ -1,7 +1,8 @@
 """From a file of examples to a soft prompt, on the frozen weights that the server serves.
 
 examples.py       reader of a file of examples
-line_fields.py    checks of one line's fields
+example_line.py   one line, and its examples
+line_fields.py    checks of its fields, and the keys that ask for nothing
 conversations.py  examples of a conversation
 split.py          examples to train on, and examples to validate with
 encoding.py       an example as token ids

@@ -7,33 +7,28 @@ each answer is rendered alone, as serving renders it, so a conversation of sever
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.tokenizer.chat_message import ChatMessage
-from server.tuning.line_fields import bad_line, text_field
+from server.tuning.line_fields import MESSAGE_HINTS, PART_HINTS, asks_nothing, bad_line, shown_key, text_field, text_of
 
 Turn = tuple[tuple[ChatMessage, ...], str]
 """The messages before an answer, and the answer."""
 
 _ROLES = ("system", "developer", "user", "assistant")  # those that `/v1/chat/completions` takes
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def every_answer(value: object, line: int) -> tuple[Turn, ...]:
     """Every answer whose weight is not 0, in order. Raises `ExamplesRefused`, also for a key that has no effect."""
-    items = _items(value, line)
+    items = _objects(value, line)
     for item in items:
         _check_keys(item, line)
-    messages = _messages(items, line)
-    for message in messages:
-        if message.role not in _ROLES:
-            raise bad_line(f"has a message of another role than {', '.join(_ROLES)}", line)
+    _check_complete(items, line)
+    messages = tuple(_message(item, line) for item in items)
+    _check_last(messages, line)
     turns = tuple(
-        (messages[:place], message.content)
-        for place, message in enumerate(messages)
-        if message.role == "assistant" and items[place].get("weight") != 0
+        (messages[:place], message.content) for place, message in enumerate(messages) if _is_learnt(items[place])
     )
     if not turns:
         raise bad_line("has nothing to learn: every answer has the weight 0", line)
@@ -44,35 +39,70 @@ def every_answer(value: object, line: int) -> tuple[Turn, ...]:
 
 def last_answer(value: object, line: int) -> tuple[Turn, ...]:
     """The last answer alone; every other answer is context. Raises `ExamplesRefused`."""
-    messages = _messages(_items(value, line), line)
+    items = _objects(value, line)
+    _check_complete(items, line)
+    messages = tuple(ChatMessage(text_field(item, "role", line), text_field(item, "content", line)) for item in items)
+    _check_last(messages, line)
     return ((messages[:-1], messages[-1].content),)
 
 
-def _items(value: object, line: int) -> list[Mapping[str, Any]]:
+def _objects(value: object, line: int) -> list[Mapping[str, Any]]:
     if not isinstance(value, list) or len(value) < 2:
         raise bad_line("has messages that are not a list of two or more", line)
-    for item in value:
-        if not isinstance(item, dict) or not {"role", "content"} <= item.keys():
-            raise bad_line("has a message without role or content", line)
+    if not all(isinstance(item, dict) for item in value):
+        raise bad_line("has a message that is not a JSON object", line)
     return value
 
 
-def _messages(items: list[Mapping[str, Any]], line: int) -> tuple[ChatMessage, ...]:
-    messages = tuple(ChatMessage(text_field(item, "role", line), text_field(item, "content", line)) for item in items)
+def _check_complete(items: Sequence[Mapping[str, Any]], line: int) -> None:
+    if not all({"role", "content"} <= item.keys() for item in items):
+        raise bad_line("has a message without role or content", line)
+
+
+def _check_last(messages: Sequence[ChatMessage], line: int) -> None:
     if messages[-1].role != "assistant":
         raise bad_line("has no answer: the last message is to have the role assistant", line)
-    return messages
+
+
+def _is_learnt(item: Mapping[str, Any]) -> bool:
+    return bool(item["role"] == "assistant" and item.get("weight") != 0)
+
+
+def _message(item: Mapping[str, Any], line: int) -> ChatMessage:
+    """The message as the chat route reads it. A user's text and an answer to learn have more than white space."""
+    role = text_field(item, "role", line)
+    if role not in _ROLES:
+        raise bad_line(f"has a message of another role than {', '.join(_ROLES)}", line)
+    content = item["content"]
+    if isinstance(content, list):
+        content = "".join(_text_of_part(part, line) for part in content)
+    if content is None and role == "assistant" and not _is_learnt(item):
+        content = ""
+    text = text_of(content, "content", line)
+    if not text.strip() and (role == "user" or _is_learnt(item)):
+        raise bad_line("has an empty content", line)
+    return ChatMessage(role, text)
+
+
+def _text_of_part(part: object, line: int) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text" or "text" not in part:
+        raise bad_line("has a content with a part that is not a text", line)
+    for name, value in part.items():
+        if name not in ("type", "text") and name not in PART_HINTS and not asks_nothing(value):
+            raise bad_line(
+                f"has a part of a content with {shown_key(name)}, which is not supported: leave it out", line
+            )
+    return text_of(part["text"], "content", line)
 
 
 def _check_keys(item: Mapping[str, Any], line: int) -> None:
     """Refuse a key beside role and content that has no effect here."""
     for name, value in item.items():
-        if name in ("role", "content") or value in (None, "", [], {}) or value is False:
+        if name in ("role", "content") or name in MESSAGE_HINTS or asks_nothing(value):
             continue
         if name != "weight":
-            shown = f"'{name}'" if _PLAIN_NAME.fullmatch(name) else "another key"
-            raise bad_line(f"has a message with {shown}, which is not supported: leave it out", line)
-        if item["role"] != "assistant":
+            raise bad_line(f"has a message with {shown_key(name)}, which is not supported: leave it out", line)
+        if item.get("role") != "assistant":
             raise bad_line("has a weight at a message that is no answer: only the assistant's have one", line)
         if value is True or value not in (0, 1):
             raise bad_line("has a weight that is neither 0 nor 1", line)

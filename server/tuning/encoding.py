@@ -12,7 +12,7 @@ from server.tokenizer.errors import ChatRefused, UnknownToken
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from server.tokenizer.template import PLACEHOLDER, PromptForm, is_continued
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_answer, encode_completion, encode_prompt, longest_answer
 from server.tuning.errors import EvaluationFailed
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.scores import Scores, accuracy, macro_f1
 
 

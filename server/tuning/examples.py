@@ -5,41 +5,32 @@
   an example for each answer of the assistant (`conversations.py`)
 - `{"text": …, "label": …}`
 
-A prompt is a task's *input*: the template goes around it later, as it does in serving.
+`example_line.py` reads a line. A prompt is a task's *input*: the template goes around it later, as it does in serving.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from server.tokenizer.chat_message import ChatMessage
-from server.tuning.conversations import every_answer, last_answer
 from server.tuning.errors import ExamplesRefused
-from server.tuning.line_fields import bad_line, text_field
+from server.tuning.example_line import (
+    FORM_KEYS,
+    Example,
+    ExampleForm,
+    ExampleInput,
+    ExampleLine,
+    Reading,
+    parse_line,
+)
+from server.tuning.line_fields import bad_line, shown_keys
 from server.tuning.notes import Note, info, warning
 
-
-class ExampleForm(StrEnum):
-    """Form of a file. Every line of it has the same form."""
-
-    COMPLETION = "completion"
-    CHAT = "chat"
-    LABEL = "label"
-
-
-class Reading(StrEnum):
-    """Rule for a line of messages that has more than an input and an answer."""
-
-    WHOLE = "whole"
-    """Every part of the line has an effect, or the line is refused."""
-    LAST_ANSWER = "last_answer"
-    """The last message is the answer, and weights and unknown keys are ignored: for jobs of older releases."""
+_MAX_COLUMNS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +46,6 @@ class ExampleLimits:
     max_line_bytes: int = 1 << 20
     max_messages: int = 1024
     max_repeats: int = 4
-
-
-ExampleInput = str | tuple[ChatMessage, ...]
-"""A text, or the messages before the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """An input and its answer. `line` counts from 1; a line of messages has one example per answer."""
-
-    prompt: ExampleInput
-    completion: str
-    line: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +68,8 @@ def read_examples(
 ) -> ExampleSet:
     """Read a file from its bytes, in one or more chunks. Raises `ExamplesRefused` at the first bad line.
 
-    Blank lines are skipped. The notes count the answers of conversations, the duplicates, and the contradictions (one
-    input with two answers).
+    Blank lines are skipped. The notes count the answers of conversations, the labels that are numbers, the duplicates,
+    and the contradictions (one input with two answers). They name columns without effect.
     """
     reader = _Reader(limits, reading)
     digest = hashlib.sha256()
@@ -126,6 +104,8 @@ class _Reader:
         self._limits = limits
         self._reading = reading
         self._num_lines = 0
+        self._num_numbers = 0
+        self._columns: dict[str, None] = {}
         self._repeated_length = 0
         self._form: ExampleForm | None = None
         self._examples: list[Example] = []
@@ -140,7 +120,8 @@ class _Reader:
             return
         if len(line) > self._limits.max_line_bytes:
             raise bad_line(f"has more than {self._limits.max_line_bytes} bytes", number)
-        form, examples = _parse(line, number, self._reading)
+        parsed = parse_line(line, number, self._reading)
+        form, examples = parsed.form, parsed.examples
         if len(self._examples) + len(examples) > self._limits.max_examples:
             message = f"the file has more than {self._limits.max_examples} examples"
             raise ExamplesRefused(message, code="too_many_examples", line=number)
@@ -151,9 +132,16 @@ class _Reader:
         if len(examples) > 1:
             self._check_repeats(examples)
         self._num_lines += 1
+        self._num_numbers += parsed.has_number
+        self._note_columns(parsed)
         self._examples += examples
         for example in examples:
             self._compare(example)
+
+    def _note_columns(self, parsed: ExampleLine) -> None:
+        """Keep the names of the first columns: there may be a million."""
+        if len(self._columns) < _MAX_COLUMNS:
+            self._columns |= dict.fromkeys(parsed.columns)
 
     def _check_repeats(self, examples: Sequence[Example]) -> None:
         """Bound the memory of conversations, whose beginnings are the inputs of several answers."""
@@ -189,6 +177,12 @@ class _Reader:
         if len(self._examples) != self._num_lines:
             answers = f"{len(self._examples)} answers to learn, each of them an example"
             yield info(f"{self._num_lines} conversations have {answers}")
+        if self._columns:
+            assert self._form is not None
+            used = " and ".join(FORM_KEYS[self._form])
+            yield info(f"only {used} are used; the file has further columns: {shown_keys(self._columns)}")
+        if self._num_numbers:
+            yield info(f"{self._num_numbers} labels are whole numbers; each is learnt as its decimal text")
         for lines, problem in (
             (self._duplicates, "repeat an earlier example"),
             (self._contradictions, "give an earlier input another answer"),
@@ -197,51 +191,9 @@ class _Reader:
                 yield warning(_on_lines(lines, problem))
 
 
-class _DuplicateKey(Exception):
-    """An object has a key twice. A JSON reader would use the last value and drop the other."""
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise _DuplicateKey
-    return fields
-
-
 def _written_length(message: ChatMessage) -> int:
     """Characters of a message, and about the number that a chat template adds around it."""
     return len(message.content) + 8
-
-
-def _parse(line: bytes, number: int, reading: Reading) -> tuple[ExampleForm, tuple[Example, ...]]:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ExamplesRefused("is not UTF-8", code="not_utf8", line=number) from error
-    try:
-        fields = json.loads(text, object_pairs_hook=_without_duplicates if reading is Reading.WHOLE else None)
-    except _DuplicateKey as error:
-        raise bad_line("has a key twice in one object", number) from error
-    except (ValueError, RecursionError) as error:
-        raise bad_line("is not JSON", number) from error
-    if not isinstance(fields, dict):
-        raise bad_line("is not a JSON object", number)
-    match sorted(fields):
-        case ["completion", "prompt"]:
-            prompt, completion = (text_field(fields, name, number) for name in ("prompt", "completion"))
-            return ExampleForm.COMPLETION, (Example(prompt, completion, number),)
-        case ["label", "text"]:
-            text, label = (text_field(fields, name, number) for name in ("text", "label"))
-            return ExampleForm.LABEL, (Example(text, label, number),)
-        case ["messages"]:
-            turns = (every_answer if reading is Reading.WHOLE else last_answer)(fields["messages"], number)
-            return ExampleForm.CHAT, tuple(Example(prompt, answer, number) for prompt, answer in turns)
-        case ["text"]:
-            raise bad_line("has a text but no label", number)
-        case ["prompt"]:
-            raise bad_line("has a prompt but no completion", number)
-        case _:
-            raise bad_line("has other keys than prompt and completion, or text and label, or messages", number)
 
 
 def _on_lines(numbers: Iterable[int], problem: str) -> str:

@@ -20,7 +20,7 @@ from server.model.prefix import Prefix, PrefixKind
 from server.tuning.cost import Costs, costs_of, parameter_bytes
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.notes import Note, warning
 from server.tuning.plan import Method, TuningPlan
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.plan import TuningPlan
 from server.tuning.trainer import Pieces, Trainer
 

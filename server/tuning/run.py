@@ -14,7 +14,7 @@ from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples
 from server.tuning.errors import TuningDiverged
 from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.forward import TuningModel
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.optimizer import rate_at

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleInput, ExampleSet
+from server.tuning.example_line import Example, ExampleInput
+from server.tuning.examples import ExampleSet
 from server.tuning.notes import Note, info, warning
 
 MAX_HELD_OUT = 200

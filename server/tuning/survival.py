@@ -12,7 +12,7 @@ from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import encode_answer
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.notes import Note, warning
 
 _MAX_SHOWN = 80

@@ -21,7 +21,8 @@ from server.store_follower import StoreFollower
 from server.tuning.cost import Costs
 from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
-from server.tuning.examples import Example, ExampleLimits
+from server.tuning.example_line import Example
+from server.tuning.examples import ExampleLimits
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores

@@ -9,7 +9,8 @@ import pytest
 
 from server.tokenizer.chat_message import ChatMessage
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleForm, ExampleLimits, Reading, read_examples
+from server.tuning.example_line import Example, ExampleForm, Reading
+from server.tuning.examples import ExampleLimits, read_examples
 from server.tuning.notes import info, warning
 from tests.tuning.tiny import jsonl
 
@@ -73,7 +74,15 @@ def test_an_answer_of_weight_0_is_read_and_not_learnt(first, second, learnt):
         ((FIRST | {"weight": 0}, NO), "only the assistant's have one"),
         ((HELLO, FIRST, NO), "begins with an answer"),
         ((FIRST, HELLO, SECOND), "the last message is to have the role assistant"),
-        ((FIRST | {"name": "ann"}, NO), "'name'"),
+        ((FIRST, {"role": "assistant", "tool_calls": [{"id": "a"}]}), "'tool_calls'"),
+        ((FIRST, NO | {"content": ""}), "an empty content"),
+        ((FIRST, NO | {"content": None}), "a content that is not a text"),
+        ((FIRST | {"content": " "}, NO), "an empty content"),
+        ((FIRST | {"content": []}, NO), "an empty content"),
+        ((FIRST | {"content": ["a"]}, NO), "a content with a part that is not a text"),
+        ((FIRST | {"content": [{"type": "image_url", "image_url": {}}]}, NO), "a content with a part"),
+        ((FIRST | {"content": [{"type": "text", "text": "a", "lang": "en"}]}, NO), "a content with 'lang'"),
+        ((FIRST | {"content": [{"type": "text", "text": 3}]}, NO), "a content that is not a text"),
         ((FIRST, {"role": "assistant", "content": None, "tool_calls": [{"id": "a"}]}), "'tool_calls'"),
         ((FIRST, NO | {"tool_calls": [{"id": "a"}]}), "'tool_calls'"),
         ((FIRST, NO | {"function_call": {"name": "f"}}), "'function_call'"),
@@ -94,11 +103,24 @@ def test_what_would_be_ignored_is_refused(messages, said):
 
 
 @pytest.mark.parametrize(
-    "extra", [{"name": None}, {"tool_calls": []}, {"refusal": None}, {"function_call": {}}, {"name": ""}]
+    "extra", [{"name": None}, {"tool_calls": []}, {"refusal": None}, {"function_call": {}}, {"name": "ann"}, {"id": 7}]
 )
 def test_what_asks_for_nothing_is_let_pass(extra):
     """As clients write out every field of their types."""
     assert read(FIRST | extra, HELLO | extra).examples == read(FIRST, HELLO).examples
+
+
+def test_a_content_of_parts_is_their_texts_joined():
+    """As the chat route takes them, with what clients say about caching."""
+    parts = [{"type": "text", "text": "H", "cache_control": {"type": "ephemeral"}}, {"type": "text", "text": "i"}]
+    assert read(FIRST | {"content": parts}, HELLO).examples == read(FIRST, HELLO).examples
+
+
+def test_only_a_user_and_a_learnt_answer_must_say_something():
+    """A system prompt that is not set, and an assistant's step that said nothing, are context."""
+    silent = {"role": "assistant", "content": None, "weight": 0}
+    found = read(SYSTEM | {"content": ""}, FIRST, silent, SECOND, NO)
+    assert [message.content for message in found.examples[0].prompt] == ["", "Hi", "", "Rain?"]
 
 
 def test_an_answer_may_come_first_if_it_is_not_learnt():

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
-from server.tuning.examples import Example, ExampleForm, ExampleLimits, read_examples
-from server.tuning.notes import warning
+from server.tuning.example_line import Example, ExampleForm
+from server.tuning.examples import ExampleLimits, read_examples
+from server.tuning.notes import info, warning
 from tests.tuning.tiny import jsonl
 
 GOOD = {"prompt": "a", "completion": "b"}
@@ -102,12 +103,24 @@ def test_the_first_bad_line_is_named_wherever_it_is(num_good, bad):
         (b"3", "bad_line", "is not a JSON object"),
         (b'{"prompt": "a"}', "bad_line", "has a prompt but no completion"),
         (b'{"text": "a"}', "bad_line", "has a text but no label"),
-        (b'{"prompt": "a", "completion": "b", "id": 1}', "bad_line", "has other keys"),
+        (b'{"Prompt": "a", "id": 1}', "bad_line", "has the keys Prompt, id, but not prompt and completion, nor text"),
+        (b'{"prompt": "a", "id": 1}', "bad_line", "has the keys prompt, id, but not"),
+        (b'{"a b\\n": 1}', "bad_line", "has the keys …, but not"),
+        (b"{}", "bad_line", "has no keys, but not"),
+        (b'{"prompt": "a", "completion": "b", "label": false}', "bad_line", "one form (prompt, completion, label)"),
+        (b'{"text": "a", "label": "b", "messages": []}', "bad_line", "one form (text, label, messages)"),
+        (b'{"prompt": "a", "completion": "b", "system": "c"}', "bad_line", "'system' beside prompt and completion"),
+        (b'{"prompt": "a", "completion": "b", "weight": 0}', "bad_line", "'weight' beside prompt and completion"),
+        (b'{"prompt": null, "completion": "b"}', "bad_line", "has a prompt that is not a text"),
+        (b'{"text": "a", "label": true}', "bad_line", "has a label that is not a text"),
+        (b'{"text": "a", "label": 1.0}', "bad_line", "has a label that is not a text"),
+        (b'{"text": "a", "label": null, "prompt": null}', "bad_line", "has a label that is not a text"),
         (b'{"prompt": 1, "completion": "b"}', "bad_line", "has a prompt that is not a text"),
         (b'{"prompt": "a", "completion": " "}', "bad_line", "has an empty completion"),
         (rb'{"prompt": "\ud800", "completion": "b"}', "bad_line", "has half of a surrogate pair in its prompt"),
         (b'{"messages": [{"role": "user", "content": "a"}]}', "bad_line", "has messages that are not a list of two"),
-        (b'{"messages": ["a", "b"]}', "bad_line", "has a message without role or content"),
+        (b'{"messages": ["a", "b"]}', "bad_line", "has a message that is not a JSON object"),
+        (b'{"messages": [{}, {}]}', "bad_line", "has a message without role or content"),
         (jsonl({"messages": [{"role": "user", "content": "a"}] * 2}), "bad_line", "has no answer"),
         (b'{"prompt": "a", "prompt": "b", "completion": "c"}', "bad_line", "has a key twice"),
     ],
@@ -187,3 +200,40 @@ def test_duplicates_and_contradictions_are_told():
         warning("6 lines repeat an earlier example (lines 2, 3, 4, 5, 6, …)"),
         warning("1 lines give an earlier input another answer (lines 8)"),
     )
+
+
+def test_whole_numbers_are_labels():
+    """As data sets number their classes; each is its decimal text."""
+    found = read_examples(jsonl({"text": "a", "label": 1}, {"text": "b", "label": -20}, {"text": "c", "label": "1"}))
+    assert [one.completion for one in found.examples] == ["1", "-20", "1"]
+    assert found.labels == ("1", "-20")
+    assert found.notes == (info("2 labels are whole numbers; each is learnt as its decimal text"),)
+
+
+def test_columns_beside_a_forms_keys_have_no_effect_and_are_reported():
+    """They are named once, whichever lines have them."""
+    rows = [{"id": 1, **GOOD}, {**GOOD, "prompt": "c", "idx": 0, "a b": 2}]
+    found = read_examples(jsonl(*rows))
+    assert [(one.prompt, one.completion) for one in found.examples] == [("a", "b"), ("c", "b")]
+    assert found.notes == (info("only prompt and completion are used; the file has further columns: id, idx, …"),)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [], "parallel_tool_calls": True, "tool_choice": "auto", "response_format": {"type": "text"}},
+        {"weight": 1.0, "system": None, "input": ""},
+        {"text": None, "label": None, "messages": None},
+    ],
+)
+def test_keys_that_ask_for_nothing_are_let_pass(more):
+    """Without a remark: nothing was asked."""
+    found = read_examples(jsonl({**GOOD, **more}))
+    assert (found.examples, found.notes) == ((Example("a", "b", 1),), ())
+
+
+def test_a_million_columns_are_not_kept():
+    """The note names the first of them."""
+    found = read_examples(jsonl(*({**GOOD, "prompt": str(number), f"c{number}": 1} for number in range(500))))
+    (note,) = found.notes
+    assert note.text.endswith("further columns: c0, c1, c2, c3, c4, c5, c6, c7, …")

@@ -18,7 +18,7 @@ from server.model.runner import ModelRunner
 from server.tuning.cost import Costs, costs_of, parameter_bytes
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.fit import Host
 from server.tuning.notes import NoteLevel
 from server.tuning.plan import Method, TuningPlan

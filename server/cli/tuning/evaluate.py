@@ -19,7 +19,7 @@ from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_l
 if TYPE_CHECKING:
     from server.app import Workbench
     from server.tuning.evaluation import Candidate
-    from server.tuning.examples import Example
+    from server.tuning.example_line import Example
     from server.tuning.scores import Scores, Unscored
 
 

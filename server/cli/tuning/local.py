@@ -28,7 +28,7 @@ from server.tuning.survival import notes_on_answers
 
 if TYPE_CHECKING:
     from server.tokenizer.tokenizer import Tokenizer
-    from server.tuning.examples import Example
+    from server.tuning.example_line import Example
     from server.tuning.notes import Note
 
 CHECKPOINT_INTERVAL_S = 10.0

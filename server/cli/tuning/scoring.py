@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 from server.app import Workbench
 from server.cli.output import console_of
 from server.tuning.evaluation import Candidate, evaluate
-from server.tuning.examples import Example
+from server.tuning.example_line import Example
 from server.tuning.scores import Scores
 
 
