@@ -67,7 +67,6 @@ def _llama_cpp(name: str, *passive: Any, is_hint: bool = False, advice: str = ""
 
 
 _BEST_OF = "send n; every answer is returned"
-_NO_TOOLS = "this server runs no tools"
 _TEMPLATE = "the base model's chat template and the version's manifest form the prompt"
 _SPECIAL_TOKENS = "a version's manifest has add_special_tokens"
 _STRUCTURED = "answers are free text; /v1/classify chooses among labels"
@@ -123,16 +122,16 @@ _SHARED = _table(
 
 CHAT_FIELDS: Fields = _SHARED | _table(
     PassiveField("audio", advice="answers are text"),
-    PassiveField("function_call", ("none", "auto"), advice=_NO_TOOLS),
-    PassiveField("functions", ([],), advice=_NO_TOOLS),
+    PassiveField("function_call", ("none", "auto")),
+    PassiveField("functions", ([],)),
     PassiveField("modalities", ([], ["text"]), advice="answers are text"),
     PassiveField("moderation"),
     PassiveField("parallel_tool_calls", is_hint=True),
     PassiveField("prediction", is_hint=True),
     PassiveField("reasoning_effort", ("none",), advice="the base model does not reason apart from its answer"),
     PassiveField("response_format", ({"type": "text"},), advice=_STRUCTURED),
-    PassiveField("tool_choice", ("none", "auto"), advice=_NO_TOOLS),
-    PassiveField("tools", ([],), advice=_NO_TOOLS),
+    PassiveField("tool_choice", ("none", "auto")),
+    PassiveField("tools", ([],)),
     PassiveField("verbosity", ("medium",), advice="say in a message how long the answer may be"),
     PassiveField("web_search_options", advice="this server searches nothing"),
     _vllm("add_generation_prompt", True, advice=_TEMPLATE),
@@ -166,11 +165,11 @@ MESSAGE_FIELDS: Fields = _table(
     PassiveField("name", is_hint=True),
     PassiveField("annotations", is_hint=True),
     PassiveField("audio", advice="messages are text"),
-    PassiveField("function_call", advice=_NO_TOOLS),
+    PassiveField("function_call"),
     PassiveField("parsed", is_hint=True),
     PassiveField("refusal", ("",), advice="send its text as content"),
-    PassiveField("tool_call_id", advice=_NO_TOOLS),
-    PassiveField("tool_calls", ([],), advice=_NO_TOOLS),
+    PassiveField("tool_call_id"),
+    PassiveField("tool_calls", ([],)),
     PassiveField("reasoning", ("", []), advice="leave out what the model only thought", origin="vLLM"),
     PassiveField("reasoning_content", ("",), advice="leave out what the model only thought", origin="vLLM"),
     PassiveField("reasoning_details", ([],), origin="OpenRouter"),
