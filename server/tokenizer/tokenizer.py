@@ -14,9 +14,8 @@ from typing import ParamSpec, TypeVar
 import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from server.model.errors import ModelError
 from server.model.foreign import reason
-from server.model.gguf.base_file import read_base_file, transformers_source
+from server.model.gguf.base_file import is_gguf, read_base_file, transformers_source
 from server.model.gguf.header import GgufHeader
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
@@ -68,18 +67,20 @@ class Tokenizer:
     def load(cls, source: str | Path, *, revision: str | None = None, num_rows: int | None = None) -> Tokenizer:
         """Load from a local folder, a GGUF file or a hub id; code that a repository brings along is never run.
 
-        Raises `TokenizerUnsupported` where there is none, none that is fast, or one with other ids than the file's.
+        Raises `TokenizerUnsupported` where there is none, none that is fast, or one with other ids than the file's,
+        and `BaseModelUnavailable` for a GGUF file that cannot be used.
         """
+        header = read_base_file(str(source)) if is_gguf(str(source)) else None
         try:
             with transformers_source(str(source)) as (place, gguf):
                 pretrained = AutoTokenizer.from_pretrained(
                     place, **gguf, revision=revision or "main", trust_remote_code=False, use_fast=True
                 )
             tokenizer = cls(pretrained, num_rows=num_rows)
-            if gguf:
-                tokenizer._check_against(read_base_file(str(source)))
+            if header is not None:
+                tokenizer._check_against(header)
             return tokenizer
-        except (TokenizerUnsupported, ModelError):
+        except TokenizerUnsupported:
             raise
         except Exception as error:  # a tokenizer's files may raise anything, the Rust library bare exceptions
             raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}: {reason(error)}") from error
