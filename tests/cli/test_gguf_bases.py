@@ -15,7 +15,9 @@ from server.settings import ServeSettings
 from server.tokenizer.tokenizer import Tokenizer
 from tests.fakes.gguf_files import write_gguf
 
-ROWS = [{"text": f"{word} {number}", "label": label} for number in range(6) for word, label in (("a", "y"), ("on", "n"))]
+ROWS = [
+    {"text": f"{word} {number}", "label": label} for number in range(6) for word, label in (("a", "y"), ("on", "n"))
+]
 QUICK = ("--steps", 2, "--batch-size", 4, "--virtual-tokens", 3, "--validate-every", 2)
 
 

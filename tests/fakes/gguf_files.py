@@ -79,7 +79,7 @@ def write_gguf(
     kind: GGMLQuantizationType = GGMLQuantizationType.Q8_0,
     tensors: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """Write a file whose matrices have the type `kind`; `metadata` replaces keys, and a value of None leaves one out."""
+    """Write a file whose matrices have the type `kind`. `metadata` replaces keys; a value of None leaves one out."""
     writer = GGUFWriter(path, architecture)
     for key, value in (METADATA | dict(metadata or {})).items():
         if value is not None:

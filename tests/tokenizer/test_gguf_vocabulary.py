@@ -109,7 +109,7 @@ def test_other_special_ids_are_refused(file):
     tokenizer, vocabulary = of_tokens(TOKENS)
     check_vocabulary(tokenizer, vocabulary, read_header(file))
     tokenizer.eos_token = BEGIN
-    with pytest.raises(TokenizerUnsupported, match="eos_token_id of the GGUF file is 1, and .* has eos_token_id 0"):
+    with pytest.raises(TokenizerUnsupported, match=r"eos_token_id of the GGUF file is 1, and .* has eos_token_id 0"):
         check_vocabulary(tokenizer, vocabulary, read_header(file))
 
 

@@ -1,4 +1,4 @@
-"""The types of tensors in a GGUF file that transformers and the package `gguf` dequantise (ggml.h, `enum ggml_type`)."""
+"""The types of tensors in a GGUF file that the package `gguf` dequantises (ggml.h, `enum ggml_type`)."""
 
 from __future__ import annotations
 

@@ -94,9 +94,7 @@ def test_an_output_layer_of_its_own_is_read(tmp_path):
     """Where the file has one, the embeddings are not used in its place."""
     tensors = weights() | {"output.weight": weights(seed=1)["token_embd.weight"]}
     loaded = load_base_model(options_of(write_gguf(tmp_path / "tiny.gguf", tensors=tensors)))
-    assert not torch.equal(
-        loaded.model.get_output_embeddings().weight, loaded.model.get_input_embeddings().weight
-    )
+    assert not torch.equal(loaded.model.get_output_embeddings().weight, loaded.model.get_input_embeddings().weight)
 
 
 def test_half_precision_is_served_too(file, tmp_path):
@@ -289,7 +287,7 @@ def test_tensors_that_transformers_would_drop_or_make_up_are_said(change, tmp_pa
         tensor = tensors.pop("blk.1.ffn_up.weight")
         if change == "a tensor by another name":
             tensors["blk.1.other.weight"] = tensor
-    with pytest.raises(ModelError, match="its tensors hold|lack 1 tensors"):
+    with pytest.raises(ModelError, match=r"its tensors hold|lack 1 tensors"):
         load_base_model(options_of(write_gguf(tmp_path / "bad.gguf", tensors=tensors)))
 
 
