@@ -21,7 +21,7 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
-RUN pip install '.[postgres,otel,redis]' --constraint constraints.txt
+RUN pip install '.[gguf,otel,postgres,redis]' --constraint constraints.txt
 
 FROM build AS build-cpu
 ARG PIP_EXTRA_INDEX_URL=""
@@ -30,7 +30,7 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
-RUN pip install '.[postgres,otel,redis]' --constraint constraints.txt
+RUN pip install '.[gguf,otel,postgres,redis]' --constraint constraints.txt
 
 FROM python:3.11-slim-bookworm AS runtime
 # /data holds the database and caches, /models the base models; with both mounted, and /tmp, the root may be read-only.

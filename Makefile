@@ -55,11 +55,12 @@ ray-test: install ## two replicas by Ray Serve: swaps under load, then kills (in
 	$(BIN)/python -m pip install --quiet -e '.[ray]' -c constraints.txt
 	$(BIN)/python -m tests.system.ray_replicas $(ARGS)
 
-security-test: install ## the long forms: Schemathesis, uploads, the reader (extra fuzz), overload, stalled sockets
+security-test: install ## the long forms: Schemathesis, uploads, the readers (extra fuzz), overload, stalled sockets
 	$(BIN)/python -m tests.security.schema_fuzz
 	$(BIN)/python -m tests.security.upload_fuzz
 	$(BIN)/python -m pip install --quiet -e '.[fuzz]' -c constraints.txt
 	$(BIN)/python -m tests.security.reader_fuzz -runs=1000000 -rss_limit_mb=1024
+	$(BIN)/python -m tests.security.gguf_fuzz -runs=1000000 -rss_limit_mb=2048
 	$(BIN)/python -m tests.system.hostile_clients $(ARGS)
 
 tuning-test: install ## tune over HTTP: a new task, beside serving, through a kill (minutes)

@@ -25,6 +25,7 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
+from server.model.gguf.base_file import is_gguf, public_name, read_base_file
 from server.model.identity import fingerprint
 from server.model.self_proof import prove
 from server.settings import ServeSettings
@@ -44,13 +45,19 @@ class Origin:
 
 
 def find_origin(settings: ServeSettings) -> Origin:
-    """The source that the settings name: the bundled demo, a folder or a hub id."""
+    """The source that the settings name: the bundled demo, a folder, a GGUF file or a hub id.
+
+    Raises `BaseModelUnavailable` for a GGUF file that cannot be read.
+    """
     if settings.base_model is None:
         return Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names, *_paths(BASE_DIR)), is_demo=True)
     path = Path(settings.base_model).expanduser()
-    if not path.is_dir():  # a hub id
+    if is_gguf(str(path)):
+        own = public_name(str(path), read_base_file(str(path)))
+    elif path.is_dir():
+        own = path.resolve().name
+    else:  # a hub id
         return Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
-    own = path.resolve().name
     base_id = settings.base_names[0] if settings.base_names else own
     names = (base_id, *settings.base_names, own, settings.base_model, *_paths(path))
     return Origin(str(path), base_id, tuple(dict.fromkeys(names)), False)

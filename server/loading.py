@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,11 @@ def keep_what_is_loaded() -> None:
 
 
 def hide_progress_bars() -> None:
-    """Turn off the progress bars of loading weights, which would clutter logs and other displays."""
+    """Turn off the progress bars of loading weights, which would clutter logs and other displays.
+
+    tqdm reads its variable when it is imported: reading a GGUF file has a bar without a switch of its own.
+    """
+    os.environ.setdefault("TQDM_DISABLE", "1")
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils.logging import disable_progress_bar
 

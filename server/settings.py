@@ -48,7 +48,9 @@ class ServeSettings(BaseSettings):
     insecure: bool = Field(False, description="Allow an address that is not loopback although there is no key.")
 
     base_model: str | None = Field(
-        None, description="Base model: a hub id or a local folder; by default the bundled demo model."
+        None,
+        description="Base model: a hub id, a local folder or a local GGUF file (extra gguf); by default the bundled "
+        "demo model.",
     )
     revision: str | None = Field(None, description="Branch, tag or commit of a hub id.")
     base_names: Annotated[tuple[str, ...], NoDecode] = Field(

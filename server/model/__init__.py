@@ -16,6 +16,7 @@ prefix.py             a soft prompt as tensors
 attention.py          the attention function that transformers calls, and its contract
 attention_backend.py  the choice of attention for a device
 paged_attention.py    attention in plain PyTorch operations: the reference
+gguf/                 a base model in one GGUF file
 cpu/                  attention and linear layers for a CPU
 gpu/                  attention and recorded steps for a CUDA device
 sampling/             from logits to tokens

@@ -24,6 +24,13 @@ from server.model.cpu.fused_layer import fuse_layers
 from server.model.cpu.packing import pack_linears
 from server.model.errors import BaseModelUnavailable, UnsupportedArchitecture
 from server.model.foreign import foreign_errors
+from server.model.gguf.base_file import (
+    check_all_is_read,
+    complete_config,
+    is_gguf,
+    read_base_file,
+    transformers_source,
+)
 from server.model.model_files import check_files
 
 logger = logging.getLogger(__name__)
@@ -33,7 +40,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 @dataclass(frozen=True, slots=True)
 class BaseModelOptions:
-    """The base model to load. `source` is a hub id or a local folder; `dtype` and `device` may be "auto"."""
+    """The base model to load. `source` is a hub id, a folder or a GGUF file; `dtype` and `device` may be "auto"."""
 
     source: str
     revision: str | None = None
@@ -62,15 +69,19 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     Raises `BaseModelUnavailable` where there is no such model and `UnsupportedArchitecture` where it cannot be served.
     """
     config = load_config(options)
-    _build_on_meta(copy.deepcopy(config))  # fail before the weights are read
+    _check_whole(options, _build_on_meta(copy.deepcopy(config)))  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
     load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
     model: PreTrainedModel
     report: dict[str, Any]
-    with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
+    with (
+        foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"),
+        transformers_source(options.source) as (source, gguf),
+    ):
         model, report = load(
-            options.source,
+            source,
+            **(gguf | {"config": config} if gguf else {}),  # reading it twice would take seconds
             revision=options.revision,
             dtype=dtype,
             attn_implementation=ATTENTION_NAME,
@@ -112,7 +123,9 @@ def load_skeleton(options: BaseModelOptions) -> Architecture:
     """Read the architecture without weights, on the meta device. Raises as `load_base_model` does."""
     config = load_config(options)
     _forget_dynamic_rope(config.get_text_config())
-    return read_architecture(_build_on_meta(config), options.max_context)
+    model = _build_on_meta(config)
+    _check_whole(options, model)
+    return read_architecture(model, options.max_context)
 
 
 def _build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
@@ -131,6 +144,12 @@ def _build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
+def _check_whole(options: BaseModelOptions, model: PreTrainedModel) -> None:
+    """Refuse a GGUF file of which transformers would read a part only. `model` is on the meta device."""
+    if is_gguf(options.source):
+        check_all_is_read(options.source, read_base_file(options.source), model)
+
+
 def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
     """Dynamic RoPE reads the values of positions, which a meta tensor lacks. No shape depends on it."""
     parameters = getattr(config, "rope_parameters", None) or {}
@@ -142,14 +161,19 @@ def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
     """Read the model's configuration; raises `BaseModelUnavailable`, and `UnsupportedArchitecture` for known types."""
     source = options.source
-    if source.startswith(("/", ".", "~")) and not os.path.isdir(source):  # no hub id begins so
+    header = read_base_file(source) if is_gguf(source) else None
+    if header is None and source.startswith(("/", ".", "~")) and not os.path.isdir(source):  # no hub id begins so
         raise BaseModelUnavailable(f"there is no folder {source!r}")
-    where = "folder" if os.path.isdir(source) else "hub id or folder"
+    where = "file" if header is not None else "folder" if os.path.isdir(source) else "hub id or folder"
     with foreign_errors(BaseModelUnavailable, f"the {where} {source!r} holds no usable model"):
-        check_files(source, options.revision)
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            source, revision=options.revision, trust_remote_code=False
-        )
+        if header is None:
+            check_files(source, options.revision)
+        with transformers_source(source) as (place, gguf):
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                place, **gguf, revision=options.revision, trust_remote_code=False
+            )
+        if header is not None:
+            complete_config(config, header)
         check_model_type(config.get_text_config())
     return config
 

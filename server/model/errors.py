@@ -1,7 +1,7 @@
 """Errors of the model layer.
 
 ModelError
-├── BaseModelUnavailable      the folder or hub id cannot be loaded
+├── BaseModelUnavailable      the folder, file or hub id cannot be loaded
 ├── UnsupportedArchitecture   the model cannot be served exactly; the message says why
 ├── SelfProofFailed           the paged path and the stock model disagree
 ├── NonFiniteValues           a prefix or a sequence produced NaN or infinity

@@ -1,8 +1,9 @@
 """The fingerprint of a base model: a digest of everything that changes its answers.
 
 The fingerprint covers the stored weights (tensor by tensor, so that sharding does not matter), the configuration that
-changes outputs, and the tokenizer's id mapping; not the path, the serving dtype or the chat template. Hashing weights
-reads every byte once; the result is remembered under the files' identity (path, size, modification time, inode).
+changes outputs, and the tokenizer's id mapping; not the path, the serving dtype or the chat template. A GGUF file's
+configuration is the metadata of its architecture. Hashing weights reads every byte once; the result is remembered
+under the files' identity (path, size, modification time, inode).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 from transformers.utils.logging import tqdm
 
 from server.model.errors import BaseModelUnavailable
+from server.model.gguf.base_file import SUFFIX, architecture_metadata, is_gguf, read_base_file
+from server.model.gguf.header import read_header
 from server.model.model_files import read_config, weight_files
 
 _DOMAIN = b"softprompt base model 1\n"
@@ -57,13 +60,20 @@ def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int]
     """
     digest = hashlib.sha256(_DOMAIN)
     try:
-        config = read_config(source, revision)
-        digest.update(_cached_weights_digest(weight_files(source, revision, config), cache_dir).encode())
+        config, files = _config_and_files(source, revision)
+        digest.update(_cached_weights_digest(files, cache_dir).encode())
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(f"the files of {source!r} cannot be read") from error
     digest.update(_canonical(_without_neutral(config)))
     digest.update(_canonical(sorted(id_mapping.items(), key=lambda item: (item[1], item[0]))))
     return digest.hexdigest()
+
+
+def _config_and_files(source: str, revision: str | None) -> tuple[Mapping[str, Any], list[Path]]:
+    if is_gguf(source):
+        return architecture_metadata(read_base_file(source)), [Path(source).expanduser()]
+    config = read_config(source, revision)
+    return config, weight_files(source, revision, config)
 
 
 def _without_neutral(value: Any) -> Any:
@@ -115,6 +125,8 @@ def _weights_digest(files: list[Path], progress: Progress) -> str:
     for file in files:
         if file.suffix == ".safetensors":
             tensors.update(_tensor_digests(file, progress))
+        elif file.suffix.lower() == SUFFIX:
+            tensors.update(_gguf_tensor_digests(file, progress))
         else:
             tensors[file.name] = _digest_range(file, 0, file.stat().st_size, progress)
     return hashlib.sha256(_canonical(sorted(tensors.items()))).hexdigest()
@@ -141,6 +153,13 @@ def _tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]
         raise ValueError("the header is no safetensors header") from error
     for name, kind, begin, length in ranges:
         yield name, f"{kind} {_digest_range(file, 8 + header_size + begin, length, progress)}"
+
+
+def _gguf_tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]:
+    """Name, type and shape with the bytes' digest of each tensor of a GGUF file."""
+    for tensor in read_header(file).tensors:
+        digest = _digest_range(file, tensor.begin, tensor.end - tensor.begin, progress)
+        yield tensor.name, f"{tensor.type.name} {list(tensor.shape)} {digest}"
 
 
 def _digest_range(file: Path, offset: int, length: int, progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""The files of a base model that transformers loads, in its order of preference (5.0 to 5.23)."""
+"""The files of a base model's folder that transformers loads, in its order of preference (5.0 to 5.23)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from transformers.configuration_utils import get_configuration_file
 from transformers.utils.hub import cached_file
 
 from server.model.errors import BaseModelUnavailable
+from server.model.gguf.base_file import SUFFIX
 
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _INDEX_SUFFIX = ".index.json"
@@ -22,7 +23,10 @@ _DISTRIBUTED_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors"
 
 
 def check_files(source: str, revision: str | None) -> None:
-    """Refuse adapters and shards that transformers would load instead of the weights. Raises `BaseModelUnavailable`."""
+    """Refuse adapters and shards that transformers would load instead of the weights, and a folder of GGUF files.
+
+    Raises `BaseModelUnavailable`.
+    """
     if _exists(source, revision, _ADAPTER_CONFIG):
         if not _exists(source, revision, _CONFIG):
             raise BaseModelUnavailable(
@@ -32,7 +36,12 @@ def check_files(source: str, revision: str | None) -> None:
             f"{source!r} holds an adapter ({_ADAPTER_CONFIG}) beside the base model: move the adapter to a folder of "
             "its own, or merge it into the weights"
         )
-    if os.path.isdir(source) and any(_DISTRIBUTED_SHARD.fullmatch(name) for name in os.listdir(source)):
+    names = sorted(os.listdir(source)) if os.path.isdir(source) else []
+    if _CONFIG not in names and (files := [name for name in names if name.lower().endswith(SUFFIX)]):
+        raise BaseModelUnavailable(
+            f"{source!r} holds a GGUF file and no {_CONFIG}: name the file itself, {os.path.join(source, files[0])!r}"
+        )
+    if any(_DISTRIBUTED_SHARD.fullmatch(name) for name in names):
         raise BaseModelUnavailable(
             f"{source!r} holds shards of a distributed checkpoint: load it with transformers and save it in one piece"
         )

@@ -20,6 +20,8 @@ def _byte_level_alphabet() -> dict[str, int]:
 
 
 _BYTE_OF = _byte_level_alphabet()
+STAND_IN_OF = {byte: stand_in for stand_in, byte in _BYTE_OF.items()}
+"""How a byte-level vocabulary writes each byte."""
 
 
 class TokenBytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,14 @@ import tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from server.model.foreign import reason
+from server.model.gguf.base_file import is_gguf, read_base_file, transformers_source
+from server.model.gguf.header import GgufHeader
 from server.tokenizer.chat_template import ChatTemplate
 from server.tokenizer.errors import TokenizerUnsupported, UnknownToken
+from server.tokenizer.gguf_vocabulary import check_vocabulary, unknown_pre_tokenizer
 from server.tokenizer.token_bytes import TokenBytes
+
+logger = logging.getLogger(__name__)
 
 _MAX_INLINE_CHARACTERS = 2_048
 """Longer texts are tokenized in a thread: they would block the event loop for more than about a millisecond."""
@@ -59,19 +65,34 @@ class Tokenizer:
 
     @classmethod
     def load(cls, source: str | Path, *, revision: str | None = None, num_rows: int | None = None) -> Tokenizer:
-        """Load from a local folder or a hub id; code that a repository brings along is never run.
+        """Load from a local folder, a GGUF file or a hub id; code that a repository brings along is never run.
 
-        Raises `TokenizerUnsupported` where there is none, or none that is fast.
+        Raises `TokenizerUnsupported` where there is none, none that is fast, or one with other ids than the file's,
+        and `BaseModelUnavailable` for a GGUF file that cannot be used.
         """
+        header = read_base_file(str(source)) if is_gguf(str(source)) else None
         try:
-            pretrained = AutoTokenizer.from_pretrained(
-                str(source), revision=revision or "main", trust_remote_code=False, use_fast=True
-            )
-            return cls(pretrained, num_rows=num_rows)
+            with transformers_source(str(source)) as (place, gguf):
+                pretrained = AutoTokenizer.from_pretrained(
+                    place, **gguf, revision=revision or "main", trust_remote_code=False, use_fast=True
+                )
+            tokenizer = cls(pretrained, num_rows=num_rows)
+            if header is not None:
+                tokenizer._check_against(header)
+            return tokenizer
         except TokenizerUnsupported:
             raise
         except Exception as error:  # a tokenizer's files may raise anything, the Rust library bare exceptions
             raise TokenizerUnsupported(f"no tokenizer can be loaded from {source}: {reason(error)}") from error
+
+    def _check_against(self, header: GgufHeader) -> None:
+        check_vocabulary(self._pretrained, self.id_mapping, header)
+        if (name := unknown_pre_tokenizer(header)) is not None:
+            logger.warning(
+                "the GGUF file splits text by the pre-tokenizer %r, which transformers does not know: it splits as "
+                "GPT-2 does, so some texts, most of all numbers, may become other tokens than in training",
+                name,
+            )
 
     def encode(self, text: str, *, add_special_tokens: bool | None = None) -> tuple[int, ...]:
         """Token ids of a text. `add_special_tokens` None is the tokenizer's default, which is to add them.

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from tests.fakes.gguf_files import write_gguf
+from tests.security import gguf_fuzz
 from tests.security.application import application
 from tests.security.reader_fuzz import corpus, read_one
 from tests.security.schema_fuzz import ADMIN_KEY, NUM_EXAMPLES, fuzz
@@ -51,6 +53,17 @@ def test_damaged_files_are_read_or_refused():
             place = draw.randrange(len(data) + 1)
             data[place : place + draw.randint(0, 9)] = draw.randbytes(draw.randint(0, 9))
         read_one(bytes(data))
+
+
+def test_damaged_gguf_files_are_read_or_refused(tmp_path):
+    """Their headers, in the same way."""
+    draw, good = random.Random(0), write_gguf(tmp_path / "good.gguf").read_bytes()
+    for _ in range(1_000):
+        data = bytearray(good)
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(6_000)  # the header
+            data[place : place + draw.randint(0, 9)] = draw.randbytes(draw.randint(0, 9))
+        gguf_fuzz.read_one(tmp_path / "mutant.gguf", bytes(data))
 
 
 @pytest.mark.slow

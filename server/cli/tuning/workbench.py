@@ -31,7 +31,8 @@ class WorkbenchOptions:
     """The options of a base model and its store. Options left out come from the environment variables of `serve`."""
 
     base_model: Annotated[
-        str | None, _option("--base-model", "Base model: a hub id or a local folder; by default the demo model.")
+        str | None,
+        _option("--base-model", "Base model: a hub id, a local folder or a GGUF file; by default the demo model."),
     ] = None
     revision: Annotated[str | None, _option("--revision", "Branch, tag or commit of a hub id.")] = None
     dtype: Annotated[str | None, _option("--dtype", "Data type: auto, float32, float16 or bfloat16.")] = None
