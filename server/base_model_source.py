@@ -31,7 +31,7 @@ from server.tokenizer.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
-_PROOF_TEXT = "The sea was calm, and a small boat moved slowly towards the harbour, where people were waiting for it."
+PROOF_TEXT = "The sea was calm, and a small boat moved slowly towards the harbour, where people were waiting for it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
 def _proof_text(tokenizer: Tokenizer) -> tuple[int, ...]:
     """Real text for the self-proof; none where the base model has no row for one of its tokens."""
     try:
-        return tokenizer.encode(_PROOF_TEXT)
+        return tokenizer.encode(PROOF_TEXT)
     except UnknownToken:
         return ()
 

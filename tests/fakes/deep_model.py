@@ -35,6 +35,6 @@ def build_deep(num_layers: int = 30, hidden_size: int = 64, seed: int = 0) -> Ll
                 norm.weight.uniform_(0.5, 1.5)
                 norm.weight[outliers] = 0.05
             for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
-                writer.weight.mul_(0.5)
+                writer.weight.mul_(num_layers**-0.5)  # as initial weights are scaled: depth alone makes no chaos
                 writer.weight[outliers] *= 40.0
     return model.eval()

