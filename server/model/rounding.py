@@ -14,9 +14,10 @@ import torch
 
 from server.model.proof_sequences import ProofSequence
 
-# The medians' ratio was at most 1.4 on real weights; planted faults made it 1.6 to 70.
-_MAX_MEDIAN_RATIO = 2.0
-# The largest errors differ more (1.9 times); unrelated logits are 1.4 standard deviations apart.
+# The medians' ratio was at most 1.4 on real weights, and 3.7 in ten rows of a random model that amplifies all rounding.
+# Planted faults made it 8 to 75.
+_MAX_MEDIAN_RATIO = 4.0
+# The largest errors differ more (8 times); unrelated logits are 1.4 standard deviations apart.
 _MAX_LARGEST_RATIO = 5.0
 _ALLOWED_LARGEST = 0.5
 
@@ -50,7 +51,10 @@ def measure_rounding(
         found = float(ours[rows].median())
         allowed = _MAX_MEDIAN_RATIO * max(float(theirs[rows].median()), rounding.stock, epsilon)
         if not found <= allowed:  # NaN fails too
-            return rounding, f"rows of {group} are off by {found:.2g} (allowed: {allowed:.2g}, twice the stock model's)"
+            return (
+                rounding,
+                f"rows of {group} are off by {found:.2g} (allowed: {allowed:.2g}, by what the stock model is)",
+            )
     largest = float(ours.max())
     allowed = max(_MAX_LARGEST_RATIO * float(theirs.max()), _ALLOWED_LARGEST)
     if not largest <= allowed:

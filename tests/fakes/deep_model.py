@@ -7,9 +7,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 
 def build_deep(num_layers: int = 30, hidden_size: int = 64, seed: int = 0) -> LlamaForCausalLM:
-    """A Llama in which a few channels of the residual stream are some forty times larger than the rest.
+    """A Llama in which one channel in 32 of the residual stream is forty times larger than the rest, for every token.
 
-    Every layer writes one channel in 32 that much more strongly, and the norms before attention and MLP damp it.
+    The norms damp these channels, as trained ones do. In bfloat16 what is added to them is rounded away.
     """
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -30,11 +30,13 @@ def build_deep(num_layers: int = 30, hidden_size: int = 64, seed: int = 0) -> Ll
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(std=parameter.shape[1] ** -0.5)
+        embeddings = model.get_input_embeddings().weight
+        embeddings[:, outliers] = 40 * embeddings.std()
         for layer in model.model.layers:
             for norm in (layer.input_layernorm, layer.post_attention_layernorm):
                 norm.weight.uniform_(0.5, 1.5)
                 norm.weight[outliers] = 0.05
             for writer in (layer.self_attn.o_proj, layer.mlp.down_proj):
                 writer.weight.mul_(num_layers**-0.5)  # as initial weights are scaled: depth alone makes no chaos
-                writer.weight[outliers] *= 40.0
+        model.model.norm.weight[outliers] = 0.05
     return model.eval()

@@ -53,12 +53,13 @@ def test_a_deep_model_with_outliers_is_proved(deep, dtype):
     """What rounding costs it over thirty layers is the stock model's own."""
     loaded = load_base_model(BaseModelOptions(str(deep), device=NAME, dtype=dtype))
     for seed in range(2):
-        assert prove(loaded, choose_backend(DEVICE), seed, TEXT).disagreement < 5e-4
+        assert prove(loaded, choose_backend(DEVICE), seed, TEXT).disagreement < 1e-4
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_in_every_dtype(tmp_path, fault, dtype):
+    """Float32 finds it for each seed, whatever dtype serves."""
     loaded = load(tmp_path, dtype=dtype)
     for seed in range(3):
         with (
@@ -128,6 +129,7 @@ def test_the_float32_view_leaves_the_weights_alone(tmp_path):
 
 
 def test_not_a_number_is_never_agreement(tmp_path):
+    """A comparison with NaN refuses the model."""
     loaded = load(tmp_path)
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight.fill_(float("nan"))

@@ -26,11 +26,6 @@ def index(tmp_path, monkeypatch):
     return wheel
 
 
-def test_a_wheel_with_its_digest_is_taken(index, tmp_path):
-    digest = hashlib.sha256(index.read_bytes()).hexdigest()
-    assert download(Wheel("toy==1.0", digest), tmp_path / "here").read_bytes() == index.read_bytes()
-
-
 def test_a_wheel_of_another_content_is_refused(index, tmp_path):
     """The message has both digests."""
     with pytest.raises(FetchFailed, match=r"toy==1\.0 is another file than expected: SHA-256 [0-9a-f]{64}, not 0000"):
@@ -47,6 +42,7 @@ def test_a_wheel_that_cannot_be_fetched_leaves_nothing(index, tmp_path, monkeypa
 
 
 def test_a_part_that_is_there_is_not_made_again(index, tmp_path, monkeypatch):
+    """A wheel with its digest is taken once."""
     monkeypatch.setattr(fetch, "REAL", tmp_path / "real")
     target = tmp_path / "real" / "part"
     wheel = Wheel("toy==1.0", hashlib.sha256(index.read_bytes()).hexdigest())

@@ -110,6 +110,7 @@ def test_a_chat_takes_the_models_template_and_ends_with_its_stop_token(client, t
 
 
 def test_a_stop_string_cuts_the_answer(client):
+    """The text before it stays as it was."""
     body = {"prompt": "The capital of France is", "temperature": 0, "max_tokens": 12}
     (whole,) = ask(client, "completions", **body)["choices"]
     assert "Paris" in whole["text"]
