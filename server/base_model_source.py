@@ -29,9 +29,12 @@ from server.model.gguf.base_file import is_gguf, public_name, read_base_file
 from server.model.identity import fingerprint
 from server.model.self_proof import prove
 from server.settings import ServeSettings
+from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
+
+PROOF_TEXT = "The sea was calm, and a small boat moved slowly towards the harbour, where people were waiting for it."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,8 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
     """Load the base model and prove it. Raises `ModelError` and `TextError`."""
     loaded = load_base_model(_model_options(settings, origin))
     attention = choose_backend(loaded.device, exact=settings.attention == "exact")
-    logger.info("self-proof passed: logits agree to %.1e of their spread", prove(loaded, attention))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
+    logger.info("self-proof passed: %s", prove(loaded, attention, text=_proof_text(tokenizer)))
     if tokenizer.num_ids_without_row:
         logger.warning(
             "%d tokens of the tokenizer, from id %d on, have no row in the base model: texts that hold one are refused",
@@ -96,6 +99,14 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
         logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
     base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
     return LoadedBase(base, loaded, attention, tokenizer)
+
+
+def _proof_text(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """Real text for the self-proof; none where the base model has no row for one of its tokens."""
+    try:
+        return tokenizer.encode(PROOF_TEXT)
+    except UnknownToken:
+        return ()
 
 
 def read_base_model(settings: ServeSettings) -> BaseModel:

@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 MAX_NAME_LENGTH = 70
 
 # Lower a count when a change makes it fall. A change never raises one.
-NUM_WITHOUT_SENTENCE = 542
+NUM_WITHOUT_SENTENCE = 540
 NUM_LONG_NAMES = 20
 
 

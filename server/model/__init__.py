@@ -6,6 +6,9 @@ identity.py           the base model's fingerprint
 model_files.py        the files of a base model that transformers loads
 twin.py               the same weights with transformers' own attention
 self_proof.py         compares both at start
+proof_sequences.py    the sequences that it compares, by either path
+rounding.py           how far half precision is off, by either path
+float32_view.py       a half-precision model that computes in float32
 runner.py             chunks in, logits out
 serving_runner.py     the runner that serves, with its KV cache
 memory_guard.py       splits a batch when the device is out of memory

@@ -135,8 +135,18 @@ class JointLinear(torch.nn.Module):
     @property
     def weight(self) -> torch.Tensor:
         """The weight as it was, bit for bit; unpacked at each access."""
+        return self.joint.whole.weight[self._columns]
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The bias as it was."""
+        whole = self.joint.whole.bias
+        return None if whole is None else whole[self._columns]
+
+    @property
+    def _columns(self) -> slice:
         first = sum(self.joint.sizes[: self.index])
-        return self.joint.whole.weight[first : first + self.out_features]
+        return slice(first, first + self.out_features)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
