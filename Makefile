@@ -111,7 +111,7 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 # The fast tests: not those of the model's arithmetic, of whole servers, and of the demo model's accuracy.
 COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store security soft_prompts telemetry tokenizer tuning)
 
-coverage: install ## branch coverage of the fast tests
+coverage: install ## branch coverage of the fast tests, at least `fail_under` of pyproject.toml
 	$(BIN)/python -m coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist worksteal $(COVERED)
 	$(BIN)/python -m coverage combine --quiet

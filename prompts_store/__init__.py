@@ -12,6 +12,7 @@ generation_defaults.py  a version's default parameters
 ensembles.py            versions that combine the answers of other versions
 targets.py              the versions of an alias, and the choice of one per caller
 names.py                names and task references
+base_names.py           the spellings of a base model's name
 keys.py                 API keys and their rights
 records.py              the records that the store takes and returns
 tuning_records.py       the same for files and jobs

@@ -37,9 +37,10 @@ class TensorKind(StrEnum):
 class BaseModel:
     """The base model that a checkpoint must fit: its identity, and the sizes that the checkpoint's shapes must have.
 
-    `names` are accepted as `base_model_name_or_path` (the empty name always is). `serving_dtype` is "float32",
-    "float16" or "bfloat16": values must be finite after a cast to it. `num_kv_heads` and `head_dim` are None where
-    layers differ (then key-value prefixes cannot be served).
+    `names` are accepted as `base_model_name_or_path`, in any spelling; the empty name always is. `serving_dtype` is
+    "float32", "float16" or "bfloat16": values must be finite after a cast to it. `num_kv_heads` and `head_dim` are None
+    where layers differ (then key-value prefixes cannot be served). `num_attention_heads` counts query heads; None means
+    unknown.
     """
 
     fingerprint: str
@@ -50,6 +51,7 @@ class BaseModel:
     head_dim: int | None
     max_context: int
     serving_dtype: str
+    num_attention_heads: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,18 +91,15 @@ class ParsedCheckpoint(Checkpoint):
     """A checkpoint that passed every check against `base`. Only checkpoint/reader.py makes one, of read-only arrays.
 
     `prefix` is what the base model sees of it; `task_index` chose it among several tasks (None: there is one alone).
-    `base_name` is the base model that the checkpoint names, "" if none.
+    `base_name` is the base model that the checkpoint names, "" if none. `base_mismatch` says that the publisher
+    accepted a name that is not the base model's.
     """
 
     base: BaseModel
     task_index: int | None
     base_name: str
+    base_mismatch: bool
     prefix: ResolvedPrefix
-
-    @property
-    def base_mismatch(self) -> bool:
-        """Whether the publisher accepted a name that is not the base model's."""
-        return bool(self.base_name) and self.base_name not in self.base.names
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,9 +168,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
     eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
-    observers: list[EngineObserver] = [metrics.requests]
-    if isinstance(tracing, OtelTracing):
-        observers.append(tracing)
+    observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     follower = StoreFollower(store)
     catalog = TaskCatalog(store, base, follower)

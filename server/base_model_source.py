@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from prompts_store.base_names import hub_id_of
 from prompts_store.records import BaseModel
 from server.demo import BASE_DIR, BASE_NAME
 from server.model.architecture import Architecture
@@ -44,15 +46,21 @@ class Origin:
 def find_origin(settings: ServeSettings) -> Origin:
     """The source that the settings name: the bundled demo, a folder or a hub id."""
     if settings.base_model is None:
-        return Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names), is_demo=True)
+        return Origin(str(BASE_DIR), BASE_NAME, (BASE_NAME, *settings.base_names, *_paths(BASE_DIR)), is_demo=True)
     path = Path(settings.base_model).expanduser()
     if not path.is_dir():  # a hub id
         return Origin(settings.base_model, settings.base_model, (settings.base_model, *settings.base_names), False)
     own = path.resolve().name
     base_id = settings.base_names[0] if settings.base_names else own
-    return Origin(
-        str(path), base_id, tuple(dict.fromkeys((base_id, *settings.base_names, own, settings.base_model))), False
-    )
+    names = (base_id, *settings.base_names, own, settings.base_model, *_paths(path))
+    return Origin(str(path), base_id, tuple(dict.fromkeys(names)), False)
+
+
+def _paths(folder: Path) -> tuple[str, ...]:
+    """The folder's absolute path, with links and without, and the hub id if it is a snapshot in a hub cache."""
+    absolute = os.path.abspath(folder)
+    hub_id = hub_id_of(absolute)
+    return (absolute, str(folder.resolve()), *([] if hub_id is None else [hub_id]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,4 +124,5 @@ def _describe(
         head_dim=None if uniform is None else uniform[1],
         max_context=architecture.max_context,
         serving_dtype=dtype_name(dtype),
+        num_attention_heads=architecture.num_attention_heads,
     )

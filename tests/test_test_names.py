@@ -12,8 +12,8 @@ FOLDER = Path(__file__).parent
 MAX_NAME_LENGTH = 70
 
 # Lower a count when a change makes it fall. A change never raises one.
-NUM_WITHOUT_SENTENCE = 631
-NUM_LONG_NAMES = 37
+NUM_WITHOUT_SENTENCE = 542
+NUM_LONG_NAMES = 20
 
 
 def _tests() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

@@ -6,10 +6,11 @@ Keys as PEFT 0.18 to 0.21 write them (`PromptLearningConfig`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from prompts_store.base_names import MAX_BASE_NAME_LENGTH, is_base_name, is_folder_of, is_tail_of
 from prompts_store.checkpoint.layouts import LAYOUTS, Counts
 from prompts_store.errors import (
     BaseMismatch,
@@ -22,27 +23,32 @@ from prompts_store.limits import MAX_CONFIG_BYTES
 from prompts_store.records import BaseModel, PeftType
 from prompts_store.strict_json import JsonRefused, parse_object
 
-MAX_BASE_NAME_LENGTH = 1024
 PARAM = "adapter_config"
 
-_QUOTABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,95}")
+_QUOTABLE = re.compile(r"[A-Za-z0-9./~][A-Za-z0-9._/-]{0,95}")
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterConfig:
     """The fields of `adapter_config.json` that the reader needs. `raw` is the whole parsed object.
 
-    `base_name` is the base model that it names, "" if none.
+    `base_name` is the base model that it names, "" if none. `base_mismatch` says that it is another one's name.
     """
 
     peft_type: PeftType
     counts: Counts
     base_name: str
+    base_mismatch: bool
     raw: Mapping[str, Any]
 
 
-def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> AdapterConfig:
+def read_config(
+    data: bytes, base: BaseModel, *, allow_base_mismatch: bool, follow_links: bool = False
+) -> AdapterConfig:
     """Parse and check the configuration against the base model.
+
+    `follow_links` also compares the name with the base model's folder by the files of this machine. A client elsewhere
+    must not cause that.
 
     Raises MalformedConfig, UnsupportedPeftType, UnsupportedTaskType, ShapeMismatch and BaseMismatch.
     """
@@ -61,12 +67,24 @@ def read_config(data: bytes, base: BaseModel, *, allow_base_mismatch: bool) -> A
     _check_contents(peft_type, counts, raw)
     _check_fits(peft_type, counts, raw, base)
     name = _base_name(raw)
-    if name and name not in base.names and not allow_base_mismatch:
-        message = (
-            f"The checkpoint was made for {_quoted(name, 'another base model')}; set allow_base_mismatch to publish."
-        )
-        raise BaseMismatch(message, param=PARAM)
-    return AdapterConfig(peft_type, counts, name, raw)
+    mismatch = bool(name) and not _names_base(name, base.names, follow_links=follow_links)
+    if mismatch and not allow_base_mismatch:
+        raise _another_base(name, base)
+    return AdapterConfig(peft_type, counts, name, mismatch, raw)
+
+
+def _names_base(name: str, names: Sequence[str], *, follow_links: bool) -> bool:
+    return is_base_name(name, names) or is_tail_of(name, names) or (follow_links and is_folder_of(name, names))
+
+
+def _another_base(name: str, base: BaseModel) -> BaseMismatch:
+    found, own = _quoted(name, "another base model"), _quoted("".join(base.names[:1]), "another one")
+    return BaseMismatch(
+        f"The checkpoint names {found} as its base; the base model here is {own}. Shapes cannot show whether both are "
+        "the same. If they are, set allow_base_mismatch (--allow-base-mismatch), or add the name to the server "
+        "(--base-name).",
+        param=PARAM,
+    )
 
 
 def _base_name(raw: Mapping[str, Any]) -> str:
@@ -126,10 +144,11 @@ def _check_fits(peft_type: PeftType, counts: Counts, raw: Mapping[str, Any], bas
     if counts.num_ranks > base.hidden_size:
         message = f"num_ranks is {counts.num_ranks}; the base model's hidden size is {base.hidden_size}."
         raise ShapeMismatch(message, param=PARAM)
-    for key, expected in LAYOUTS[peft_type].base_numbers(base).items():
+    for key, allowed in LAYOUTS[peft_type].base_numbers(base).items():
         found = _optional_count(raw, key)
-        if None not in (found, expected) and found != expected:
-            raise ShapeMismatch(f"{key} is {found}; the base model needs {expected}.", param=PARAM)
+        if found is not None and allowed and found not in allowed:
+            needed = " or ".join(map(str, sorted(allowed)))
+            raise ShapeMismatch(f"{key} is {found}; the base model needs {needed}.", param=PARAM)
 
 
 def _required_count(raw: Mapping[str, Any], key: str) -> int:

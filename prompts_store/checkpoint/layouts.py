@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -47,8 +47,11 @@ class Layout(ABC):
         """Return the shape of ResolvedPrefix.values. Raises ShapeMismatch where the base model takes no such prefix."""
 
     @abstractmethod
-    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
-        """Return the base model's numbers that the configuration repeats. None means that this type ignores it."""
+    def base_numbers(self, base: BaseModel) -> Mapping[str, Set[int]]:
+        """Return the values that each number of the base model may have in the configuration.
+
+        An empty set allows any value, because PEFT does not use the one in the file.
+        """
 
     def shapes(self, counts: Counts, base: BaseModel) -> Shapes:
         """Return the name and shape of every tensor in the file. Raises ShapeMismatch like `prefix_shape`."""
@@ -73,15 +76,19 @@ class Embeddings(Layout):
         """See `Layout`."""
         return (num_virtual_tokens, base.hidden_size)
 
-    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
+    def base_numbers(self, base: BaseModel) -> Mapping[str, Set[int]]:
         """See `Layout`."""
-        return {"num_layers": base.num_layers, "token_dim": base.hidden_size, "num_attention_heads": None}
+        return {"num_layers": {base.num_layers}, "token_dim": {base.hidden_size}, "num_attention_heads": set()}
 
 
 class TokenEmbeddings(Embeddings):
     """A matrix that began as the embeddings of listed tokens."""
 
     token_ids: ClassVar[str | None] = "cpt_token_ids"
+
+    def base_numbers(self, base: BaseModel) -> Mapping[str, Set[int]]:
+        """Allow any number: `CPTConfig` drops those of the file, and the model's replace them."""
+        return {"num_layers": set(), "token_dim": set(), "num_attention_heads": set()}
 
 
 class TaskEmbeddings(Embeddings):
@@ -126,13 +133,13 @@ class KeyValues(Layout):
         """See `Layout`."""
         return (num_virtual_tokens, 2 * base.num_layers, *self._heads(base))
 
-    def base_numbers(self, base: BaseModel) -> Mapping[str, int | None]:
-        """See `Layout`."""
+    def base_numbers(self, base: BaseModel) -> Mapping[str, Set[int]]:
+        """Allow the width and heads of the keys, and those of the whole model, which PEFT overwrites at load."""
         num_kv_heads, head_dim = self._heads(base)
         return {
-            "num_layers": base.num_layers,
-            "token_dim": num_kv_heads * head_dim,
-            "num_attention_heads": num_kv_heads,
+            "num_layers": {base.num_layers},
+            "token_dim": {num_kv_heads * head_dim, base.hidden_size},
+            "num_attention_heads": {num_kv_heads, base.num_attention_heads or num_kv_heads},
         }
 
     def _heads(self, base: BaseModel) -> tuple[int, int]:

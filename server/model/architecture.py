@@ -23,11 +23,15 @@ _NO_CONTEXT = frozenset({"stablelm", "gptj", "bloom", "falcon"})
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The numbers that shapes and limits come from. `max_context` counts positions, virtual tokens included."""
+    """The numbers that shapes and limits come from. `max_context` counts positions, virtual tokens included.
+
+    `num_attention_heads` counts query heads of a layer, as the configuration names them; None where it does not.
+    """
 
     hidden_size: int
     vocab_size: int
     max_context: int
+    num_attention_heads: int | None
     layers: tuple[LayerShape, ...]
 
     @property
@@ -58,6 +62,7 @@ def read_architecture(model: PreTrainedModel, max_context: int | None = None) ->
             hidden_size=int(embedding_weight(model).shape[1]),
             vocab_size=int(config.vocab_size),
             max_context=_max_context(config, max_context),
+            num_attention_heads=getattr(config, "num_attention_heads", None),
             layers=layers,
         )
 

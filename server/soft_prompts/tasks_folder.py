@@ -122,6 +122,7 @@ def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: 
         task_index=manifest.task_index,
         allow_base_mismatch=given.allow_base_mismatch,
         max_tensor_bytes=store.max_tensor_bytes,
+        follow_links=True,
     )
     return store.publish(folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -17,46 +18,39 @@ class RequestMetrics:
 
     def __init__(self, registry: CollectorRegistry, tasks: TaskLabels) -> None:
         self.tasks = tasks
-        self.requests = Counter(
+        counter, histogram = partial(Counter, registry=registry), partial(Histogram, registry=registry)
+        self.requests = counter(
             "softprompt_requests",
             "Requests that the engine accepted and that have ended: finished, aborted or failed.",
             ["task", "outcome"],
-            registry=registry,
         )
-        self.prompt_tokens = Counter(
-            "softprompt_prompt_tokens", "Tokens of prompts, without virtual ones.", ["task"], registry=registry
-        )
-        self.cached_tokens = Counter(
+        self.prompt_tokens = counter("softprompt_prompt_tokens", "Tokens of prompts, without virtual ones.", ["task"])
+        self.cached_tokens = counter(
             "softprompt_cached_prompt_tokens",
             "Tokens of prompts whose keys and values were found in the prefix cache.",
             ["task"],
-            registry=registry,
         )
-        self.generated_tokens = Counter("softprompt_generated_tokens", "Tokens generated.", ["task"], registry=registry)
-        self.first_token = Histogram(
+        self.generated_tokens = counter("softprompt_generated_tokens", "Tokens generated.", ["task"])
+        self.first_token = histogram(
             "softprompt_time_to_first_token_seconds",
             "From acceptance to a request's first token.",
             buckets=buckets.TIME_TO_FIRST_TOKEN,
-            registry=registry,
         )
-        self.between_tokens = Histogram(
+        self.between_tokens = histogram(
             "softprompt_inter_token_latency_seconds",
             "Between two tokens of a choice.",
             buckets=buckets.INTER_TOKEN_LATENCY,
-            registry=registry,
         )
-        self.per_token = Histogram(
+        self.per_token = histogram(
             "softprompt_time_per_output_token_seconds",
             "Mean time between tokens of a finished choice of two tokens or more.",
             buckets=buckets.TIME_PER_OUTPUT_TOKEN,
-            registry=registry,
         )
-        self.duration = Histogram(
+        self.duration = histogram(
             "softprompt_request_duration_seconds",
             "From acceptance to the end of a request.",
             ["operation"],
             buckets=buckets.REQUEST_DURATION,
-            registry=registry,
         )
 
     def begin(self, request: Request[Kind]) -> _Measurement:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from prompts_store.manifest import Manifest
 from prompts_store.records import ParsedCheckpoint, VersionContent, VersionRecord
@@ -127,17 +128,23 @@ async def evaluate(
         on_progress(num_done)
         return answer
 
-    running = [asyncio.create_task(take(example)) for example in examples]
     try:
-        return _scores(candidate.name, examples, await asyncio.gather(*running), labels)
+        return _scores(candidate.name, examples, await _gather([take(example) for example in examples]), labels)
     except EngineStopped:
         raise
     except EngineError as error:
         raise _failure(candidate.name, error) from error
+
+
+async def _gather(answers: Sequence[Coroutine[Any, Any, _ScoredExample]]) -> list[_ScoredExample]:
+    """Await all of them at once. No task outlives the call."""
+    running = [asyncio.create_task(answer) for answer in answers]
+    try:
+        return await asyncio.gather(*running)
     finally:
         for each in running:
             each.cancel()
-        await asyncio.gather(*running, return_exceptions=True)  # no task outlives the call
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _patiently(

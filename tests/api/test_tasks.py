@@ -196,6 +196,25 @@ async def test_another_base_is_accepted_where_the_publisher_says_so(client):
     assert (response.status_code, response.json()["base_model_name"]) == (201, "other/model")
 
 
+@pytest.mark.parametrize("name", ["tiny/base-model/", "./tiny-base", "hub/models--tiny--base-model/snapshots/0123abc"])
+async def test_the_base_is_known_by_its_name_in_another_spelling(client, name):
+    """In a checkpoint, which keeps the name as it was, and in a request."""
+    files = prompt_tuning_files(base_model_name_or_path=name)
+    response = await publish(client, **files)
+    assert (response.status_code, response.json()["base_model_name"]) == (201, name)
+    answer = await client.post("/v1/completions", json={"model": name, "prompt": "a"})
+    assert (answer.status_code, "x-softprompt-task" in answer.headers) == (200, False)
+
+
+async def test_another_base_is_refused_with_both_names_and_the_ways_out(client):
+    """No file of the server is looked up for it: a folder that exists here is as foreign as any."""
+    for name in ("/content/model/", "/etc"):
+        response = await publish(client, **prompt_tuning_files(base_model_name_or_path=name))
+        message = error_of(response)["message"]
+        assert response.status_code == 400
+        assert all(part in message for part in (name, "tiny/base-model", "allow_base_mismatch", "--base-name"))
+
+
 FILES = {name: (name, data) for name, data in prompt_tuning_files().items()}
 
 

@@ -14,8 +14,10 @@ from prompts_store.store import Store
 from server.api.access.key_ring import KeyRing
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import publish_checkpoint
+from server.store_follower import StoreFollower
 from tests.api.conftest import client_of, error_of, publish
 from tests.fakes.checkpoints import BASE, prompt_tuning_files
+from tests.fakes.services import fake_services, with_parts
 
 WIDE = replace(BASE, hidden_size=1 << 20)
 NUM_VIRTUAL_TOKENS = 17
@@ -40,20 +42,25 @@ def write(folder, files):
     return folder
 
 
-async def test_a_raised_limit_holds_from_the_upload_to_the_answer(services, engine, wide_files, tmp_path):
+def over(store, engine, base, *, max_tensor_bytes):
+    """The services of a server of another base model, with another limit."""
+    services = fake_services(store, engine)
+    follower = StoreFollower(store)
+    limits = replace(services.settings.limits, max_tensor_bytes=max_tensor_bytes)
+    return with_parts(
+        services,
+        settings=replace(services.settings, limits=limits),
+        base=base,
+        follower=follower,
+        catalog=TaskCatalog(store, base, follower),
+        keys=KeyRing(store),
+    )
+
+
+async def test_a_raised_limit_holds_from_the_upload_to_the_answer(engine, wide_files, tmp_path):
     """Over HTTP and from a folder it is one version; it answers, and is downloaded as it came."""
     with Store.open(str(tmp_path / "wide.db"), max_tensor_bytes=NUM_BYTES) as store:
-        limits = replace(services.settings.limits, max_tensor_bytes=NUM_BYTES)
-        wide = replace(
-            services,
-            base=WIDE,
-            store=store,
-            keys=KeyRing(store, poll_interval_s=0.02),
-            catalog=TaskCatalog(store, WIDE, poll_interval_s=0.02),
-            jobs=None,
-            settings=replace(services.settings, limits=limits),
-        )
-        async with client_of(wide) as client:
+        async with client_of(over(store, engine, WIDE, max_tensor_bytes=NUM_BYTES)) as client:
             response = await publish(client, "wide", manifest={}, **wide_files)
             assert response.status_code == 201, response.text
             answer = await client.post("/v1/completions", json={"model": "wide", "prompt": "a", "max_tokens": 3})
@@ -67,21 +74,12 @@ async def test_a_raised_limit_holds_from_the_upload_to_the_answer(services, engi
             assert not publish_checkpoint(store, WIDE, folder, promote=False, actor="test").created
 
 
-async def test_a_lowered_limit_refuses_what_only_the_tensors_exceed(services, tmp_path):
+async def test_a_lowered_limit_refuses_what_only_the_tensors_exceed(engine, tmp_path):
     """A small file of half floats takes twice as much in the store: over HTTP and from a folder it is one error."""
     matrix = np.ones((16, BASE.hidden_size), np.float16)
     files = prompt_tuning_files(num_virtual_tokens=16) | {"adapter_model": save({"prompt_embeddings": matrix})}
     with Store.open(str(tmp_path / "small.db"), max_tensor_bytes=511) as store:
-        limits = replace(services.settings.limits, max_tensor_bytes=511)
-        small = replace(
-            services,
-            store=store,
-            keys=KeyRing(store, poll_interval_s=0.02),
-            catalog=TaskCatalog(store, BASE, poll_interval_s=0.02),
-            jobs=None,
-            settings=replace(services.settings, limits=limits),
-        )
-        async with client_of(small) as client:
+        async with client_of(over(store, engine, BASE, max_tensor_bytes=511)) as client:
             response = await publish(client, **files)
             error = error_of(response)
             assert (response.status_code, error["code"]) == (413, "checkpoint_too_large")

@@ -140,6 +140,12 @@ async def file_id(client):
     return response.json()["id"]
 
 
+async def test_a_job_may_name_the_base_model_in_another_spelling(client, file_id):
+    """And has its public name."""
+    job = await client.post("/v1/fine_tuning/jobs", json=JOB | {"training_file": file_id, "model": "./tiny-base"})
+    assert (job.status_code, job.json()["model"]) == (200, "tiny-base")
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "code", "param"),
     [

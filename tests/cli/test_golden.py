@@ -4,15 +4,18 @@ A golden file that is missing is written, and its test fails: look at it, then c
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
 from tests.cli.test_against_server import url
 
 __all__ = ["url"]
 
+read = partial(read_publication, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
 GOLDEN = Path(__file__).parent / "golden"
 TIMES = {
     "database": re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00"),
@@ -51,9 +54,9 @@ def test_what_is_printed_is_the_golden_text(kind, request, softprompt, backend, 
     place = ("--data-dir", data_dir) if kind == "database" else ("--url", request.getfixturevalue("url"))
     folders = {name: tmp_path / name.lower() for name in ("CHECKPOINTS", "EXPORT", "ENSEMBLE")}
     for number in (1, 2):
-        backend.publish(read_publication(write_checkpoint("mood", number, MANIFEST)))
-    backend.publish(read_publication(write_checkpoint("third", 3, {"description": "Of three."})))
-    backend.publish(read_publication(write_checkpoint("other", 4)))
+        backend.publish(read(write_checkpoint("mood", number, MANIFEST)))
+    backend.publish(read(write_checkpoint("third", 3, {"description": "Of three."})))
+    backend.publish(read(write_checkpoint("other", 4)))
     write_checkpoint("new", 5)
     transcript = ""
     for command in COMMANDS:

@@ -15,7 +15,7 @@ from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.cli.tasks.checkpoint_folder import read_publication
 from server.cli.tasks.import_folder import import_folder
 from server.cli.tasks.publication import Publication
-from server.demo import TASKS_DIR
+from server.demo import BASE_DIR, TASKS_DIR
 
 
 @pytest.fixture
@@ -38,6 +38,22 @@ def test_publish_into_a_database_checks_against_the_base_model(softprompt, write
     code, _, err = softprompt("task", "publish", write_checkpoint("tiny"), "--data-dir", data_dir)
     assert code == 1
     assert err.startswith("softprompt: adapter_config: ")
+
+
+def test_a_checkpoint_may_name_the_base_models_folder(softprompt, data_dir, tmp_path):
+    """By a link too: the database and the folder are on this machine."""
+    (tmp_path / "base").symlink_to(BASE_DIR)
+    folder = shutil.copytree(TASKS_DIR / "sentiment", tmp_path / "mood")
+    config = folder / "adapter_config.json"
+    fields = json.loads(config.read_text())
+    for name in (f"{BASE_DIR}/", f"{tmp_path}/base"):
+        config.write_text(json.dumps(fields | {"base_model_name_or_path": name}))
+        code, out, err = softprompt("task", "publish", folder, "--data-dir", data_dir)
+        assert (code, out[:6]) == (0, "mood@1"), err
+    config.write_text(json.dumps(fields | {"base_model_name_or_path": "/content/model"}))
+    code, _, err = softprompt("task", "publish", folder, "--data-dir", data_dir)
+    assert code == 1
+    assert all(part in err for part in ("/content/model", "softprompt-demo", "--allow-base-mismatch", "--base-name"))
 
 
 def test_a_database_of_another_base_model_takes_no_demo(softprompt, publish, data_dir):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
@@ -52,26 +54,35 @@ class Task:
 
 def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Task]:
     model = build(architecture)
-    uniform = loaded.architecture.uniform_kv
-    assert uniform is not None
-    base = BaseModel(
-        "f", (), loaded.architecture.hidden_size, loaded.architecture.num_layers, *uniform, MAX_CONTEXT, "float32"
-    )
     tasks = []
     for seed, kind in enumerate(KINDS):
         save_checkpoint(folder / kind, model, kind, seed)
         for task_index in (0, 1) if kind == "multitask" else (None,):
-            checkpoint = read_checkpoint(
-                (folder / kind / "adapter_config.json").read_bytes(),
-                (folder / kind / "adapter_model.safetensors").read_bytes(),
-                base,
-                task_index=task_index,
-                allow_base_mismatch=True,
-                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
-            )
-            prefix = prefix_of(checkpoint.prefix)
-            tasks.append(Task(f"{kind}-{task_index}", prefix, PeftOracle(folder / kind, model, task_index)))
+            tasks.append(read_task(folder / kind, model, loaded, task_index))
     return tasks
+
+
+def read_task(folder: Path, model: PreTrainedModel, loaded: LoadedModel, task_index: int | None) -> Task:
+    sizes = loaded.architecture
+    assert sizes.uniform_kv is not None
+    checkpoint = read_checkpoint(
+        (folder / "adapter_config.json").read_bytes(),
+        (folder / "adapter_model.safetensors").read_bytes(),
+        BaseModel(
+            "f",
+            (),
+            sizes.hidden_size,
+            sizes.num_layers,
+            *sizes.uniform_kv,
+            MAX_CONTEXT,
+            "float32",
+            sizes.num_attention_heads,
+        ),
+        task_index=task_index,
+        allow_base_mismatch=True,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )
+    return Task(f"{folder.name}-{task_index}", prefix_of(checkpoint.prefix), PeftOracle(folder, model, task_index))
 
 
 def crowded_engine(loaded: LoadedModel) -> Engine:
@@ -151,3 +162,27 @@ def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) 
     ]
     assert sum(cached) > 0
     assert engine.stats.num_leases == 0
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3"])
+@pytest.mark.parametrize("kind", ["prefix", "cartridge", "cpt"])
+def test_numbers_that_peft_overwrites_change_no_answer(kind: str, architecture: str, tmp_path: Path) -> None:
+    """Width and heads of the whole model, on a base with grouped queries; for CPT also another number of layers."""
+    model = build(architecture)
+    model.save_pretrained(str(tmp_path / "base"))
+    loaded = load_base_model(BaseModelOptions(str(tmp_path / "base"), device=NAME, dtype="float32"))
+    save_checkpoint(tmp_path / kind, model, kind, seed=0)
+    file = tmp_path / kind / "adapter_config.json"
+    written = json.loads(file.read_text())
+    numbers = {"num_attention_heads": model.config.num_attention_heads, "token_dim": model.config.hidden_size}
+    if kind == "cpt":
+        numbers = {"num_attention_heads": 3, "token_dim": 7, "num_layers": 5}
+    assert written["num_attention_heads"] != numbers["num_attention_heads"]
+    file.write_text(json.dumps(written | numbers))
+    task = read_task(tmp_path / kind, model, loaded, None)
+    engine, events = crowded_engine(loaded), list[EngineEvent]()
+    sampling = SamplingParams(max_tokens=NUM_NEW, temperature=0.0, num_logprobs=VOCAB_SIZE)
+    engine.add(Request("r", task.name, (5, 9, 2), Generate(sampling), task.prefix), events.append)
+    while engine.has_work:
+        engine.step()
+    check_answer(events, task.oracle.generate((5, 9, 2), NUM_NEW), kind)

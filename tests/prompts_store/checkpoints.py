@@ -22,6 +22,7 @@ BASE = BaseModel(
     head_dim=3,
     max_context=64,
     serving_dtype="float32",
+    num_attention_heads=4,
 )
 NUM_VIRTUAL_TOKENS = 3
 NUM_TASKS = 4

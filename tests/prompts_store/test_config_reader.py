@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,8 +84,9 @@ def test_a_wrong_key_is_refused(changes: dict[str, Any], error: type[InvalidChec
 @pytest.mark.parametrize(
     ("peft_type", "changes", "error"),
     [
-        (PREFIX, {"token_dim": 8}, ShapeMismatch),
-        (PREFIX, {"num_attention_heads": 4}, ShapeMismatch),
+        (PREFIX, {"token_dim": 7}, ShapeMismatch),
+        (PREFIX, {"num_attention_heads": 3}, ShapeMismatch),
+        (PREFIX, {"num_attention_heads": 8}, ShapeMismatch),
         (PeftType.CARTRIDGE, {"num_layers": 1}, ShapeMismatch),
         (MULTITASK, {"num_tasks": 0}, MalformedConfig),
         (MULTITASK, {"num_tasks": None}, MalformedConfig),
@@ -152,7 +154,72 @@ def test_no_name_or_any_name_of_the_base_is_accepted(name: str | None) -> None:
     read_config(config_bytes(base_model_name_or_path=name), BASE, allow_base_mismatch=False)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tiny/base/",
+        "./tiny",
+        "tiny/",
+        "/home/me/hub/models--tiny--base/snapshots/0123abc",
+        "/srv/bases/tiny/",
+        "/srv/bases/../bases/tiny",
+        "bases/tiny",
+        "../tiny",
+    ],
+)
+def test_another_spelling_of_the_bases_name_is_accepted(name: str) -> None:
+    """It is no mismatch, and is kept as it stands in the file."""
+    base = replace(BASE, names=(*BASE.names, "/srv/bases/tiny"))
+    read = read_config(config_bytes(base_model_name_or_path=name), base, allow_base_mismatch=False)
+    assert (read.base_name, read.base_mismatch) == (name, False)
+
+
+def test_links_are_followed_only_for_a_user_of_this_machine(tmp_path: Path) -> None:
+    """A client elsewhere must not learn what links exist here."""
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "current").symlink_to("tiny")
+    base = replace(BASE, names=("tiny", str(tmp_path / "tiny")))
+    linked = config_bytes(base_model_name_or_path=str(tmp_path / "current"))
+    with pytest.raises(BaseMismatch):
+        read_config(linked, base, allow_base_mismatch=False)
+    assert not read_config(linked, base, allow_base_mismatch=False, follow_links=True).base_mismatch
+
+
+@pytest.mark.parametrize(
+    ("name", "quoted"), [("/content/model/", '"/content/model/"'), ("<b>", "another base model"), ("~/m", '"~/m"')]
+)
+def test_a_mismatch_says_both_names_and_both_ways_out(name: str, quoted: str) -> None:
+    """The shapes do not tell two bases of one size apart."""
+    with pytest.raises(BaseMismatch) as refused:
+        read_config(config_bytes(base_model_name_or_path=name), BASE, allow_base_mismatch=False)
+    message = str(refused.value)
+    assert f"The checkpoint names {quoted} as its base" in message
+    assert '"tiny/base"' in message
+    for way_out in ("allow_base_mismatch", "--allow-base-mismatch", "--base-name"):
+        assert way_out in message
+
+
 @pytest.mark.parametrize("peft_type", [PREFIX, PeftType.CARTRIDGE])
 def test_keys_and_values_need_a_base_whose_layers_agree(peft_type: PeftType) -> None:
     with pytest.raises(ShapeMismatch, match="layers differ"):
         read_config(config_bytes(peft_type), replace(BASE, num_kv_heads=None), allow_base_mismatch=False)
+
+
+@pytest.mark.parametrize("peft_type", [PREFIX, PeftType.CARTRIDGE])
+@pytest.mark.parametrize("changes", [{}, {"num_attention_heads": 2}, {"token_dim": 6}, {"num_attention_heads": None}])
+def test_keys_and_values_may_have_the_whole_models_numbers(peft_type: PeftType, changes: dict[str, Any]) -> None:
+    """PEFT overwrites width and heads on a base with grouped queries."""
+    whole = {"num_attention_heads": 4, "token_dim": BASE.hidden_size} | changes
+    read_config(config_bytes(peft_type, **whole), BASE, allow_base_mismatch=False)
+
+
+def test_a_wrong_width_is_refused_with_every_right_one() -> None:
+    """Of the keys and values, and of the whole model."""
+    with pytest.raises(ShapeMismatch, match=r"^token_dim is 7; the base model needs 6 or 8\.$"):
+        read_config(config_bytes(PREFIX, token_dim=7), BASE, allow_base_mismatch=False)
+
+
+def test_cpt_may_have_the_numbers_of_any_model() -> None:
+    """PEFT forgets them at load, and takes those of the model."""
+    changes = {"token_dim": 9, "num_layers": 5, "num_attention_heads": 7}
+    read_config(config_bytes(PeftType.CPT, **changes), BASE, allow_base_mismatch=False)

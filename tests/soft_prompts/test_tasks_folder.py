@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_what_is_there_at_the_start_is_published_at_once(folder, root, store):
     assert folder.tasks == {"mood", "dates"}
     assert production(store, "mood") == production(store, "dates") == 1
     assert store.get_task(F, "mood").description == "How it sounds."
+
+
+def test_a_link_to_the_base_models_folder_names_the_base_model(root, store, tmp_path):
+    """The folder's files are the operator's, so links are followed."""
+    (tmp_path / "v3").mkdir()
+    (tmp_path / "current").symlink_to("v3")
+    write(root, "mood")
+    config = root / "mood" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": f"{tmp_path}/current"}))
+    TasksFolder(root, store, replace(BASE, names=("v3", f"{tmp_path}/v3"))).scan(at_once=True)
+    assert not store.list_versions(F, "mood", limit=1)[0].base_mismatch
 
 
 def test_a_change_is_published_once_it_stands_still(folder, root, store):

@@ -120,7 +120,7 @@ def cut_off(base: Path, data_dir: Path) -> tuple[httpx.Response, str]:
             time.sleep(0.01)
         assert server.stop() == 0
         log = server.log.read_text()
-        assert "the grace period is over: 2 requests are cut off" in log
+        assert "the grace period is over; 2 requests are cut off" in log
         assert "Traceback" not in log, log
         return whole.result(), streamed.result().text
 

@@ -24,7 +24,7 @@ def test_the_setting_reaches_everything_that_publishes(tmp_path, caplog):
         httpx.Client(base_url=server.url, timeout=60) as client,
     ):
         assert f"take more than {LIMIT} bytes as float32" in caplog.text
-        assert server.services.store.max_tensor_bytes == LIMIT
+        assert server.services.store_access.store.max_tensor_bytes == LIMIT
         assert refusal(client, EXCEEDS) == ("hyperparameters.num_virtual_tokens", f"at most {LIMIT} are published")
         assert refusal(client, FITS) == (None, "")
     with open_workbench(ServeSettings(**settings, num_kv_blocks=64)) as bench:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from prompts_store.base_names import is_base_name
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
@@ -74,7 +75,7 @@ async def resolve_model(
 
     Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` if the name is not in memory.
     """
-    if model in base_names:
+    if is_base_name(model, base_names):
         caller.check_base_model()
         return ServedModel()
     try:

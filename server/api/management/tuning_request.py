@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
+from prompts_store.base_names import is_base_name
 from prompts_store.errors import InvalidName
 from prompts_store.manifest import Manifest, parse_manifest
 from prompts_store.names import check_not_reserved, task_name_of
@@ -33,7 +34,7 @@ def new_job(
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
     """
-    if body.model not in store_access.base_names:
+    if not is_base_name(body.model, store_access.base_names):
         raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
     task = _task(body.suffix, store_access)
     seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed

@@ -82,6 +82,7 @@ class StoreTaskBackend:
             task_index=manifest.task_index,
             allow_base_mismatch=publication.allow_base_mismatch,
             max_tensor_bytes=self.max_tensor_bytes,
+            follow_links=True,
         )
         published = self.store.publish(
             publication.task,
