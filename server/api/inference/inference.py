@@ -54,8 +54,8 @@ class Inference:
     overload: OverloadGuard
     shadows: ShadowRuns
 
-    async def resolve(self, caller: Caller, model: str, sticky_key: bytes | None = None) -> ServedModel:
-        """The model that `model` names now. Raises as `resolve_model` does."""
+    async def resolve(self, caller: Caller, model: str | None, sticky_key: bytes | None = None) -> ServedModel:
+        """The model that `model` names now; None is the base model. Raises as `resolve_model` does."""
         return await resolve_model(self.catalog, self.base_names, caller, model, sticky_key)
 
     async def answer(self, request: Request, call: Call[Answer[BodyT]], context: RequestContext) -> Response:
