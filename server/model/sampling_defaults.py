@@ -26,4 +26,7 @@ def sampling_defaults(generation_config: object) -> dict[str, Any]:
             logger.warning("the base model's generation_config is ignored in part: %s", error)
     if getattr(generation_config, "do_sample", None) is False:
         found["temperature"] = 0.0
+    if found:
+        own = ", ".join(f"{name} {value:g}" for name, value in found.items())
+        logger.info("chats without sampling parameters have the base model's own: %s", own)
     return found
