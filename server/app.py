@@ -37,6 +37,7 @@ from server.jobs.runner import RunnerOptions
 from server.jobs.training import Intervals
 from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
+from server.model.sampling_defaults import sampling_defaults
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
@@ -178,10 +179,11 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
     quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
     base_names = frozenset((origin.base_id, *base.names))
+    chat_defaults = sampling_defaults(loaded.model.model.generation_config)
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),
         inference=Inference(
-            engine, tokenizer, catalog, base_names, eos_token_ids, limits, quotas, overload, ShadowRuns()
+            engine, tokenizer, catalog, base_names, eos_token_ids, limits, quotas, overload, ShadowRuns(), chat_defaults
         ),
         store_access=StoreAccess(store, base, base_names, follower, limits, folder, _kept_runs(settings, base)),
         base_id=origin.base_id,

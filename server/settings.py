@@ -189,6 +189,11 @@ class ServeSettings(BaseSettings):
     max_logprobs: int = Field(20, ge=0, le=1000, description="Maximum number of log-probabilities per token.")
     max_stop_strings: int = Field(16, ge=0, description="Maximum number of stop strings.")
     max_messages: int = Field(1024, ge=1, description="Maximum number of messages of a chat.")
+    max_chat_tokens: int = Field(
+        1024,
+        ge=0,
+        description="Maximum number of generated tokens of a chat that sets none; 0 is the room left in the context.",
+    )
     max_inputs: int = Field(64, ge=1, description="Maximum number of inputs of a classification.")
     max_labels: int = Field(1000, ge=1, description="Maximum number of labels of a classification.")
 

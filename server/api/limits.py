@@ -15,7 +15,8 @@ class ApiLimits:
 
     `body_timeout_s` is the maximum time without a new piece of a body. `max_sequences` bounds prompts times `n` of one
     completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
-    `max_voted_tokens` the answers that an ensemble votes on, `max_unfinished_jobs` the tuning jobs that have not ended.
+    `max_voted_tokens` the answers that an ensemble votes on, `max_chat_tokens` the answer to a chat that sets no limit
+    (0: the room left), `max_unfinished_jobs` the tuning jobs that have not ended.
     The HTTP server limits header sizes and the number of connections.
     """
 
@@ -33,6 +34,7 @@ class ApiLimits:
     max_stop_token_ids: int = 64
     max_logit_biases: int = 1_024
     max_messages: int = 1_024
+    max_chat_tokens: int = 1_024
     max_inputs: int = 64
     max_voted_tokens: int = 64
     max_labels: int = 1_000

@@ -4,6 +4,7 @@ base_model.py         loads the frozen base model
 architecture.py       the facts that the engine needs of an architecture, and the check that it can be served
 identity.py           the base model's fingerprint
 model_files.py        the files of a base model that transformers loads
+sampling_defaults.py  the sampling parameters of its generation_config.json
 twin.py               the same weights with transformers' own attention
 self_proof.py         compares both at start
 proof_sequences.py    the sequences that it compares, by either path

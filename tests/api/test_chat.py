@@ -89,6 +89,60 @@ async def test_the_answer_may_fill_the_context(client, engine):
         assert engine.requests[-1].kind.sampling.max_tokens == 5
 
 
+@pytest.mark.parametrize(
+    ("limit", "body", "max_tokens"),
+    [
+        (8, {}, 8),
+        (0, {}, None),
+        (100_000, {}, None),
+        (8, {"max_tokens": 9}, 9),
+        (8, {"max_tokens": -1}, None),
+        (8, {"min_tokens": 12}, 12),
+    ],
+    ids=str,
+)
+async def test_an_answer_without_a_limit_has_the_servers(limited, engine, limit, body, max_tokens):
+    """Never more than the context has room for, which is all of it for 0 and for -1 of the request."""
+    async with limited(max_chat_tokens=limit) as http:
+        assert (await http.post("/v1/chat/completions", json=BASE | body)).status_code == 200
+    (request,) = engine.requests
+    left = engine.max_context - len(request.prompt_token_ids)
+    assert request.kind.sampling.max_tokens == (left if max_tokens is None else max_tokens)
+
+
+async def test_an_answer_that_reaches_the_servers_limit_says_so(limited, engine):
+    """As one that reaches the request's."""
+    engine.script = lambda request, choice: tuple(range(10, 90))
+    async with limited(max_chat_tokens=8) as http:
+        answer = (await http.post("/v1/chat/completions", json=BASE)).json()
+    assert (answer["choices"][0]["finish_reason"], answer["usage"]["completion_tokens"]) == ("length", 8)
+
+
+async def test_a_chat_has_the_base_models_own_sampling_parameters(services, engine):
+    """Behind those of the request; completions have the server's."""
+    async with client_of(with_parts(services, chat_defaults={"temperature": 0.6, "top_p": 0.9})) as http:
+        await http.post("/v1/chat/completions", json=BASE)
+        await http.post("/v1/chat/completions", json=BASE | {"temperature": 0, "top_k": 5})
+        await http.post("/v1/completions", json={"model": "tiny-base", "prompt": "a"})
+    chosen = [request.kind.sampling for request in engine.requests]
+    assert [(one.temperature, one.top_p, one.top_k) for one in chosen] == [(0.6, 0.9, 0), (0, 0.9, 5), (1.0, 1.0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("defaults", "chosen"),
+    [({"temperature": 0.0}, (0.0, 1.0)), ({"presence_penalty": 0.5}, (1.0, 1.0)), ({"max_tokens": 3}, (0.6, 1.05))],
+    ids=str,
+)
+async def test_a_version_with_sampling_parameters_has_none_of_the_base_model(services, engine, defaults, chosen):
+    """It was judged without them. One without has those of the base model."""
+    own = {"temperature": 0.6, "repetition_penalty": 1.05}
+    async with client_of(with_parts(services, chat_defaults=own)) as http:
+        await publish(http, manifest={"template": "{input}", "defaults": defaults})
+        assert (await http.post("/v1/chat/completions", json=BASE | {"model": "sentiment"})).status_code == 200
+    (request,) = engine.requests
+    assert (request.kind.sampling.temperature, request.kind.sampling.repetition_penalty) == chosen
+
+
 async def test_two_different_limits_contradict_each_other(client):
     """One of the two names is enough."""
     response = await client.post("/v1/chat/completions", json=BASE | {"max_tokens": 1, "max_completion_tokens": 2})

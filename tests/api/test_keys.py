@@ -89,6 +89,8 @@ async def test_a_key_that_is_held_to_tasks_sees_no_others(admin):
     for model in ("secret", "secret@1", "missing", "tiny-base"):
         response = await admin.post("/v1/completions", json={"model": model, "prompt": "a"}, headers=key)
         assert (response.status_code, error_of(response)["code"]) == (403, "task_not_allowed")
+    response = await admin.post("/tokenize", json={"prompt": "a"}, headers=key)  # without a model: the base model
+    assert (response.status_code, error_of(response)["code"]) == (403, "task_not_allowed")
     assert (await admin.post("/v1/tasks", json={"name": "new"}, headers=key)).status_code == 201
     assert (await admin.post("/v1/tasks", json={"name": "newer"}, headers=key)).status_code == 403
 

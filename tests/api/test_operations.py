@@ -52,6 +52,16 @@ async def test_tokenize_counts_what_the_model_would_see(client):
     assert (body["tokens"], body["num_virtual_tokens"]) == (list(TOKENIZER.encode("a film")), 0)
 
 
+async def test_tokenize_without_a_model_is_of_the_base_model(client):
+    """The field may be null too."""
+    tokens = list(TOKENIZER.encode("a film"))
+    for model in ({}, {"model": None}, {"model": "tiny-base"}):
+        body = (await client.post("/tokenize", json=model | {"prompt": "a film"})).json()
+        assert (body["tokens"], body["num_virtual_tokens"]) == (tokens, 0)
+        body = (await client.post("/detokenize", json=model | {"tokens": tokens})).json()
+        assert body == {"prompt": "a film", "num_virtual_tokens": 0}
+
+
 async def test_health_readiness_and_version(client):
     """What load balancers and people ask."""
     assert (await client.get("/health")).json() == {"status": "ok"}

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event
 
 from prompts_store import maintenance
+from server.tuning.plan import TuningPlan
 from tests.api.conftest import error_of
 from tests.api.live_server import live_server
 from tests.fakes.tuning_run import PNG
@@ -83,6 +84,12 @@ def test_a_job_from_a_file_to_answers(openai_client):
     version = openai_client.get("/tasks/mood/versions/1", cast_to=object)
     assert version["manifest"]["note"] == "first"
     assert version["manifest"]["training_data_digest"] == file.sha256
+
+
+def test_a_job_without_a_seed_has_that_of_the_command(openai_client):
+    """The same job twice gives the same soft prompt."""
+    file = upload(openai_client)
+    assert openai_client.fine_tuning.jobs.create(**JOB, training_file=file.id).seed == TuningPlan().seed == 0
 
 
 @pytest.mark.parametrize(("given", "decided"), [("auto", "auto"), (2.5, 2.5), (3, 3.0)])

@@ -1,5 +1,6 @@
 """`softprompt serve`: the address, what is said when it is ready, and the options."""
 
+import json
 import shlex
 import signal
 import socket
@@ -11,13 +12,16 @@ import httpx
 import pytest
 from fastapi import FastAPI, Response
 
+from prompts_store.store import Store
 from server.api.middleware.drain import Drain
 from server.cli.errors import StartFailed
 from server.cli.serving.http_server import HttpServer, http_config
 from server.cli.serving.serve import bind
 from server.cli.serving.serve_options import option_name, variable_name
-from server.cli.serving.welcome import address, curl_commands
+from server.cli.serving.welcome import address, curl_commands, welcome
 from server.settings import ServeSettings
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.services import fake_services
 
 
 def test_every_setting_has_an_option_and_names_its_variable(softprompt, monkeypatch):
@@ -100,28 +104,48 @@ def test_a_stop_lets_a_long_answer_be_read():
     assert num_read > len(answer)
 
 
+URL = "http://127.0.0.1:8000"
+ANOTHER = "org/it's"
+
+
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("is_demo", "chats", "words"),
     [
-        (ServeSettings(), ("/v1/completions", "/v1/completions", "/v1/classify")),
-        (ServeSettings(base_model="org/model"), ("/v1/models", "/v1/tasks", "task publish")),
+        (True, False, ("/v1/completions", "/v1/completions", "/v1/classify")),
+        (False, False, ("/v1/completions", "/v1/models", "task publish")),
+        (False, True, ("/v1/chat/completions", "/v1/models", "task publish")),
     ],
-    ids=["demo", "another base model"],
+    ids=["demo", "another base model", "another that chats"],
 )
-def test_three_commands_are_printed_whole(settings, words):
-    """Each is one line that a shell reads as it stands."""
-    commands = curl_commands(settings, "http://127.0.0.1:8000", is_open=True)
+def test_three_commands_are_printed_whole(is_demo, chats, words):
+    """Each is one line that a shell reads as it stands, whatever the id of the base model."""
+    commands = curl_commands(URL, ANOTHER, is_demo=is_demo, is_open=True, chats=chats)
     assert len(commands) == 3
     for command, word in zip(commands, words, strict=True):
         assert word in command
         assert shlex.split(command)
+    if not is_demo:
+        assert json.loads(shlex.split(commands[0])[-1])["model"] == ANOTHER
 
 
 def test_the_key_is_named_and_not_printed():
-    """A terminal's scrollback is no place for it."""
-    for command in curl_commands(ServeSettings(admin_key="k3y"), "http://127.0.0.1:8000", is_open=False):
+    """The commands read it from a variable."""
+    for command in curl_commands(URL, ANOTHER, is_demo=True, is_open=False, chats=False):
         assert "$SOFTPROMPT_API_KEY" in command
-        assert "k3y" not in command
+
+
+@pytest.mark.parametrize(("base_model", "first"), [(None, "sentiment"), ("org/model", "tiny-base")])
+def test_the_ready_screen_names_the_base_model_as_requests_must(base_model, first, tmp_path):
+    """And the page of the API; no key is on it, and nothing but the commands is wider than a narrow terminal."""
+    settings = ServeSettings(base_model=base_model, admin_key="k3y")
+    with Store.open(f"sqlite:///{tmp_path}/prompts.db") as store:
+        text = welcome(settings, fake_services(store, ScriptedEngine(lambda *_: (), frozenset())), 8000)
+    lines = text.splitlines()
+    assert any(line.endswith(f"{URL}/docs") for line in lines)
+    assert any(line.endswith('"model": "tiny-base"') for line in lines)
+    assert all(len(line) < 80 for line in lines if "curl" not in line)
+    assert f'{{"model": "{first}"' in next(line for line in lines if "curl" in line)
+    assert "k3y" not in text
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 
 import httpx
@@ -82,6 +83,7 @@ def test_a_job_is_asked_for_watched_and_saved(tune, url, tmp_path):
     assert told["scores"][0]["exact_match"] == 1.0
     assert told["news"] == ["the gate opens: exact_match 1.000", f"saved in {folder}", "mood@1, in production"]
     assert "step 5: validation loss 0.100, exact match 1.000, the best so far" in err
+    assert re.search(r"^step \d of 5: loss \d", err, re.MULTILINE)
     assert "2 of 20 examples are held out for validation." in err
     (job,) = jobs_of(url)
     assert (job["seed"], job["hyperparameters"]["learning_rate"], job["gate"]["min_score"]) == (7, 0.25, 0.5)

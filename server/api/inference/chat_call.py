@@ -15,6 +15,7 @@ from server.api.inference.prompts import encode_chat
 from server.api.inference.request_context import RequestContext
 from server.api.inference.sampling import (
     NO_LIMIT,
+    chat_defaults,
     check_num_logprobs,
     check_votable,
     num_choices,
@@ -47,13 +48,11 @@ class ChatCall:
         check_votable(body, served)
         defaults = served.manifest.defaults
         prompt = await encode_chat(self.inference.tokenizer, served, body.messages, limits)
-        max_tokens = _max_tokens(body, defaults)
-        if max_tokens == NO_LIMIT:
-            max_tokens = room(self.inference.engine, served, len(prompt))
+        max_tokens = _max_tokens(body, defaults, room(self.inference.engine, served, len(prompt)), limits)
         is_asked = bool({body.max_tokens, body.max_completion_tokens} - {None, NO_LIMIT})
         sampling = sampling_params(
             body,
-            defaults,
+            chat_defaults(defaults, self.inference.chat_defaults),
             limits,
             max_tokens=votable_tokens(max_tokens, served, limits, is_asked=is_asked),
             num_logprobs=_num_logprobs(body, limits),
@@ -72,13 +71,19 @@ class ChatCall:
         return GeneratePlan(requests, ChatCompletionAnswer(form), continued, stop)
 
 
-def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any]) -> int:
-    """The request's limit, else the version's, else `NO_LIMIT`."""
+def _max_tokens(body: ChatRequest, defaults: Mapping[str, Any], num_left: int, limits: ApiLimits) -> int:
+    """The request's limit, else the version's, else the server's within the `num_left` of the context."""
     given = {limit for limit in (body.max_tokens, body.max_completion_tokens) if limit is not None}
     if len(given) > 1:
         message = "max_tokens and max_completion_tokens differ: send only one of them"
         raise InvalidRequest(message, param="max_completion_tokens")
-    return given.pop() if given else defaults.get("max_tokens", NO_LIMIT)
+    max_tokens = given.pop() if given else defaults.get("max_tokens")
+    if max_tokens is not None:
+        return num_left if max_tokens == NO_LIMIT else int(max_tokens)
+    if limits.max_chat_tokens == 0:
+        return num_left
+    min_tokens = defaults.get("min_tokens", 0) if body.min_tokens is None else body.min_tokens
+    return min(num_left, max(limits.max_chat_tokens, min_tokens))
 
 
 def _num_logprobs(body: ChatRequest, limits: ApiLimits) -> int | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Depends, Request
 from starlette.responses import Response
@@ -42,7 +42,10 @@ class _Running(Generic[_AnswerT]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inference:
-    """Answers of tasks and of the base model. Belongs to the event loop."""
+    """Answers of tasks and of the base model. Belongs to the event loop.
+
+    `chat_defaults` are the base model's own sampling parameters, for chats.
+    """
 
     engine: EngineClient
     tokenizer: Tokenizer
@@ -53,9 +56,10 @@ class Inference:
     quotas: Quotas
     overload: OverloadGuard
     shadows: ShadowRuns
+    chat_defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    async def resolve(self, caller: Caller, model: str, sticky_key: bytes | None = None) -> ServedModel:
-        """The model that `model` names now. Raises as `resolve_model` does."""
+    async def resolve(self, caller: Caller, model: str | None, sticky_key: bytes | None = None) -> ServedModel:
+        """The model that `model` names now; None is the base model. Raises as `resolve_model` does."""
         return await resolve_model(self.catalog, self.base_names, caller, model, sticky_key)
 
     async def answer(self, request: Request, call: Call[Answer[BodyT]], context: RequestContext) -> Response:

@@ -28,7 +28,25 @@ _PASSED_ON = (
 NO_LIMIT = -1
 """As `max_tokens`: as many tokens as the context has room for."""
 
+_CHOOSES_TOKENS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
+
 _NOT_VOTED_ON = ("stream", "echo", "logprobs", "top_logprobs")
+
+
+def chat_defaults(of_version: Mapping[str, Any], of_base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The defaults of a chat: the version's, and the base model's own if the version has none for choosing tokens.
+
+    A version was judged with its own defaults, so nothing of the base model is mixed into them.
+    """
+    return of_version if any(name in of_version for name in _CHOOSES_TOKENS) else {**of_base, **of_version}
 
 
 def sampling_params(

@@ -69,13 +69,19 @@ class ServedModel:
 
 
 async def resolve_model(
-    catalog: TaskCatalog, base_names: Collection[str], caller: Caller, model: str, sticky_key: bytes | None = None
+    catalog: TaskCatalog,
+    base_names: Collection[str],
+    caller: Caller,
+    model: str | None,
+    sticky_key: bytes | None = None,
 ) -> ServedModel:
-    """Look up `model`. Among several versions of an alias, the sticky key chooses one; without it, chance by weight.
+    """Look up `model`; None is the base model.
+
+    Among several versions of an alias, the sticky key chooses one; without it, chance by weight.
 
     Raises `ModelNotFound`, `Forbidden`, and `StoreUnavailable` if the name is not in memory.
     """
-    if is_base_name(model, base_names):
+    if model is None or is_base_name(model, base_names):
         caller.check_base_model()
         return ServedModel()
     try:

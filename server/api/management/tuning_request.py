@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
 from prompts_store.base_names import is_base_name
@@ -23,8 +22,6 @@ from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import Initialisation, TuningPlan, check_all_used, plan_from_json
 
-_MAX_SEED = 2**31
-
 
 def new_job(
     body: CreateJob, store_access: StoreAccess, tokenizer: Tokenizer, host: Host, defaults: TuningDefaults
@@ -37,7 +34,7 @@ def new_job(
     if not is_base_name(body.model, store_access.base_names):
         raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
     task = _task(body.suffix, store_access)
-    seed = secrets.randbelow(_MAX_SEED) if body.seed is None else body.seed
+    seed = body.seed or 0  # the default is that of `softprompt tune`
     plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
     if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
         message = f"there are {num_labels} labels; the maximum is {max_labels} (--max-labels)"

@@ -33,13 +33,15 @@ class GenerationParameters(RequestBody):
     """Rules for choosing tokens and for stopping.
 
     A parameter that is left out, or null, has the default of the task's version, or else the default stated here.
+    A chat has the base model's own sampling parameters (`generation_config.json`) before those, unless the version sets
+    a temperature, `top_p`, `top_k`, `min_p` or a penalty.
     """
 
     model: ModelName
     """A task reference (`task`, `task@3`, `task@alias`) or the base model's id."""
     max_tokens: int | None = Field(default=None, ge=-1, le=_MAX_INT32)
-    """Maximum number of generated tokens. -1 is the room left in the context. Default: 16 for completions, -1 for
-    chat."""
+    """Maximum number of generated tokens. -1 is the room left in the context. Default: 16 for completions; for
+    chat the room left, and at most the server's `--max-chat-tokens`."""
     min_tokens: int | None = Field(default=None, ge=0, le=_MAX_INT32)
     """Minimum number of tokens before an end token, stop token or stop string may end the answer. Default 0."""
     temperature: float | None = Field(default=None, ge=0, le=2)

@@ -9,8 +9,8 @@ from server.api.wire.sampling import TokenIds
 class TokenizeRequest(RequestBody):
     """A text to turn into token ids."""
 
-    model: ModelName
-    """A task reference or the base model's id."""
+    model: ModelName | None = None
+    """A task reference or the base model's id. Default: the base model."""
     prompt: str
     """The text. The task's template is put around it."""
     add_special_tokens: bool | None = None
@@ -32,8 +32,8 @@ class TokenizeResult(ResponseBody):
 class DetokenizeRequest(RequestBody):
     """Token ids to turn into text."""
 
-    model: ModelName
-    """A task reference or the base model's id."""
+    model: ModelName | None = None
+    """A task reference or the base model's id. Default: the base model."""
     tokens: TokenIds
 
 

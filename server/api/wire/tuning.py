@@ -90,7 +90,7 @@ class CreateJob(RequestBody):
     """The hyperparameters, in the place that older clients use."""
     method: MethodBody | None = None
     seed: int | None = Field(None, ge=0, le=2**31 - 1)
-    """The same job with the same seed gives the same soft prompt on the same kind of CPU."""
+    """The same job with the same seed gives the same soft prompt on the same kind of CPU. Default: 0."""
     metadata: _Metadata | None = Field(None, max_length=16)
     template: str | None = None
     """A text that holds `{input}` exactly once. Default: the base model's."""

@@ -67,7 +67,7 @@ def run(settings: ServeSettings, listener: socket.socket) -> None:
 
     def on_ready() -> None:
         watchdog.start()
-        announce(welcome(settings, port, is_open=services.access.keys.is_open))
+        announce(welcome(settings, services, port))
 
     def is_healthy() -> bool:
         """During shutdown the engine's thread may have ended, but must not hang."""

@@ -9,7 +9,12 @@ interruption.py   signals that wait for the end of a step
 remote.py         a run on a server
 conclusion.py     the end of a run on this machine: evaluate, save, publish
 outcome.py        the result of a run, and its text
-view.py           progress, live or line by line
+view.py           progress, drawn in a terminal or printed as lines
+live_view.py      progress in a terminal: table, curve and bar
+log_view.py       progress as lines
+event_lines.py    the text of a run's events
+loss_curve.py     the losses as one line of text
+step_clock.py     time per step, and the time left
 workbench.py      base model and store on this machine
 scoring.py        scores on this machine's engine
 examples_file.py  reads a file of examples

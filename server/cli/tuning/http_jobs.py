@@ -33,9 +33,10 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """One entry of a job's log. `data` has the numbers."""
+    """One entry of a job's log. `data` has the numbers. `created_at` is when it was stored, in Unix time."""
 
     id: str
+    created_at: int
     message: str
     data: Mapping[str, Any]
 
@@ -89,7 +90,7 @@ class HttpJobs:
         for item in self.connection.pages(f"{_JOBS}/{job_id}/events", cursor="after", key="id"):
             if item["id"] == last_seen:
                 break
-            found.append(EventView(item["id"], item["message"], item["data"]))
+            found.append(EventView(item["id"], item["created_at"], item["message"], item["data"]))
         return found[::-1]
 
     def plot(self, task: str, version: int) -> bytes | None:

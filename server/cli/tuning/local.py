@@ -195,7 +195,7 @@ def _drive(run: TuningRun, order: Order, kept: KeptRun, interruption: Interrupti
     """
     interval_s = CHECKPOINT_INTERVAL_S if order.run.checkpoint_s is None else order.run.checkpoint_s
     kept_at = time.monotonic()
-    with interruption, TuneView(run, order.task) as view:
+    with interruption, TuneView(run, order.task, started_at=time.monotonic()) as view:
         while not (run.is_done or interruption.is_wanted):
             view.show(run.advance())
             if time.monotonic() - kept_at > interval_s:

@@ -64,7 +64,8 @@ class WatchedJob:
         with TuneView(self, self.job.task) as view:
             while True:
                 self.job = _patiently(lambda: self.jobs.get(self.job.id))
-                view.show(self._take(_patiently(self._news)))
+                taken = self._take(_patiently(self._news))
+                view.show([event for event, _ in taken], [created_at for _, created_at in taken])
                 if self.job.has_ended:  # and all its events have been read
                     return
                 time.sleep(POLL_INTERVAL_S)
@@ -76,18 +77,18 @@ class WatchedJob:
     def _news(self) -> list[EventView]:
         return list(self.jobs.events_after(self.job.id, self.log[-1].id if self.log else None))
 
-    def _take(self, news: list[EventView]) -> list[TuningEvent]:
-        """Record new entries and return their events. Print the other entries to standard error."""
-        events = []
+    def _take(self, news: list[EventView]) -> list[tuple[TuningEvent, float]]:
+        """Record new entries and return their events with their times. Print the other entries to standard error."""
+        events: list[tuple[TuningEvent, float]] = []
         for event in news:
             try:
-                events.append(event_from_json(event.data))
+                events.append((event_from_json(event.data), event.created_at))
             except ValueError:
                 if "tokens" not in event.data:  # an entry with tokens is a preview, which its message does not show
                     print(one_line(event.message), file=sys.stderr)
         self.log += news
-        self.history += events
-        for step in events:
+        self.history += [event for event, _ in events]
+        for step, _ in events:
             if isinstance(step, StepDone):
                 self.step, self.num_steps = step.step, step.num_steps
         return events
