@@ -36,6 +36,11 @@ class Costs:
     num_bytes: int
     is_fused: bool
 
+    def layer_bytes(self, num_positions: int) -> int:
+        """Bytes that one layer's backward pass keeps for this many positions."""
+        hidden, intermediate = _LAYER_WIDTHS
+        return num_positions * (hidden * self.hidden_size + intermediate * self.intermediate_size) * self.num_bytes
+
     def piece_bytes(self, num_positions: int, width: int) -> int:
         """Bytes of one forward and backward pass over this many positions, in examples of `width` positions."""
         hidden, intermediate = _LAYER_WIDTHS
