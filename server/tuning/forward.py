@@ -1,6 +1,7 @@
 """Forward and backward passes of a soft prompt through the twin, with little memory beside the weights.
 
-Four methods save memory. The backward pass recomputes the activations of every decoder layer. Long examples attend
+A micro-batch is one flat row of tokens: the virtual tokens once, then each example. Four methods save memory. The
+backward pass recomputes decoder layers whose activations would take much of it. Attention is computed per example, and
 without a matrix of scores. Logits are computed for completion positions only, and for a few of them at a time.
 """
 
@@ -31,8 +32,8 @@ from server.tuning.soft_prompt import SoftPrompt
 _MAX_LOGITS = 1 << 21
 """Maximum number of logits at a time: with their gradient and float32 copies about 32 MiB."""
 
-_MAX_KEPT_BYTES = 32 << 20
-"""Maximum bytes of activations that the layers keep for the backward pass, besides their inputs."""
+_MAX_PIECE_BYTES = 32 << 20
+"""Estimated bytes of a piece up to which layers keep their activations. The others are recomputed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +61,7 @@ class TuningModel:
         self._max_targets = max(1, _MAX_LOGITS // loaded.architecture.vocab_size)
         self._check_head(twin)
         twin.set_attn_implementation(ATTENTION_NAME)
-        self._recomputation = Recomputation(twin, _MAX_KEPT_BYTES, costs_of(loaded))
+        self._recomputation = Recomputation(twin, _MAX_PIECE_BYTES, costs_of(loaded))
 
     def backward(self, batch: MicroBatch, scale: float) -> float:
         """Add the gradient of `scale` times the summed loss to the prompt's. Returns the summed loss, in nats."""
@@ -104,7 +105,7 @@ class TuningModel:
             embeds = torch.cat([prompt.embeddings().to(embeds.dtype), embeds])
             positions = torch.cat([torch.arange(first, device=self.device), positions])
             shift = first
-        self._recomputation.choose(len(embeds))
+        self._recomputation.choose(len(embeds), first + max(batch.lengths))
         return self._decode(embeds, positions, attention)[batch.rows + shift]
 
     def _decode(self, embeds: torch.Tensor, positions: torch.Tensor, attention: FlatAttention) -> torch.Tensor:

@@ -13,26 +13,26 @@ from server.tuning.cost import Costs
 
 
 class Recomputation:
-    """The decoder layers of a twin: the first ones keep only their input, as far as memory asks for it.
+    """The decoder layers of a twin: the first ones keep only their input, where a piece would exceed `max_piece_bytes`.
 
-    Activations of at most `max_kept_bytes` are kept. Numbers are the same either way, so the bound may differ between
-    a run and its resumption.
+    Numbers are the same either way, so the bound may differ between a run and its resumption.
     """
 
-    def __init__(self, twin: torch.nn.Module, max_kept_bytes: int, costs: Costs) -> None:
-        self._max_kept_bytes = max_kept_bytes
+    def __init__(self, twin: torch.nn.Module, max_piece_bytes: int, costs: Costs) -> None:
+        self._max_piece_bytes = max_piece_bytes
         self._costs = costs
         self._layers = [module for module in twin.modules() if isinstance(module, GradientCheckpointingLayer)]
-        self._num_recomputed = len(self._layers)
+        self.num_recomputed = len(self._layers)
         for index, layer in enumerate(self._layers):
             layer.forward = partial(self._forward, index, layer.forward)
 
-    def choose(self, num_positions: int) -> None:
-        """Choose for the next forward pass over this many positions."""
-        num_kept = self._max_kept_bytes // self._costs.layer_bytes(num_positions)
-        self._num_recomputed = max(0, len(self._layers) - num_kept)
+    def choose(self, num_positions: int, width: int) -> None:
+        """Choose for the next forward pass over this many positions, in examples of at most `width` positions."""
+        room = self._max_piece_bytes - self._costs.piece_bytes(num_positions, width)
+        num_kept = max(0, room // self._costs.layer_bytes(num_positions, width))
+        self.num_recomputed = max(0, len(self._layers) - num_kept)
 
     def _forward(self, index: int, forward: Any, *args: Any, **kwargs: Any) -> Any:
-        if index >= self._num_recomputed:
+        if index >= self.num_recomputed:
             return forward(*args, **kwargs)
         return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)

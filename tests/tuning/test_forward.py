@@ -53,7 +53,7 @@ def oracle(architecture: str, method: Method, state: dict[str, torch.Tensor]) ->
 def test_loss_and_gradient_are_pefts_own(architecture, method, is_kept, monkeypatch):
     """A flat micro-batch with a head in parts gives PEFT's loss and gradient, with kept and with recomputed layers, and
     with both forms of causality."""
-    monkeypatch.setattr(forward, "_MAX_KEPT_BYTES", 1 << 24 if is_kept else 0)
+    monkeypatch.setattr(forward, "_MAX_PIECE_BYTES", 1 << 30 if is_kept else 0)
     if not is_kept:
         monkeypatch.setattr(flat_attention, "_MAX_MASK", 0)
     loaded = loaded_from(build(architecture))
@@ -71,6 +71,7 @@ def test_loss_and_gradient_are_pefts_own(architecture, method, is_kept, monkeypa
     (batch,) = micro_batches(EXAMPLES, num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
     assert model.backward(batch, 1.0) == pytest.approx(expected, rel=1e-4)
     assert float(model.judge(batch).losses.sum()) == pytest.approx(expected, rel=1e-4)
+    assert (model._recomputation.num_recomputed == 0) == is_kept
     theirs = dict(peft.prompt_encoder["default"].named_parameters())
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None
