@@ -21,8 +21,8 @@ def map_large_blocks() -> bool:
 
     By default glibc raises that bound to 32 MiB as blocks are freed. A backward pass keeps one tensor per layer and
     frees many between them, which fragments the heap. For a model of 135 million parameters, the heap grew by half of
-    the weights; with the fixed bound, by a sixth (`benchmarks/tuning_memory.py`). With half a MiB the system spent a third
-    of a step on new pages.
+    the weights; with the fixed bound, by a sixth (`benchmarks/tuning_memory.py`). With half a MiB the system spent a
+    third of a step on new pages.
     """
     library = _glibc()
     return library is not None and bool(library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))
