@@ -120,7 +120,8 @@ class ServeSettings(BaseSettings):
     tuning_micro_batch_tokens: int = Field(
         512,
         ge=16,
-        description="Maximum number of positions that a tuning job computes at once, including virtual tokens.",
+        description="Maximum number of positions that a tuning job computes at once: its virtual tokens once, and the "
+        "tokens of each example.",
     )
     tuning_memory_gib: float | None = Field(
         None,

@@ -12,16 +12,17 @@ from server.background_task import background_task
 
 TRIM_INTERVAL_S = 60.0
 _M_MMAP_THRESHOLD = -3  # of malloc.h
-_LARGE_BYTES = 512 * 1024
+_LARGE_BYTES = 1024 * 1024
 
 
 @cache
 def map_large_blocks() -> bool:
-    """Let glibc map every block of half a MiB or more on its own, from now on in this process. False without glibc.
+    """Let glibc map every block of one MiB or more on its own, from now on in this process. False without glibc.
 
     By default glibc raises that bound to 32 MiB as blocks are freed. A backward pass keeps one tensor per layer and
     frees many between them, which fragments the heap. For a model of 135 million parameters, the heap grew by half of
-    the weights; with the fixed bound, by a sixth (`benchmarks/tuning_memory.py`).
+    the weights; with the fixed bound, by a sixth (`benchmarks/tuning_memory.py`). With half a MiB the system spent a
+    third of a step on new pages.
     """
     library = _glibc()
     return library is not None and bool(library.mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES))

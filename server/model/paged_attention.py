@@ -54,7 +54,7 @@ class PagedAttention:
         mask = self._decode_masks.get(call.sliding_window)
         if mask is None:
             slots = torch.arange(key.shape[2], device=key.device)
-            mask = _visible(group.positions[:, None], slots, call.sliding_window)[:, None, None]
+            mask = visible(group.positions[:, None], slots, call.sliding_window)[:, None, None]
             self._decode_masks[call.sliding_window] = mask
         return _attention(query, key, value, mask, call).squeeze(2)
 
@@ -65,12 +65,12 @@ class PagedAttention:
         mask = self._prefill_masks.get((index, call.sliding_window))
         if mask is None:
             positions = torch.arange(span.start, span.start + span.last - span.first, device=key.device)
-            mask = _visible(positions[:, None], torch.arange(key.shape[2], device=key.device), call.sliding_window)
+            mask = visible(positions[:, None], torch.arange(key.shape[2], device=key.device), call.sliding_window)
             self._prefill_masks[index, call.sliding_window] = mask = mask[None, None]
         return _attention(query, key, value, mask, call)[0].transpose(0, 1)
 
 
-def _visible(positions: torch.Tensor, slots: torch.Tensor, window: int | None) -> torch.Tensor:
+def visible(positions: torch.Tensor, slots: torch.Tensor, window: int | None) -> torch.Tensor:
     """Whether the query at `positions` `[..., 1]` sees slot `[num_slots]`."""
     visible = slots <= positions
     return visible if window is None else visible & (slots > positions - window)
@@ -95,11 +95,11 @@ def _attention(
     if call.softcap is None and call.sinks is None:
         output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=call.scaling)
     else:
-        output = _explicit_attention(query, key, value, mask, call)
+        output = explicit_attention(query, key, value, mask, call)
     return output.reshape(batch, num_heads, num_queries, -1)
 
 
-def _explicit_attention(
+def explicit_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, call: AttentionCall
 ) -> torch.Tensor:
     """The same in plain matrix products, with score capping (Gemma 2) and attention sinks (gpt-oss)."""

@@ -11,6 +11,7 @@ survival.py       answers that a tokenizer changes
 plan.py           the method and its hyperparameters
 fit.py            limits of memory, cache and engine
 cost.py           memory of a run
+recomputation.py  layers that the backward pass computes again
 piece_time.py     time of its longest piece
 job.py            a run's input and output
 run.py            a run, piece by piece
@@ -20,6 +21,7 @@ trainer.py        gradients, optimiser steps, validation
 batches.py        micro-batches of a step
 order.py          examples of each step
 forward.py        forward and backward passes with little memory
+flat_attention.py  attention of a micro-batch, per example
 soft_prompt.py    the trainable prompt, built and saved by PEFT
 optimizer.py      the optimiser and its state
 rates.py          the learning rate, and the search for one

@@ -1,4 +1,4 @@
-"""Micro-batches of a step: right-padded examples of similar lengths."""
+"""Micro-batches of a step: examples of similar lengths, end to end as one flat row of tokens."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from server.tuning.encoding import EncodedExample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MicroBatch:
-    """Examples side by side. The padding is on the right, where no real token of a causal model attends.
+    """Examples end to end, the shortest first, without padding and without the virtual tokens, which all of them share.
 
-    `token_ids` is `[num_examples, width]`. Each completion token is one target. `targets` `[num_targets]` has the
-    token; `rows` and `columns` `[num_targets]` have the position of the hidden state that predicts it. Columns count
-    text positions, so virtual tokens shift them. Targets of one example are adjacent, in the order of `token_ids`.
+    `token_ids` and `positions` are `[num_tokens]`; positions are counted from the start of each example. `lengths` are
+    the tokens of each example. Each completion token is one target: `targets` `[num_targets]` has the token, `rows`
+    `[num_targets]` the row of the hidden state that predicts it, and `owners` `[num_targets]` the index of its example.
     """
 
     token_ids: torch.Tensor
+    positions: torch.Tensor
     rows: torch.Tensor
-    columns: torch.Tensor
+    owners: torch.Tensor
     targets: torch.Tensor
+    lengths: tuple[int, ...]
 
     @property
     def num_examples(self) -> int:
         """Number of examples."""
-        return int(self.token_ids.shape[0])
+        return len(self.lengths)
 
 
 def micro_batches(
@@ -35,28 +37,32 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """Sort examples by length, and cut them into micro-batches of at most `max_tokens` positions.
 
-    Virtual tokens, text and padding count as positions. A longer example is a micro-batch of its own.
+    The virtual tokens count once per micro-batch. A longer example is a micro-batch of its own.
     """
     group: list[EncodedExample] = []
+    num_positions = num_virtual_tokens
     for example in sorted(examples, key=lambda example: example.num_tokens):
-        width = num_virtual_tokens + example.num_tokens
-        if group and width * (len(group) + 1) > max_tokens:
-            yield _padded(group, device)
-            group = []
+        if group and num_positions + example.num_tokens > max_tokens:
+            yield _flat(group, device)
+            group, num_positions = [], num_virtual_tokens
         group.append(example)
+        num_positions += example.num_tokens
     if group:
-        yield _padded(group, device)
+        yield _flat(group, device)
 
 
-def _padded(group: Sequence[EncodedExample], device: torch.device) -> MicroBatch:
-    width = max(example.num_tokens for example in group)
-    ids: list[list[int]] = []
+def _flat(group: Sequence[EncodedExample], device: torch.device) -> MicroBatch:
+    ids: list[int] = []
+    positions: list[int] = []
     rows: list[int] = []
-    columns: list[int] = []
+    owners: list[int] = []
     targets: list[int] = []
-    for row, example in enumerate(group):
-        ids.append([*example.prompt, *example.completion, *[0] * (width - example.num_tokens)])
-        rows += [row] * len(example.completion)
-        columns += range(len(example.prompt) - 1, example.num_tokens - 1)
+    for index, example in enumerate(group):
+        first_target = len(ids) + len(example.prompt) - 1
+        rows += range(first_target, first_target + len(example.completion))
+        owners += [index] * len(example.completion)
         targets += example.completion
-    return MicroBatch(*(torch.tensor(values, device=device) for values in (ids, rows, columns, targets)))
+        ids += [*example.prompt, *example.completion]
+        positions += range(example.num_tokens)
+    tensors = (torch.tensor(values, device=device) for values in (ids, positions, rows, owners, targets))
+    return MicroBatch(*tensors, lengths=tuple(example.num_tokens for example in group))

@@ -15,7 +15,7 @@ _NUM_COPIES = 10
 """Copies of a parameter: itself, its gradient and two moments; the rest are a checkpoint's tensors and bytes."""
 
 _LAYER_WIDTHS = (12, 3)
-"""Numbers per position that one layer's backward pass keeps, in multiples of the hidden and the intermediate size
+"""Numbers per position that one layer keeps for its backward pass, in multiples of the hidden and the intermediate size
 (measured on Llama: docs/experiments.md)."""
 
 _NUM_SCORE_COPIES = 3
@@ -36,13 +36,17 @@ class Costs:
     num_bytes: int
     is_fused: bool
 
-    def piece_bytes(self, num_positions: int, width: int) -> int:
-        """Bytes of one forward and backward pass over this many positions, in examples of `width` positions."""
+    def layer_bytes(self, num_positions: int, width: int) -> int:
+        """Bytes that one layer keeps for its backward pass, in examples of at most `width` positions."""
         hidden, intermediate = _LAYER_WIDTHS
-        kept = self.num_layers * self.hidden_size
         layer = hidden * self.hidden_size + intermediate * self.intermediate_size
         scores = 0 if self.is_fused else _NUM_SCORE_COPIES * self.num_heads * width
-        return num_positions * (kept + layer + scores) * self.num_bytes
+        return num_positions * (layer + scores) * self.num_bytes
+
+    def piece_bytes(self, num_positions: int, width: int) -> int:
+        """Bytes of one forward and backward pass in which every layer is recomputed, so that one layer is kept."""
+        inputs = num_positions * self.num_layers * self.hidden_size * self.num_bytes
+        return inputs + self.layer_bytes(num_positions, width)
 
 
 def costs_of(loaded: LoadedModel) -> Costs:
@@ -55,7 +59,7 @@ def costs_of(loaded: LoadedModel) -> Costs:
         num_layers=loaded.architecture.num_layers,
         num_heads=num_heads(config),
         num_bytes=loaded.dtype.itemsize,
-        is_fused=bool(getattr(loaded.model, "_supports_sdpa", False)),
+        is_fused=getattr(config, "attn_logit_softcapping", None) is None,
     )
 
 

@@ -110,7 +110,7 @@ class Host:
         if (needed := fixed + self.costs.piece_bytes(width, width)) > room:
             message = f"has {width} positions with its virtual tokens, which take {_too_much(needed, room)}"
             raise ExamplesRefused(f"{message}: shorten it, {_HOW}", code="example_too_long", line=line)
-        num_positions = min(plan.max_micro_batch_tokens, plan.batch_size * width)
+        num_positions = plan.max_positions(longest)
         if (needed := fixed + self.costs.piece_bytes(num_positions, width)) > room:
             message = f"computes {num_positions} positions at once, which takes {_too_much(needed, room)}: lower it"
             raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")

@@ -17,7 +17,7 @@ SHORT, LONG = 64, 128
 """Positions of the two measured pieces."""
 
 _FORWARD_SHARE = 0.25
-"""Share of the forward pass in a piece: the layers run once more, and the backward pass takes about twice as long."""
+"""Share of the forward pass in a piece, at least: layers may run once more, and the backward pass takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def check_longest(
     """
     longest, line = max((one.num_tokens, example.line) for example, one in zip(examples, encoded, strict=True))
     width = plan.num_virtual_tokens + longest
-    num_positions = max(width, min(plan.max_micro_batch_tokens, plan.batch_size * width))
+    num_positions = plan.max_positions(longest)
     judged_width = plan.num_virtual_tokens + max(one.num_tokens for one in judged)
     if max(num_positions, judged_width) <= LONG:
         return

@@ -57,8 +57,8 @@ class TuningPlan:
 
     A run takes `num_steps` optimiser steps, or `num_epochs` passes over the examples. With neither it takes 3 epochs,
     but at least 200 and at most 2,000 steps. A step takes `batch_size` examples. They go through the model in
-    micro-batches of at most `max_micro_batch_tokens` positions, virtual tokens and padding included. The gradients of
-    these are added, so gradient accumulation has no setting of its own.
+    micro-batches of at most `max_micro_batch_tokens` positions: the virtual tokens once, and the tokens of each
+    example. The gradients of these are added, so gradient accumulation has no setting of its own.
     `learning_rate` None is the method's default; "auto" tries several rates around it first (see `rates.py`).
     `learning_rate_multiplier` multiplies the default (None: 1), and excludes `learning_rate`.
     A validation follows every `validate_every` steps (None: twelve per run). The result is the state with the best
@@ -121,6 +121,11 @@ class TuningPlan:
         if self.num_epochs is not None:
             return max(1, math.ceil(self.num_epochs * steps_per_epoch))
         return min(2000, max(200, math.ceil(3 * steps_per_epoch)))
+
+    def max_positions(self, longest: int) -> int:
+        """Maximum number of positions of a micro-batch, where the longest example has this many tokens."""
+        together = min(self.max_micro_batch_tokens, self.num_virtual_tokens + self.batch_size * longest)
+        return max(self.num_virtual_tokens + longest, together)
 
     def validation_is_due(self, step: int, num_steps: int) -> bool:
         """Whether a run of `num_steps` validates after this step."""

@@ -20,12 +20,13 @@ from peft import (
     get_peft_model,
 )
 from peft.tuners.cartridge.utils import initialize_kv_prefix_from_past_key_values
-from transformers import Cache, PreTrainedModel
+from transformers import PreTrainedModel
 
 from server.model.architecture import embedding_weight
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused, TuningUnsupported
+from server.tuning.flat_attention import LayerKeyValues
 from server.tuning.plan import Initialisation, Method, TuningPlan
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
@@ -61,21 +62,15 @@ class SoftPrompt:
     def _encoder(self) -> Any:
         return self._model.prompt_encoder["default"]
 
-    def embeddings(self, num_examples: int) -> torch.Tensor:
-        """Virtual tokens per example, `[num_examples, num_virtual_tokens, hidden_size]`, with gradient."""
-        embeddings: torch.Tensor = self._model.get_prompt(num_examples)
+    def embeddings(self) -> torch.Tensor:
+        """Virtual tokens `[num_virtual_tokens, hidden_size]`, with gradient."""
+        embeddings: torch.Tensor = self._model.get_prompt(1)[0]
         return embeddings
 
-    def key_values(self, num_examples: int) -> Cache:
-        """Keys and values per example, as a cache that a forward pass reads and does not extend.
-
-        The backward pass computes each layer again, and so sees the same cache as the forward pass.
-        """
-        cache: Any = self._model.get_prompt(num_examples)
-        for layer in cache.layers:
-            layer.update = _Reading(layer.keys, layer.values)
-        assert isinstance(cache, Cache)
-        return cache
+    def key_values(self) -> list[LayerKeyValues]:
+        """Keys and values of the virtual tokens in each layer, with gradient."""
+        cache: Any = self._model.get_prompt(1)
+        return [LayerKeyValues(layer.keys[0], layer.values[0]) for layer in cache.layers]
 
     def matrix(self) -> torch.Tensor:
         """The matrix that `save` would write, on its device.
@@ -111,19 +106,6 @@ class SoftPrompt:
                 )
             else:
                 weight.copy_(twin.get_input_embeddings()(ids)[0].to(weight.dtype))
-
-
-class _Reading:
-    """Replaces the `update` of a cache layer: it returns the layer with the new part, and does not change the layer."""
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        self._keys = keys
-        self._values = values
-
-    def __call__(
-        self, keys: torch.Tensor, values: torch.Tensor, *_: object, **__: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.cat([self._keys, keys], dim=-2), torch.cat([self._values, values], dim=-2)
 
 
 def _peft_config(plan: TuningPlan, twin: PreTrainedModel) -> PeftConfig:

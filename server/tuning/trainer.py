@@ -76,8 +76,8 @@ class Trainer:
             judged = self._model.judge(batch)
             losses += float(judged.losses.sum())
             num_right_tokens += int(judged.is_right.sum())
-            wrong_rows = set(batch.rows.cpu()[~judged.is_right].tolist())
-            num_right_examples += batch.num_examples - len(wrong_rows)
+            wrong = set(batch.owners.cpu()[~judged.is_right].tolist())
+            num_right_examples += batch.num_examples - len(wrong)
         return ValidationScores(
             losses / num_targets, num_right_tokens / num_targets, num_right_examples / len(examples)
         )

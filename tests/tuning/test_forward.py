@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from server.tuning import forward
+from server.tuning import flat_attention, forward
 from server.tuning.batches import micro_batches
 from server.tuning.encoding import EncodedExample
 from server.tuning.forward import TuningModel
@@ -47,13 +47,15 @@ def oracle(architecture: str, method: Method, state: dict[str, torch.Tensor]) ->
     return model
 
 
-@pytest.mark.parametrize("attention", ["eager", "fused"])
+@pytest.mark.parametrize("is_kept", [True, False])
 @pytest.mark.parametrize("method", Method)
 @pytest.mark.parametrize("architecture", CONFIGS)
-def test_loss_and_gradient_are_pefts_own(architecture, method, attention, monkeypatch):
-    """A padded micro-batch with recomputed layers and a head in parts gives PEFT's unpadded loss and gradient, both
-    ways of attention."""
-    monkeypatch.setattr(forward, "_MAX_SCORES", 0 if attention == "fused" else 1 << 24)
+def test_loss_and_gradient_are_pefts_own(architecture, method, is_kept, monkeypatch):
+    """A flat micro-batch with a head in parts gives PEFT's loss and gradient, with kept and with recomputed layers, and
+    with both forms of causality."""
+    monkeypatch.setattr(forward, "_MAX_PIECE_BYTES", 1 << 30 if is_kept else 0)
+    if not is_kept:
+        monkeypatch.setattr(flat_attention, "_MAX_MASK", 0)
     loaded = loaded_from(build(architecture))
     model = TuningModel(loaded, byte_level(), PLANS[method], ())
     model._max_targets = 4
@@ -69,6 +71,7 @@ def test_loss_and_gradient_are_pefts_own(architecture, method, attention, monkey
     (batch,) = micro_batches(EXAMPLES, num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
     assert model.backward(batch, 1.0) == pytest.approx(expected, rel=1e-4)
     assert float(model.judge(batch).losses.sum()) == pytest.approx(expected, rel=1e-4)
+    assert (model._recomputation.num_recomputed == 0) == is_kept
     theirs = dict(peft.prompt_encoder["default"].named_parameters())
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None
@@ -111,7 +114,7 @@ def test_a_long_example_makes_no_matrix_of_scores(method, monkeypatch):
     long = EncodedExample(tuple(range(5, 45)), (8, 9, 0))
     (batch,) = micro_batches([long], num_virtual_tokens=NUM_VIRTUAL, max_tokens=512, device=torch.device("cpu"))
     num_scores = 4 * long.num_tokens**2
-    monkeypatch.setattr(forward, "_MAX_SCORES", num_scores - 1)
+    monkeypatch.setattr(flat_attention, "_MAX_MASK", 0)
     with LargestTensor() as largest:
         model.backward(batch, 1.0)
     assert largest.num_values < num_scores
