@@ -64,5 +64,8 @@ def _flat(group: Sequence[EncodedExample], device: torch.device) -> MicroBatch:
         targets += example.completion
         ids += [*example.prompt, *example.completion]
         positions += range(example.num_tokens)
-    tensors = (torch.tensor(values, device=device) for values in (ids, positions, rows, owners, targets))
-    return MicroBatch(*tensors, lengths=tuple(example.num_tokens for example in group))
+    id_row, position_row, target_rows, target_owners, target_ids = (
+        torch.tensor(values, device=device) for values in (ids, positions, rows, owners, targets)
+    )
+    lengths = tuple(example.num_tokens for example in group)
+    return MicroBatch(id_row, position_row, target_rows, target_owners, target_ids, lengths)

@@ -168,7 +168,7 @@ def _group(first: int, lengths: Sequence[int], device: torch.device) -> _Group:
 def _rows(of: torch.Tensor, group: _Group) -> torch.Tensor:
     """The rows of a group, `[num_examples, num_heads, width, head_dim]`, from `[num_heads, num_tokens, head_dim]`."""
     rows = of[:, group.rows] if isinstance(group.rows, slice) else of.index_select(1, group.rows)
-    return rows.unflatten(1, (group.num_examples, group.width)).transpose(0, 1)
+    return rows.reshape(len(rows), group.num_examples, group.width, -1).transpose(0, 1)
 
 
 def _behind(virtual: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
