@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from transformers import AutoModelForCausalLM, Gemma4TextConfig, GPTNeoConfig, MptConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma4TextConfig, GPTNeoConfig, MptConfig
+
+from server.demo import BASE_DIR
 
 CONFIGS = {
     "gpt_neo": lambda: GPTNeoConfig(
@@ -39,6 +41,7 @@ def examples(tmp_path):
 def test_what_cannot_be_served_is_one_line(softprompt, model_type, command, examples, data_dir, tmp_path):
     """With the reason, and without the name of an exception of a library."""
     AutoModelForCausalLM.from_config(CONFIGS[model_type]()).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(BASE_DIR).save_pretrained(str(tmp_path / "base"))
     arguments = {
         "serve": ("serve", "--port", 0, "--log-level", "error"),
         "tune": ("tune", "mood", "--train", examples),

@@ -166,7 +166,7 @@ async def moved(world: World) -> None:
 _BAD: tuple[tuple[str, Body, int], ...] = (
     ("/v1/completions", {"model": "nobody", "prompt": "a"}, 404),
     ("/v1/completions", {"model": "sentiment"}, 400),
-    ("/v1/completions", {"model": "sentiment", "prompt": "a", "max_tokens": -1}, 400),
+    ("/v1/completions", {"model": "sentiment", "prompt": "a", "max_tokens": -2}, 400),
     ("/v1/completions", {"model": "sentiment", "prompt": "a", "nonsense": 1}, 400),
     ("/v1/completions", {"model": "sentiment", "prompt": "a " * 3000}, 400),
     ("/v1/completions", {"model": "sentiment", "prompt": ["a"] * 1000}, 400),
