@@ -116,8 +116,9 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
 	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
-# The fast tests: not those of the model's arithmetic, of whole servers, and of the demo model's accuracy.
-COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store security soft_prompts telemetry tokenizer tuning)
+# The fast tests: not those of the model's arithmetic, of whole servers and tuning commands, and of the demo model's accuracy.
+COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store soft_prompts telemetry tokenizer tuning) \
+	$(addprefix --ignore=tests/cli/,test_kept_runs.py test_process.py test_tune.py test_tune_remotely.py)
 
 coverage: install ## branch coverage of the fast tests, at least `fail_under` of pyproject.toml
 	$(BIN)/python -m coverage erase
