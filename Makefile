@@ -120,9 +120,10 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store soft_prompts telemetry tokenizer tuning) \
 	$(addprefix --ignore=tests/cli/,test_kept_runs.py test_process.py test_tune.py test_tune_remotely.py)
 
+# Three workers: these tests wait for a third of their time.
 coverage: install ## branch coverage of the fast tests, at least `fail_under` of pyproject.toml
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist worksteal $(COVERED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 3 --dist worksteal $(COVERED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
