@@ -172,8 +172,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     follower = StoreFollower(store)
-    catalog = TaskCatalog(store, base, follower)
-    folder = _publish_tasks(settings, store, base)
+    catalog, folder = TaskCatalog(store, base, follower), _publish_tasks(settings, store, base)
     tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, follower, folder)
     limits = _api_limits(settings)
     api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
