@@ -21,6 +21,7 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
+COPY softprompt_vllm ./softprompt_vllm
 RUN pip install '.[gguf,otel,postgres,redis]' --constraint constraints.txt
 
 FROM build AS build-cpu
@@ -30,6 +31,7 @@ RUN pip install "$(grep '^torch==' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
+COPY softprompt_vllm ./softprompt_vllm
 RUN pip install '.[gguf,otel,postgres,redis]' --constraint constraints.txt
 
 FROM python:3.11-slim-bookworm AS runtime

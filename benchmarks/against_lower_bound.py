@@ -39,9 +39,15 @@ def measure(session: Session) -> Iterator[Record]:
 
 
 def decode_step_seconds(run: Run) -> float:
-    """Seconds of a step while every answer of the run is being decoded: each such step gives each answer one token."""
+    """Seconds of a step while every answer of the run is being decoded: each such step gives each answer one token.
+
+    Where no step is seen to give each answer one (the reader of an answer came late), of the whole time of decoding.
+    """
     begin = max(answer.token_s[0] for answer in run.answers)
     end = min(answer.token_s[-1] for answer in run.answers)
+    if begin >= end:
+        begin = min(answer.token_s[0] for answer in run.answers)
+        end = max(answer.token_s[-1] for answer in run.answers)
     num_tokens = sum(begin < time <= end for answer in run.answers for time in answer.token_s)
     return (end - begin) * len(run.answers) / num_tokens
 

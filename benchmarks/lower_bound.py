@@ -92,7 +92,7 @@ def measure(shapes: Sequence[Sequence[LinearShape]], num_tokens: int, num_logits
         timed = []
         for index in choices:
             rows = [num_logits if shape.kind == "logits" else num_tokens for shape in shapes[index]]
-            best = [_fastest(shape, count, repeats) for shape, count in zip(shapes[index], rows, strict=True)]
+            best = [fastest(shape, count, repeats) for shape, count in zip(shapes[index], rows, strict=True)]
             names = {shape.kind: name for shape, (_, name) in zip(shapes[index], best, strict=True)}
             timed.append((sum(seconds for seconds, _ in best), names))
         seconds, names = min(timed, key=lambda each: each[0])
@@ -101,7 +101,7 @@ def measure(shapes: Sequence[Sequence[LinearShape]], num_tokens: int, num_logits
     return LowerBound(num_tokens, num_logits, total, kernels)
 
 
-def _fastest(shape: LinearShape, num_rows: int, repeats: int) -> tuple[float, str]:
+def fastest(shape: LinearShape, num_rows: int, repeats: int) -> tuple[float, str]:
     """Seconds for all layers of a shape, and the kernel: the lowest median of repeats."""
     weights = [torch.randn(shape.num_outputs, shape.num_inputs) * 0.04 for _ in range(shape.count)]
     rows = torch.randn(num_rows, shape.num_inputs)
@@ -111,6 +111,24 @@ def _fastest(shape: LinearShape, num_rows: int, repeats: int) -> tuple[float, st
         results.append((_median_seconds(kernels, rows, repeats), name))
         del kernels
     return min(results)
+
+
+class FastestLayers:
+    """The layers of a shape by the kernel that is fastest at `num_rows` rows, to be timed with any number of rows."""
+
+    def __init__(self, shape: LinearShape, num_rows: int) -> None:
+        _, name = fastest(shape, num_rows, repeats=1)
+        self._make = _KERNELS[name]
+        self._weights = [torch.randn(shape.num_outputs, shape.num_inputs) * 0.04 for _ in range(shape.count)]
+
+    def seconds(self, num_rows: int, clock: Callable[[], float]) -> float:
+        """Seconds for all layers, once, by `clock`."""
+        kernels = [self._make(weight, num_rows) for weight in self._weights]
+        rows = torch.randn(num_rows, self._weights[0].shape[1])
+        began = clock()
+        for kernel in kernels:
+            kernel(rows)
+        return clock() - began
 
 
 def _median_seconds(kernels: Sequence[Kernel], rows: torch.Tensor, repeats: int) -> float:

@@ -1,4 +1,4 @@
-"""The models of the benchmarks: the demo model, and random weights in the shapes of Llamas."""
+"""The models of the benchmarks: the demo model, and random weights in the shapes of Llamas and a small GPT-2."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.tokenizer_stub import save_tokenizer
 
 DEMO = "demo"
 LLAMA_135M = "llama-135m"
+GPT2 = "gpt2-tiny"
 NAMES = (LLAMA_135M, DEMO)
 
 _EMBEDDING_STD = 0.02
@@ -79,14 +80,18 @@ def prepare(name: str, device: str = "cpu") -> BenchModel:
         return _describe(name, BASE_DIR, embedding_std=0.04)
     folder = CACHE / "models" / name
     if not (folder / "complete").exists():
-        _build_llama(folder, SHAPES[name], device)
+        if name == GPT2:
+            _build_gpt2(folder)
+        else:
+            _build_llama(folder, SHAPES[name], device)
         (folder / "complete").touch()
     return _describe(name, folder, _EMBEDDING_STD)
 
 
 def _describe(name: str, folder: Path, embedding_std: float) -> BenchModel:
     config = json.loads((folder / "config.json").read_text())
-    return BenchModel(name, str(folder), config["vocab_size"], config["hidden_size"], embedding_std)
+    hidden_size = config.get("hidden_size") or config["n_embd"]
+    return BenchModel(name, str(folder), config["vocab_size"], hidden_size, embedding_std)
 
 
 def _build_llama(folder: Path, shape: LlamaShape, device: str) -> None:
@@ -117,4 +122,16 @@ def _build_llama(folder: Path, shape: LlamaShape, device: str) -> None:
                 std = _EMBEDDING_STD if "embed" in name else _LINEAR_GAIN / math.sqrt(shape.hidden_size)
                 parameter.normal_(std=std, generator=generator)
     model.save_pretrained(str(folder))
+    save_tokenizer(folder, config.vocab_size)
+
+
+def _build_gpt2(folder: Path) -> None:
+    """A GPT-2 of the demo model's sizes."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    ids: dict[str, Any] = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=2_048, n_positions=512, n_embd=256, n_layer=5, n_head=8, n_inner=704, **ids)
+    GPT2LMHeadModel(config).save_pretrained(str(folder))
     save_tokenizer(folder, config.vocab_size)

@@ -33,3 +33,16 @@ def paired_ratios(numerators: dict[str, float], denominators: dict[str, float]) 
 def percentile(values: Sequence[float], share: float) -> float:
     """The smallest value that at least `share` of all values do not exceed (nearest rank)."""
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float]:
+    """An interval that has the median in at least 95 of 100 cases, by ranks; the whole range below six values.
+
+    The number of values below the median is binomial, whatever their distribution.
+    """
+    ordered, count = sorted(values), len(values)
+    rank, below = 0, 0.5**count
+    while rank + 1 < count // 2 and below + math.comb(count, rank + 1) * 0.5**count <= 0.025:
+        rank += 1
+        below += math.comb(count, rank) * 0.5**count
+    return ordered[rank], ordered[count - 1 - rank]

@@ -14,11 +14,11 @@ import json
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
+from benchmarks.resident_memory import MIB, peak_bytes, reset_peak
 from prompts_store.manifest import Manifest
 from server.demo import BASE_DIR
 from server.model.architecture import read_architecture
@@ -30,8 +30,6 @@ from server.tuning.job import TuningJob
 from server.tuning.plan import Method, TuningPlan
 from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
-
-MIB = 1 << 20
 
 
 def shape_135m() -> LlamaConfig:
@@ -68,12 +66,12 @@ def main() -> None:
     tokenizer = Tokenizer.load(BASE_DIR)
     job = _job(tokenizer, given)
     model_bytes = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    before = _reset_peak()
+    before = reset_peak()
     run = TuningRun(loaded, tokenizer, job)
     began = time.monotonic()
     for _ in range(given.pieces):
         run.advance()
-    growth = _status("VmHWM") - before
+    growth = peak_bytes() - before
     print(
         json.dumps(
             {
@@ -107,17 +105,6 @@ def _job(tokenizer: Tokenizer, given: argparse.Namespace) -> TuningJob:
     end = tokenizer.eos_token_id
     assert end is not None
     return TuningJob(plan, data, Manifest(template="{input}\n", add_special_tokens=False), "shape", end)
-
-
-def _reset_peak() -> int:
-    """Make the peak the present size, and answer it, in bytes (Linux)."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ publish.py              publishing a version, before and within the transaction
 maintenance.py          upgrade, check, verify, gc, backup, restore
 checkpoint/             PEFT checkpoints, read and written
 manifest.py             the content of a version besides its tensors
+task_fields.py          the fields of a manifest that a task type has
 generation_defaults.py  a version's default parameters
 ensembles.py            versions that combine the answers of other versions
 targets.py              the versions of an alias, and the choice of one per caller

@@ -14,7 +14,7 @@ from prompts_store.errors import InvalidMembers
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from prompts_store.manifest import SHARED_BY_MEMBERS, Manifest
 from prompts_store.names import MAX_VERSION
-from prompts_store.records import EnsembleDraft, EnsembleMember, VersionRecord
+from prompts_store.records import EnsembleDraft, EnsembleMember, TaskType, VersionRecord
 from prompts_store.strict_json import canonical
 
 
@@ -42,6 +42,7 @@ def draft_ensemble(
     if missing:
         raise InvalidMembers(f'Task "{task}" has no live version {missing[0]}.')
     versions = [by_number[number] for number in numbers]
+    _check_task_types(versions)
     manifest = _shared_manifest(versions, manifest)
     return EnsembleDraft(
         members=tuple(map(_member, versions)),
@@ -49,6 +50,7 @@ def draft_ensemble(
         num_virtual_tokens=max(version.num_virtual_tokens for version in versions),
         digest=ensemble_digest([version.digest for version in versions], manifest),
         actor=actor,
+        task_type=versions[0].head_type,
     )
 
 
@@ -66,6 +68,17 @@ def _member(version: VersionRecord) -> EnsembleMember:
     if version.prefix_digest is None:
         raise InvalidMembers(f"Version {version.version} is an ensemble; an ensemble cannot be a member.")
     return EnsembleMember(version.version, version.digest, version.prefix_digest)
+
+
+def _check_task_types(versions: Sequence[VersionRecord]) -> None:
+    """Raise InvalidMembers unless the members' answers can be combined: texts by vote, probabilities by their mean."""
+    first = versions[0]
+    for other in versions[1:]:
+        if other.head_type != first.head_type:
+            message = f"Versions {first.version} and {other.version} differ in their task type."
+            raise InvalidMembers(message)
+    if first.has_head and first.task_type is not TaskType.SEQ_CLS:
+        raise InvalidMembers(f"The answers of versions for {first.task_type} cannot be combined in an ensemble.")
 
 
 def _shared_manifest(versions: Sequence[VersionRecord], given: Manifest) -> Manifest:

@@ -32,6 +32,7 @@ StoreError
 │   ├── ShapeMismatch
 │   ├── NotFinite
 │   ├── BaseMismatch
+│   ├── EmbeddingMismatch
 │   ├── InvalidTaskIndex
 │   └── CheckpointTooLarge
 ├── InvalidFolder              a file of a version's folder cannot be read; the message has its path
@@ -245,6 +246,12 @@ class InvalidTaskIndex(InvalidCheckpoint):
     """`task_index` is missing, out of range, or given where there is nothing to choose."""
 
     code = "invalid_task_index"
+
+
+class EmbeddingMismatch(InvalidCheckpoint):
+    """The file holds an embedding layer with other values than the base model's."""
+
+    code = "embedding_mismatch"
 
 
 class CheckpointTooLarge(InvalidCheckpoint):

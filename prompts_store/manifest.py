@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import InitVar, asdict, dataclass, field
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -22,20 +23,51 @@ MAX_METRICS_BYTES = 16 * 1024
 MAX_NOTE_LENGTH = 4096
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-SHARED_BY_MEMBERS = ("template", "labels", "stop", "add_special_tokens", "defaults")
+SHARED_BY_MEMBERS = (
+    "template",
+    "chat_template",
+    "labels",
+    "stop",
+    "add_special_tokens",
+    "defaults",
+    "pooling",
+    "normalize",
+    "problem_type",
+)
 """Fields that must be equal in all members of an ensemble, because they share one prompt and one answer."""
+_LATER_FIELDS = ("chat_template", "pooling", "normalize", "problem_type")
 _NOT_CONTENT = ("metrics", "note", "parent_version", "training_data_digest")
+
+
+class Pooling(StrEnum):
+    """The vector of a sequence: of its last token, the mean over its text, or of an encoder's first position."""
+
+    LAST = "last"
+    MEAN = "mean"
+    FIRST = "first"
+
+
+class ProblemType(StrEnum):
+    """What the outputs of a classifier are, in the words of transformers' `problem_type`."""
+
+    SINGLE_LABEL = "single_label_classification"
+    MULTI_LABEL = "multi_label_classification"
+    REGRESSION = "regression"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """The content of a version besides its tensors. The constructor checks it, also in `replace`, and normalises it.
 
-    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt), `labels`,
+    Content (part of the digest): `template` (holds one literal `{input}`; None: the input is the prompt),
+    `chat_template` (an input is a user's message in the base model's chat template; excludes `template`), `labels`,
     `stop`, `add_special_tokens` (None: the tokenizer's default), `defaults` (generation parameters), `task_index`
-    (MULTITASK_PROMPT_TUNING only). Not content: `metrics`, `note`, `parent_version` (the version of the same task that
-    this one is to follow: of a tuned one, what was `production` when it was judged), `training_data_digest` (sha256 in
-    lowercase hexadecimal). Lengths are in characters.
+    (MULTITASK_PROMPT_TUNING only). Content of tasks with a head: `pooling` (FEATURE_EXTRACTION only; None: the last
+    token of a decoder, the mean of an encoder), `normalize` (FEATURE_EXTRACTION only; None: to length 1),
+    `problem_type` (SEQ_CLS only; None: the base model's, or what the number of outputs says). Not content: `metrics`,
+    `note`, `parent_version` (the version of the same task that this one is to follow: of a tuned one, what was
+    `production` when it was judged), `training_data_digest` (sha256 in lowercase hexadecimal). Lengths are in
+    characters.
 
     Raises InvalidManifest whose `param` is `manifest.` and the field. `is_stored` skips the checks: what was stored
     stays readable when rules tighten.
@@ -51,6 +83,10 @@ class Manifest:
     note: str = ""
     parent_version: int | None = None
     training_data_digest: str | None = None
+    chat_template: bool = False
+    pooling: Pooling | None = None
+    normalize: bool | None = None
+    problem_type: ProblemType | None = None
     is_stored: InitVar[bool] = False
 
     def __post_init__(self, is_stored: bool) -> None:
@@ -58,6 +94,13 @@ class Manifest:
             return
         for name, checked in _FIELDS.items():
             object.__setattr__(self, name, checked(getattr(self, name)))
+        if self.chat_template and self.template is not None:
+            raise _refusal("chat_template", "excludes a template; send one of the two")
+
+    @property
+    def has_prompt_form(self) -> bool:
+        """Whether an input is put into a template or a chat template, so that it is not the prompt itself."""
+        return self.template is not None or self.chat_template
 
 
 def parse_manifest(data: object) -> Manifest:
@@ -70,8 +113,14 @@ def parse_manifest(data: object) -> Manifest:
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
-    """Return every field as a JSON value; parse_manifest reads it back to an equal manifest."""
+    """Return every field as a JSON value; parse_manifest reads it back to an equal manifest.
+
+    Later fields are there only if they are set, so the digests and stored forms of other manifests do not change.
+    """
     fields = asdict(manifest)
+    for name in _LATER_FIELDS:
+        if fields[name] == getattr(_UNSET, name):
+            del fields[name]
     return fields | {"labels": list(manifest.labels), "stop": list(manifest.stop)}
 
 
@@ -138,10 +187,24 @@ def _texts(value: object, field: str, *, max_items: int, max_length: int) -> tup
     return texts
 
 
-def _flag(value: object) -> bool | None:
+def _flag(value: object, field: str) -> bool | None:
     if value is None or isinstance(value, bool):
         return value
-    raise _refusal("add_special_tokens", "must be true, false or null")
+    raise _refusal(field, "must be true, false or null")
+
+
+def _choice(value: object, field: str, choices: type[StrEnum]) -> StrEnum | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in tuple(choices):
+        raise _refusal(field, f"must be one of {', '.join(choices)}")
+    return choices(value)
+
+
+def _switch(value: object) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise _refusal("chat_template", "must be true or false")
 
 
 def _integer(value: object, field: str, low: int) -> int | None:
@@ -183,12 +246,18 @@ _FIELDS: Mapping[str, Callable[[object], object]] = {
     "template": _template,
     "labels": _labels,
     "stop": partial(_texts, field="stop", max_items=MAX_STOPS, max_length=MAX_STOP_LENGTH),
-    "add_special_tokens": _flag,
+    "add_special_tokens": partial(_flag, field="add_special_tokens"),
     "defaults": parse_defaults,
     "task_index": partial(_integer, field="task_index", low=0),
     "metrics": _metrics,
     "note": partial(_text, field="note", max_length=MAX_NOTE_LENGTH),
     "parent_version": partial(_integer, field="parent_version", low=1),
     "training_data_digest": _sha256,
+    "chat_template": _switch,
+    "pooling": partial(_choice, field="pooling", choices=Pooling),
+    "normalize": partial(_flag, field="normalize"),
+    "problem_type": partial(_choice, field="problem_type", choices=ProblemType),
 }
 """How each field is checked and put into its form, in this order."""
+
+_UNSET = Manifest()

@@ -8,13 +8,14 @@ from sqlalchemy import Connection
 
 from prompts_store.checkpoint.digests import content_digest
 from prompts_store.ensembles import draft_ensemble
-from prompts_store.errors import CheckpointTooLarge, InvalidManifest, InvalidTaskIndex
+from prompts_store.errors import CheckpointTooLarge, InvalidManifest, InvalidMembers, InvalidTaskIndex
 from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
 from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
 from prompts_store.sql.alias_history import AliasKey, Author
 from prompts_store.sql.versions import VersionDraft
+from prompts_store.task_fields import check_task_fields
 
 
 def draft_version(
@@ -22,7 +23,8 @@ def draft_version(
 ) -> VersionDraft:
     """Digest a version whose parts were checked when they were made.
 
-    Raises CheckpointTooLarge, and InvalidTaskIndex for another `task_index` than the checkpoint was read with.
+    Raises CheckpointTooLarge, InvalidManifest, and InvalidTaskIndex for another `task_index` than the checkpoint was
+    read with.
     """
     if sum(tensor.values.nbytes for tensor in checkpoint.tensors) > max_tensor_bytes:
         message = f"The tensors take more than {max_tensor_bytes} bytes as float32."
@@ -30,6 +32,7 @@ def draft_version(
     if manifest.task_index != checkpoint.task_index:
         message = f"The checkpoint was read with the task_index {checkpoint.task_index}, not {manifest.task_index}."
         raise InvalidTaskIndex(message, param="manifest.task_index")
+    check_task_fields(checkpoint, manifest)
     digest = content_digest(checkpoint.prefix.kind, checkpoint, manifest)
     return VersionDraft(checkpoint, manifest, digest, actor)
 
@@ -70,7 +73,18 @@ def publish_ensemble(
     production = aliases.key(connection, fingerprint, task, PRODUCTION)
     live = [versions.record(row) for row in versions.live_rows(connection, production.task_id, numbers)]
     draft = draft_ensemble(task, numbers, live, manifest, actor=actor)
+    if draft.task_type is not None:
+        _check_equal_heads(connection, production.task_id, numbers)
     return _add(connection, production, draft, promote=promote)
+
+
+def _check_equal_heads(connection: Connection, task_id: int, numbers: Sequence[int]) -> None:
+    """Raise InvalidMembers unless the heads have the same parameters, the number of labels among them."""
+    rows = versions.live_rows(connection, task_id, numbers)
+    first, *others = [tensors.head_shapes(connection, row.id) for row in rows]
+    for row, other in zip(rows[1:], others, strict=True):
+        if other != first:
+            raise InvalidMembers(f"Versions {rows[0].number} and {row.number} have heads of different sizes.")
 
 
 def _add(

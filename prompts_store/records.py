@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,47 @@ class PeftType(StrEnum):
     CARTRIDGE = "CARTRIDGE"
 
 
+class TaskType(StrEnum):
+    """PEFT's task types (values as in `adapter_config.json`)."""
+
+    CAUSAL_LM = "CAUSAL_LM"
+    SEQ_2_SEQ_LM = "SEQ_2_SEQ_LM"
+    SEQ_CLS = "SEQ_CLS"
+    TOKEN_CLS = "TOKEN_CLS"
+    QUESTION_ANS = "QUESTION_ANS"
+    FEATURE_EXTRACTION = "FEATURE_EXTRACTION"
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a task of this type answers from hidden states, and generates no text."""
+        return self not in (TaskType.CAUSAL_LM, TaskType.SEQ_2_SEQ_LM)
+
+
+class BaseKind(StrEnum):
+    """The parts that a base model has."""
+
+    DECODER = "decoder"
+    ENCODER = "encoder"
+    ENCODER_DECODER = "encoder-decoder"
+
+
 class TensorKind(StrEnum):
     """The content of a resolved prefix."""
 
     EMBEDDINGS = "embeddings"
     KEY_VALUES = "key_values"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadShapes:
+    """The parameters of a base model's head for one task type, by their names in transformers' class.
+
+    In `shapes`, None stands for the number of labels. `held` has the shapes of those that the base model's own files
+    hold: a checkpoint may leave them out.
+    """
+
+    shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
+    held: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +76,9 @@ class BaseModel:
     `names` are accepted as `base_model_name_or_path`, in any spelling; the empty name always is. `serving_dtype` is
     "float32", "float16" or "bfloat16": values must be finite after a cast to it. `num_kv_heads` and `head_dim` are None
     where layers differ (then key-value prefixes cannot be served). `num_attention_heads` counts query heads; None means
-    unknown.
+    unknown. `heads` has the task types with a head that transformers has a class for. `key_values_problem` says why no
+    prefix of keys and values can be served, where that is not because layers differ. `num_encoder_layers` counts the
+    layers of the encoder before a decoder, None without one.
     """
 
     fingerprint: str
@@ -52,6 +90,15 @@ class BaseModel:
     max_context: int
     serving_dtype: str
     num_attention_heads: int | None = None
+    kind: BaseKind = BaseKind.DECODER
+    heads: Mapping[TaskType, HeadShapes] = field(default_factory=dict, compare=False)
+    key_values_problem: str | None = None
+    num_encoder_layers: int | None = None
+
+    @property
+    def num_peft_layers(self) -> int:
+        """The layers that PEFT counts: keys and values are trained for as many, whatever the decoder has."""
+        return self.num_encoder_layers or self.num_layers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +119,27 @@ class Checkpoint:
     config: Mapping[str, Any]
     tensors: tuple[StoredTensor, ...]
 
+    @property
+    def task_type(self) -> TaskType | None:
+        """What it was trained for; None stands for the generating type of its base model."""
+        return task_type_of(self.config)
+
+    @property
+    def num_submodules(self) -> int:
+        """Parts of the base model that have rows of their own in a prompt of embeddings: 2 are encoder and decoder."""
+        return num_submodules_of(self.config)
+
+
+def task_type_of(config: Mapping[str, Any]) -> TaskType | None:
+    """Return the task type in an `adapter_config.json` that was checked."""
+    value = config.get("task_type")
+    return None if value is None else TaskType(value)
+
+
+def num_submodules_of(config: Mapping[str, Any]) -> int:
+    """Return `num_transformer_submodules` of an `adapter_config.json` that was checked, or PEFT's default."""
+    return config.get("num_transformer_submodules") or (2 if task_type_of(config) is TaskType.SEQ_2_SEQ_LM else 1)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResolvedPrefix:
@@ -86,13 +154,38 @@ class ResolvedPrefix:
     values: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A tensor that a checkpoint's file holds and a soft prompt does not need.
+
+    `is_embedding` says that it belongs to an embedding layer of the base model, `was_compared` that it was found equal
+    to the base model's own. If it was not compared, nobody knows.
+    """
+
+    name: str
+    num_bytes: int
+    is_embedding: bool
+    was_compared: bool
+
+    def describe(self) -> str:
+        """Return a line for people: the name, the bytes, and what is known of its effect."""
+        if not self.is_embedding:
+            effect = "serving does not use it"
+        elif self.was_compared:
+            effect = "it is the base model's own"
+        else:
+            effect = "it was not compared with the base model's own"
+        return f"left out {self.name} ({self.num_bytes} bytes): {effect}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedCheckpoint(Checkpoint):
     """A checkpoint that passed every check against `base`. Only checkpoint/reader.py makes one, of read-only arrays.
 
     `prefix` is what the base model sees of it; `task_index` chose it among several tasks (None: there is one alone).
     `base_name` is the base model that the checkpoint names, "" if none. `base_mismatch` says that the publisher
-    accepted a name that is not the base model's.
+    accepted a name that is not the base model's. `num_labels` is the number of outputs of its head, if it has one.
+    `left_out` is what else the file held.
     """
 
     base: BaseModel
@@ -100,6 +193,8 @@ class ParsedCheckpoint(Checkpoint):
     base_name: str
     base_mismatch: bool
     prefix: ResolvedPrefix
+    num_labels: int | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +223,8 @@ class VersionRecord:
 
     An ensemble has `members`, in its own order, instead of a `prefix_digest` and a `peft_type`; its
     `num_virtual_tokens` are those of the longest member. `base_name` is the base model that the checkpoint names ("" if
-    none); `base_mismatch` says that the publisher accepted a name that is not the base model's.
+    none); `base_mismatch` says that the publisher accepted a name that is not the base model's. `task_type` None stands
+    for the generating type of its base model.
     """
 
     task: str
@@ -145,6 +241,17 @@ class VersionRecord:
     retired_at: datetime | None
     base_mismatch: bool = False
     members: tuple[EnsembleMember, ...] = ()
+    task_type: TaskType | None = None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it answers from hidden states, and generates no text."""
+        return self.task_type is not None and self.task_type.has_head
+
+    @property
+    def head_type(self) -> TaskType | None:
+        """The task type of a version with a head; None of one that generates text."""
+        return self.task_type if self.has_head else None
 
     @property
     def is_ensemble(self) -> bool:
@@ -168,6 +275,7 @@ class EnsembleDraft:
     num_virtual_tokens: int
     digest: str
     actor: str
+    task_type: TaskType | None = None
 
 
 @dataclass(frozen=True, slots=True, order=True)

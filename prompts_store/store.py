@@ -290,8 +290,9 @@ class Store(KeyStore, ChangeFeed):
 
         `if_match` is the etag that the alias must have ("*": any), None for no condition. `must_not_exist` requires a
         new alias. With `shadow_of`, the alias becomes the only shadow of another alias of the task; without it, an
-        ordinary alias again. Raises TaskNotFound, VersionNotFound, PreconditionFailed, InvalidTargets, ShadowExists,
-        and InvalidManifest for the reason.
+        ordinary alias again. Several versions are of one task type; a shadow may be of another than what it shadows.
+        Raises TaskNotFound, VersionNotFound, PreconditionFailed, InvalidTargets, ShadowExists, and InvalidManifest for
+        the reason.
         """
         place = Place(check_targets(targets), shadow_of)
         check_shadow(alias, shadow_of, place.targets)
@@ -320,8 +321,8 @@ class Store(KeyStore, ChangeFeed):
     ) -> AliasRecord:
         """Undo the last move of an alias, with all its targets. A second call undoes the move before it.
 
-        Skips moves to a version that is retired now. Raises TaskNotFound, AliasNotFound, NoPreviousVersion and
-        ShadowExists.
+        Skips moves to a version that is retired now, or to several of different task types. Raises TaskNotFound,
+        AliasNotFound, NoPreviousVersion and ShadowExists.
         """
         author = _author(actor, reason)
         with self._database.write() as connection:

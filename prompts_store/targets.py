@@ -53,6 +53,21 @@ def check_targets(targets: int | Sequence[AliasTarget]) -> tuple[AliasTarget, ..
     return tuple(sorted(targets))
 
 
+def check_one_task_type(versions: Sequence[VersionRecord]) -> None:
+    """Raise InvalidTargets unless all versions of an alias are of one task type: its callers expect one form of answer.
+
+    Versions that generate text are of one type, whatever their checkpoints call it.
+    """
+    first = versions[0]
+    for other in versions[1:]:
+        if other.head_type != first.head_type:
+            ours, theirs = (version.head_type or "text generation" for version in (first, other))
+            raise InvalidTargets(
+                f"Version {first.version} is for {ours} and version {other.version} for {theirs}; the versions of one "
+                "alias have one task type."
+            )
+
+
 def check_shadow(alias: str, shadow_of: str | None, targets: Sequence[AliasTarget]) -> None:
     """Raise InvalidTargets unless an alias may be the shadow of another; InvalidName for the other's name."""
     if shadow_of is None:

@@ -16,6 +16,7 @@ engine/               token ids only: sequences, scheduler, blocks, the step
 soft_prompts/         which soft prompts are loaded, and which are resident
 model/                base model, KV cache, attention, sampling: all that runs tensors
 demo/                 the bundled base model and its soft prompts
+web/                  the page at `/`: the files that a browser runs
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
 store_follower.py     hands the store's changes to everything that answers from memory

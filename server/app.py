@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyLimits
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel
+from prompts_store.records import BaseKind, BaseModel
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id
@@ -21,19 +21,20 @@ from server.api.access.key_ring import KeyRing
 from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.application import build_api
+from server.api.inference.base_facts import BaseFacts
 from server.api.inference.inference import Inference
 from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.management.store_access import StoreAccess
 from server.api.services import Services
-from server.base_model_source import Origin, find_origin, load_base
+from server.base_model_source import LoadedBase, Origin, base_embeddings, find_origin, load_base
 from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.events import EngineObserver
-from server.engine.paged.async_engine import AsyncEngine
+from server.engine.thread.async_engine import AsyncEngine
 from server.engine_setup import build_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.request import TuningDefaults
-from server.jobs.runner import RunnerOptions
+from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Intervals
 from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
@@ -49,6 +50,7 @@ from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.kept_runs import KeptRuns
+from server.web.files import PAGE, read_files
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
@@ -116,7 +118,8 @@ def build_services(settings: ServeSettings) -> Services:
 class Workbench:
     """A base model with its tokenizer and engine over an open store: what tuning and evaluation need of a server.
 
-    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer.
+    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer;
+    None of an encoder, which may lack one.
     `tuning_memory_bytes` bounds a run's memory; None is what the machine has left.
     """
 
@@ -126,7 +129,7 @@ class Workbench:
     loaded: LoadedModel
     tokenizer: Tokenizer
     engine: AsyncEngine
-    end_token_id: int
+    end_token_id: int | None
     manifest: Manifest
     tuning_memory_bytes: int | None = None
 
@@ -145,16 +148,21 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
         base, tokenizer = loaded.base, loaded.tokenizer
         eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
         end = end_token_id(tokenizer, eos_token_ids)
-        if end is None:
+        if end is None and base.kind is not BaseKind.ENCODER:
             raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
         if origin.is_demo and base.fingerprint not in store.bases():
             publish_folder(store, base, TASKS_DIR, actor="demo")
         engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
-        manifest = (
-            Manifest(template=TEMPLATE, add_special_tokens=False) if origin.is_demo else Manifest(template="{input}\n")
-        )
         yield Workbench(
-            store, base, origin.base_id, loaded.model, tokenizer, engine, end, manifest, settings.tuning_memory_bytes
+            store,
+            base,
+            origin.base_id,
+            loaded.model,
+            tokenizer,
+            engine,
+            end,
+            _default_manifest(origin, tokenizer, base.kind),
+            settings.tuning_memory_bytes,
         )
 
 
@@ -172,32 +180,57 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
     engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     follower = StoreFollower(store)
-    catalog, folder = TaskCatalog(store, base, follower), _publish_tasks(settings, store, base)
+    catalog, folder = TaskCatalog(store, base, follower, loaded.heads), _publish_tasks(settings, store, base)
     tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, follower, folder)
     limits = _api_limits(settings)
     api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
     quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
     base_names = frozenset((origin.base_id, *base.names))
-    chat_defaults = sampling_defaults(loaded.model.model.generation_config)
+    chat_defaults = sampling_defaults(getattr(loaded.model.model, "generation_config", None))
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),
         inference=Inference(
-            engine, tokenizer, catalog, base_names, eos_token_ids, limits, quotas, overload, ShadowRuns(), chat_defaults
+            engine,
+            tokenizer,
+            catalog,
+            base_names,
+            eos_token_ids,
+            limits,
+            quotas,
+            overload,
+            ShadowRuns(),
+            chat_defaults,
+            _base_facts(loaded),
         ),
-        store_access=StoreAccess(store, base, base_names, follower, limits, folder, _kept_runs(settings, base)),
+        store_access=StoreAccess(
+            store, base, base_names, follower, limits, folder, _kept_runs(settings, base), base_embeddings(settings)
+        ),
         base_id=origin.base_id,
+        device=str(loaded.model.device),
         settings=api_settings,
-        jobs=build_job_runner(
-            tuned,
-            store,
-            _runner_options(settings),
-            _example_limits(limits),
-            RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes),
-        ),
-        tuning_defaults=_tuning_defaults(settings, origin),
+        jobs=_build_jobs(settings, tuned, store, limits),
+        tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
         tracing=tracing,
+        page={} if settings.no_page else read_files(PAGE),
     )
+
+
+def _tuning_defaults(settings: ServeSettings, manifest: Manifest) -> TuningDefaults:
+    return TuningDefaults(manifest, settings.tuning_micro_batch_tokens)
+
+
+def _base_facts(loaded: LoadedBase) -> BaseFacts:
+    """What answers of heads depend on. An encoder's words may be narrower than the hidden states that it returns."""
+    base, heads = loaded.base, loaded.heads
+    width = loaded.model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size
+    return BaseFacts(base.kind, width, heads.labels, heads.problem_type)
+
+
+def _build_jobs(settings: ServeSettings, tuned: TunedBase, store: Store, limits: ApiLimits) -> JobRunner | None:
+    """The runner of tuning jobs: see `build_job_runner`."""
+    bounds = RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes)
+    return build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits), bounds)
 
 
 def _example_limits(limits: ApiLimits) -> ExampleLimits:
@@ -231,7 +264,7 @@ def _publish_tasks(settings: ServeSettings, store: Store, base: BaseModel) -> Ta
     """Publish the operator's folder, if there is one, before the first request. Raises `TasksFolderUnreadable`."""
     if settings.tasks_dir is None:
         return None
-    folder = TasksFolder(settings.tasks_dir.expanduser(), store, base)
+    folder = TasksFolder(settings.tasks_dir.expanduser(), store, base, base_embeddings=base_embeddings(settings))
     try:
         folder.scan(at_once=True)
     except OSError as error:
@@ -253,8 +286,15 @@ def _runner_options(settings: ServeSettings) -> RunnerOptions:
     return RunnerOptions(intervals, takeover_s=settings.tuning_takeover_s)
 
 
-def _tuning_defaults(settings: ServeSettings, origin: Origin) -> TuningDefaults:
-    micro_batch = settings.tuning_micro_batch_tokens
+def _default_manifest(origin: Origin, tokenizer: Tokenizer, kind: BaseKind) -> Manifest:
+    """The form of a prompt for tuned versions: the demo's template, the base model's chat template, or a plain line.
+
+    An encoder reads a text as it is.
+    """
+    if kind is not BaseKind.DECODER:
+        return Manifest()
     if origin.is_demo:
-        return TuningDefaults(TEMPLATE, add_special_tokens=False, max_micro_batch_tokens=micro_batch)
-    return TuningDefaults(max_micro_batch_tokens=micro_batch)
+        return Manifest(template=TEMPLATE, add_special_tokens=False)
+    if tokenizer.chat_template is not None and tokenizer.chat_template.takes_an_input:
+        return Manifest(chat_template=True)
+    return Manifest(template="{input}\n")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedConfig
 
 from prompts_store.base_names import hub_id_of
-from prompts_store.records import BaseModel
+from prompts_store.checkpoint.embedding_check import BaseEmbeddings
+from prompts_store.records import BaseKind, BaseModel
 from server.demo import BASE_DIR, BASE_NAME
 from server.model.architecture import Architecture
 from server.model.attention import AttentionBackend
@@ -25,8 +28,15 @@ from server.model.base_model import (
     load_config,
     load_skeleton,
 )
+from server.model.embedding_layers import embedding_layers
+from server.model.encoder.kind import is_encoder
+from server.model.encoder.loading import load_encoder, load_encoder_skeleton
+from server.model.encoder.proof import prove_encoder
 from server.model.gguf.base_file import is_gguf, public_name, read_base_file
+from server.model.heads.heads import Heads
+from server.model.heads.held import HeldParameters
 from server.model.identity import fingerprint
+from server.model.model_files import stored_weight_files
 from server.model.self_proof import prove
 from server.settings import ServeSettings
 from server.tokenizer.errors import UnknownToken
@@ -75,20 +85,33 @@ def _paths(folder: Path) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedBase:
-    """The base model with all that belongs to it. `attention` serves, and is the backend that passed the self-proof."""
+    """The base model with all that belongs to it. `attention` serves, and is the backend that passed the self-proof.
+
+    An encoder has none: its attention is a part of the model.
+    """
 
     base: BaseModel
+    heads: Heads
     model: LoadedModel
-    attention: AttentionBackend
+    attention: AttentionBackend | None
     tokenizer: Tokenizer
 
 
 def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
     """Load the base model and prove it. Raises `ModelError` and `TextError`."""
-    loaded = load_base_model(_model_options(settings, origin))
-    attention = choose_backend(loaded.device, exact=settings.attention == "exact")
+    options = _model_options(settings, origin)
+    config = load_config(options)
+    attention: AttentionBackend | None = None
+    if _is_encoder(origin, config):
+        loaded = load_encoder(options)
+    else:
+        loaded = load_base_model(options)
+        attention = choose_backend(loaded.device, exact=settings.attention == "exact")
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
-    logger.info("self-proof passed: %s", prove(loaded, attention, text=_proof_text(tokenizer)))
+    if attention is None:
+        logger.info("self-proof passed: %s", prove_encoder(loaded))
+    else:
+        logger.info("self-proof passed: %s", prove(loaded, attention, text=_proof_text(tokenizer)))
     if tokenizer.num_ids_without_row:
         logger.warning(
             "%d tokens of the tokenizer, from id %d on, have no row in the base model: texts that hold one are refused",
@@ -97,8 +120,9 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
         )
     if (template := tokenizer.chat_template) is not None and template.problem is not None:
         logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
-    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype)
-    return LoadedBase(base, loaded, attention, tokenizer)
+    heads = _heads(settings, origin, config, loaded.architecture.kind, loaded.device)
+    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype, heads)
+    return LoadedBase(base, heads, loaded, attention, tokenizer)
 
 
 def _proof_text(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -109,13 +133,37 @@ def _proof_text(tokenizer: Tokenizer) -> tuple[int, ...]:
         return ()
 
 
+def base_embeddings(settings: ServeSettings) -> BaseEmbeddings:
+    """Return a reader of the base model's embedding layers, for checkpoints that hold one of their own."""
+    return partial(embedding_layers, find_origin(settings).source, settings.revision)
+
+
 def read_base_model(settings: ServeSettings) -> BaseModel:
     """The base model's identity and sizes, read from its files without loading weights. Raises `ModelError`."""
     origin = find_origin(settings)
     options = _model_options(settings, origin)
-    dtype = choose_dtype(options.dtype, load_config(options), choose_device(options.device))
+    config = load_config(options)
+    dtype = choose_dtype(options.dtype, config, choose_device(options.device))
     tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    return _describe(settings, origin, tokenizer, load_skeleton(options), dtype)
+    skeleton = load_encoder_skeleton(options) if _is_encoder(origin, config) else load_skeleton(options)
+    heads = _heads(settings, origin, config, skeleton.kind)
+    return _describe(settings, origin, tokenizer, skeleton, dtype, heads)
+
+
+def _is_encoder(origin: Origin, config: PreTrainedConfig) -> bool:
+    return not is_gguf(origin.source) and is_encoder(config)
+
+
+def _heads(
+    settings: ServeSettings,
+    origin: Origin,
+    config: PreTrainedConfig,
+    kind: BaseKind,
+    device: torch.device | None = None,
+) -> Heads:
+    """The heads that the base model can have. A GGUF file holds none of their parameters."""
+    files = () if is_gguf(origin.source) else stored_weight_files(origin.source, settings.revision)
+    return Heads(config, kind, HeldParameters(files), device)
 
 
 def _model_options(settings: ServeSettings, origin: Origin) -> BaseModelOptions:
@@ -129,7 +177,12 @@ def _model_options(settings: ServeSettings, origin: Origin) -> BaseModelOptions:
 
 
 def _describe(
-    settings: ServeSettings, origin: Origin, tokenizer: Tokenizer, architecture: Architecture, dtype: torch.dtype
+    settings: ServeSettings,
+    origin: Origin,
+    tokenizer: Tokenizer,
+    architecture: Architecture,
+    dtype: torch.dtype,
+    heads: Heads,
 ) -> BaseModel:
     uniform = architecture.uniform_kv
     data_dir = settings.data_dir.expanduser()
@@ -143,4 +196,8 @@ def _describe(
         max_context=architecture.max_context,
         serving_dtype=dtype_name(dtype),
         num_attention_heads=architecture.num_attention_heads,
+        kind=architecture.kind,
+        heads=heads,
+        key_values_problem=architecture.key_values_problem,
+        num_encoder_layers=architecture.num_encoder_layers,
     )

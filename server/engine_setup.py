@@ -5,14 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from server.engine.encoder.engine import EncoderEngine
+from server.engine.encoder.options import EncoderOptions
 from server.engine.events import EngineObserver
-from server.engine.paged.async_engine import AsyncEngine
-from server.engine.paged.background import BackgroundShare
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import MAX_SCORED_ROWS, EngineOptions
+from server.engine.thread.async_engine import AsyncEngine
+from server.engine.thread.background import BackgroundShare
+from server.engine.thread.step_engine import Limits, StepEngine
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
 from server.model.cpu import attention as cpu_attention
+from server.model.encoder.runner import EncoderRunner
 from server.model.gpu.profile import activation_bytes
 from server.model.memory import CacheSize, choose_num_blocks
 from server.model.serving_runner import build_runner
@@ -26,14 +30,38 @@ _MAX_BATCH_TOKENS = {"cpu": 512, "cuda": 4096}
 def build_engine(
     settings: ServeSettings,
     loaded: LoadedModel,
-    attention: AttentionBackend,
+    attention: AttentionBackend | None,
     eos_token_ids: frozenset[int],
     observers: Sequence[EngineObserver] = (),
 ) -> AsyncEngine:
-    """The engine, not started yet. `observers` see every request that it accepts.
+    """The engine, not started yet. `observers` see every request that it accepts. An encoder has no `attention`.
 
     Raises `ModelError` where memory is too small for it.
     """
+    engine: StepEngine
+    limits: Limits
+    if attention is None:
+        engine, limits = _encoder(settings, loaded)
+    else:
+        engine, limits = _paged(settings, loaded, attention, eos_token_ids)
+    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
+    return AsyncEngine(engine, limits, wedged_after_s=settings.engine_timeout_s, background=share, observers=observers)
+
+
+def _encoder(settings: ServeSettings, loaded: LoadedModel) -> tuple[EncoderEngine, EncoderOptions]:
+    options = EncoderOptions(
+        max_num_seqs=settings.max_num_seqs,
+        max_batch_tokens=settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type],
+        max_open_requests=settings.max_waiting + settings.max_num_seqs,
+        max_context=loaded.architecture.max_context,
+        vocab_size=loaded.architecture.vocab_size,
+    )
+    return EncoderEngine(EncoderRunner(loaded), options), options
+
+
+def _paged(
+    settings: ServeSettings, loaded: LoadedModel, attention: AttentionBackend, eos_token_ids: frozenset[int]
+) -> tuple[Engine, EngineOptions]:
     max_batch_tokens = max(
         settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type], settings.max_num_seqs + 1
     )
@@ -51,11 +79,11 @@ def build_engine(
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,
         eos_token_ids=eos_token_ids,
+        decoding=loaded.decoding,
+        max_encoder_positions=loaded.architecture.max_encoder_positions or 0,
     )
     runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
-    share = BackgroundShare(settings.tuning_share, settings.tuning_min_share)
-    engine = Engine(runner, options)
-    return AsyncEngine(engine, options, wedged_after_s=settings.engine_timeout_s, background=share, observers=observers)
+    return Engine(runner, options), options
 
 
 def _num_blocks(

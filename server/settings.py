@@ -1,7 +1,7 @@
 """Settings of `softprompt serve`: an option wins over its environment variable, which wins over the default.
 
 Each field is one option and one variable: `max_num_seqs` is `--max-num-seqs` and `SOFTPROMPT_MAX_NUM_SEQS`. The help
-and the table in the README use the descriptions here.
+and docs/reference/settings.md use the descriptions here.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ class ServeSettings(BaseSettings):
     )
 
     max_context: int | None = Field(
-        None, ge=2, description="Maximum number of positions of a sequence; by default the model's."
+        None,
+        ge=2,
+        description="Maximum number of positions of a sequence; by default the model's. Of an encoder-decoder, that of "
+        "its input and that of its output; T5 names none, and gets 2,048.",
     )
     block_size: int = Field(16, ge=1, le=1024, description="Number of tokens in a block of the KV cache.")
     num_kv_blocks: int | None = Field(
@@ -201,6 +204,7 @@ class ServeSettings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Origin whose pages may call the API, `*` for all (repeatable; variable: comma-separated)."
     )
+    no_page: bool = Field(False, description="Serve no page at `/`; the API is the same.")
     tls_cert: Path | None = Field(None, description="Certificate chain (PEM), to serve HTTPS.")
     tls_key: Path | None = Field(None, description="Private key (PEM) of the certificate.")
     root_path: str = Field("", description="Path prefix that a proxy removes, such as /softprompt.")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+collect_ignore = ["vllm"]  # `make vllm-test`, in the venv of vLLM
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = sorted(
     str(path.parent.relative_to(ROOT))
-    for top in ("server", "prompts_store", "benchmarks", "demo")
+    for top in ("server", "prompts_store", "softprompt_vllm", "benchmarks", "demo", "docs")
     for path in (ROOT / top).rglob("__init__.py")
 )
 _ENTRY = re.compile(r"^(\w+(?:\.py|/)) {2,}\S", re.MULTILINE)

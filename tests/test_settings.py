@@ -8,7 +8,7 @@ from server.settings import ServeSettings, is_loopback
 
 
 def test_an_argument_wins_over_the_environment_which_wins_over_the_default(monkeypatch):
-    """The order that the README promises."""
+    """The order that docs/reference/settings.md promises."""
     assert ServeSettings().port == 8000
     monkeypatch.setenv("SOFTPROMPT_PORT", "9000")
     assert ServeSettings().port == 9000

@@ -16,13 +16,15 @@ Content digest of an ensemble, of the bytes
 Numbers are unsigned 64-bit little-endian; values are float32 little-endian in C order. The header is canonical JSON
 (sorted keys, no white space, ASCII): kind, the tensors' name, dtype and shape by name, and the manifest's content;
 of an ensemble, the members' content digests in their order and the manifest's content. The PEFT type beyond the kind is
-no part of it: it changes no answer.
+no part of it: it changes no answer. The task type is, where it has a head, and so is the number of submodules, where it
+is not 1.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +50,23 @@ def content_digest(kind: TensorKind, checkpoint: Checkpoint, manifest: Manifest)
             "kind": kind,
             "tensors": [[tensor.name, tensor.original_dtype, list(tensor.values.shape)] for tensor in tensors],
             "manifest": content_fields(manifest),
+            **_use(checkpoint),
         }
     ).encode()
     digest = hashlib.sha256(b"softprompt.content.v1\0" + np.uint64(len(header)).astype("<u8").tobytes() + header)
     for tensor in tensors:
         digest.update(canonical_bytes(tensor.values))
     return digest.hexdigest()
+
+
+def _use(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what the same tensors can be used for in another way; nothing for causal language models."""
+    fields: dict[str, Any] = {}
+    if checkpoint.task_type is not None and checkpoint.task_type.has_head:
+        fields["task_type"] = checkpoint.task_type
+    if checkpoint.num_submodules != 1:
+        fields["num_submodules"] = checkpoint.num_submodules
+    return fields
 
 
 def ensemble_digest(members: Sequence[str], manifest: Manifest) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.checkpoint.digests import prefix_digest
-from prompts_store.checkpoint.layouts import LAYOUTS
+from prompts_store.checkpoint.layouts import LAYOUTS, Counts
 from prompts_store.errors import InvalidTaskIndex, NotFinite, ShapeMismatch
 from prompts_store.records import BaseModel, Checkpoint, ResolvedPrefix
 
@@ -43,9 +42,10 @@ def restore_prefix(checkpoint: Checkpoint, task_index: int | None, shape: tuple[
     tensors = {tensor.name: tensor.values for tensor in checkpoint.tensors}
     check_task_index(task_index, layout.num_tasks(tensors))
     values = layout.values(tensors, task_index)
-    if values.size != math.prod(shape) or values.shape[0] != shape[0]:
+    counts = Counts(shape[0], num_submodules=checkpoint.num_submodules)
+    if not layout.fits(values, counts, shape):
         raise ShapeMismatch("The tensors do not fit the base model.", param=PARAM)
-    values = np.ascontiguousarray(values).reshape(shape)
+    values = np.ascontiguousarray(layout.serve(values, shape, counts.num_submodules))
     return ResolvedPrefix(layout.kind, prefix_digest(layout.kind, values), values)
 
 

@@ -13,7 +13,7 @@ from prompts_store.sql import alias_history, changes, versions
 from prompts_store.sql.alias_history import AliasKey, Author, Place
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases
 from prompts_store.sql.tasks import task_id
-from prompts_store.targets import targets_from_json
+from prompts_store.targets import check_one_task_type, targets_from_json
 
 ANY_ETAG = "*"
 
@@ -56,14 +56,15 @@ def put(
 ) -> AliasRecord:
     """Move or create an alias. Every accepted call is a move, even to the same targets.
 
-    Raises PreconditionFailed, VersionNotFound unless every version is live, and ShadowExists.
+    Raises PreconditionFailed, VersionNotFound unless every version is live, InvalidTargets unless all are of one task
+    type, and ShadowExists.
     """
     current = _current(connection, key)
     if must_not_exist and current is not None:
         raise PreconditionFailed(f'Alias "{key.alias}" already exists; send If-Match with its ETag to move it.')
     _check_match(key, current, if_match)
-    for target in to.targets:
-        versions.row(connection, key.fingerprint, key.task, target.version)
+    rows = [versions.row(connection, key.fingerprint, key.task, target.version) for target in to.targets]
+    check_one_task_type([versions.record(row) for row in rows])
     return _move(connection, key, current, to, _parent(connection, key, current), author)
 
 
@@ -92,7 +93,10 @@ def remove_all(connection: Connection, task: int, author: Author) -> None:
 
 
 def rollback(connection: Connection, key: AliasKey, author: Author) -> AliasRecord:
-    """Undo the last move that has not been undone. Skips moves to a version that is retired now.
+    """Undo the last move that has not been undone.
+
+    Skips moves to a version that is retired now, and those to versions of different task types, which an earlier
+    release made.
 
     Raises AliasNotFound, NoPreviousVersion, and ShadowExists if another alias is the shadow now.
     """
@@ -101,7 +105,7 @@ def rollback(connection: Connection, key: AliasKey, author: Author) -> AliasReco
     while parent_id is not None:
         move = connection.execute(select(alias_moves).where(alias_moves.c.id == parent_id)).one()
         place = _place(move)
-        if place.targets and place != _place(current) and _all_live(connection, key, place.targets):
+        if place.targets and place != _place(current) and _can_answer(connection, key, place.targets):
             return _move(connection, key, current, place, move.parent_id, author)
         parent_id = move.parent_id
     raise NoPreviousVersion(f'Alias "{key.alias}" of task "{key.task}" has no earlier live version.')
@@ -170,9 +174,11 @@ def _current(connection: Connection, key: AliasKey) -> Row[Any] | None:
     return connection.execute(_PLACES.where(_is(key))).one_or_none()
 
 
-def _all_live(connection: Connection, key: AliasKey, targets: tuple[AliasTarget, ...]) -> bool:
+def _can_answer(connection: Connection, key: AliasKey, targets: tuple[AliasTarget, ...]) -> bool:
+    """Whether all targets are live, and of one task type."""
     numbers = [target.version for target in targets]
-    return len(versions.live_rows(connection, key.task_id, numbers)) == len(numbers)
+    live = [versions.record(row) for row in versions.live_rows(connection, key.task_id, numbers)]
+    return len(live) == len(numbers) and len({version.head_type for version in live}) == 1
 
 
 def _is(key: AliasKey) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Row, insert, select
 
 from prompts_store.checkpoint.digests import canonical_bytes, content_digest
+from prompts_store.checkpoint.head import HEAD_PREFIX
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.checkpoint.prefix import restore_prefix
 from prompts_store.errors import NoCheckpoint, StoreCorrupt, VersionNotFound
@@ -53,6 +54,12 @@ def rows(connection: Connection, version: Row[Any]) -> list[Row[Any]]:
     query = select(version_tensors, tensors.c.data).select_from(joined)
     query = query.where(version_tensors.c.version_id == version.id).order_by(version_tensors.c.name)
     return list(connection.execute(query))
+
+
+def head_shapes(connection: Connection, version_id: int) -> dict[str, str]:
+    """Return the stored shapes of a version's head, by the names of its tensors."""
+    found = connection.execute(select(version_tensors).where(version_tensors.c.version_id == version_id))
+    return {row.name: row.shape for row in found if row.name.startswith(HEAD_PREFIX)}
 
 
 def restore(version: Row[Any], tensor_rows: list[Row[Any]]) -> VersionContent:

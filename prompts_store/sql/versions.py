@@ -14,7 +14,14 @@ from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
 from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, PeftType, VersionRecord
+from prompts_store.records import (
+    ChangeKind,
+    EnsembleDraft,
+    ParsedCheckpoint,
+    PeftType,
+    VersionRecord,
+    task_type_of,
+)
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id
@@ -152,6 +159,7 @@ def record(match: Row[Any]) -> VersionRecord:
         retired_at=match.retired_at,
         base_mismatch=match.base_mismatch,
         members=members_from_json(match.members),
+        task_type=task_type_of(json.loads(match.config)),
     )
 
 
@@ -176,7 +184,7 @@ def _of_ensemble(draft: EnsembleDraft) -> dict[str, Any]:
         "num_virtual_tokens": draft.num_virtual_tokens,
         "base_name": "",
         "base_mismatch": False,
-        "config": "{}",
+        "config": canonical({"task_type": draft.task_type} if draft.task_type is not None else {}),
         "members": members_to_json(draft.members),
     }
 

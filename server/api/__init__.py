@@ -5,7 +5,7 @@ services.py       objects that live as long as the application
 limits.py         limits of one request
 errors.py         exceptions of this layer
 openapi.py        the OpenAPI document
-docs_page.py      the document as a page
+engine_state.py   the engine's state, as one caller may see it
 fields_page.py    docs/fields.md: the known fields of requests, done or not
 __main__.py       writes docs/openapi.json and docs/fields.md
 access/           keys, scopes, quotas and overload

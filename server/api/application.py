@@ -10,6 +10,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
 from server.api.access.authentication import declared_scopes
+from server.api.engine_state import EngineStates
 from server.api.middleware.body_limit import BodyLimitMiddleware
 from server.api.middleware.drain import DrainMiddleware
 from server.api.middleware.observe import ObserveMiddleware
@@ -21,21 +22,29 @@ from server.api.routes import (
     chat,
     classify,
     completions,
+    docs,
+    embeddings,
+    engine,
     files,
     keys,
     models,
     operations,
+    page,
     tasks,
     tokenize,
     tuning,
     versions,
 )
 from server.api.services import Services
+from server.web.files import API_PAGE, read_files
 
 _DESCRIPTION = (
     "One frozen base model serves many soft prompts. `model` names a task, and each request may name another one."
 )
-_ROUTES = (completions, chat, classify, models, tasks, versions, aliases, files, tuning, keys, tokenize, operations)
+_ROUTES = (
+    completions, chat, classify, embeddings, models, tasks, versions, aliases, files, tuning, keys, engine, tokenize,
+    operations, docs, page,
+)  # fmt: skip
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")
 _CORS_HEADERS = ("*",)  # whatever is asked for: SDKs send headers of their own, and new ones with each release
@@ -48,11 +57,13 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
     """The application that answers with these services. `lifespan` is entered at start and left at the end."""
     app = build_routes(lifespan)
+    read_files(API_PAGE)  # now, so that no request waits for it
     settings = services.settings
     app.state.services = services
     app.state.access = services.access
     app.state.inference = services.inference
     app.state.store_access = services.store_access
+    app.state.engine_states = EngineStates(services)
     app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
     app.add_middleware(DrainMiddleware, drain=services.drain)
     app.add_middleware(ObserveMiddleware, metrics=services.metrics, tracing=services.tracing)

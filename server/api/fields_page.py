@@ -9,6 +9,7 @@ from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.bodies import RequestBody
 from server.api.wire.chat import ChatMessageBody, ChatRequest, ChatTextPart
 from server.api.wire.completions import CompletionRequest
+from server.api.wire.embeddings import EmbeddingsRequest
 from server.api.wire.passive_fields import FILE_FIELDS, Fields, PassiveField
 from server.api.wire.sampling import StreamOptions
 from server.api.wire.tuning import CreateJob, Hyperparameters, MethodBody, Supervised
@@ -18,6 +19,7 @@ PLACES: Mapping[str, type[RequestBody]] = {
     "POST /v1/chat/completions: messages[]": ChatMessageBody,
     "POST /v1/chat/completions: messages[].content[]": ChatTextPart,
     "POST /v1/completions": CompletionRequest,
+    "POST /v1/embeddings": EmbeddingsRequest,
     "stream_options": StreamOptions,
     "POST /v1/fine_tuning/jobs": CreateJob,
     "POST /v1/fine_tuning/jobs: method": MethodBody,

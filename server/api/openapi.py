@@ -20,6 +20,7 @@ from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
 from server.api.wire.errors import ErrorBody
+from server.api.wire.examples.document import add_examples
 
 _REFERRED_TO = (ErrorBody, CompletionChunk, ChatCompletionChunk)
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
@@ -51,6 +52,7 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         for method in _METHODS:
             path.get(method, {}).get("responses", {}).pop("422", None)
     _name_scopes(document, app)
+    add_examples(document)
     _, referred = models_json_schema(
         [(model, "serialization") for model in _REFERRED_TO], ref_template="#/components/schemas/{model}"
     )

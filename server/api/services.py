@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -18,19 +19,23 @@ from server.jobs.runner import JobRunner
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing
 from server.threads import Threads
+from server.web.files import PAGE, WebFile, read_files
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Services:
     """Objects that live as long as the application: the one that each room works with, and the rest.
 
-    `base_id` is the base model's name in `model`; `started_at` is Unix time in seconds.
+    `base_id` is the base model's name in `model`; `device` is what computes it. `started_at` is Unix time, and `began`
+    the monotonic time of the same moment, both in seconds.
+    `page` has the files of the page at `/` by their path; empty, there is none.
     """
 
     access: Access
     inference: Inference
     store_access: StoreAccess
     base_id: str
+    device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobRunner | None = None
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
@@ -38,7 +43,9 @@ class Services:
     tracing: Tracing = field(default_factory=NoTracing)
     observation: Threads = field(default_factory=lambda: Threads("observation", 1))
     drain: Drain = field(default_factory=Drain)
+    page: Mapping[str, WebFile] = field(default_factory=lambda: read_files(PAGE))
     started_at: int = field(default_factory=lambda: int(time.time()))
+    began: float = field(default_factory=time.monotonic)
 
 
 async def _services_of(request: Request) -> Services:

@@ -6,6 +6,7 @@ tuning/           `softprompt tune` and `softprompt evaluate`
 keys/             `softprompt key …` and `softprompt audit`
 database.py       `softprompt db …`: upgrade, check, verify, gc, backup, restore
 generate.py       `softprompt generate`: one completion
+vllm_export.py    `softprompt vllm-export`: soft prompts as files for vLLM
 option_groups.py  dataclasses of options as parameters of a command
 where.py          the options that name a server or a database
 connection.py     HTTP to a server, and its errors
@@ -36,6 +37,7 @@ from server.cli.streams import prepare_streams, silence
 from server.cli.tasks.commands import tasks
 from server.cli.tuning.commands import tune
 from server.cli.tuning.evaluate import evaluate
+from server.cli.vllm_export import vllm_export
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ app.command("audit")(audit)
 app.command("generate")(generate)
 app.command("tune")(tune)
 app.command("evaluate")(evaluate)
+app.command("vllm-export")(vllm_export)
 
 
 def _print_version(wanted: bool) -> None:

@@ -57,6 +57,11 @@ def print_error(message: str) -> None:
     print(f"softprompt: {one_line(message)}", file=sys.stderr)
 
 
+def print_note(message: str) -> None:
+    """Print a line beside the result of a command that succeeds."""
+    print(f"note: {one_line(message)}", file=sys.stderr)
+
+
 @contextmanager
 def working(what: str) -> Iterator[None]:
     """Show a spinner while the block runs, if standard error is a terminal."""

@@ -9,13 +9,18 @@ from typing import Protocol, TypeVar
 
 from server.engine.events import EngineEvent
 from server.engine.request import Kind, Request
+from server.engine.usage import EngineUsage
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """A snapshot of the engine's state, taken by the engine thread after its latest step."""
+    """A snapshot of the engine's state, taken by the engine thread after its latest step.
+
+    The last six count since the start. Computed prompt tokens include those that
+    were computed again and the labels of a classification; cached ones were found in the prefix cache instead.
+    """
 
     num_waiting: int
     num_running: int
@@ -31,6 +36,14 @@ class EngineStats:
     num_step_tokens: int = 0
     num_step_failures: int = 0
     num_out_of_memory: int = 0
+    num_last_sequences: int = 0
+    num_last_tokens: int = 0
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    num_generated_tokens: int = 0
+    num_finished: int = 0
+    num_aborted: int = 0
+    num_failed: int = 0
 
 
 class RequestRunner(Protocol):
@@ -77,6 +90,10 @@ class EngineClient(RequestRunner, Protocol):
     @property
     def stats(self) -> EngineStats:
         """The latest snapshot."""
+
+    @property
+    def usage(self) -> EngineUsage:
+        """The holders of batch, queue and KV blocks. It may be 250 ms and a step older than `stats`."""
 
     @property
     def is_alive(self) -> bool:

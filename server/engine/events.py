@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.engine.request import Kind, Request
 
@@ -63,6 +67,14 @@ class Scored:
     num_cached_tokens: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The result of an encode request: what the head made of the hidden states, float32 `[n, width]`."""
+
+    values: NDArray[np.float32]
+    num_cached_tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class RequestFailed:
     """The engine could not finish the request. `cause` is for logs, never for the wire."""
@@ -75,9 +87,11 @@ class RequestFinished:
     """The request has ended without a result of its own: its choices have all ended, or it was aborted."""
 
 
-EngineEvent = PromptProcessed | TokenEvent | ChoiceFinished | Scored | RequestFailed | RequestFinished
+EngineEvent = PromptProcessed | TokenEvent | ChoiceFinished | Scored | Encoded | RequestFailed | RequestFinished
 
-TERMINAL = (RequestFinished, Scored, RequestFailed)
+EventSink = Callable[[EngineEvent], None]
+
+TERMINAL = (RequestFinished, Scored, Encoded, RequestFailed)
 """The events that end a request: the last of each stream is one of these."""
 
 

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import ClassVar, Generic, TypeVar
 
 from server.engine.errors import RequestRefused
+from server.model.heads.head import Head
 from server.model.prefix import Prefix
 from server.model.sampling.sampling_params import SamplingParams as SamplingParams  # a part of requests
 
@@ -68,7 +69,28 @@ class Score:
             raise RequestRefused("each continuation needs at least one token")
 
 
-Kind = Generate | Score
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """Compute the prompt's hidden states and put a head on them. The result is one `Encoded`."""
+
+    head: Head
+
+    name: ClassVar[str] = "encode"
+
+    @property
+    def max_new_tokens(self) -> int:
+        """No positions behind the prompt."""
+        return 0
+
+    def token_ids(self) -> Iterable[int]:
+        """No token ids besides the prompt's."""
+        return ()
+
+    def check(self) -> None:
+        """Every head can be asked for."""
+
+
+Kind = Generate | Score | Encode
 KindT_co = TypeVar("KindT_co", bound=Kind, covariant=True)
 
 

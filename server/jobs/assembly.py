@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
-from prompts_store.records import BaseModel
+from prompts_store.records import BaseKind, BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id
@@ -21,6 +21,7 @@ from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.fit import host_of
+from server.tuning.heads import heads_of
 from server.tuning.job import TuningJob
 from server.tuning.plot import draw_plot
 from server.tuning.run import TuningRun
@@ -63,9 +64,9 @@ class TunedBase:
 def build_job_runner(
     tuned: TunedBase, store: Store, options: RunnerOptions, limits: ExampleLimits, bounds: RunBounds
 ) -> JobRunner | None:
-    """The runner, or None for a base model without an end token: no answer could learn where to stop."""
+    """The runner, or None for a base model that writes without an end token: no answer could learn where to stop."""
     end = end_token_id(tuned.tokenizer, tuned.eos_token_ids)
-    if end is None:
+    if end is None and tuned.base.kind is not BaseKind.ENCODER:
         return None
     tuning = TuningStore(store)
     host = host_of(tuned.engine, tuned.base, tuned.loaded, bounds.memory_bytes, max_tensor_bytes=store.max_tensor_bytes)
@@ -83,12 +84,18 @@ def build_job_runner(
             tuned.owned_tasks,
         ),
         pieces=tuned.pieces,
-        build=partial(_build_run, tuned.loaded, tuned.tokenizer, bounds.max_piece_s),
+        build=partial(_build_run, tuned, bounds),
         options=options,
     )
 
 
-def _build_run(
-    loaded: LoadedModel, tokenizer: Tokenizer, max_piece_s: float, job: TuningJob, state: bytes | None
-) -> Run:
-    return TuningRun(loaded, tokenizer, job, state, max_piece_s=max_piece_s)
+def _build_run(tuned: TunedBase, bounds: RunBounds, job: TuningJob, state: bytes | None) -> Run:
+    return TuningRun(
+        tuned.loaded,
+        tuned.tokenizer,
+        job,
+        state,
+        max_piece_s=bounds.max_piece_s,
+        memory_bytes=bounds.memory_bytes,
+        heads=heads_of(tuned.base),
+    )

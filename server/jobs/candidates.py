@@ -6,27 +6,29 @@ from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import PRODUCTION
 from prompts_store.records import AliasRecord, BaseModel, VersionRecord
 from prompts_store.store import Store
-from server.tuning.evaluation import Candidate, published
+from server.model.errors import ModelError
+from server.tuning.candidate import Candidate, published
+from server.tuning.errors import EvaluationFailed
 from server.tuning.judgement import Aim, Rival
 from server.tuning.scores import Unscored
 
 
-def load_candidate(store: Store, record: VersionRecord) -> Candidate:
+def load_candidate(store: Store, base: BaseModel, record: VersionRecord) -> Candidate:
     """A version, or an ensemble with all its members, even if they have been retired since it was resolved.
 
-    Raises what `Store.load_content` raises.
+    Raises what `Store.load_content` raises, and `ModelError` and `EvaluationFailed` for a head that is not scored.
     """
     contents = [
         store.load_content(record.base_fingerprint, record.task, part.version, include_retired=True)
         for part in record.parts
     ]
-    return published(record, contents)
+    return published(base, record, contents)
 
 
 def load_rival(store: Store, base: BaseModel, aim: Aim) -> Rival | None:
     """The version in production, None without one. Its tensors are loaded now, so that a later retirement does no harm.
 
-    Raises StoreUnavailable. Any other error of the store makes the candidate `Unscored`.
+    Raises StoreUnavailable. Any other error of the store, and a head that is not scored, make the candidate `Unscored`.
     """
     try:
         alias = store.get_alias(base.fingerprint, aim.task, PRODUCTION)
@@ -38,8 +40,8 @@ def load_rival(store: Store, base: BaseModel, aim: Aim) -> Rival | None:
 def _candidate(store: Store, base: BaseModel, alias: AliasRecord) -> Candidate | Unscored:
     try:
         record = store.get_version(base.fingerprint, alias.task, alias.version, include_retired=True)
-        return load_candidate(store, record)
+        return load_candidate(store, base, record)
     except StoreUnavailable:
         raise
-    except StoreError as error:
+    except (StoreError, ModelError, EvaluationFailed) as error:
         return Unscored(f"{alias.task}@{alias.version}", str(error))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prompts_store.tuning_records import NewEvent
 from server.tuning.encoding import PreviewToken
 from server.tuning.events import (
+    Extended,
     Finished,
     RateChosen,
     RateTried,
@@ -35,6 +36,8 @@ def run_event(event: TuningEvent) -> NewEvent:
             text = f"Learning rate {event.learning_rate:.3g} tried: {found}"
         case RateChosen():
             text = f"Learning rate {event.learning_rate:.3g}"
+        case Extended():
+            text = f"Still improving after step {event.step}: goes on to step {event.num_steps}"
         case Finished():
             text = f"The run ended after step {event.step} ({event.reason}); step {event.best_step} was the best"
     return NewEvent(f"{text}.", kind="metrics", data=event_to_json(event))
@@ -42,7 +45,8 @@ def run_event(event: TuningEvent) -> NewEvent:
 
 def note_event(note: Note) -> NewEvent:
     """A note on the examples, as a sentence."""
-    return NewEvent(f"{note.text[0].upper()}{note.text[1:]}.", level=note.level.value)
+    data = {"held_out_lines": list(note.held_out_lines)} if note.held_out_lines else {}
+    return NewEvent(f"{note.text[0].upper()}{note.text[1:]}.", level=note.level.value, data=data)
 
 
 def preview_event(number: int, num_answers: int, tokens: Sequence[PreviewToken]) -> NewEvent:

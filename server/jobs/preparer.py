@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
+from prompts_store.manifest import Manifest
 from prompts_store.tuning_records import JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
 from server.jobs.event_texts import note_event, preview_event
 from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
+from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
-from server.tuning.example_line import Example, Reading
+from server.tuning.example_line import Example, Reading, parse_line
 from server.tuning.examples import ExampleLimits, ExampleSet, read_examples
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob
+from server.tuning.plan import TuningPlan
 from server.tuning.split import TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
+from server.tuning.task_choice import answer_form, check_classes
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
@@ -40,7 +45,7 @@ class JobPreparer:
     store: TuningStore
     base_name: str
     tokenizer: Tokenizer
-    end_token_id: int
+    end_token_id: int | None
     limits: ExampleLimits
     host: Host
     owned_tasks: OwnedTasks
@@ -57,26 +62,57 @@ class JobPreparer:
         data = self._read(record, request)
         labels = request.manifest.labels or data.labels
         _check_labels(labels, request.manifest.labels, data)
+        has_head = request.plan.has_head
+        if has_head:
+            check_classes(labels, data)
+            self.host.check_head(request.plan, len(labels))
         manifest = replace(request.manifest, labels=labels, training_data_digest=data.digest)
-        room = self.host.base.max_context - request.plan.num_virtual_tokens
-        encode = partial(encode_examples, self.tokenizer, manifest, end_token_id=self.end_token_id, max_tokens=room)
+        encode = self._encoding(request.plan, manifest, labels)
         encoded = [*encode(data.training)]
         self.host.check_memory(request.plan, data.training, encoded)
         unservable = self.host.notes_on_lengths(request.plan, encoded)
         try:
             judged = encode(data.validation)
-            self.host.check_judged(request.plan, data.validation, judged, self._label_ids(labels))
+            self.host.check_judged(request.plan, data.validation, judged, [] if has_head else self._label_ids(labels))
             self.host.check_memory(request.plan, data.validation, judged)
         except ExamplesRefused as error:
             raise FileRefused(error, _judged_by(record)) from error
         encoded += judged
-        if not manifest.defaults:
+        if not (manifest.defaults or has_head):
             longest = self.host.longest_answer(request.plan, max(len(one.completion) for one in encoded))
             manifest = replace(manifest, defaults={"temperature": 0.0, "max_tokens": longest})
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id)
-        changed = notes_on_answers(self.tokenizer, (*data.training, *data.validation), labels)
+        examples = (*data.training, *data.validation)
+        changed = () if has_head else notes_on_answers(self.tokenizer, examples, labels)
         notes = map(note_event, (*data.notes, *changed, *unservable))
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
+
+    def show(
+        self, lines: Sequence[Mapping[str, Any]], request: JobRequest
+    ) -> list[tuple[Example, tuple[PreviewToken, ...]]]:
+        """The examples of a file's lines, token by token. A conversation has one example per answer.
+
+        Raises `ExamplesRefused`, with the line's number from 1.
+        """
+        parsed = [parse_line(json.dumps(line).encode(), n, Reading.WHOLE) for n, line in enumerate(lines, start=1)]
+        examples = [example for line in parsed for example in line.examples]
+        labels = request.manifest.labels or [example.completion for example in examples]
+        encoded = self._encoding(request.plan, request.manifest, labels)(examples)
+        return [(one, preview(self.tokenizer, ids)) for one, ids in zip(examples, encoded, strict=True)]
+
+    def _encoding(
+        self, plan: TuningPlan, manifest: Manifest, labels: Sequence[str]
+    ) -> Callable[[Sequence[Example]], tuple[EncodedExample, ...]]:
+        """How the examples of a run are encoded."""
+        return partial(
+            encode_examples,
+            self.tokenizer,
+            manifest,
+            end_token_id=self.end_token_id,
+            max_tokens=self.host.base.max_context - plan.num_virtual_tokens,
+            form=answer_form(plan, self.host.base.kind),
+            labels=labels,
+        )
 
     def _check_task(self, task: str) -> None:
         """Raise `TaskTaken` if the task's name has been taken since the job was created."""
@@ -86,7 +122,9 @@ class JobPreparer:
             raise task_owned()
 
     def _label_ids(self, labels: Sequence[str]) -> list[tuple[int, ...]]:
-        return [encode_completion(self.tokenizer, label, self.end_token_id) for label in labels]
+        end = self.end_token_id
+        assert end is not None
+        return [encode_completion(self.tokenizer, label, end) for label in labels]
 
     def _read(self, record: JobRecord, request: JobRequest) -> TuningData:
         training = self._read_file(record.training_file, "training_file", request.reading)

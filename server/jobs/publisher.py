@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from prompts_store.errors import StoreError, StoreUnavailable
-from prompts_store.records import BaseModel, ParsedCheckpoint, Published
+from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint, Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore
@@ -21,8 +21,9 @@ from server.jobs.failures import OwnedTasks, task_owned
 from server.jobs.request import request_from_json
 from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.candidate import Candidate
 from server.tuning.errors import PlotsUnavailable
-from server.tuning.evaluation import Candidate, evaluate
+from server.tuning.evaluation import evaluate
 from server.tuning.events import TuningEvent
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.judgement import Aim, judge_result
@@ -93,6 +94,7 @@ class JobPublisher:
             job.data.validation,
             end_token_id=job.end_token_id,
             labels=candidate.manifest.labels,
+            has_encoder=self.base.kind is BaseKind.ENCODER_DECODER,
             on_progress=lambda _: heartbeat.check(),
         )
 

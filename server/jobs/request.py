@@ -17,12 +17,11 @@ from server.tuning.split import Split
 class TuningDefaults:
     """Values of this server for requests that do not give them.
 
-    `template` and `add_special_tokens` belong together. A client cannot set `max_micro_batch_tokens`, which bounds one
-    piece of work in positions.
+    `manifest` has the default form of a prompt: a template, or the base model's chat template. A client cannot set
+    `max_micro_batch_tokens`, which bounds one piece of work in positions.
     """
 
-    template: str = "{input}\n"
-    add_special_tokens: bool | None = None
+    manifest: Manifest = field(default_factory=lambda: Manifest(template="{input}\n"))
     max_micro_batch_tokens: int = 512
 
 

@@ -116,6 +116,11 @@ class JobRunner:
         """Limits that a job must fit into."""
         return self._preparer.host
 
+    @property
+    def preparer(self) -> JobPreparer:
+        """Reads examples as this server's jobs do."""
+        return self._preparer
+
     def nudge(self) -> None:
         """Read the store now, because a job was created or its status was changed."""
         for waker in self._wakers:

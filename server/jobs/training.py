@@ -18,7 +18,7 @@ from server.engine.client import PieceRunner
 from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.event_texts import run_event
 from server.threads import Threads
-from server.tuning.events import StepDone, TuningEvent, Validated
+from server.tuning.events import Extended, StepDone, TuningEvent, Validated
 from server.tuning.job import TuningJob, TuningResult
 
 _MAX_SAVE_SHARE = 0.05
@@ -158,6 +158,8 @@ class Training:
                     self.step, self.num_steps = event.step, event.num_steps
                     self._totals.num_steps += 1
                     self._metrics |= {"step": event.step, "train_loss": event.loss}
+                case Extended():
+                    self.num_steps = event.num_steps
                 case Validated():
                     accuracy = event.token_accuracy
                     self._metrics |= {"valid_loss": event.loss, "valid_mean_token_accuracy": accuracy}

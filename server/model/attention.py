@@ -2,17 +2,21 @@
 
 Registered under `ATTENTION_NAME` with transformers' `AttentionInterface` and, on purpose, not with
 `AttentionMaskInterface`: the model then builds no mask, and causality, windows and sequence borders are ours.
-The forward call carries the step's context in the keyword `paged`, which the models hand down to attention.
+`attending` binds the step's context around a forward call. Models need not hand anything down to attention.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from transformers import AttentionInterface
 
+from server.model.attention_bias import AttentionBias
 from server.model.errors import UnsupportedArchitecture
 from server.model.flat_batch import FlatBatch
 from server.model.kv_cache import KVCache
@@ -27,6 +31,7 @@ class AttentionCall:
     `query` is `[num_heads, num_tokens, head_dim]`, `key` and `value` `[num_kv_heads, num_tokens, head_dim]` (rotated
     where the model rotates). `sliding_window` w lets position q see positions above q - w. `softcap` c squashes scores
     as `c * tanh(score / c)`. `sinks` `[num_heads]` are extra logits in the softmax that take weight but add no value.
+    `bias` is added to scores after scaling; no layer has it together with `softcap`.
     """
 
     layer: int
@@ -37,10 +42,11 @@ class AttentionCall:
     sliding_window: int | None
     softcap: float | None
     sinks: torch.Tensor | None
+    bias: AttentionBias | None = None
 
 
 class AttentionContext(Protocol):
-    """The context that a forward call carries: stores new keys and values, and attends over each sequence."""
+    """The context of a forward call: stores new keys and values, and attends over each sequence."""
 
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Return `[num_tokens, num_heads, value_head_dim]`."""
@@ -53,6 +59,27 @@ class AttentionBackend(Protocol):
         """The context that stores this batch's keys and values and attends over the cache."""
 
 
+_current: ContextVar[AttentionContext] = ContextVar("attention_context")
+
+
+@contextmanager
+def attending(context: AttentionContext) -> Iterator[None]:
+    """Bind the context that attention uses in forward calls of this thread."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_context() -> AttentionContext:
+    """The bound context. Raises `UnsupportedArchitecture` where none is bound."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise UnsupportedArchitecture("no attention context is bound around this forward call") from None
+
+
 def attention_forward(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -63,18 +90,16 @@ def attention_forward(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
-    position_bias: torch.Tensor | None = None,
-    paged: AttentionContext | None = None,
+    position_bias: torch.Tensor | AttentionBias | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Hand a layer's attention to the step's context (transformers' attention-function contract).
 
     `query` is `[1, num_heads, num_tokens, head_dim]`; returns `[1, num_tokens, num_heads, head_dim]`.
-    Raises `UnsupportedArchitecture` if the context does not arrive, or the model wants a mask or bias of its own.
+    `position_bias` is a table that took the place of the model's own bias (`encoder_decoder.relative_bias`).
+    Raises `UnsupportedArchitecture` if no context is bound, or the model wants a mask or bias of its own.
     """
-    if paged is None:
-        raise UnsupportedArchitecture("the architecture does not hand keywords down to its attention function")
-    if attention_mask is not None or position_bias is not None:
+    if attention_mask is not None or isinstance(position_bias, torch.Tensor):
         raise UnsupportedArchitecture("the architecture adds a mask or bias of its own to attention scores")
     layer = getattr(module, "layer_idx", None)
     if layer is None:
@@ -88,8 +113,9 @@ def attention_forward(
         sliding_window=sliding_window,
         softcap=softcap,
         sinks=s_aux,
+        bias=position_bias,
     )
-    return paged.attend(call).unsqueeze(0), None
+    return current_context().attend(call).unsqueeze(0), None
 
 
 def register_attention() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,19 @@ from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from server.model.architecture import Architecture, check_model_type, read_architecture
-from server.model.attention import ATTENTION_NAME, register_attention
+from server.model.attention import register_attention
 from server.model.cpu.fused_layer import fuse_layers
-from server.model.cpu.packing import pack_linears
+from server.model.cpu.pack_model import linear_bytes, pack_linears
+from server.model.encoder_decoder.decoding import Decoding, read_decoding
+from server.model.encoder_decoder.families import is_encoder_decoder
 from server.model.errors import BaseModelUnavailable, UnsupportedArchitecture
+from server.model.families.registry import built_with
 from server.model.foreign import foreign_errors
 from server.model.gguf.base_file import (
     check_all_is_read,
@@ -31,7 +35,11 @@ from server.model.gguf.base_file import (
     read_base_file,
     transformers_source,
 )
-from server.model.model_files import check_files
+from server.model.loading.pretrained import load_pretrained
+from server.model.loading.progress import showing_progress
+from server.model.loading.quantization import check_quantization
+from server.model.loading.source import check_source
+from server.model.model_files import read_config
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +61,8 @@ class BaseModelOptions:
 class LoadedModel:
     """The frozen model in evaluation mode, on its device, and the facts that the engine needs of it.
 
-    `eos_token_ids` end a generation, from the model's generation configuration.
+    `eos_token_ids` end a generation, from the model's generation configuration. `decoding` is for an encoder-decoder:
+    how its outputs begin and end.
     """
 
     model: PreTrainedModel
@@ -61,6 +70,7 @@ class LoadedModel:
     dtype: torch.dtype
     device: torch.device
     eos_token_ids: frozenset[int]
+    decoding: Decoding | None = None
 
 
 def load_base_model(options: BaseModelOptions) -> LoadedModel:
@@ -69,36 +79,31 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     Raises `BaseModelUnavailable` where there is no such model and `UnsupportedArchitecture` where it cannot be served.
     """
     config = load_config(options)
-    _check_whole(options, _build_on_meta(copy.deepcopy(config)))  # fail before the weights are read
+    skeleton = _build_on_meta(copy.deepcopy(config))
+    _check_whole(options, skeleton)  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
-    load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained
-    model: PreTrainedModel
-    report: dict[str, Any]
-    with (
-        foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"),
-        transformers_source(options.source) as (source, gguf),
-    ):
-        model, report = load(
-            source,
-            **(gguf | {"config": config} if gguf else {}),  # reading it twice would take seconds
-            revision=options.revision,
-            dtype=dtype,
-            attn_implementation=ATTENTION_NAME,
-            trust_remote_code=False,
-            output_loading_info=True,
+    with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
+        model, report = load_pretrained(
+            skeleton, options.source, options.revision, config, dtype=dtype, attention=built_with(config)
         )
-        _check_report(options, report)
+        check_report(options, report)
         model.requires_grad_(False).train(False)
         torch.nn.Module.to(model, device)
     with foreign_errors(UnsupportedArchitecture, f"{config.model_type} models cannot be served"):
         _pack(model)
         architecture = read_architecture(model, options.max_context)
-        return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model))
+        decoding = None if architecture.max_encoder_positions is None else read_decoding(model.generation_config)
+        return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model), decoding)
+
+
+def _auto_class(config: PreTrainedConfig) -> Any:
+    return AutoModelForSeq2SeqLM if is_encoder_decoder(config) else AutoModelForCausalLM
 
 
 def _pack(model: PreTrainedModel) -> None:
-    packing = pack_linears(model)
+    with showing_progress("packing weights", linear_bytes(model)) as progress:
+        packing = pack_linears(model, progress)
     if packing.num_layers:
         logger.info(
             "%d linear layers packed for this CPU, %d decoder layers fused; weights kept twice because they are "
@@ -109,14 +114,23 @@ def _pack(model: PreTrainedModel) -> None:
         )
 
 
-def _check_report(options: BaseModelOptions, report: dict[str, Any]) -> None:
+def check_report(options: BaseModelOptions, report: Mapping[str, Any]) -> None:
     """Refuse missing weights: transformers fills them with random numbers, and nothing else would show it."""
-    for kind, what in (("missing_keys", "lack"), ("mismatched_keys", "hold in another shape")):
-        if found := sorted(str(key) for key in report.get(kind) or ()):
-            raise BaseModelUnavailable(
-                f"the weights of {options.source!r} {what} {len(found)} tensors of the configured model, "
-                f"{found[0]} among them"
-            )
+    weights = f"the weights of {options.source!r}"
+    if missing := sorted(map(str, report.get("missing_keys") or ())):
+        raise BaseModelUnavailable(
+            f"{weights} lack {_tensors(len(missing))} of the configured model, {missing[0]} among them"
+        )
+    if mismatched := sorted(report.get("mismatched_keys") or ()):
+        name, stored, configured = mismatched[0]
+        raise BaseModelUnavailable(
+            f"{weights} hold {_tensors(len(mismatched))} in another shape than the configured model's, {name} "
+            f"({list(stored)}, not {list(configured)}) among them: config.json is of another model"
+        )
+
+
+def _tensors(count: int) -> str:
+    return f"{count} tensor{'' if count == 1 else 's'}"
 
 
 def load_skeleton(options: BaseModelOptions) -> Architecture:
@@ -131,15 +145,16 @@ def load_skeleton(options: BaseModelOptions) -> Architecture:
 def _build_on_meta(config: PreTrainedConfig) -> PreTrainedModel:
     """The model without weights. Raises `UnsupportedArchitecture` where transformers cannot build it for us."""
     register_attention()
+    vars(config).pop("quantization_config", None)  # no shape depends on it
     refused = f"{config.model_type} models cannot be served"
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+    if not is_encoder_decoder(config) and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise UnsupportedArchitecture(f"{refused}: they are no causal language models")
-    build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
+    build: Callable[..., PreTrainedModel] = _auto_class(config).from_config
     broken = f"{refused}: transformers cannot build one around another attention function"
     with foreign_errors(UnsupportedArchitecture, broken), torch.device("meta"):
         # Routing to experts on the meta device works in one of their implementations only; shapes depend on none.
         config._experts_implementation = "batched_mm"
-        model = build(config, attn_implementation=ATTENTION_NAME, trust_remote_code=False)
+        model = build(config, attn_implementation=built_with(config), trust_remote_code=False)
     model.train(False)
     return model
 
@@ -161,13 +176,12 @@ def _forget_dynamic_rope(config: PreTrainedConfig) -> None:
 def load_config(options: BaseModelOptions) -> PreTrainedConfig:
     """Read the model's configuration; raises `BaseModelUnavailable`, and `UnsupportedArchitecture` for known types."""
     source = options.source
+    check_source(source, options.revision)
     header = read_base_file(source) if is_gguf(source) else None
-    if header is None and source.startswith(("/", ".", "~")) and not os.path.isdir(source):  # no hub id begins so
-        raise BaseModelUnavailable(f"there is no folder {source!r}")
-    where = "file" if header is not None else "folder" if os.path.isdir(source) else "hub id or folder"
+    where = "file" if header is not None else "folder" if os.path.isdir(source) else "hub id"
     with foreign_errors(BaseModelUnavailable, f"the {where} {source!r} holds no usable model"):
         if header is None:
-            check_files(source, options.revision)
+            check_quantization(source, read_config(source, options.revision))
         with transformers_source(source) as (place, gguf):
             config: PreTrainedConfig = AutoConfig.from_pretrained(
                 place, **gguf, revision=options.revision, trust_remote_code=False

@@ -10,9 +10,30 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from server.model.hidden_rows import HiddenRows
 from server.model.transfer import to_device
 
 _Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncoderInput:
+    """The input of an encoder: the rows of a soft prompt `[num_virtual_tokens, hidden_size]` or None, then text ids."""
+
+    prompt: torch.Tensor | None
+    tokens: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cross:
+    """What a decoder's sequence attends to besides itself: the keys and values of its encoder's output.
+
+    `block_table` covers `num_positions`. They are computed in the step that brings `new`, and read in all steps.
+    """
+
+    block_table: Sequence[int]
+    num_positions: int
+    new: EncoderInput | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,13 +42,16 @@ class Chunk:
 
     `tokens` are ids, or the rows of a soft prompt `[num_tokens, hidden_size]`. `start` is the position of the first
     (virtual tokens count). `block_table` covers at least `start + num_tokens` positions. Logits are made for the rows
-    from `logits_from` on (an index into the chunk); None makes none.
+    from `logits_from` on (an index into the chunk); None makes none. `cross` is for a decoder behind an
+    encoder, and `hidden` takes hidden states, if it is there.
     """
 
     tokens: Sequence[int] | torch.Tensor
     start: int
     block_table: Sequence[int]
     logits_from: int | None
+    cross: Cross | None = None
+    hidden: HiddenRows | None = None
 
     @property
     def num_tokens(self) -> int:

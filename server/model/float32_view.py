@@ -11,8 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from transformers import PreTrainedModel
 
 from server.model.cpu.packing import JointLinear, PackedLinear
+
+_BLOCK_WEIGHTS = 1 << 22  # 16 MiB in float32
 
 _Kept = list[tuple[dict[str, torch.Tensor | None], str, torch.Tensor]]
 
@@ -23,8 +26,9 @@ def compute_in_float32(tree: torch.nn.Module) -> None:
     A layer is a child of an outermost `ModuleList`. Elsewhere each module with weights of its own counts as one, but
     embeddings stay as they are, and their rows are widened: a vocabulary of weights costs gigabytes.
     """
+    head: Any = tree.get_output_embeddings() if isinstance(tree, PreTrainedModel) else None  # type: ignore[no-untyped-call]
     for name, module in list(tree.named_modules(remove_duplicate=False)):
-        if isinstance(module, (PackedLinear, JointLinear)):
+        if isinstance(module, (PackedLinear, JointLinear)) or (module is head and type(module) is torch.nn.Linear):
             tree.set_submodule(name, _Float32Linear(module))
     for layer in _layers(tree):
         if isinstance(layer[0], torch.nn.Embedding):
@@ -36,15 +40,20 @@ def compute_in_float32(tree: torch.nn.Module) -> None:
 
 
 class _Float32Linear(torch.nn.Module):
-    """A packed layer, unpacked and widened at each call."""
+    """A linear layer that is unpacked and widened at each call, by blocks of rows: a vocabulary has many."""
 
-    def __init__(self, packed: PackedLinear | JointLinear) -> None:
+    def __init__(self, narrow: PackedLinear | JointLinear | torch.nn.Linear) -> None:
         super().__init__()
-        self._packed = (packed,)  # no submodule: its tensors stay as they are
+        self._narrow = (narrow,)  # no submodule: its tensors stay as they are
+        for hook in narrow._forward_pre_hooks.values():  # an encoder-decoder's head picks its rows
+            self.register_forward_pre_hook(hook)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        (packed,) = self._packed
-        return F.linear(hidden, packed.weight.float(), None if packed.bias is None else packed.bias.float())
+        (narrow,) = self._narrow
+        weight, bias = narrow.weight, narrow.bias
+        blocks = torch.split(weight, max(1, _BLOCK_WEIGHTS // weight.shape[1]))
+        product = torch.cat([F.linear(hidden, block.float()) for block in blocks], dim=-1)
+        return product if bias is None else product + bias.float()
 
 
 def _layers(module: torch.nn.Module) -> Iterator[list[torch.nn.Module]]:

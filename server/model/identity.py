@@ -13,15 +13,16 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.logging import tqdm
-
 from server.model.errors import BaseModelUnavailable
+from server.model.foreign import reason
 from server.model.gguf.base_file import SUFFIX, architecture_metadata, is_gguf, read_base_file
 from server.model.gguf.header import read_header
+from server.model.loading.progress import Progress, showing_progress
+from server.model.loading.stored_ranges import read_ranges
 from server.model.model_files import read_config, weight_files
 
 _DOMAIN = b"softprompt base model 1\n"
@@ -49,8 +50,6 @@ _NEUTRAL_KEYS = frozenset(
 _READ_BYTES = 8 << 20
 _DIGEST = re.compile("[0-9a-f]{64}")
 
-Progress = Callable[[int], object]
-
 
 def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int], cache_dir: Path) -> str:
     """The base model's fingerprint, 64 hexadecimal digits.
@@ -63,7 +62,7 @@ def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int]
         config, files = _config_and_files(source, revision)
         digest.update(_cached_weights_digest(files, cache_dir).encode())
     except (OSError, ValueError) as error:
-        raise BaseModelUnavailable(f"the files of {source!r} cannot be read") from error
+        raise BaseModelUnavailable(f"the files of {source!r} cannot be read: {reason(error)}") from error
     digest.update(_canonical(_without_neutral(config)))
     digest.update(_canonical(sorted(id_mapping.items(), key=lambda item: (item[1], item[0]))))
     return digest.hexdigest()
@@ -96,9 +95,8 @@ def _cached_weights_digest(files: list[Path], cache_dir: Path) -> str:
             return remembered
     except (OSError, UnicodeDecodeError):
         pass
-    num_bytes = sum(file.stat().st_size for file in files)
-    with tqdm(total=num_bytes, unit="B", unit_scale=True, desc="Fingerprinting weights", delay=1.0) as bar:
-        computed = _weights_digest(files, bar.update)
+    with showing_progress("fingerprinting weights", sum(file.stat().st_size for file in files)) as progress:
+        computed = _weights_digest(files, progress)
     _remember(entry, computed)
     return computed
 
@@ -133,26 +131,10 @@ def _weights_digest(files: list[Path], progress: Progress) -> str:
 
 
 def _tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]:
-    """Name, dtype and shape with the bytes' digest of each tensor.
-
-    The safetensors format: 8 bytes of header length, little-endian, a JSON header, data.
-    """
-    with file.open("rb") as stream:
-        header_size = int.from_bytes(stream.read(8), "little")
-        if header_size > file.stat().st_size:
-            raise ValueError("the file is shorter than its header says")
-        header = stream.read(header_size)
-    try:
-        ranges = [
-            (name, f"{entry['dtype']} {entry['shape']}", begin, end - begin)
-            for name, entry in json.loads(header).items()
-            if name != "__metadata__"
-            for begin, end in (entry["data_offsets"],)
-        ]
-    except (AttributeError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError("the header is no safetensors header") from error
-    for name, kind, begin, length in ranges:
-        yield name, f"{kind} {_digest_range(file, 8 + header_size + begin, length, progress)}"
+    """Name, dtype and shape with the bytes' digest of each tensor."""
+    for stored in read_ranges(file):
+        digest = _digest_range(file, stored.begin, stored.end - stored.begin, progress)
+        yield stored.name, f"{stored.dtype} {list(stored.shape)} {digest}"
 
 
 def _gguf_tensor_digests(file: Path, progress: Progress) -> Iterable[tuple[str, str]]:
@@ -169,7 +151,7 @@ def _digest_range(file: Path, offset: int, length: int, progress: Progress) -> s
         while length:
             part = stream.read(min(length, _READ_BYTES))
             if not part:
-                raise ValueError("the file is shorter than its header says")
+                raise ValueError(f"{file.name} is shorter than its header says")
             digest.update(part)
             progress(len(part))
             length -= len(part)

@@ -1,4 +1,4 @@
-"""The size of the KV cache on this device."""
+"""Memory of a device: what is left of it, and the size of the KV cache."""
 
 from __future__ import annotations
 
@@ -62,6 +62,14 @@ def available_bytes(meminfo: Path = Path("/proc/meminfo"), group: Path = Path("/
         used = int((group / "memory.current").read_text()) - _numbers(group / "memory.stat")["inactive_file"]
         left = min(left, max(0, int((group / "memory.max").read_text()) - used))  # "max" is no number: no limit
     return left
+
+
+def unused_bytes(device: torch.device) -> int:
+    """Bytes of this device that this process may still take. What PyTorch keeps for later tensors is among them."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    return available_bytes()
 
 
 def _numbers(file: Path) -> dict[str, int]:

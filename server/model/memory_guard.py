@@ -123,7 +123,11 @@ def _part(chunk: Chunk, begin: int, end: int) -> Chunk:
     logits_from = chunk.logits_from
     if logits_from is not None:
         logits_from = max(logits_from, begin) - begin if logits_from < end else None
-    return replace(chunk, tokens=chunk.tokens[begin:end], start=chunk.start + begin, logits_from=logits_from)
+    cross = chunk.cross
+    if cross is not None and begin > 0:
+        cross = replace(cross, new=None)  # the first part computes it
+    tokens = chunk.tokens[begin:end]
+    return replace(chunk, tokens=tokens, start=chunk.start + begin, logits_from=logits_from, cross=cross)
 
 
 def _release_cached_memory() -> None:

@@ -56,18 +56,20 @@ class PagedAttention:
             slots = torch.arange(key.shape[2], device=key.device)
             mask = visible(group.positions[:, None], slots, call.sliding_window)[:, None, None]
             self._decode_masks[call.sliding_window] = mask
-        return _attention(query, key, value, mask, call).squeeze(2)
+        bias = None if call.bias is None else call.bias.rows(group.positions[:, None], key.shape[2]).transpose(0, 1)
+        return _attention(query, key, value, mask, call, bias).squeeze(2)
 
     def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
         span = self._batch.prefills[index]
         query = call.query[None, :, span.first : span.last]
         key, value = self._cache.gather(call.layer, span.blocks[None])
         mask = self._prefill_masks.get((index, call.sliding_window))
+        positions = torch.arange(span.start, span.start + span.last - span.first, device=key.device)
         if mask is None:
-            positions = torch.arange(span.start, span.start + span.last - span.first, device=key.device)
             mask = visible(positions[:, None], torch.arange(key.shape[2], device=key.device), call.sliding_window)
             self._prefill_masks[index, call.sliding_window] = mask = mask[None, None]
-        return _attention(query, key, value, mask, call)[0].transpose(0, 1)
+        bias = None if call.bias is None else call.bias.rows(positions, key.shape[2])[None]
+        return _attention(query, key, value, mask, call, bias)[0].transpose(0, 1)
 
 
 def visible(positions: torch.Tensor, slots: torch.Tensor, window: int | None) -> torch.Tensor:
@@ -77,14 +79,19 @@ def visible(positions: torch.Tensor, slots: torch.Tensor, window: int | None) ->
 
 
 def _attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, call: AttentionCall
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    call: AttentionCall,
+    bias: torch.Tensor | None,
 ) -> torch.Tensor:
     """Grouped-query attention over `[batch, num_kv_heads, num_slots, head_dim]`.
 
     `query` and the answer are `[batch, num_heads, num_queries, head_dim]`. Query heads that share a KV head are folded
     into the query axis, so keys and values are never repeated.
 
-    `mask` is `[batch or 1, 1, num_queries, num_slots]`.
+    `mask` is `[batch or 1, 1, num_queries, num_slots]`, `bias` `[batch, num_heads, num_queries, num_slots]`.
     """
     batch, num_heads, num_queries, _ = query.shape
     num_kv_heads = key.shape[1]
@@ -92,20 +99,32 @@ def _attention(
     query = query.reshape(batch, num_kv_heads, group * num_queries, -1)
     if num_queries > 1 and group > 1:
         mask = mask.repeat(1, 1, group, 1)
-    if call.softcap is None and call.sinks is None:
+    if bias is not None:
+        bias = bias.reshape(batch, num_kv_heads, group * num_queries, -1)
+    if call.softcap is None and call.sinks is None and bias is None:
         output = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=call.scaling)
     else:
-        output = explicit_attention(query, key, value, mask, call)
+        output = explicit_attention(query, key, value, mask, call, bias)
     return output.reshape(batch, num_heads, num_queries, -1)
 
 
 def explicit_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor, call: AttentionCall
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor,
+    call: AttentionCall,
+    bias: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The same in plain matrix products, with score capping (Gemma 2) and attention sinks (gpt-oss)."""
+    """The same in plain matrix products, with score capping (Gemma 2), attention sinks (gpt-oss) and biases (ALiBi).
+
+    `bias` is float32, of the scores' shape `[batch, num_kv_heads, num_rows, num_slots]`.
+    """
     scores = (query @ key.transpose(2, 3)) * call.scaling
     if call.softcap is not None:
         scores = torch.tanh(scores / call.softcap) * call.softcap
+    if bias is not None:
+        scores = scores.float() + bias
     scores = scores.masked_fill(~mask, float("-inf")).float()
     if call.sinks is None:
         return scores.softmax(dim=-1).to(value.dtype) @ value

@@ -21,16 +21,36 @@ _MAX_TEXT, _MAX_TEXT_BEHIND_PREFIX = 20, 14
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProofSequence:
-    """Tokens behind a prefix `[num_virtual_tokens, hidden_size]` or none, cut into chunks of these lengths."""
+    """Tokens behind a prefix `[num_virtual_tokens, hidden_size]` or none, cut into chunks of these lengths.
+
+    Of an encoder-decoder they are the decoder's, and the prefix precedes `encoder_input`. Logits are asked for some
+    rows only, as serving does: some architectures compute those of every row, whatever is asked of them.
+    """
 
     prefix: torch.Tensor | None
     tokens: tuple[int, ...]
     chunks: tuple[int, ...]
+    encoder_input: tuple[int, ...] = ()
 
     @property
     def num_virtual_tokens(self) -> int:
         """Rows of the prefix."""
         return 0 if self.prefix is None else len(self.prefix)
+
+    @property
+    def logits_rows(self) -> list[int]:
+        """The tokens whose logits are compared: of each chunk those that `logits_from` begins."""
+        starts = [sum(self.chunks[:index]) for index in range(len(self.chunks))]
+        return [
+            start + row
+            for start, length in zip(starts, self.chunks, strict=True)
+            for row in range(logits_from(length), length)
+        ]
+
+
+def logits_from(num_tokens: int) -> int:
+    """The first row of a chunk that logits are asked for: the second, or the only one."""
+    return min(1, num_tokens - 1)
 
 
 def make_sequences(loaded: LoadedModel, generator: torch.Generator, text: Sequence[int]) -> list[ProofSequence]:
@@ -57,18 +77,18 @@ def make_sequences(loaded: LoadedModel, generator: torch.Generator, text: Sequen
 
 
 def stock_logits(stock: LoadedModel, sequences: Sequence[ProofSequence]) -> list[torch.Tensor]:
-    """Float32 logits `[num_tokens, vocab_size]` of each sequence, by one forward pass padded on the right."""
+    """Float32 logits `[num_logits_rows, vocab_size]` of each sequence, by one forward pass padded on the right."""
     embed = stock.model.get_input_embeddings()
     rows = []
     for sequence in sequences:
         own = embed(torch.tensor(sequence.tokens, device=stock.device))
         rows.append(own if sequence.prefix is None else torch.cat([sequence.prefix.to(own.dtype), own]))
     embeds = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    positions = torch.arange(embeds.shape[1], device=stock.device).expand(len(rows), -1)
-    logits = stock.model(inputs_embeds=embeds, position_ids=positions, use_cache=False).logits
+    # No positions are given: the model counts them, as it does for PEFT.
+    logits = stock.model(inputs_embeds=embeds, use_cache=False).logits
     return [
-        own[sequence.num_virtual_tokens : len(row)].float()
-        for own, row, sequence in zip(logits, rows, sequences, strict=True)
+        own[sequence.num_virtual_tokens :][sequence.logits_rows].float()
+        for own, sequence in zip(logits, sequences, strict=True)
     ]
 
 
@@ -93,7 +113,8 @@ def paged_logits(
         chunks = []
         for index, sequence in enumerate(sequences):
             part = sequence.tokens[done[index] : done[index] + sequence.chunks[step]]
-            chunks.append(Chunk(part, sequence.num_virtual_tokens + done[index], tables[index], logits_from=0))
+            start = sequence.num_virtual_tokens + done[index]
+            chunks.append(Chunk(part, start, tables[index], logits_from(len(part))))
             done[index] += len(part)
         logits = torch.split(runner.forward(chunks), [chunk.num_logits for chunk in chunks])
         for index, part_logits in enumerate(logits):

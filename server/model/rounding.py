@@ -7,12 +7,12 @@ groups of rows, and of single rows only a gross error is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from server.model.proof_sequences import ProofSequence
+from server.model.proof_sequences import ProofSequence, logits_from
 
 # The medians' ratio was at most 1.4 on real weights, and 3.7 in ten rows of a random model that amplifies all rounding.
 # Planted faults made it 8 to 75.
@@ -40,14 +40,25 @@ def measure_rounding(
     sequences: Sequence[ProofSequence],
     epsilon: float,
 ) -> tuple[Rounding, str | None]:
-    """Compare two sets of logits with the expected ones, `[num_tokens, vocab_size]` for each sequence.
+    """Compare two sets of logits with the expected ones, `[num_logits_rows, vocab_size]` for each sequence.
 
     `epsilon` is the dtype's own: no error below it counts. Returns also what is wrong with the served logits, or None.
     """
+    return compare_rounding(served, stock, expected, _groups(sequences, served[0].device), epsilon)
+
+
+def compare_rounding(
+    served: Sequence[torch.Tensor],
+    stock: Sequence[torch.Tensor],
+    expected: Sequence[torch.Tensor],
+    groups: Mapping[str, torch.Tensor],
+    epsilon: float,
+) -> tuple[Rounding, str | None]:
+    """The same for any rows of numbers. `groups` names sets of rows, by their indices over all sequences."""
     spread = torch.cat(list(expected)).std()
     ours, theirs = (_row_errors(logits, expected) / spread for logits in (served, stock))
     rounding = Rounding(float(ours.median()), float(theirs.median()))
-    for group, rows in _groups(sequences, ours.device).items():
+    for group, rows in groups.items():
         found = float(ours[rows].median())
         allowed = _MAX_MEDIAN_RATIO * max(float(theirs[rows].median()), rounding.stock, epsilon)
         if not found <= allowed:  # NaN fails too
@@ -71,8 +82,8 @@ def _groups(sequences: Sequence[ProofSequence], device: torch.device) -> dict[st
     """Names of rows, and their indices: a fault may touch few of all rows."""
     behind, decoded = [], []
     for sequence in sequences:
-        behind += [sequence.prefix is not None] * len(sequence.tokens)
-        decoded += [length == 1 for length in sequence.chunks for _ in range(length)]
+        behind += [sequence.prefix is not None] * len(sequence.logits_rows)
+        decoded += [length == 1 for length in sequence.chunks for _ in range(logits_from(length), length)]
     masks = {
         "all kinds": [True] * len(behind),
         "decode steps": decoded,

@@ -8,11 +8,12 @@ from typing import Protocol
 
 import torch
 
-from server.model.attention import AttentionBackend
+from server.model.attention import AttentionBackend, attending
 from server.model.base_model import LoadedModel
 from server.model.cpu.packing import JointLinear, PackedLinear, padded_rows
 from server.model.errors import NonFiniteValues
 from server.model.flat_batch import Chunk, FlatBatch, build_flat_batch
+from server.model.hidden_rows import captured
 from server.model.kv_cache import BlockCopy, KVCache
 from server.model.prefix import Prefix, PrefixKind
 
@@ -40,7 +41,7 @@ class Runner(Protocol):
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """Compute chunks and store their keys and values.
 
-        Returns float32 logits `[num_logits, vocab_size]`, chunk after chunk.
+        Returns float32 logits `[num_logits, vocab_size]`, chunk after chunk. Chunks with `hidden` get their rows.
         """
 
     def check_device(self) -> None:
@@ -107,6 +108,8 @@ class ModelRunner:
     @torch.inference_mode()
     def forward(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         """See `Runner`."""
+        if any(chunk.hidden is not None for chunk in chunks):
+            return self._run_for_hidden(chunks).float()
         replayed = None if self._replay is None else self._replay.run(chunks)
         return self._run(chunks).float() if replayed is None else replayed
 
@@ -118,23 +121,34 @@ class ModelRunner:
     def _run(self, chunks: Sequence[Chunk]) -> torch.Tensor:
         batch = build_flat_batch(chunks, self._cache.block_size, self._device)
         num_rows = padded_rows(len(batch.positions)) if self._is_packed else len(batch.positions)
-        output = self._model(
-            **self._inputs(chunks, batch, num_rows),
-            position_ids=_pad(batch.positions, num_rows)[None],
-            use_cache=False,
-            # A model call that selects no row at all is not supported everywhere: one row, then dropped.
-            logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
-            paged=self._attention(self._cache, batch),
-        )
+        with attending(self._attention(self._cache, batch)):
+            output = self._model(
+                **self._inputs(chunks, batch, num_rows),
+                position_ids=pad_rows(batch.positions, num_rows)[None],
+                use_cache=False,
+                # A model call that selects no row at all is not supported everywhere: one row, then dropped.
+                logits_to_keep=batch.logits_rows if len(batch.logits_rows) else 1,
+            )
         logits: torch.Tensor = output.logits[0]
         return logits[: len(batch.logits_rows)]
+
+    def _run_for_hidden(self, chunks: Sequence[Chunk]) -> torch.Tensor:
+        with captured(self._model) as hidden:
+            logits = self._run(chunks)
+            rows = hidden()
+        first = 0
+        for chunk in chunks:
+            if chunk.hidden is not None:
+                chunk.hidden.add(rows[first : first + chunk.num_tokens])
+            first += chunk.num_tokens
+        return logits
 
     def _inputs(self, chunks: Sequence[Chunk], batch: FlatBatch, num_rows: int) -> dict[str, torch.Tensor]:
         """Ids where the whole batch is text, else embeddings; `num_rows` of them, those beyond the batch zeros."""
         if batch.token_ids is not None:
-            return {"input_ids": _pad(batch.token_ids, num_rows)[None]}
+            return {"input_ids": pad_rows(batch.token_ids, num_rows)[None]}
         rows = torch.cat([self._embed(chunk) for chunk in chunks])
-        return {"inputs_embeds": _pad(rows, num_rows)[None]}
+        return {"inputs_embeds": pad_rows(rows, num_rows)[None]}
 
     def _embed(self, chunk: Chunk) -> torch.Tensor:
         if isinstance(chunk.tokens, torch.Tensor):
@@ -155,7 +169,7 @@ class ModelRunner:
             self._cache.write(layer, index, rows[:, 2 * layer], rows[:, 2 * layer + 1])
 
 
-def _pad(rows: torch.Tensor, num_rows: int) -> torch.Tensor:
+def pad_rows(rows: torch.Tensor, num_rows: int) -> torch.Tensor:
     """`[n, ...]` with zeros behind it: `[num_rows, ...]`."""
     missing = num_rows - len(rows)
     return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows

@@ -6,6 +6,7 @@ import torch
 
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
+from server.model.encoder_decoder_runner import EncoderDecoderRunner
 from server.model.gpu.attention import TritonAttention
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
@@ -18,8 +19,12 @@ def build_runner(
 ) -> ModelRunner:
     """A runner over a cache of `num_blocks` blocks, the padding block included.
 
-    Recorded decode steps need one more block for their padding rows; no sequence gets it.
+    Recorded decode steps need one more block for their padding rows; no sequence gets it. Those of an encoder-decoder
+    are not recorded.
     """
+    if loaded.decoding is not None:
+        cache = KVCache(loaded.architecture.layers, num_blocks, block_size, loaded.dtype, loaded.device)
+        return EncoderDecoderRunner(loaded, cache, attention)
     is_recorded = can_record(loaded.device, attention)
     cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
     replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs)) if is_recorded else None

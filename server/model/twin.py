@@ -13,18 +13,26 @@ import torch
 from transformers import PreTrainedModel
 
 from server.model.cpu.packing import JointLinear, PackedLinear
+from server.model.families.registry import stock_attention
 
 
-def make_twin(model: PreTrainedModel, attention: str = "eager") -> PreTrainedModel:
+def make_twin(model: PreTrainedModel, *, sliding_window: int | None = None) -> PreTrainedModel:
     """Build `model`'s architecture on the meta device, assign the same parameters and copy the buffers.
 
-    Layers that were replaced are replaced in the twin too, over the same tensors.
+    Layers that were replaced are replaced in the twin too, over the same tensors. Attention is stock. `sliding_window`
+    replaces the configured one.
     """
     config = copy.deepcopy(model.config)
+    if sliding_window is not None:
+        config.get_text_config().sliding_window = sliding_window
     build: Callable[..., PreTrainedModel] = type(model)._from_config
     with torch.device("meta"):
-        twin = build(config, attn_implementation=attention, dtype=model.dtype)
-    twin.generation_config = copy.deepcopy(model.generation_config)
+        twin = build(config, attn_implementation=stock_attention(config), dtype=model.dtype)
+    if model.can_generate():
+        twin.generation_config = copy.deepcopy(model.generation_config)
+    for name, _ in list(twin.named_children()):
+        if getattr(model, name) is None:  # a part that the weights lack
+            setattr(twin, name, None)
     memo: dict[int, Any] = {}
     for name, source in model.named_modules(remove_duplicate=False):
         if isinstance(source, (PackedLinear, JointLinear)):

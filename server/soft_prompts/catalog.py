@@ -8,15 +8,18 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from prompts_store.errors import NotFound, StoreError, StoreUnavailable
+from prompts_store.errors import InvalidCheckpoint, NotFound, StoreError, StoreUnavailable, UnsupportedTaskType
 from prompts_store.names import TaskReference
 from prompts_store.records import BaseModel, Change, EnsembleMember, Resolution, VersionRecord
 from prompts_store.store import Store
 from prompts_store.targets import choose_version
 from server.background_task import uninterrupted
-from server.model.prefix import Prefix, prefix_of
+from server.model.errors import ModelError
+from server.model.heads.heads import Heads
+from server.model.prefix import prefix_of
+from server.soft_prompts.known_references import KnownReferences
 from server.soft_prompts.missing import MissingNames
-from server.soft_prompts.prefix_cache import PrefixCache
+from server.soft_prompts.part_cache import Part, PartCache
 from server.store_follower import StoreFollower
 from server.threads import Threads
 
@@ -33,12 +36,12 @@ _log = logging.getLogger(__name__)
 class ServedVersion:
     """What a request keeps until its end: the version that it was resolved to, and the tensors of it.
 
-    `prefixes` is one, or of an ensemble one a member, in its order. `shadow` is the version to be run for comparison,
-    if the alias has one.
+    `parts` is one, or of an ensemble one a member, in its order. `shadow` is the version to be run for comparison, if
+    the alias has one.
     """
 
     record: VersionRecord
-    prefixes: tuple[Prefix, ...]
+    parts: tuple[Part, ...]
     shadow: VersionRecord | None = None
 
 
@@ -48,24 +51,32 @@ class TaskCatalog:
     A reference once resolved is known: it is answered from memory, resolved again when the store's change feed names
     its task, and kept while the store is away. What is not in the store is remembered as missing for a second at most.
     Subscribe it to `follower`: before that, nothing is remembered. `max_cached_bytes` bounds the tensors in host
-    memory, without those that requests hold; those that no known reference means any more are let go at once.
+    memory, without those that requests hold; those that no known reference means any more are let go at once. `heads`
+    builds the heads of versions that have one.
     """
 
     def __init__(
-        self, store: Store, base: BaseModel, follower: StoreFollower, *, max_cached_bytes: int = _MAX_CACHED_BYTES
+        self,
+        store: Store,
+        base: BaseModel,
+        follower: StoreFollower,
+        heads: Heads | None = None,
+        *,
+        max_cached_bytes: int = _MAX_CACHED_BYTES,
     ) -> None:
+        self._heads = heads
         self._store = store
         self._follower = follower
         self._base = base
-        self._known: dict[TaskReference, Resolution] = {}
+        self._known = KnownReferences()
         self._stale: dict[TaskReference, None] = {}
         """In the order in which they are read again; one that fails goes to the end."""
         self._missing = MissingNames()
         self._look_ups: dict[TaskReference, asyncio.Task[Resolution]] = {}
         self._threads = Threads("catalog", _MAX_LOOK_UPS_AT_ONCE + 1)  # one more: a catch-up waits for no look-up
         self._look_up_turns = asyncio.Semaphore(_MAX_LOOK_UPS_AT_ONCE)
-        self._prefixes = PrefixCache(max_cached_bytes)
-        self._loads: dict[tuple[str, int], asyncio.Task[Prefix]] = {}
+        self._parts = PartCache(max_cached_bytes)
+        self._loads: dict[tuple[str, int], asyncio.Task[Part]] = {}
         self._seen: int | None = None
         """The last change that was noted; 0 before the first one, None before the store is followed."""
 
@@ -80,11 +91,18 @@ class TaskCatalog:
                 raise missing
             resolution = await _shared(self._look_ups, reference, lambda: self._look_up(reference))
         record = choose_version(resolution, sticky_key)
-        return ServedVersion(record, await self.prefixes(record), resolution.shadow)
+        return ServedVersion(record, await self.parts(record), resolution.shadow)
 
-    async def prefixes(self, record: VersionRecord) -> tuple[Prefix, ...]:
-        """The tensors of a version, or of an ensemble's members. Raises what `Store.load_content` raises."""
-        return tuple([await self._prefix_of(record, part) for part in record.parts])
+    def versions_of(self, digest: str) -> list[tuple[str, int]]:
+        """The task and the number of each version with these tensors by which a known reference answers."""
+        return self._known.versions_of(digest)
+
+    async def parts(self, record: VersionRecord) -> tuple[Part, ...]:
+        """The tensors of a version, or of an ensemble's members.
+
+        Raises what `Store.load_content` raises, and UnsupportedTaskType for a head that cannot be built.
+        """
+        return tuple([await self._part_of(record, member) for member in record.parts])
 
     def note(self, changes: Sequence[Change]) -> None:
         """See `Subscriber`: mark what is known of the touched tasks as stale, and forget that they were missing."""
@@ -156,28 +174,44 @@ class TaskCatalog:
         """What a reference means; the tensors of all its versions are in memory before it becomes known."""
         found = await self._threads.run(self._store.resolve_all, self._base.fingerprint, reference)
         for record in found.versions:
-            await self.prefixes(record)
+            await self.parts(record)
         return found
 
     def _drop_unless_known(self, digests: set[str]) -> None:
         """Let go of tensors that no known reference means any more: else every version ever promoted would stay."""
         if digests:
-            self._prefixes.drop(digests - _digests(self._known.values()))
+            self._parts.drop(digests - _digests(self._known.values()))
 
-    async def _prefix_of(self, record: VersionRecord, part: EnsembleMember) -> Prefix:
-        if prefix := self._prefixes.get(part.prefix_digest):
-            return prefix
+    async def _part_of(self, record: VersionRecord, member: EnsembleMember) -> Part:
+        key = _key(record, member)
+        if part := self._parts.get(key):
+            return part
         # Not by the digest: another task with the same tensors must not fail with this one.
-        return await _shared(self._loads, (record.task, part.version), lambda: self._load(record.task, part.version))
+        return await _shared(self._loads, (record.task, member.version), lambda: self._load(key, record, member))
 
-    async def _load(self, task: str, version: int) -> Prefix:
-        prefix = await self._threads.run(self._read, task, version)
-        self._prefixes.put(prefix)
-        return prefix
+    async def _load(self, key: str, record: VersionRecord, member: EnsembleMember) -> Part:
+        part = await self._threads.run(self._read, record.task, member.version)
+        self._parts.put(key, part)
+        return part
 
-    def _read(self, task: str, version: int) -> Prefix:
+    def _read(self, task: str, version: int) -> Part:
         # A version retired since it was resolved still answers the requests that hold it.
-        return prefix_of(self._store.load_content(self._base.fingerprint, task, version, include_retired=True).prefix)
+        content = self._store.load_content(self._base.fingerprint, task, version, include_retired=True)
+        prefix = prefix_of(content.prefix)
+        if not content.record.has_head:
+            return Part(prefix)
+        if self._heads is None:
+            raise UnsupportedTaskType("This server builds no heads.", param="task_type")
+        try:
+            return Part(prefix, self._heads.build(content.checkpoint, content.record.manifest))
+        except (ModelError, InvalidCheckpoint) as error:
+            message = f'The head of version {version} of task "{task}" cannot be built: {error}'
+            raise UnsupportedTaskType(message, param="task_type") from error
+
+
+def _key(record: VersionRecord, member: EnsembleMember) -> str:
+    """The digest of all that a part is made of: of a version with a head its content, which has the head in it."""
+    return member.digest if record.has_head else member.prefix_digest
 
 
 def _digests(resolutions: Iterable[Resolution]) -> set[str]:
@@ -186,7 +220,7 @@ def _digests(resolutions: Iterable[Resolution]) -> set[str]:
     for resolution in resolutions:
         for record in (*resolution.versions, resolution.shadow):
             if record is not None:
-                found |= {part.prefix_digest for part in record.parts}
+                found |= {_key(record, member) for member in record.parts}
     return found
 
 

@@ -7,6 +7,7 @@ prefixes together never hold more than the prefix budget. Only the engine thread
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Protocol
@@ -29,15 +30,20 @@ class BlockSource(Protocol):
 
 
 class ResidentPrefix:
-    """A prefix with its blocks. `is_loaded` is False until a step has filled them."""
+    """A prefix with its blocks. `is_loaded` is False until a step has filled them.
 
-    __slots__ = ("blocks", "is_loaded", "num_leases", "prefix")
+    `task` is the one that used it last. `released_at` is the monotonic time of the last closed lease, in seconds.
+    """
+
+    __slots__ = ("blocks", "is_loaded", "num_leases", "prefix", "released_at", "task")
 
     def __init__(self, prefix: Prefix, blocks: tuple[int, ...]) -> None:
         self.prefix = prefix
         self.blocks = blocks
         self.num_leases = 0
         self.is_loaded = False
+        self.task = ""
+        self.released_at = time.monotonic()
 
 
 class PrefixResidency:
@@ -107,6 +113,7 @@ class PrefixResidency:
         """Close a lease. The prefix stays resident, idle after its last lease."""
         assert entry.num_leases > 0, "a lease was closed twice"
         entry.num_leases -= 1
+        entry.released_at = time.monotonic()
 
     def evict_idle(self) -> bool:
         """Evict the least recently used idle prefix. False if there is none."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from prompts_store.checkpoint.embedding_check import BaseEmbeddings
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.errors import InvalidManifest, StoreError, StoreUnavailable
@@ -28,16 +29,23 @@ class TasksFolder:
     """The tasks of `folder/<task>/`: the folder's content is `production`, older content that comes back included.
 
     A change is published when two scans in a row find the same files, since files are copied one by one. A folder that
-    is refused is logged once and skipped. If the folder or the store cannot be read now, it is tried again. A task
-    whose folder is removed stays as it is, and no folder owns it.
+    is refused is logged once and skipped. If the folder or the store cannot be read now, or memory is short, it is
+    tried again. A task whose folder is removed stays as it is, and no folder owns it.
     """
 
     def __init__(
-        self, folder: Path, store: Store, base: BaseModel, *, poll_interval_s: float = POLL_INTERVAL_S
+        self,
+        folder: Path,
+        store: Store,
+        base: BaseModel,
+        *,
+        base_embeddings: BaseEmbeddings | None = None,
+        poll_interval_s: float = POLL_INTERVAL_S,
     ) -> None:
         self._folder = folder
         self._store = store
         self._base = base
+        self._base_embeddings = base_embeddings
         self._poll_interval_s = poll_interval_s
         self._threads = Threads("tasks-folder", 1)
         self._seen: dict[str, _Stamp] = {}
@@ -86,16 +94,21 @@ class TasksFolder:
     def _publish(self, name: str, stamp: _Stamp) -> None:
         try:
             published = publish_checkpoint(
-                self._store, self._base, self._folder / name, promote=True, actor="tasks-dir"
+                self._store,
+                self._base,
+                self._folder / name,
+                promote=True,
+                actor="tasks-dir",
+                base_embeddings=self._base_embeddings,
             )
         except StoreError as error:
-            may_pass = isinstance(error, StoreUnavailable) or isinstance(error.__cause__, OSError)
-            if self._problems.get(name) != (stamp, str(error)):
-                what = "cannot be published now" if may_pass else "is skipped"
-                _log.error("task %r of the folder %s: %s", name, what, error)
-            self._problems[name] = stamp, str(error)
+            may_pass = isinstance(error, StoreUnavailable) or isinstance(error.__cause__, OSError | MemoryError)
+            self._report(name, stamp, str(error), may_pass=may_pass)
             if may_pass:
                 return
+        except MemoryError:
+            self._report(name, stamp, "there is not enough memory", may_pass=True)
+            return
         except Exception:  # an error of one folder must not stop the others or the next scan
             _log.exception("task %r of the folder is skipped", name)
         else:
@@ -103,11 +116,26 @@ class TasksFolder:
                 _log.info("task %s is version %d by its folder", name, published.version.version)
         self._done[name] = stamp
 
+    def _report(self, name: str, stamp: _Stamp, problem: str, *, may_pass: bool) -> None:
+        """Log a problem, unless the same files had it in the scan before."""
+        if self._problems.get(name) != (stamp, problem):
+            what = "cannot be published now" if may_pass else "is skipped"
+            _log.error("task %r of the folder %s: %s", name, what, problem)
+        self._problems[name] = stamp, problem
 
-def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: bool, actor: str) -> Published:
+
+def publish_checkpoint(
+    store: Store,
+    base: BaseModel,
+    folder: Path,
+    *,
+    promote: bool,
+    actor: str,
+    base_embeddings: BaseEmbeddings | None = None,
+) -> Published:
     """Publish a PEFT checkpoint, with the `manifest.json` beside it if there is one, as the task of the folder's name.
 
-    Raises what the readers and the store raise.
+    What else the file holds is left out and logged. Raises what the readers and the store raise.
     """
     check_task_name(folder.name)
     given = read_manifest(folder)
@@ -116,14 +144,20 @@ def publish_checkpoint(store: Store, base: BaseModel, folder: Path, *, promote: 
             "An ensemble is not published from here; `softprompt task import` does that.", param="manifest.members"
         )
     manifest = parse_manifest(given.fields)
+    files = read_files(folder, max_tensor_bytes=store.max_tensor_bytes)
     checkpoint = read_checkpoint(
-        *read_files(folder, max_tensor_bytes=store.max_tensor_bytes),
+        files.config,
+        files.tensors,
         base,
         task_index=manifest.task_index,
         allow_base_mismatch=given.allow_base_mismatch,
         max_tensor_bytes=store.max_tensor_bytes,
         follow_links=True,
+        left_out=files.left_out,
+        base_embeddings=base_embeddings,
     )
+    for tensor in checkpoint.left_out:
+        _log.info("task %s: %s", folder.name, tensor.describe())
     return store.publish(folder.name, checkpoint, manifest, promote=promote, description=given.description, actor=actor)
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from server.engine.events import EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
+from server.engine.events import Encoded, EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
 from server.engine.request import Kind, Request
 from server.telemetry import buckets
 from server.telemetry.task_labels import TaskLabels
@@ -74,7 +74,7 @@ class _Measurement:
     def event(self, event: EngineEvent) -> None:
         if isinstance(event, TokenEvent):
             self._token(event)
-        elif isinstance(event, PromptProcessed | Scored):
+        elif isinstance(event, PromptProcessed | Scored | Encoded):
             self._metrics.prompt_tokens.labels(self._task).inc(len(self._request.prompt_token_ids))
             self._metrics.cached_tokens.labels(self._task).inc(event.num_cached_tokens)
         elif isinstance(event, RequestFailed):

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from server.engine.events import EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
+from server.engine.events import Encoded, EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
 from server.engine.request import Generate, Kind, Request
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class _EngineSpan:
             if self._num_tokens == 0:
                 self._span.add_event("first_token")
             self._num_tokens += 1
-        elif isinstance(event, PromptProcessed | Scored):
+        elif isinstance(event, PromptProcessed | Scored | Encoded):
             self._span.set_attribute("gen_ai.usage.input_tokens", self._num_prompt_tokens)
             self._span.set_attribute("gen_ai.usage.cache_read.input_tokens", event.num_cached_tokens)
         elif isinstance(event, RequestFailed):

@@ -25,3 +25,14 @@ def render_chat(tokenizer: Tokenizer, messages: Sequence[ChatMessage]) -> str:
     if [message.role for message in messages] != ["user"]:
         raise ChatRefused("the base model has no chat template: send one message, of the role 'user'")
     return messages[0].content
+
+
+def render_input(tokenizer: Tokenizer, text: str) -> str:
+    """The text of an input that is a user's message in the base model's chat template.
+
+    Raises `ChatRefused` if the base model has no chat template, and for a text that would not be in it.
+    """
+    if tokenizer.chat_template is None:
+        message = "this version puts inputs into the base model's chat template, and the base model has none"
+        raise ChatRefused(message, param="model")
+    return tokenizer.chat_template.render([ChatMessage("user", text)])

@@ -73,6 +73,11 @@ class ChatTemplate:
         except Exception as error:  # a template is a program of the base model's: it may raise anything
             raise self._refused(_Refusal(error)) from error
 
+    @property
+    def takes_an_input(self) -> bool:
+        """Whether a user's message alone is accepted and shown."""
+        return not isinstance(self._sending(("user",)), _Refusal)
+
     def _find_problem(self) -> str | None:
         named = self._pretrained.chat_template
         if isinstance(named, dict) and "default" not in named:

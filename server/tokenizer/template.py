@@ -23,8 +23,10 @@ def fill_template(template: str | None, text: str) -> str:
     return text if template is None else template.replace(PLACEHOLDER, text, 1)
 
 
-def is_continued(template: str | None, form: PromptForm) -> bool:
+def is_continued(form: PromptForm, *, has_prompt_form: bool) -> bool:
     """Whether an answer continues its prompt, so that its first token is decoded behind the prompt's.
+
+    `has_prompt_form`: the version puts inputs into a template, its own or the base model's chat template.
 
     An answer to token ids, or to a text without a template, does: "Once upon" continues with " a time". An answer to an
     input in a template, or to a conversation, is a text of its own: "positive", as completions are tokenized for
@@ -32,7 +34,7 @@ def is_continued(template: str | None, form: PromptForm) -> bool:
     """
     match form:
         case PromptForm.TEXT:
-            return template is None
+            return not has_prompt_form
         case PromptForm.CHAT:
             return False
         case PromptForm.TOKEN_IDS:

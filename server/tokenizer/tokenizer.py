@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -31,6 +32,18 @@ _NUM_THREADS = 2
 
 _P = ParamSpec("_P")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedTokens:
+    """The tokens of a text or of a pair of texts, each with its place.
+
+    `offsets` are begin and end in characters of its own text, `texts` 0 or 1, None for a special token.
+    """
+
+    ids: tuple[int, ...]
+    offsets: tuple[tuple[int, int], ...]
+    texts: tuple[int | None, ...]
 
 
 class Tokenizer:
@@ -101,7 +114,20 @@ class Tokenizer:
         """
         # One text as a batch: `encode` holds the interpreter lock for seconds on a long text, this does not.
         (encoded,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens is not False)
-        ids = tuple(encoded.ids)
+        return self._with_rows(encoded.ids)
+
+    def encode_marked(
+        self, text: str, pair: str | None = None, *, add_special_tokens: bool | None = None
+    ) -> MarkedTokens:
+        """`encode` of a text, or of a pair of texts as one, with the place of each token. Raises `UnknownToken`."""
+        (encoded,) = self._backend.encode_batch(
+            [text if pair is None else (text, pair)], add_special_tokens=add_special_tokens is not False
+        )
+        ids = self._with_rows(encoded.ids)
+        return MarkedTokens(ids, tuple(encoded.offsets), tuple(encoded.sequence_ids))
+
+    def _with_rows(self, token_ids: Sequence[int]) -> tuple[int, ...]:
+        ids = tuple(token_ids)
         if not self._has_every_row and (highest := max(ids, default=0)) >= self.num_ids:
             raise UnknownToken(
                 f"the text holds token id {highest}, and the base model has rows for ids 0 to {self.num_ids - 1}: "
@@ -158,6 +184,17 @@ class Tokenizer:
         """The tokenizer's own end token, if it has one that the base model has a row for."""
         token_id = self._pretrained.eos_token_id
         return token_id if isinstance(token_id, int) and token_id < self.num_ids else None
+
+    @property
+    def cls_token_id(self) -> int | None:
+        """The token that stands for a whole text, if the tokenizer has one."""
+        token_id = self._pretrained.cls_token_id
+        return token_id if isinstance(token_id, int) else None
+
+    @property
+    def question_is_first(self) -> bool:
+        """Whether a question comes before its text in a pair, as transformers' pipeline decides it."""
+        return self._pretrained.padding_side == "right"
 
     @property
     def num_ids_without_row(self) -> int:

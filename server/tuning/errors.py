@@ -23,7 +23,7 @@ class ExamplesRefused(TuningError):
 
     `line` counts from 1. It is None for an error of the file as a whole. `code` is stable: `empty_file`,
     `file_too_large`, `too_many_examples`, `not_utf8`, `bad_line`, `mixed_forms`, `single_class`, `example_too_long`,
-    `token_out_of_range`, `too_few_examples`, `unknown_label`, `leakage`.
+    `token_out_of_range`, `too_few_examples`, `too_many_labels`, `unknown_label`, `leakage`.
     """
 
     def __init__(self, message: str, *, code: str, line: int | None = None) -> None:

@@ -72,6 +72,14 @@ class Warned:
 
 
 @dataclass(frozen=True, slots=True)
+class Extended:
+    """After its last planned step a run still improves, so it goes on. `num_steps` is its new number of steps."""
+
+    step: int
+    num_steps: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """End of a run. `reason` is `steps`, `early_stop` or `diverged`. The result is the state after `best_step`."""
 
@@ -80,11 +88,11 @@ class Finished:
     best_step: int
 
 
-TuningEvent = RateTried | RateChosen | StepDone | Validated | Warned | Finished
+TuningEvent = RateTried | RateChosen | StepDone | Validated | Warned | Extended | Finished
 
 
 def event_to_json(event: TuningEvent) -> dict[str, Any]:
-    """Fields of an event, and its `type`: `rate_tried`, `rate_chosen`, `step`, `validation`, `warning` or `end`."""
+    """Fields of an event, and its `type`, such as `step` or `validation` (`_TYPES` has all)."""
     return {"type": _TYPES[type(event)], **{name: getattr(event, name) for name in event.__slots__}}
 
 
@@ -94,6 +102,7 @@ _TYPES: dict[type[TuningEvent], str] = {
     StepDone: "step",
     Validated: "validation",
     Warned: "warning",
+    Extended: "extension",
     Finished: "end",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,22 +10,23 @@ import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.errors import InvalidManifest, ShapeMismatch
-from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel, PeftType
+from prompts_store.manifest import Manifest, Pooling
+from prompts_store.records import BaseKind, BaseModel, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
-from server.engine.request import Generate, Request, SamplingParams, Score
+from server.engine.request import Encode, Generate, Kind, Request, SamplingParams, Score
 from server.model.base_model import LoadedModel
+from server.model.heads.pooling import PoolingHead
 from server.model.memory import available_bytes
 from server.model.prefix import Prefix, PrefixKind
-from server.tuning.cost import Costs, costs_of, parameter_bytes
-from server.tuning.encoding import EncodedExample
+from server.tuning.cost import MORE_MEMORY, Costs, costs_of, parameter_bytes, too_much
+from server.tuning.encoding import AnswerForm, EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.example_line import Example
+from server.tuning.head_fit import TrainedHead, check_task_type
 from server.tuning.notes import Note, warning
 from server.tuning.plan import Method, TuningPlan
-
-_GIB = 1024**3
+from server.tuning.task_choice import answer_form
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,17 +45,16 @@ class Host:
 
     def check_plan(self, plan: TuningPlan) -> None:
         """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
-        prefix = _prefix(plan)
+        check_task_type(plan, self.base)
         try:
-            self.engine.check_servable(Request("", "", (0,), Generate(SamplingParams(1)), prefix))
+            self.engine.check_servable(_request(plan))
         except (PrefixTooLarge, ContextExceeded) as error:
             message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
             raise PlanRefused(message, param="num_virtual_tokens") from error
         try:
-            shape = LAYOUTS[PeftType(plan.method.value)].prefix_shape(plan.num_virtual_tokens, self.base)
+            num_bytes = 4 * _num_saved(plan, self.base)
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
-        num_bytes = 4 * torch.Size(shape).numel()
         if num_bytes > self.max_tensor_bytes:
             limit = f"at most {self.max_tensor_bytes} are published (--max-tensor-bytes)"
             message = f"makes a soft prompt of {num_bytes} bytes, and {limit}"
@@ -61,8 +62,12 @@ class Host:
         self._check_memory_of_parameters(plan)
 
     def check_defaults(self, plan: TuningPlan, manifest: Manifest) -> None:
-        """Raise `InvalidManifest` for defaults with which the engine refuses every request that keeps them."""
+        """Raise `InvalidManifest` for defaults with which the engine refuses every request that keeps them, and for
+        those of generated text where a head answers."""
         defaults = manifest.defaults
+        if plan.has_head:
+            _check_no_text(manifest)
+            return
         stop = frozenset(defaults.get("stop_token_ids", ()))
         prefix = _prefix(plan)
         for name, sampling in (
@@ -76,6 +81,13 @@ class Host:
                     f"{name} cannot be served: {error}.", param=f"manifest.defaults.{name}"
                 ) from error
 
+    def check_head(self, plan: TuningPlan, num_labels: int) -> None:
+        """Raise `ExamplesRefused` for a head with more labels than are published, or than fit into memory."""
+        head = TrainedHead(plan, self.base, num_labels)
+        head.check_size(_num_saved(plan, self.base), self.max_tensor_bytes)
+        if self.costs is not None:
+            head.check_memory(self._room())
+
     def check_judged(
         self,
         plan: TuningPlan,
@@ -85,13 +97,11 @@ class Host:
     ) -> None:
         """Raise `ExamplesRefused` for the first held-out example that the engine cannot score.
 
-        `labels` are the token ids of each label with its end token.
+        `labels` are the token ids of each label with its end token; none where a head answers.
         """
-        prefix = _prefix(plan)
         for example, one in zip(examples, encoded, strict=True):
-            request = Request("", "", one.prompt, Score((one.completion, *labels)), prefix)
             try:
-                self.engine.check_servable(request)
+                self.engine.check_servable(_request(plan, one, labels))
             except RequestRefused as error:
                 code = "example_too_long" if isinstance(error, ContextExceeded) else "bad_line"
                 raise ExamplesRefused(f"could never be answered here: {error}", code=code, line=example.line) from error
@@ -106,14 +116,14 @@ class Host:
         room = self._room()
         longest, line = max((one.num_tokens, example.line) for example, one in zip(examples, encoded, strict=True))
         width = plan.num_virtual_tokens + longest
-        fixed = parameter_bytes(plan, self.base)
-        if (needed := fixed + self.costs.piece_bytes(width, width)) > room:
-            message = f"has {width} positions with its virtual tokens, which take {_too_much(needed, room)}"
-            raise ExamplesRefused(f"{message}: shorten it, {_HOW}", code="example_too_long", line=line)
+        fixed = parameter_bytes(plan, self.base) + self._logit_bytes(plan, encoded)
+        if (needed := fixed + self._piece_bytes(plan, width, width)) > room:
+            message = f"has {width} positions with its virtual tokens, which take {too_much(needed, room)}"
+            raise ExamplesRefused(f"{message}: shorten it, {MORE_MEMORY}", code="example_too_long", line=line)
         num_positions = plan.max_positions(longest)
-        if (needed := fixed + self.costs.piece_bytes(num_positions, width)) > room:
-            message = f"computes {num_positions} positions at once, which takes {_too_much(needed, room)}: lower it"
-            raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {_HOW}", param="max_micro_batch_tokens")
+        if (needed := fixed + self._piece_bytes(plan, num_positions, width)) > room:
+            message = f"computes {num_positions} positions at once, which takes {too_much(needed, room)}: lower it"
+            raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}, {MORE_MEMORY}", param="max_micro_batch_tokens")
 
     def longest_answer(self, plan: TuningPlan, num_tokens: int) -> int:
         """Return `num_tokens`, but at most the number of tokens that can follow a prompt of one token."""
@@ -121,6 +131,8 @@ class Host:
 
     def notes_on_lengths(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> tuple[Note, ...]:
         """A note if training examples fit into a run, but are longer than the engine can serve."""
+        if answer_form(plan, self.base.kind) is AnswerForm.DECODED:
+            return ()  # input and answer have positions of their own, and were checked one by one
         num_longer = sum(plan.num_virtual_tokens + one.num_tokens > self.engine.max_context for one in encoded)
         if not num_longer:
             return ()
@@ -136,8 +148,22 @@ class Host:
         needed, room = parameter_bytes(plan, self.base), self._room()
         if needed > room:
             param = "encoder_hidden_size" if plan.method is Method.P_TUNING else "num_virtual_tokens"
-            message = f"makes parameters whose training takes {_too_much(needed, room)}: lower it, {_HOW}"
+            message = f"makes parameters whose training takes {too_much(needed, room)}: lower it, {MORE_MEMORY}"
             raise PlanRefused(message, param=param)
+
+    def _piece_bytes(self, plan: TuningPlan, num_positions: int, width: int) -> int:
+        """Bytes of the activations of a piece. Behind keys and values in PEFT's cache, no layer is recomputed."""
+        assert self.costs is not None
+        if plan.method is Method.PREFIX_TUNING and self.base.kind is not BaseKind.DECODER:
+            return self.costs.num_layers * self.costs.layer_bytes(num_positions, width)
+        return self.costs.piece_bytes(num_positions, width)
+
+    def _logit_bytes(self, plan: TuningPlan, encoded: Sequence[EncodedExample]) -> int:
+        """Bytes of the logits of the longest answer, where all of them are computed at once."""
+        if answer_form(plan, self.base.kind) is not AnswerForm.DECODED:
+            return 0
+        assert self.costs is not None
+        return self.costs.logit_bytes(max(len(one.completion) for one in encoded))
 
     def _room(self) -> int:
         return available_bytes() if self.memory_bytes is None else self.memory_bytes
@@ -156,13 +182,34 @@ def host_of(
     return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes, max_tensor_bytes=max_tensor_bytes)
 
 
-_HOW = "or give the machine more memory (--tuning-memory-gib, where it is set)"
-
-
-def _too_much(needed: int, room: int) -> str:
-    return f"about {needed / _GIB:.1f} GiB of memory where {room / _GIB:.1f} GiB are left"
+def _num_saved(plan: TuningPlan, base: BaseModel) -> int:
+    """Numbers of the soft prompt that is published. Raises `ShapeMismatch` where it does not fit the base model."""
+    return math.prod(LAYOUTS[PeftType(plan.method.value)].prefix_shape(plan.num_virtual_tokens, base))
 
 
 def _prefix(plan: TuningPlan) -> Prefix:
     """A soft prompt of the plan's size without values, for checks only."""
-    return Prefix("", PrefixKind.EMBEDDINGS, torch.empty(plan.num_virtual_tokens, 0))
+    kind = PrefixKind.KEY_VALUES if plan.method is Method.PREFIX_TUNING else PrefixKind.EMBEDDINGS
+    return Prefix("", kind, torch.empty(plan.num_virtual_tokens, 0))
+
+
+def _request(
+    plan: TuningPlan, example: EncodedExample | None = None, labels: Sequence[tuple[int, ...]] = ()
+) -> Request[Kind]:
+    """A request as the plan's result serves it, for checks only: the shortest one, or one that scores an example."""
+    prompt = (0,) if example is None else example.prompt
+    kind: Kind
+    if plan.has_head:
+        kind = Encode(PoolingHead(Pooling.LAST))  # any head will do: none changes what fits
+    elif example is None:
+        kind = Generate(SamplingParams(1))
+    else:
+        kind = Score((example.completion, *labels))
+    return Request("", "", prompt, kind, _prefix(plan))
+
+
+def _check_no_text(manifest: Manifest) -> None:
+    """Raise `InvalidManifest` for fields of generated text."""
+    for name, value in (("stop", manifest.stop), ("defaults", manifest.defaults)):
+        if value:
+            raise InvalidManifest(f"{name} is for generated text; a head answers here.", param=f"manifest.{name}")

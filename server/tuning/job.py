@@ -18,14 +18,14 @@ class TuningJob:
 
     `manifest` is the one that the version will have: its template, `add_special_tokens` and labels decide what the
     model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
-    `end_token_id` is appended to completions (`answering.label_scores.end_token_id`).
+    `end_token_id` is appended to completions (`answering.label_scores.end_token_id`); None with a head.
     """
 
     plan: TuningPlan
     data: TuningData
     manifest: Manifest
     base_name: str
-    end_token_id: int
+    end_token_id: int | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

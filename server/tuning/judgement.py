@@ -15,8 +15,8 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.manifest import Manifest
 from prompts_store.records import AliasRecord, BaseModel, ParsedCheckpoint
 from prompts_store.tuning_records import Promotion
+from server.tuning.candidate import Candidate, unpublished
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, unpublished
 from server.tuning.gate import Gate, Verdict, judge
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.scores import Scores, Unscored
@@ -82,7 +82,7 @@ async def judge_result(
     Raises `InvalidCheckpoint`, and what `score` raises. Instead of raising `EvaluationFailed` it returns `Unscored`.
     """
     checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
-    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest))
+    scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(

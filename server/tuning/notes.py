@@ -15,10 +15,14 @@ class NoteLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A remark. `text` has neither a capital at its start nor a period at its end, so that a prefix can be added."""
+    """A remark. `text` has neither a capital at its start nor a period at its end, so that a prefix can be added.
+
+    `held_out_lines` are the first lines of the training file that are held out, in the note that counts them.
+    """
 
     level: NoteLevel
     text: str
+    held_out_lines: tuple[int, ...] = ()
 
 
 def info(text: str) -> Note:

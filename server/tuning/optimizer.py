@@ -1,39 +1,31 @@
-"""The optimiser of a plan, the learning rate of a step, and an optimiser's state as named tensors."""
+"""The optimiser of a plan, and an optimiser's state as named tensors."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from transformers.optimization import Adafactor
 
-from server.tuning.plan import Optimizer, Schedule, TuningPlan
+from server.tuning.plan import Optimizer, TuningPlan
 
 
-def make_optimizer(plan: TuningPlan, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Make an optimiser without state. The trainer sets its learning rate before each step."""
+def make_optimizer(
+    plan: TuningPlan,
+    prompt: Sequence[torch.nn.Parameter],
+    head: Sequence[torch.nn.Parameter] = (),
+    head_factor: float = 1.0,
+) -> torch.optim.Optimizer:
+    """Make an optimiser without state. The trainer sets the rate of each group before each step, times its `factor`."""
+    groups: list[dict[str, Any]] = [{"params": list(prompt), "factor": 1.0}]
+    if head:
+        groups.append({"params": list(head), "factor": head_factor})
     if plan.optimizer is Optimizer.ADAFACTOR:
         return Adafactor(  # type: ignore[no-untyped-call]
-            parameters, lr=1.0, scale_parameter=False, relative_step=False, weight_decay=plan.weight_decay
+            groups, lr=1.0, scale_parameter=False, relative_step=False, weight_decay=plan.weight_decay
         )
-    return torch.optim.AdamW(parameters, lr=1.0, weight_decay=plan.weight_decay)
-
-
-def rate_at(plan: TuningPlan, step: int, num_steps: int) -> float:
-    """Factor of the learning rate at a step, counted from 0: a linear warm-up, then the schedule."""
-    warmup_steps = min(plan.warmup_steps, num_steps // 2)
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    done = (step - warmup_steps) / max(1, num_steps - warmup_steps)
-    match plan.schedule:
-        case Schedule.CONSTANT:
-            return 1.0
-        case Schedule.LINEAR:
-            return 1 - done
-        case Schedule.COSINE:
-            return (1 + math.cos(math.pi * done)) / 2
+    return torch.optim.AdamW(groups, lr=1.0, weight_decay=plan.weight_decay)
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

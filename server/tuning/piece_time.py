@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import ExamplesRefused, PlanRefused
@@ -14,7 +14,7 @@ from server.tuning.plan import TuningPlan
 from server.tuning.trainer import Pieces, Trainer
 
 SHORT, LONG = 64, 128
-"""Positions of the two measured pieces."""
+"""Positions of the two measured pieces, where the texts of the run are long enough."""
 
 _FORWARD_SHARE = 0.25
 """Share of the forward pass in a piece, at least: layers may run once more, and the backward pass takes longer."""
@@ -22,18 +22,20 @@ _FORWARD_SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PieceTime:
-    """Seconds of a piece of `SHORT` positions, and of one of `LONG` positions."""
+    """Seconds of a piece of `short` positions, and of one of `long` positions."""
 
     short_s: float
     long_s: float
+    short: int = SHORT
+    long: int = LONG
 
     def of(self, num_positions: int) -> float:
-        """Minimum seconds of a piece of `LONG` positions or more.
+        """Minimum seconds of a piece of `long` positions or more.
 
         The time grows linearly from the long piece on. Attention grows faster, so the real time is longer.
         """
-        slope_s = max(0.0, self.long_s - self.short_s) / (LONG - SHORT)
-        return self.long_s + slope_s * max(0, num_positions - LONG)
+        slope_s = max(0.0, self.long_s - self.short_s) / max(1, self.long - self.short)
+        return self.long_s + slope_s * max(0, num_positions - self.long)
 
 
 def check_longest(
@@ -54,7 +56,9 @@ def check_longest(
     judged_width = plan.num_virtual_tokens + max(one.num_tokens for one in judged)
     if max(num_positions, judged_width) <= LONG:
         return
-    taken = yield from _measure(trainer, plan, encoded[0])
+    # A text of this length fits into the context of the base model: one of the run has it.
+    fitting = max(len(part) for one in (*encoded, *judged) for part in (one.prompt, one.completion))
+    taken = yield from _measure(trainer, plan, encoded[0], plan.num_virtual_tokens + fitting)
     limit = f"this server ends itself after {max_s:g} s without progress: raise --engine-timeout-s, or"
     if (needed_s := taken.of(width)) > max_s:
         message = f"takes {width} positions with its virtual tokens, and at least {needed_s:.3g} s at once; {limit}"
@@ -67,11 +71,13 @@ def check_longest(
         raise PlanRefused(f"(--tuning-micro-batch-tokens) {message}", param="max_micro_batch_tokens")
 
 
-def _measure(trainer: Trainer, plan: TuningPlan, example: EncodedExample) -> Pieces[PieceTime]:
+def _measure(trainer: Trainer, plan: TuningPlan, example: EncodedExample, max_positions: int) -> Pieces[PieceTime]:
+    long = min(LONG, max_positions)
+    short = min(SHORT, long // 2)
     found = []
-    for num_positions in (SHORT, LONG):
+    for num_positions in (short, long):
         text = (example.prompt * num_positions)[: max(1, num_positions - plan.num_virtual_tokens - 1)]
-        piece = EncodedExample(text, example.completion[:1])
+        piece = replace(example, prompt=text, completion=example.completion[:1])
         best_s = math.inf
         for _ in range(2):  # the first is slower, because no cache is filled yet
             began = time.perf_counter()
@@ -80,4 +86,4 @@ def _measure(trainer: Trainer, plan: TuningPlan, example: EncodedExample) -> Pie
             yield
         found.append(best_s)
     trainer.drop_gradient()
-    return PieceTime(*found)
+    return PieceTime(found[0], found[1], short, long)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from prompts_store.records import TaskType
 from server.tuning.errors import PlanRefused
 
 AUTO: Literal["auto"] = "auto"
-_NUM_VALIDATIONS = 12
+_NUM_DEFAULT_EPOCHS, _MAX_DEFAULT_STEPS, _NUM_DEFAULT_EXTENSIONS = 3, 2000, 2
 
 
 class Method(StrEnum):
@@ -43,6 +45,20 @@ class Optimizer(StrEnum):
     ADAFACTOR = "ADAFACTOR"
 
 
+class Defaults(StrEnum):
+    """Rules for what a plan leaves open. A job keeps the rules of the release that created it.
+
+    `FIRST`: a default length of at least 200 steps, no extensions, keys and values that start at random unless a text
+    is given. `SECOND`: at least 400 steps, two extensions, keys and values that start from tokens.
+    """
+
+    FIRST = "first"
+    SECOND = "second"
+
+
+_MIN_DEFAULT_STEPS = {Defaults.FIRST: 200, Defaults.SECOND: 400}
+
+
 class Schedule(StrEnum):
     """Learning rate after the warm-up: constant, or falling to zero."""
 
@@ -56,15 +72,18 @@ class TuningPlan:
     """Everything that decides a run besides its data and its base model.
 
     A run takes `num_steps` optimiser steps, or `num_epochs` passes over the examples. With neither it takes 3 epochs,
-    but at least 200 and at most 2,000 steps. A step takes `batch_size` examples. They go through the model in
-    micro-batches of at most `max_micro_batch_tokens` positions: the virtual tokens once, and the tokens of each
-    example. The gradients of these are added, so gradient accumulation has no setting of its own.
-    `learning_rate` None is the method's default; "auto" tries several rates around it first (see `rates.py`).
-    `learning_rate_multiplier` multiplies the default (None: 1), and excludes `learning_rate`.
+    but at least 400 and at most 2,000 steps. A run that still improves at its end is extended by half of these steps,
+    at most `max_extensions` times (None: twice if the length is the default, else never; see `schedule.py`).
+    A step takes `batch_size` examples. They go through the model in micro-batches of at most `max_micro_batch_tokens`
+    positions: the virtual tokens once, and the tokens of each example. The gradients of these are added, so gradient
+    accumulation has no setting of its own. `learning_rate` None is the method's default; "auto" tries several rates
+    around it first (see `rates.py`). `learning_rate_multiplier` multiplies the default (None: 1), and excludes
+    `learning_rate`.
     A validation follows every `validate_every` steps (None: twelve per run). The result is the state with the best
     validation. After `patience` validations without a better one the run ends (None: never early).
-    `encoder_hidden_size` is that of P_TUNING's encoder (None: the base model's hidden size). The same plan, data and
-    base model give the same soft prompt, bit for bit, on the same kind of CPU.
+    `encoder_hidden_size` is that of P_TUNING's encoder (None: the base model's hidden size). `task_type` is None for
+    the texts that the base model generates (see `task_choice.py`). The same plan, data and base model give the same
+    soft prompt, bit for bit, on the same kind of CPU.
     """
 
     method: Method = Method.PROMPT_TUNING
@@ -86,6 +105,14 @@ class TuningPlan:
     validate_every: int | None = None
     patience: int | None = 6
     seed: int = 0
+    max_extensions: int | None = None
+    defaults: Defaults = Defaults.SECOND
+    task_type: TaskType | None = None
+
+    @property
+    def has_head(self) -> bool:
+        """Whether a head is trained with the soft prompt, and answers in place of generated text."""
+        return self.task_type is not None and self.task_type.has_head
 
     def __post_init__(self) -> None:
         """Raise `PlanRefused`."""
@@ -110,27 +137,33 @@ class TuningPlan:
             raise PlanRefused("is above 0", param="max_grad_norm")
         if self.initialisation is Initialisation.TEXT and not (self.init_text or "").strip():
             raise PlanRefused("is needed where the initialisation is TEXT", param="init_text")
+        if self.defaults is Defaults.FIRST:
+            self._follow_the_first_rules()
+        elif self.max_extensions is None:
+            is_default_length = self.num_steps is None and self.num_epochs is None
+            object.__setattr__(self, "max_extensions", _NUM_DEFAULT_EXTENSIONS if is_default_length else 0)
+
+    def _follow_the_first_rules(self) -> None:
+        if self.max_extensions:
+            raise PlanRefused("is 0 in a plan of an earlier release", param="max_extensions")
+        object.__setattr__(self, "max_extensions", 0)
         if self.method is Method.PREFIX_TUNING and self.initialisation is Initialisation.SAMPLE_VOCAB:
             object.__setattr__(self, "initialisation", Initialisation.RANDOM)
 
     def steps_for(self, num_examples: int) -> int:
-        """Number of optimiser steps over this many training examples."""
+        """Number of optimiser steps over this many training examples, without extensions."""
         if self.num_steps is not None:
             return self.num_steps
         steps_per_epoch = num_examples / self.batch_size
         if self.num_epochs is not None:
             return max(1, math.ceil(self.num_epochs * steps_per_epoch))
-        return min(2000, max(200, math.ceil(3 * steps_per_epoch)))
+        epochs = math.ceil(_NUM_DEFAULT_EPOCHS * steps_per_epoch)
+        return min(_MAX_DEFAULT_STEPS, max(_MIN_DEFAULT_STEPS[self.defaults], epochs))
 
     def max_positions(self, longest: int) -> int:
         """Maximum number of positions of a micro-batch, where the longest example has this many tokens."""
         together = min(self.max_micro_batch_tokens, self.num_virtual_tokens + self.batch_size * longest)
         return max(self.num_virtual_tokens + longest, together)
-
-    def validation_is_due(self, step: int, num_steps: int) -> bool:
-        """Whether a run of `num_steps` validates after this step."""
-        every = self.validate_every or max(1, num_steps // _NUM_VALIDATIONS)
-        return step % every == 0 or step == num_steps
 
 
 def check_all_used(plan: TuningPlan) -> None:
@@ -163,26 +196,67 @@ _RANGES = (
     ("validate_every", 1, 1_000_000),
     ("patience", 1, 1_000_000),
     ("seed", 0, 2**31 - 1),
+    ("max_extensions", 0, 10),
 )
 
 
+def new_plan(fields: Mapping[str, Any]) -> TuningPlan:
+    """Make the plan that a person asks for, by the rules of this release.
+
+    An `init_text` implies the initialisation TEXT. Raises `PlanRefused` for values out of range, for unknown fields,
+    and for a value without effect.
+    """
+    given = dict(fields)
+    if given.get("init_text") is not None and given.get("method") != Method.P_TUNING:
+        given.setdefault("initialisation", Initialisation.TEXT)
+    if "defaults" in given:
+        raise PlanRefused("is not a hyperparameter", param="defaults")
+    plan = _parsed(given)
+    check_all_used(plan)
+    return plan
+
+
 def plan_to_json(plan: TuningPlan) -> dict[str, Any]:
-    """Convert every field to a JSON value; `plan_from_json` is the inverse."""
-    return asdict(plan)
+    """Convert every field to a JSON value; `plan_from_json` is the inverse.
+
+    A plan by the first rules has the fields of the releases that had these rules, since digests of jobs cover them.
+    `task_type` is there only if it is set, for the same reason.
+    """
+    fields = asdict(plan)
+    if plan.task_type is None:
+        del fields["task_type"]
+    if plan.defaults is Defaults.FIRST:
+        del fields["max_extensions"], fields["defaults"]
+    return fields
 
 
-def plan_from_json(fields: dict[str, Any]) -> TuningPlan:
-    """Inverse of `plan_to_json`. Raises `PlanRefused` for values out of range and for unknown fields."""
+def plan_from_json(fields: Mapping[str, Any]) -> TuningPlan:
+    """Inverse of `plan_to_json`. A stored plan without rules has the first ones.
+
+    Raises `PlanRefused` for values out of range and for unknown fields.
+    """
+    return _parsed({"defaults": Defaults.FIRST, **fields})
+
+
+def _parsed(given: dict[str, Any]) -> TuningPlan:
     known = TuningPlan.__dataclass_fields__
-    for name in fields:
+    for name in given:
         if name not in known:
             raise PlanRefused("is not a hyperparameter", param=name)
-    kinds = {"method": Method, "initialisation": Initialisation, "optimizer": Optimizer, "schedule": Schedule}
-    given = dict(fields)
-    for name, kind in kinds.items():
+    for name, kind in _KINDS.items():
         if name in given:
             try:
                 given[name] = kind(given[name])
             except ValueError as error:
                 raise PlanRefused(f"is one of {', '.join(kind)}", param=name) from error
     return TuningPlan(**given)
+
+
+_KINDS: Mapping[str, type[StrEnum]] = {
+    "method": Method,
+    "initialisation": Initialisation,
+    "optimizer": Optimizer,
+    "schedule": Schedule,
+    "defaults": Defaults,
+    "task_type": TaskType,
+}

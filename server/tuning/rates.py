@@ -14,24 +14,47 @@ import torch
 
 from server.tuning.encoding import EncodedExample
 from server.tuning.events import RateTried
-from server.tuning.plan import Method
+from server.tuning.plan import Defaults, Initialisation, Method, TuningPlan
 from server.tuning.trainer import Pieces, Trainer
 
 DEFAULT_FACTORS = {Method.PROMPT_TUNING: 0.3, Method.P_TUNING: 0.03, Method.PREFIX_TUNING: 0.1}
 """Default rates in multiples of the initial values' root mean square; P_TUNING's values are its encoder's weights."""
 
+FACTOR_FROM_TOKENS = 0.01
+"""The same for keys and values that the base model computed from tokens, except by the first rules."""
+
 SWEEP = (0.1, 0.3, 1.0, 3.0)
 """Rates that "auto" tries, in multiples of the default rate."""
+
+HEAD_STEP = 0.3
+"""Change of a new head's logits per step, at most, at its default rate: a hidden state's values are near 1."""
 
 NUM_SWEEP_STEPS = 20
 _NUM_WARMUP_STEPS = 5
 
 
-def default_rate(method: Method, parameters: list[torch.nn.Parameter]) -> float:
+def default_rate(plan: TuningPlan, parameters: list[torch.nn.Parameter]) -> float:
     """Rate of a run whose plan has none."""
     num_values = sum(parameter.numel() for parameter in parameters)
     squares = sum(float(parameter.detach().double().square().sum()) for parameter in parameters)
-    return DEFAULT_FACTORS[method] * float((squares / num_values) ** 0.5)
+    return _default_factor(plan) * float((squares / num_values) ** 0.5)
+
+
+def head_factor(plan: TuningPlan, prompt: list[torch.nn.Parameter], hidden_size: int) -> float:
+    """The head's rate in multiples of the prompt's, whose default rate depends on its values. It is the same at every
+    rate, so that a rate that is given, or found by trying, moves both.
+
+    A step of AdamW changes a logit by the rate for each value of the hidden state, so the head's default rate is
+    `HEAD_STEP` divided by `hidden_size`.
+    """
+    return HEAD_STEP / hidden_size / default_rate(plan, prompt)
+
+
+def _default_factor(plan: TuningPlan) -> float:
+    is_from_tokens = plan.method is Method.PREFIX_TUNING and plan.initialisation is not Initialisation.RANDOM
+    if is_from_tokens and plan.defaults is not Defaults.FIRST:
+        return FACTOR_FROM_TOKENS
+    return DEFAULT_FACTORS[plan.method]
 
 
 def try_rate(

@@ -5,24 +5,26 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Generator, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
 from server.model.base_model import LoadedModel
+from server.model.heads.heads import Heads
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, encode_examples
 from server.tuning.errors import TuningDiverged
-from server.tuning.events import Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
-from server.tuning.example_line import Example
-from server.tuning.forward import TuningModel
+from server.tuning.events import Extended, Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
 from server.tuning.job import TuningJob, TuningResult
-from server.tuning.optimizer import rate_at
+from server.tuning.models.choice import build_model
 from server.tuning.order import ExampleOrder
 from server.tuning.piece_time import check_longest
 from server.tuning.plan import AUTO
-from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, try_rate
+from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate, head_factor, try_rate
 from server.tuning.run_state import Best, Matrices, Progress, RunTensors, job_digest, pack, restore
+from server.tuning.schedule import RunSchedule
+from server.tuning.task_choice import answer_form
 from server.tuning.trainer import Pieces, Trainer
 from server.tuning.watch import warnings
 
@@ -39,7 +41,8 @@ class TuningRun:
 
     The constructor encodes the examples and makes the twin and the soft prompt, which takes seconds for many examples.
     With `checkpoint`, a result of `checkpoint()`, the run resumes from it. `max_piece_s` is the maximum time of a
-    piece: the first pieces measure whether a later one would exceed it.
+    piece: the first pieces measure whether a later one would exceed it. `memory_bytes` is the maximum memory of the
+    run; None is a share of what is left. `heads` are those of the base model, for a run that trains one.
 
     Raises `ExamplesRefused` (too long, no tokens), `PlanRefused` (an initialisation without tokens),
     `TuningUnsupported`, and `CheckpointUnreadable` for a checkpoint that is damaged or of another job.
@@ -53,21 +56,34 @@ class TuningRun:
         checkpoint: bytes | None = None,
         *,
         max_piece_s: float | None = None,
+        memory_bytes: int | None = None,
+        heads: Heads | None = None,
     ) -> None:
         self._job = job
         self._plan = plan = job.plan
         room = loaded.architecture.max_context - plan.num_virtual_tokens
-        self._training = _encode(tokenizer, job, job.data.training, room)
-        self._validation = _sample(_encode(tokenizer, job, job.data.validation, room), plan.seed)
-        model = TuningModel(loaded, tokenizer, plan, job.data.labels)
-        self._prompt = model.prompt
-        self._trainer = Trainer(model, plan)
+        encode = partial(
+            encode_examples,
+            tokenizer,
+            job.manifest,
+            end_token_id=job.end_token_id,
+            max_tokens=room,
+            form=answer_form(plan, loaded.architecture.kind),
+            labels=job.manifest.labels,
+        )
+        self._training = encode(job.data.training)
+        self._validation = _sample(encode(job.data.validation), plan.seed)
+        labels = job.manifest.labels if plan.has_head else job.data.labels
+        model = build_model(loaded, tokenizer, plan, labels, memory_bytes, heads)
+        self._prompt = prompt = model.prompt
+        factor = head_factor(plan, prompt.prompt_parameters, loaded.architecture.hidden_size) if plan.has_head else 1.0
+        self._trainer = Trainer(model, plan, factor)
         self._progress = Progress()
         self._digest = job_digest(plan, job.manifest, [*self._training, *self._validation], _identity(loaded))
-        self.num_steps = plan.steps_for(len(self._training))
+        self._schedule = RunSchedule(plan, plan.steps_for(len(self._training)))
         if checkpoint is None:
             initial = self._prompt.matrix()
-            self._matrices = Matrices(initial, initial.clone())
+            self._matrices = Matrices(initial, initial.clone(), self._prompt.head_values())
         else:
             self._progress, self._matrices = restore(checkpoint, self._digest, self._trainer, self._prompt)
         self._initial = self._trainer.values() if self._progress.learning_rate is None else []
@@ -97,6 +113,11 @@ class TuningRun:
         return self._progress.step
 
     @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the run with its extensions so far."""
+        return self._schedule.num_steps(self._progress.num_extensions)
+
+    @property
     def history(self) -> Events:
         """Events so far, with those before a resume. Very many steps or validations are thinned out evenly."""
         return tuple(self._progress.history.events)
@@ -119,7 +140,7 @@ class TuningRun:
 
     def result(self) -> TuningResult:
         """The state with the best validation so far, as a PEFT checkpoint."""
-        config, tensors = self._prompt.save(self._job.base_name, self._matrices.best)
+        config, tensors = self._prompt.save(self._job.base_name, self._matrices.best, self._matrices.best_head)
         best_step = 0 if self._progress.best is None else self._progress.best.step
         return TuningResult(config, tensors, self._metrics(), self.history, best_step)
 
@@ -134,19 +155,22 @@ class TuningRun:
         if progress.learning_rate is None:
             yield from self._choose_rate()
         while progress.finished is None:
-            if progress.validated_step != progress.step and self._plan.validation_is_due(progress.step, self.num_steps):
+            if progress.validated_step != progress.step and self._validation_is_due():
                 yield from self._validate()
             elif progress.step == self.num_steps:
-                yield self._finish("steps")
+                yield self._extend_or_finish()
             elif self._plan.patience is not None and progress.num_stale >= self._plan.patience:
                 yield self._finish("early_stop")
             else:
                 yield from self._train_step()
 
+    def _validation_is_due(self) -> bool:
+        return self._schedule.validation_is_due(self._progress.step, self._progress.num_extensions)
+
     def _train_step(self) -> Iterator[Events]:
         progress = self._progress
         assert progress.learning_rate is not None
-        rate = progress.learning_rate * rate_at(self._plan, progress.step, self.num_steps)
+        rate = progress.learning_rate * self._schedule.rate_at(progress.step)
         before = self._prompt.matrix()
         batch = self._batch(progress.step)
         loss = yield from _without_events(self._trainer.accumulate(batch))
@@ -180,7 +204,7 @@ class TuningRun:
         if is_best:
             progress.best = Best(progress.step, found.loss, found.token_accuracy, found.exact_match)
             progress.num_stale = 0
-            self._matrices.best = self._prompt.matrix()
+            self._matrices.best, self._matrices.best_head = self._prompt.matrix(), self._prompt.head_values()
         else:
             progress.num_stale += 1
         yield self._report(
@@ -188,7 +212,7 @@ class TuningRun:
         )
 
     def _choose_rate(self) -> Iterator[Events]:
-        default = default_rate(self._plan.method, self._prompt.parameters)
+        default = default_rate(self._plan, self._prompt.prompt_parameters)
         given = self._plan.learning_rate
         tried: list[RateTried] = []
         for factor in SWEEP if given == AUTO else ():
@@ -221,6 +245,13 @@ class TuningRun:
         for warning in warned:
             history.add(warning)
         return (event, *warned)
+
+    def _extend_or_finish(self) -> Events:
+        progress = self._progress
+        if not self._schedule.is_extended(progress.num_extensions, progress.history.events):
+            return self._finish("steps")
+        progress.num_extensions += 1
+        return self._report(Extended(progress.step, self.num_steps))
 
     def _finish(self, reason: str) -> Events:
         progress = self._progress
@@ -261,10 +292,6 @@ def _without_events(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
             found: _Found = done.value
             return found
         yield ()
-
-
-def _encode(tokenizer: Tokenizer, job: TuningJob, examples: Sequence[Example], room: int) -> tuple[EncodedExample, ...]:
-    return encode_examples(tokenizer, job.manifest, examples, end_token_id=job.end_token_id, max_tokens=room)
 
 
 def _sample(examples: Sequence[EncodedExample], seed: int) -> list[EncodedExample]:

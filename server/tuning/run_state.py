@@ -16,15 +16,16 @@ from prompts_store.manifest import Manifest, content_fields
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.history import History, history_from_json, history_to_json
+from server.tuning.models.soft_prompt import SoftPrompt
 from server.tuning.plan import TuningPlan, plan_to_json
-from server.tuning.soft_prompt import SoftPrompt
 from server.tuning.trainer import Trainer
 
-_FORMAT = "softprompt tuning 3"
-_READABLE = ("softprompt tuning 2", _FORMAT)
+_FORMAT = "softprompt tuning 4"
+_READABLE = ("softprompt tuning 2", "softprompt tuning 3", _FORMAT)
 _DIGESTED = "softprompt tuning 2"  # the digest of a job does not change with the form of its states
-_INITIAL, _BEST, _NOW, _OPTIMIZER = "initial", "best", "now", "optimizer."
-"""Names of the tensors: two matrices `[num_virtual_tokens, …]`, each parameter, and the optimiser's state."""
+_INITIAL, _BEST, _BEST_HEAD, _NOW, _OPTIMIZER = "initial", "best", "best_head", "now", "optimizer."
+"""Names of the tensors: two matrices `[num_virtual_tokens, …]`, the best head's parameters, those after the last step,
+and the optimiser's state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Progress:
     """Position of a run. It changes at the end of a step or a validation only.
 
     `learning_rate` is None until it is chosen; `finished` is the reason of the end, None before it. `num_stale` counts
-    the validations since the best one.
+    the validations since the best one, `num_extensions` the extensions so far, of which states before form 4 have none.
     """
 
     step: int = 0
@@ -51,15 +52,20 @@ class Progress:
     best: Best | None = None
     num_stale: int = 0
     finished: str | None = None
+    num_extensions: int = 0
     history: History = field(default_factory=History)
 
 
 @dataclass(slots=True, eq=False)
 class Matrices:
-    """The soft prompt at the start and at the best validation, each `[num_virtual_tokens, …]`."""
+    """The soft prompt at the start and at the best validation, each `[num_virtual_tokens, …]`.
+
+    `best_head` has the head's parameters at the best validation, none without a head.
+    """
 
     initial: torch.Tensor
     best: torch.Tensor
+    best_head: Sequence[torch.Tensor] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +81,7 @@ class RunTensors:
         return {
             _INITIAL: self.matrices.initial,
             _BEST: self.matrices.best,
+            **{f"{_BEST_HEAD}.{index}": value for index, value in enumerate(self.matrices.best_head)},
             **{f"{_NOW}.{index}": value for index, value in enumerate(self.parameters)},
             **{f"{_OPTIMIZER}{name}": value for name, value in self.optimizer.items()},
         }
@@ -99,7 +106,8 @@ def job_digest(
     decided = {"plan": plan_to_json(plan), "manifest": content_fields(manifest), "model": list(fingerprint)}
     digest.update(json.dumps(decided, sort_keys=True).encode())
     for example in encoded:
-        digest.update(json.dumps([example.prompt, example.completion]).encode())
+        answer = [example.completion] if example.label is None else [example.completion, example.label]
+        digest.update(json.dumps([example.prompt, *answer]).encode())
     return digest.hexdigest()
 
 
@@ -128,7 +136,10 @@ def unpack(data: bytes, job: str) -> Saved:
 def restore(data: bytes, job: str, trainer: Trainer, prompt: SoftPrompt) -> tuple[Progress, Matrices]:
     """Give a fresh trainer and its soft prompt the state in a checkpoint. Raises `CheckpointUnreadable`."""
     saved = unpack(data, job)
-    matrices = Matrices(*(_matrix(saved, name, trainer, prompt) for name in (_INITIAL, _BEST)))
+    initial, best = (_matrix(saved, name, trainer, prompt) for name in (_INITIAL, _BEST))
+    head = enumerate(prompt.head_parameters)
+    best_head = [saved.tensors[f"{_BEST_HEAD}.{index}"].to(parameter.device) for index, parameter in head]
+    matrices = Matrices(initial, best, best_head)
     trainer.set_values(_parameters(saved, _NOW, prompt))
     found = saved.tensors.items()
     optimizer = {name.removeprefix(_OPTIMIZER): value for name, value in found if name.startswith(_OPTIMIZER)}

@@ -13,7 +13,8 @@ class Scores:
     `exact_match` is the share of greedy answers equal to the expected text. If answers continue the prompt's text, the
     expected tokens decoded behind the prompt count as equal too. `label_accuracy` and `macro_f1` compare the label that
     is the most likely whole answer, as in `/v1/classify`; None without labels. `perplexity` is per token of the
-    expected answers, end token included.
+    expected answers, end token included. A head answers with a label: its exact match is its label accuracy, and its
+    perplexity is per label.
     """
 
     name: str
@@ -22,6 +23,18 @@ class Scores:
     label_accuracy: float | None
     macro_f1: float | None
     perplexity: float
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredExample:
+    """Result of one example. `label` is the most likely one, None without labels. `num_tokens` are those of the answer;
+    a label of a head counts as one.
+    """
+
+    is_exact: bool
+    label: str | None
+    logprob: float
+    num_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

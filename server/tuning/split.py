@@ -15,6 +15,7 @@ from server.tuning.notes import Note, info, warning
 
 MAX_HELD_OUT = 200
 """Maximum number of inputs to hold out; up to it, a tenth of the inputs."""
+_MAX_NAMED_LINES = 20
 
 
 class Split(StrEnum):
@@ -100,8 +101,9 @@ def _held_out(training: ExampleSet, seed: int, split: Split, labels: Sequence[st
             "every input that is held out is trained on in another conversation too: give a validation file",
             code="leakage",
         )
-    held_out_note = info(f"{len(unseen)} of {len(training.examples)} examples are held out for validation")
-    notes = [*training.notes, held_out_note]
+    counts = info(f"{len(unseen)} of {len(training.examples)} examples are held out for validation")
+    lines = tuple(dict.fromkeys(example.line for example in unseen))
+    notes = [*training.notes, replace(counts, held_out_lines=lines[:_MAX_NAMED_LINES])]
     if num_seen := len(aside) - len(unseen):
         notes.append(warning(f"{num_seen} more are left out: conversations that are trained on begin as theirs do"))
     if split is Split.EVERY_LABEL_TRAINED:

@@ -6,15 +6,14 @@ Generators yield between micro-batches, so that the engine can serve requests in
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-from server.tuning.batches import MicroBatch, micro_batches
 from server.tuning.encoding import EncodedExample
-from server.tuning.forward import TuningModel
+from server.tuning.models.protocol import TuningModel
 from server.tuning.optimizer import make_optimizer, restore_state, state_tensors
 from server.tuning.plan import TuningPlan
 
@@ -25,7 +24,10 @@ Pieces = Generator[None, None, _Found]
 
 @dataclass(frozen=True, slots=True)
 class ValidationScores:
-    """Mean loss per completion token in nats, share of correct tokens, and share of wholly correct examples."""
+    """Mean loss per target in nats, share of correct targets, and share of wholly correct examples.
+
+    A target is a completion token, or the label of an example.
+    """
 
     loss: float
     token_accuracy: float
@@ -33,20 +35,21 @@ class ValidationScores:
 
 
 class Trainer:
-    """A soft prompt's parameters and their optimiser."""
+    """The parameters of a soft prompt and its head, and their optimiser. `head_factor` is the head's rate per rate."""
 
-    def __init__(self, model: TuningModel, plan: TuningPlan) -> None:
+    def __init__(self, model: TuningModel[Any], plan: TuningPlan, head_factor: float = 1.0) -> None:
         self._model = model
         self._plan = plan
+        self._head_factor = head_factor
         self._parameters = model.prompt.parameters
-        self._optimizer = make_optimizer(plan, self._parameters)
+        self._optimizer = self._make_optimizer()
 
     def accumulate(self, examples: Sequence[EncodedExample]) -> Pieces[float]:
-        """Compute the gradient of the mean loss per completion token, and return that loss."""
+        """Compute the gradient of the mean loss per target, and return that loss."""
         self._optimizer.zero_grad()
-        num_targets = sum(len(example.completion) for example in examples)
+        num_targets = sum(example.num_targets for example in examples)
         total = 0.0
-        for index, batch in enumerate(self._micro_batches(examples)):
+        for index, batch in enumerate(self._model.batches(examples)):
             if index:
                 yield
             total += self._model.backward(batch, 1 / num_targets)
@@ -61,7 +64,7 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, self._plan.max_grad_norm))
         if math.isfinite(norm):
             for group in self._optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["factor"]
             self._optimizer.step()
         self._optimizer.zero_grad()
         return norm
@@ -69,8 +72,8 @@ class Trainer:
     def validate(self, examples: Sequence[EncodedExample]) -> Pieces[ValidationScores]:
         """Compute the scores of the examples, without gradients."""
         losses, num_right_tokens, num_right_examples = 0.0, 0, 0
-        num_targets = sum(len(example.completion) for example in examples)
-        for index, batch in enumerate(self._micro_batches(examples)):
+        num_targets = sum(example.num_targets for example in examples)
+        for index, batch in enumerate(self._model.batches(examples)):
             if index:
                 yield
             judged = self._model.judge(batch)
@@ -95,7 +98,7 @@ class Trainer:
     def restart(self, values: Sequence[torch.Tensor]) -> None:
         """Set the parameters, and reset the optimiser's state."""
         self.set_values(values)
-        self._optimizer = make_optimizer(self._plan, self._parameters)
+        self._optimizer = self._make_optimizer()
 
     def optimizer_state(self) -> dict[str, torch.Tensor]:
         """The optimiser's state, as tensors by name."""
@@ -105,10 +108,6 @@ class Trainer:
         """Give a fresh optimiser the state that `optimizer_state` returned."""
         restore_state(self._optimizer, state)
 
-    def _micro_batches(self, examples: Sequence[EncodedExample]) -> Iterator[MicroBatch]:
-        return micro_batches(
-            examples,
-            num_virtual_tokens=self._plan.num_virtual_tokens,
-            max_tokens=self._plan.max_micro_batch_tokens,
-            device=self._model.device,
-        )
+    def _make_optimizer(self) -> torch.optim.Optimizer:
+        prompt = self._model.prompt
+        return make_optimizer(self._plan, prompt.prompt_parameters, prompt.head_parameters, self._head_factor)

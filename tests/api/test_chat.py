@@ -46,6 +46,31 @@ async def test_a_chat_template_renders_the_messages_for_the_tasks_template(templ
     assert TOKENIZER.eos_token_id in request.prompt_token_ids
 
 
+async def test_a_version_may_put_inputs_into_the_chat_template(templated, engine):
+    """A prompt, a text to classify and a text to tokenize are then what a user's message alone is in a chat."""
+    published = await publish(templated, manifest={"chat_template": True, "labels": ["good", "bad"]})
+    assert published.json()["manifest"]["chat_template"] is True
+    asked = {"model": "sentiment", "prompt": "What a film."}
+    assert (await templated.post("/v1/completions", json=asked)).is_success
+    await templated.post("/v1/chat/completions", json=BASE | {"model": "sentiment"})
+    await templated.post("/v1/classify", json={"model": "sentiment", "input": "What a film."})
+    tokenized = await templated.post("/tokenize", json=asked)
+    prompts = {request.prompt_token_ids for request in engine.requests}
+    expected = byte_level(TEMPLATE).encode("<end>[user] What a film.\n[assistant]", add_special_tokens=False)
+    assert prompts == {expected}
+    assert tuple(tokenized.json()["tokens"]) == expected
+
+
+async def test_a_version_that_needs_a_chat_template_is_refused_without_one(client, engine):
+    """Its prompts would be others than those that it was tuned on."""
+    await publish(client, manifest={"chat_template": True})
+    response = await client.post("/v1/completions", json={"model": "sentiment", "prompt": "What a film."})
+    assert (response.status_code, error_of(response)["code"], error_of(response)["param"]) == (
+        400, "chat_refused", "model",
+    )  # fmt: skip
+    assert not engine.requests
+
+
 async def test_what_a_chat_template_leaves_out_is_refused_by_its_message(services, engine):
     """A server that would silently drop it is worse than one that refuses."""
     last_only = "{{ messages[-1].content }}"

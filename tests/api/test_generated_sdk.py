@@ -9,6 +9,7 @@ import pytest
 from safetensors.numpy import load
 
 from server.api.__main__ import DOCUMENT
+from server.api.wire.examples.heads import ALTERNATIVES
 from tests.api.conftest import SENTIMENT
 from tests.api.live_server import live_server
 from tests.fakes.checkpoints import prompt_tuning_files
@@ -75,3 +76,25 @@ def test_the_sdk_publishes_completes_classifies_and_meets_a_404(sdk, services, e
             "sentiment", "production", client=client, body=models.MoveAlias(version=1), if_match=alias.headers["etag"]
         )
         assert moved.version == 1
+
+
+def test_the_sdk_reads_every_form_of_a_head_s_answer(sdk):
+    """Each into a type of its own; a body of ours goes out as it came in."""
+    models = sdk("models")
+    forms = [
+        models.ClassifyResult.from_dict(example.model_dump(mode="json", exclude_unset=True)).data[0]
+        for example in ALTERNATIVES["ClassifyResult"].values()
+    ]
+    assert [type(form).__name__ for form in forms] == [
+        "Classification", "Classification", "Regression", "TokenClassification", "QuestionAnswers",
+    ]  # fmt: skip
+    numbers, encoded = (
+        models.EmbeddingList.from_dict(example.model_dump(mode="json")).data[0].embedding
+        for example in ALTERNATIVES["EmbeddingList"].values()
+    )
+    assert (type(numbers), type(encoded)) == (list, str)
+    for name in ("ClassifyRequest", "EmbeddingsRequest"):
+        for example in ALTERNATIVES[name].values():
+            body = example.model_dump(mode="json", exclude_unset=True)
+            sent = getattr(models, name).from_dict(body).to_dict()
+            assert {field: value for field, value in sent.items() if field in body} == body

@@ -42,6 +42,24 @@ async def test_a_key_is_shown_once_and_opens_what_it_says(admin):
     assert (refused.status_code, error_of(refused)["code"]) == (403, "insufficient_scope")
 
 
+async def test_a_caller_learns_their_own_rights(admin):
+    """With the limits that hold for them."""
+    key = await create(admin, scopes=("infer",), tasks=["sentiment"], max_concurrent=3)
+    own = (await admin.get("/v1/keys/self", headers=bearer(key))).json()
+    limits = {"max_requests_per_minute": None, "max_tokens_per_minute": None, "max_concurrent": 3}
+    assert own == {
+        "object": "key.self", "name": "key:ci", "scopes": ["infer"], "tasks": ["sentiment"], "expires_at": None,
+        "limits": limits,
+    }  # fmt: skip
+    assert (await admin.get("/v1/keys/self")).json()["name"] == "admin-key"
+
+
+async def test_without_keys_a_caller_is_anonymous(client):
+    """And may do everything."""
+    own = (await client.get("/v1/keys/self")).json()
+    assert (own["name"], "admin" in own["scopes"], own["tasks"]) == ("anonymous", True, None)
+
+
 async def test_a_revoked_key_is_refused_at_once_and_its_name_is_gone(admin):
     """On this server with the answer."""
     key = await create(admin)

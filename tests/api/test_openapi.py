@@ -1,6 +1,5 @@
 """The OpenAPI document: committed, and fit for generators."""
 
-import html
 import json
 
 import pytest
@@ -11,11 +10,11 @@ from server.api.openapi import as_text, build_document
 
 OPERATIONS = {
     "aliases_delete", "aliases_get", "aliases_history", "aliases_list", "aliases_put", "aliases_rollback",
-    "chat_complete", "classify_create", "completions_create",
+    "chat_complete", "classify_create", "completions_create", "embeddings_create", "engine_get",
     "files_content", "files_create", "files_delete", "files_get", "files_list",
     "fine_tuning_cancel", "fine_tuning_checkpoints", "fine_tuning_create", "fine_tuning_events", "fine_tuning_get",
-    "fine_tuning_list", "fine_tuning_pause", "fine_tuning_resume",
-    "keys_audit", "keys_create", "keys_list", "keys_revoke",
+    "fine_tuning_list", "fine_tuning_pause", "fine_tuning_preview", "fine_tuning_resume",
+    "keys_audit", "keys_create", "keys_list", "keys_revoke", "keys_self",
     "models_get", "models_list",
     "operations_health",
     "operations_metrics", "operations_ready", "operations_version",
@@ -47,15 +46,6 @@ async def test_the_server_hands_out_the_same(client, document):
     assert (await client.get("/openapi.json")).json() == document
 
 
-async def test_people_get_a_page_that_loads_nothing(client, operations):
-    """Every operation is on it; its policy forbids scripts."""
-    response = await client.get("/docs")
-    assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    for operation in operations.values():
-        assert html.escape(operation["description"]) in response.text
-    assert "<script" not in response.text
-
-
 def test_operation_ids_are_what_clients_were_generated_with(operations):
     """Renaming one breaks every generated client."""
     assert set(operations) == OPERATIONS
@@ -68,7 +58,8 @@ def test_every_failure_has_the_error_body(operations):
         assert {"400", "401", "403", "429", "500", "503"} <= set(failures)
         assert "422" not in failures
         for body in failures.values():
-            assert body["content"] == {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+            assert list(body["content"]) == ["application/json"]
+            assert body["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorBody"}
 
 
 def test_uploads_and_downloads_are_binary(document, operations):
@@ -85,7 +76,7 @@ def test_streams_have_a_schema(document, operations):
     """`itemSchema` belongs to a later version of the standard."""
     for name, chunk in (("completions_create", "CompletionChunk"), ("chat_complete", "ChatCompletionChunk")):
         content = operations[name]["responses"]["200"]["content"]
-        assert content["text/event-stream"] == {"schema": {"$ref": f"#/components/schemas/{chunk}"}}
+        assert content["text/event-stream"]["schema"] == {"$ref": f"#/components/schemas/{chunk}"}
         assert "application/json" in content
     assert "itemSchema" not in json.dumps(document)
 

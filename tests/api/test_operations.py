@@ -28,6 +28,7 @@ async def test_models_are_the_base_and_the_tasks_in_production(client):
         "owned_by": "softprompt-server",
         "parent": None,
         "max_model_len": 256,
+        "endpoints": ["/v1/completions", "/v1/chat/completions", "/v1/classify"],
     }
 
 
@@ -38,6 +39,7 @@ async def test_a_model_is_found_by_its_id(client, model):
     response = await client.get(f"/v1/models/{model}")
     assert response.status_code == 200
     assert ("x-softprompt-version" in response.headers) == model.startswith("sentiment")
+    assert response.json()["endpoints"] == ["/v1/completions", "/v1/chat/completions", "/v1/classify"]
 
 
 async def test_tokenize_counts_what_the_model_would_see(client):

@@ -69,14 +69,14 @@ async def test_what_cannot_be_compared_is_not_run_twice(client, shadowed, engine
 
 async def test_a_shadow_never_delays_an_answer(client, shadowed, services, engine, monkeypatch):
     """Where it hangs, answers go on; more than the queue holds is dropped."""
-    hanging, load = asyncio.Event(), services.inference.catalog.prefixes
+    hanging, load = asyncio.Event(), services.inference.catalog.parts
 
     async def hang(record):
         if record.version == 2:
             await hanging.wait()
         return await load(record)
 
-    monkeypatch.setattr(services.inference.catalog, "prefixes", hang)
+    monkeypatch.setattr(services.inference.catalog, "parts", hang)
     for _ in range(40):
         answer = await asyncio.wait_for(client.post("/v1/completions", json=GREEDY), 5)
         assert answer.status_code == 200
@@ -86,7 +86,7 @@ async def test_a_shadow_never_delays_an_answer(client, shadowed, services, engin
 async def test_a_shadow_that_fails_is_counted_and_the_next_is_run(client, shadowed, services, monkeypatch):
     """Its failure is nobody's answer."""
 
-    load = services.inference.catalog.prefixes
+    load = services.inference.catalog.parts
 
     async def broken(record):
         if record.version == 2:
@@ -94,7 +94,7 @@ async def test_a_shadow_that_fails_is_counted_and_the_next_is_run(client, shadow
         return await load(record)
 
     with monkeypatch.context() as patch:
-        patch.setattr(services.inference.catalog, "prefixes", broken)
+        patch.setattr(services.inference.catalog, "parts", broken)
         assert (await client.post("/v1/completions", json=GREEDY)).status_code == 200
         await agreement(client, num_failed=1)
     await client.post("/v1/completions", json=GREEDY)

@@ -49,6 +49,15 @@ async def test_it_is_read_only_over_http(client):
     assert (await publish(client, "other")).status_code == 201
 
 
+async def test_a_task_says_that_it_is_read_only(client):
+    """Alone and in the list; other tasks do not have the field."""
+    assert (await publish(client, "other")).status_code == 201
+    assert (await client.get("/v1/tasks/mood")).json()["read_only"] is True
+    assert "read_only" not in (await client.get("/v1/tasks/other")).json()
+    listed = (await client.get("/v1/tasks")).json()["data"]
+    assert [(task["name"], task.get("read_only")) for task in listed] == [("mood", True), ("other", None)]
+
+
 async def test_a_change_in_the_folder_reaches_the_next_requests(client, write):
     """Without anybody asking for it."""
     write(1)

@@ -13,9 +13,15 @@ import pytest
 from sqlalchemy import event
 
 from prompts_store import maintenance
-from server.tuning.plan import TuningPlan
-from tests.api.conftest import error_of
+from prompts_store.manifest import Manifest
+from prompts_store.tuning_records import NewJob
+from prompts_store.tuning_store import TuningStore
+from server.jobs.request import JobRequest, TuningDefaults, request_to_json
+from server.tuning.plan import Defaults, TuningPlan
+from tests.api.conftest import client_of, error_of
 from tests.api.live_server import live_server
+from tests.fakes.services import with_parts
+from tests.fakes.tokenizers import byte_level
 from tests.fakes.tuning_run import PNG
 
 ROWS = [{"text": f"input {n}", "label": "yes" if n % 2 else "no"} for n in range(20)]
@@ -105,6 +111,48 @@ def test_the_learning_rate_multiplier_is_openais(openai_client, given, decided):
     assert job.method.supervised.hyperparameters.learning_rate_multiplier == decided
 
 
+@pytest.mark.parametrize(
+    ("given", "max_extensions", "initialisation"),
+    [
+        ({}, 2, "SAMPLE_VOCAB"),
+        ({"num_steps": 5}, 0, "SAMPLE_VOCAB"),
+        ({"n_epochs": 1.0, "max_extensions": 1, "init_text": "say it"}, 1, "TEXT"),
+        ({"n_epochs": "auto", "method": "PREFIX_TUNING"}, 2, "SAMPLE_VOCAB"),
+    ],
+)
+def test_a_job_says_what_was_decided_for_it(openai_client, given, max_extensions, initialisation):
+    """A run of default length may be extended twice; a text implies that the virtual tokens start from it."""
+    file = upload(openai_client)
+    job = openai_client.fine_tuning.jobs.create(**{**JOB, "hyperparameters": given}, training_file=file.id)
+    assert job.hyperparameters.max_extensions == max_extensions
+    assert job.hyperparameters.initialisation == initialisation
+
+
+def test_a_job_of_an_earlier_release_is_shown_with_its_own_rules(openai_client, services, store):
+    """Its plan lacks the latest fields, and its manifest the chat template."""
+    file = upload(openai_client)
+    request = request_to_json(
+        JobRequest(TuningPlan(num_steps=5, defaults=Defaults.FIRST), Manifest(template="{input}"))
+    )
+    new = NewJob(services.store_access.fingerprint, "old", int(file.id.removeprefix("file-")), None, 0, request)
+    record = TuningStore(store).create_job(new, max_unfinished=9, actor="ann")
+    job = openai_client.fine_tuning.jobs.retrieve(f"ftjob-{record.id}")
+    assert (job.hyperparameters.max_extensions, job.chat_template) == (0, False)
+
+
+@pytest.mark.parametrize(("template", "has_chat_template"), [(None, True), ("{input} ->", False)])
+async def test_the_default_template_of_an_instruct_base_is_its_chat_template(services, template, has_chat_template):
+    """The job says so, and a template of its own replaces it."""
+    tokenizer = byte_level("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}[assistant]")
+    instruct = with_parts(services, tokenizer=tokenizer, tuning_defaults=TuningDefaults(Manifest(chat_template=True)))
+    async with client_of(instruct) as client:
+        files = {"file": ("train.jsonl", JSONL), "purpose": (None, "fine-tune")}
+        file_id = (await client.post("/v1/files", files=files)).json()["id"]
+        body = {**JOB, "training_file": file_id, "template": template}
+        job = (await client.post("/v1/fine_tuning/jobs", json=body)).json()
+        assert (job["template"], job["chat_template"]) == (template, has_chat_template)
+
+
 def test_jobs_are_paused_resumed_and_cancelled_once(openai_client, runs):
     """What cannot be done to a job is a conflict, said at once."""
     opened = threading.Event()
@@ -181,7 +229,12 @@ async def test_a_job_may_name_the_base_model_in_another_spelling(client, file_id
             "invalid_value",
             "hyperparameters.encoder_hidden_size",
         ),
-        ({"hyperparameters": {"init_text": "once"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        (
+            {"hyperparameters": {"init_text": "once", "initialisation": "LABELS"}},
+            400,
+            "invalid_value",
+            "hyperparameters.init_text",
+        ),
         (
             {"hyperparameters": {"method": "P_TUNING", "initialisation": "LABELS"}},
             400,
@@ -201,7 +254,12 @@ async def test_a_job_may_name_the_base_model_in_another_spelling(client, file_id
             )
         ),
         ({"hyperparameters": {"initialisation": "TEXT"}}, 400, "invalid_value", "hyperparameters.init_text"),
-        ({"hyperparameters": {"init_text": "a"}}, 400, "invalid_value", "hyperparameters.init_text"),
+        (
+            {"hyperparameters": {"init_text": "a", "method": "P_TUNING"}},
+            400,
+            "invalid_value",
+            "hyperparameters.init_text",
+        ),
         ({"hyperparameters": {"encoder_hidden_size": 8}}, 400, "invalid_value", "hyperparameters.encoder_hidden_size"),
         ({"method": {"type": "dpo"}}, 400, "invalid_value", "method.type"),
         ({"method": {"type": "supervised", "supervised": {"hyperparameters": {}}}}, 400, "invalid_value", None),
@@ -258,6 +316,7 @@ async def test_a_full_queue_takes_no_more(limited, runs):
         first = (await client.post("/v1/fine_tuning/jobs", json=body)).json()["id"]
         response = await client.post("/v1/fine_tuning/jobs", json=body)
         assert (response.status_code, error_of(response)["code"]) == (429, "tuning_queue_full")
+        assert error_of(response)["message"].endswith("have not ended; the maximum is 1 (--max-tuning-jobs).")
         assert (await client.post(f"/v1/fine_tuning/jobs/{first}/cancel")).status_code == 200
         assert (await client.post("/v1/fine_tuning/jobs", json=body)).status_code == 200
         opened.set()
@@ -371,3 +430,51 @@ async def test_a_version_without_a_plot_has_none(client):
     """Also a task that is not there."""
     response = await client.get("/v1/tasks/mood/versions/1/plot.png")
     assert (response.status_code, error_of(response)["code"]) == (404, "task_not_found")
+
+
+# --- a preview --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_preview_without_examples_has_defaults_and_limits(client):
+    """Those that a job without settings has."""
+    preview = (await client.post("/v1/fine_tuning/preview", json={})).json()
+    assert (preview["object"], preview["model"], preview["examples"]) == ("fine_tuning.preview", "tiny-base", [])
+    assert preview["template"] == "{input}\n"
+    assert preview["max_file_bytes"] == 64 * 1024**2
+    assert (preview["hyperparameters"]["num_virtual_tokens"], preview["hyperparameters"]["num_steps"]) == (16, None)
+
+
+async def test_a_preview_shows_the_tokens_that_the_job_logs(client, file_id):
+    """Token by token, the learnt ones marked."""
+    body = {"examples": [ROWS[0]], "template": "{input} ->"}
+    response = await client.post("/v1/fine_tuning/preview", json=body)
+    assert response.status_code == 200, response.text
+    shown = response.json()["examples"]
+    assert [example["line"] for example in shown] == [1]
+    tokens = shown[0]["tokens"]
+    assert "".join(token["text"] for token in tokens if not token["learnt"]).startswith(ROWS[0]["text"][:3])
+    assert [token["learnt"] for token in tokens] == sorted(token["learnt"] for token in tokens)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "words"),
+    [
+        ({"examples": [ROWS[0], {"text": "a"}]}, "examples", "line 2: has a text but no label"),
+        ({"examples": [{"text": "a " * 5000, "label": "b"}]}, "examples", "line 1: has "),
+        ({"hyperparameters": {"num_steps": 0}}, "hyperparameters.num_steps", "num_steps is from 1"),
+        ({"template": "x"}, "manifest.template", "exactly once"),
+        ({"hyperparameters": {"initialisation": "TEXT"}}, "hyperparameters.init_text", "is needed"),
+    ],
+)
+async def test_a_preview_refuses_what_a_job_would(client, body, param, words):
+    """With the same words, and before a file is sent."""
+    response = await client.post("/v1/fine_tuning/preview", json=body)
+    error = error_of(response)
+    assert (response.status_code, error["param"]) == (400, param)
+    assert words in error["message"]
+
+
+async def test_a_preview_is_of_the_base_model_only(client):
+    """As a job."""
+    response = await client.post("/v1/fine_tuning/preview", json={"model": "mood"})
+    assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")

@@ -2,7 +2,9 @@
 
 import pytest
 
+from prompts_store.manifest import Manifest
 from tests.api.conftest import error_of, publish
+from tests.fakes.checkpoints import classifying_checkpoint
 
 URL = "/v1/tasks/sentiment/aliases/production"
 HALVES = [{"version": 1, "weight": 50}, {"version": 2, "weight": 50}]
@@ -88,6 +90,22 @@ async def test_what_an_alias_cannot_be_is_refused(client, task, body, status, pa
     response = await client.put(URL, json=body, headers=ANY)
     assert (response.status_code, error_of(response)["param"]) == (status, param)
     assert (await client.get(URL)).json()["targets"] == [{"version": 1, "weight": 1}]
+
+
+@pytest.mark.parametrize(
+    ("url", "condition"), [(URL, ANY), ("/v1/tasks/sentiment/aliases/canary", {"If-None-Match": "*"})]
+)
+async def test_versions_of_different_task_types_share_no_alias(client, task, store, url, condition):
+    """Callers of one name would get texts now and classes then. A move to one version of another type is accepted."""
+    store.publish("sentiment", classifying_checkpoint(), Manifest())
+    body = {"targets": [HALVES[0], {"version": 3, "weight": 50}]}
+    response = await client.put(url, json=body, headers=condition)
+    error = error_of(response)
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_targets", "targets")
+    assert error["message"] == (
+        "Version 1 is for text generation and version 3 for SEQ_CLS; the versions of one alias have one task type."
+    )
+    assert (await client.put(url, json={"version": 3}, headers=condition)).json()["version"] == 3
 
 
 async def test_an_alias_has_one_shadow(client, task):

@@ -8,7 +8,7 @@ from benchmarks.contender import Answer, Run
 from benchmarks.promises import publish
 from benchmarks.records import Record, append, read
 from benchmarks.sizes import FULL
-from benchmarks.spread import Spread, paired_ratios, percentile
+from benchmarks.spread import Spread, median_interval, paired_ratios, percentile
 from benchmarks.table import report
 from benchmarks.thresholds import THRESHOLDS, ratio
 from benchmarks.workload import make_workload
@@ -35,6 +35,12 @@ def test_a_percentile_is_one_of_the_values(share, expected):
     assert percentile(range(20, 0, -1), share) == expected
 
 
+@pytest.mark.parametrize(("count", "expected"), [(3, (1, 3)), (6, (1, 6)), (12, (3, 10)), (20, (6, 15))])
+def test_the_interval_of_a_median_is_that_of_the_sign_test(count, expected):
+    """The ranks of the tables. Fewer than six values cannot reach 95 %: their whole range is given."""
+    assert median_interval(range(count, 0, -1)) == expected
+
+
 def test_the_best_of_a_peers_settings_is_the_one_to_beat():
     """Of several denominators the largest of each round counts."""
     figure = ratio(MEASURE, "engine", "on", "off")
@@ -47,6 +53,12 @@ def test_a_decode_step_is_timed_while_all_decode():
     early = Answer((1, 2, 3, 4), 0.0, 4.0, (1.0, 3.0, 3.5, 4.0))
     late = Answer((1, 2, 3, 4), 0.0, 9.0, (3.0, 3.5, 4.0, 9.0))
     assert decode_step_seconds(Run(9.0, (early, late))) == pytest.approx(0.5)
+
+
+def test_answers_that_are_read_one_after_the_other_have_a_step_too():
+    """A busy machine may hand the tokens of one answer over before any of another's."""
+    first, second = Answer((1, 2), 0.0, 2.0, (1.0, 2.0)), Answer((1, 2), 0.0, 4.0, (3.0, 4.0))
+    assert decode_step_seconds(Run(4.0, (first, second))) == pytest.approx(2.0)
 
 
 def test_agreement_counts_whole_answers_that_both_have():

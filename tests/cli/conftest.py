@@ -1,6 +1,7 @@
 """A database with one base model, and checkpoints that fit it."""
 
 import json
+import logging
 
 import pytest
 
@@ -45,11 +46,16 @@ def backend(data_dir):
 
 @pytest.fixture
 def softprompt(capsys):
-    """Run the command line; return its exit code, standard output and standard error."""
+    """Run the command line; return its exit code, standard output and standard error.
+
+    `serve` logs to the standard error of its own test, which is closed when that ends.
+    """
+    handlers = logging.root.handlers[:]
 
     def run(*arguments):
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
         return code, *capsys.readouterr()
 
-    return run
+    yield run
+    logging.root.handlers[:] = handlers

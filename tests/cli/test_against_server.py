@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from prompts_store.manifest import Manifest
 from tests.api.live_server import live_server
+from tests.fakes.checkpoints import classifying_checkpoint
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.services import fake_services
 from tests.fakes.tokenizers import byte_level
@@ -47,6 +49,18 @@ def test_a_canary_its_history_and_a_purge(softprompt, url, write_checkpoint):
     assert task("alias", "delete", "mood", "next") == "deleted mood@next\n"
     purged = json.loads(task("delete", "mood", "--purge", "--yes", "--json"))
     assert (purged["task"], purged["num_versions"], purged["num_tensors"]) == ("mood", 2, 2)
+
+
+@pytest.mark.parametrize("is_remote", [True, False])
+def test_a_canary_of_another_task_type_is_refused(softprompt, url, backend, data_dir, write_checkpoint, is_remote):
+    """In one line, on a server and on a database; a promotion to the other type is accepted."""
+    where = ("--url", url) if is_remote else ("--data-dir", data_dir)
+    softprompt("task", "publish", write_checkpoint("mood"), "--url", url)
+    backend.store.publish("mood", classifying_checkpoint(), Manifest())
+    code, out, err = softprompt("task", "alias", "set", "mood", "production", "1:90", "2:10", *where)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "Version 1 is for text generation and version 2 for SEQ_CLS" in err
+    assert softprompt("task", "promote", "mood", "2", *where)[1] == "mood@production -> 2\n"
 
 
 def test_a_folder_is_imported_in_spite_of_a_bad_one(softprompt, url, write_checkpoint):

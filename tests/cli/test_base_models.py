@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma4TextConfig, GPTNeoConfig, MptConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma4TextConfig, MambaConfig, OpenAIGPTConfig
 
 from server.demo import BASE_DIR
 
 CONFIGS = {
-    "gpt_neo": lambda: GPTNeoConfig(
-        vocab_size=61, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
-    ),
-    "mpt": lambda: MptConfig(vocab_size=61, d_model=32, n_layers=2, n_heads=4),
+    "openai-gpt": lambda: OpenAIGPTConfig(vocab_size=61, n_embd=32, n_layer=2, n_head=4),
+    "mamba": lambda: MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2),
     "gemma4_text": lambda: Gemma4TextConfig(
         vocab_size=61,
         hidden_size=32,
@@ -36,7 +34,7 @@ def examples(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("model_type", "command"), [("gpt_neo", "serve"), ("mpt", "tune"), ("gemma4_text", "evaluate")]
+    ("model_type", "command"), [("openai-gpt", "serve"), ("mamba", "tune"), ("gemma4_text", "evaluate")]
 )
 def test_what_cannot_be_served_is_one_line(softprompt, model_type, command, examples, data_dir, tmp_path):
     """With the reason, and without the name of an exception of a library."""

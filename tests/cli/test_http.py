@@ -8,6 +8,8 @@ from functools import partial
 import httpx
 import pytest
 
+from prompts_store.checkpoint.left_out import FileEntries
+from prompts_store.checkpoint.safetensors_header import BytesSource, Entry
 from prompts_store.errors import InvalidFolder, InvalidName
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.records import Alias, AliasTarget
@@ -106,6 +108,27 @@ def test_publish_sends_two_files_and_a_manifest(server):
     assert b'name="promote"\r\n\r\ntrue' in body
 
 
+def header_of(name, num_bytes):
+    """The beginning of a safetensors file with one tensor of zeros."""
+    entry = {"dtype": "F16", "shape": [num_bytes // 2], "data_offsets": [0, num_bytes]}
+    text = json.dumps({name: entry}).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+def test_what_is_left_out_is_said(server):
+    """Here, since the file is large, and by the server; only the server may have compared it."""
+    path = "/v1/tasks/sentiment/versions"
+    here = FileEntries(BytesSource(b""), (Entry("wte.weight", "F32", (2,), 0, 8),))
+    there = {"name": "lm_head.weight", "num_bytes": 4, "note": "left out lm_head.weight"}
+    server.answer("POST", path, 201, json=version(1) | {"left_out": [there]})
+    publication = Publication("sentiment", "", CheckpointFiles(b"{}", b"tensors", here), {}, False, promote=False)
+    with server.backend() as backend:
+        assert backend.publish(publication).notes == (
+            "left out wte.weight (8 bytes): it was not compared with the base model's own",
+            "left out lm_head.weight",
+        )
+
+
 def test_the_server_decides_how_large_a_checkpoint_may_be(server, tmp_path):
     """A command reads more than the default limit, and never without bound."""
     folder = tmp_path / "sentiment"
@@ -113,9 +136,10 @@ def test_the_server_decides_how_large_a_checkpoint_may_be(server, tmp_path):
     (folder / "adapter_config.json").write_text("{}")
     server.answer("POST", "/v1/tasks/sentiment/versions", 201, json=version(1))
     tensors = folder / "adapter_model.safetensors"
-    tensors.touch()
+    num_bytes = DEFAULT_MAX_TENSOR_BYTES + 10**6
+    tensors.write_bytes(header_of("prompt_embeddings", num_bytes))
     with server.backend() as backend:
-        os.truncate(tensors, DEFAULT_MAX_TENSOR_BYTES + 10**6)
+        os.truncate(tensors, tensors.stat().st_size + num_bytes)
         assert publish_folder(backend, folder, promote=False).version == 1
         os.truncate(tensors, 1 << 40)
         with pytest.raises(InvalidFolder, match="the maximum is"):

@@ -6,6 +6,7 @@ import pytest
 
 from server.cli.tuning.log_view import LogView
 from server.cli.tuning.step_clock import StepClock
+from server.tuning.events import Extended
 from tests.tuning.histories import steps, validated
 
 
@@ -42,6 +43,20 @@ def test_a_fast_run_prints_the_loss_for_each_tenth(lines):
     assert [line.split(":")[0] for _, line in lines(*run)] == [
         "step 1 of 200", *(f"step {number} of 200" for number in range(21, 200, 20)),
     ]  # fmt: skip
+
+
+def test_a_run_that_goes_on_says_so(lines):
+    """The tenths are then those of the longer run."""
+    taken = steps([1.0] * 10, num_steps=10)
+    further = steps([1.0] * 15, num_steps=15)[10:]
+    run = [(10.0 * step.step, [step]) for step in taken]
+    found = lines(*run, (101.0, [Extended(10, 15)]), *((10.0 * step.step, [step]) for step in further))
+    assert [line.split(";")[0] for _, line in found][-7:] == [
+        "step 9 of 10: loss 1.000",
+        "step 10 of 10: loss 1.000",
+        "still improving after step 10: goes on to step 15",
+        *(f"step {number} of 15: loss 1.000" for number in (11, 12, 14, 15)),
+    ]
 
 
 def test_a_run_whose_step_takes_minutes_gives_a_sign_of_life(lines):

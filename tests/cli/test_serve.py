@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
 import httpx
 import pytest
@@ -155,12 +154,3 @@ def test_the_ready_screen_names_the_base_model_as_requests_must(base_model, firs
 def test_the_address_printed_can_be_opened_on_this_machine(host, url):
     """An address that means "everywhere" is nowhere to go."""
     assert address(host, 1) == url
-
-
-def test_the_readme_describes_every_option_as_the_help_does():
-    """The table is the settings' own words."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    for name, field in ServeSettings.model_fields.items():
-        row = next(line for line in readme.splitlines() if line.startswith(f"| `{option_name(name)}` |"))
-        assert f"| `{variable_name(name)}` |" in row
-        assert row.endswith(f"| {field.description} |")

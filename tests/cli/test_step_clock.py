@@ -3,6 +3,7 @@
 import pytest
 
 from server.cli.tuning.step_clock import StepClock, duration_text
+from server.tuning.events import Extended
 from tests.tuning.histories import steps, validated
 
 
@@ -19,6 +20,14 @@ def test_one_step_is_enough_where_its_begin_is_known():
     assert str(clock_after((2.0, first), started_at=0.0)) == "2.0 s per step, about 20 s left"
     assert str(clock_after((2.0, first))) == ""
     assert str(clock_after((2.0, first), (2.5, second))) == "2.0 steps per s, about 4 s left"
+
+
+def test_an_extension_is_time_left():
+    """It is counted from the event on, before the next step."""
+    clock = clock_after(*((float(step.step), step) for step in steps([1.0] * 10, num_steps=10)), started_at=0.0)
+    assert str(clock) == "1.0 s per step"
+    clock.add(Extended(10, 15), 10.0)
+    assert str(clock) == "1.0 s per step, about 5 s left"
 
 
 def test_whole_seconds_give_no_infinite_rate():

@@ -200,7 +200,7 @@ def test_a_folder_with_a_pickle_is_refused_with_the_remedy(softprompt, tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"")
     _, _, err = softprompt("task", "publish", tmp_path)
-    assert "safe_serialization" in err
+    assert f"run `softprompt task convert {tmp_path}` first" in err
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"description": 3}', '{"allow_base_mismatch": "yes"}'])

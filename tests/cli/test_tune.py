@@ -291,6 +291,23 @@ def test_the_preview_shows_each_answer_of_a_conversation(softprompt, conversatio
     assert learnt.endswith("<end>")
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"), [((), "[user] bright[assistant]"), (("--template", "{input} ->"), "bright ->")]
+)
+def test_texts_go_through_the_chat_template_of_an_instruct_base(
+    softprompt, tmp_path, chat_base, data_dir, options, expected
+):
+    """The preview shows it; a template of the command's own replaces it."""
+    path = tmp_path / "texts.jsonl"
+    path.write_text("".join(json.dumps({"prompt": text, "completion": "x"}) + "\n" for text in ("bright", "dull")))
+    base = chat_base("{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}[assistant]")
+    arguments = ("tune", "mood", "--train", path, "--data-dir", data_dir)
+    code, out, err = softprompt(*arguments, "--base-model", base, "--preview", 1, *options)
+    assert code == 0, err
+    shown = [int(line.split()[0]) for line in out.splitlines() if re.match(r"\s*\d+ ", line)]
+    assert expected in AutoTokenizer.from_pretrained(BASE_DIR).decode(shown)
+
+
 def test_a_chat_template_of_no_use_is_said_at_start(softprompt, conversations, chat_base, data_dir, caplog):
     """What needs it is refused with the reason; what does not need it goes on."""
     base = chat_base("{% for m in messages %}")

@@ -21,14 +21,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from prompts_store.records import TaskType
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from tests.clients.scenario import PREFIX
+from tests.parity.head_oracle import save_checkpoint
 from tests.system.server_process import ROOT, ServerProcess
 
 FOLDER = Path(__file__).parent
 VENV_PYTHON = ROOT / ".clients/venv/bin/python"
 NODE = VENV_PYTHON.with_name("node")
-COLUMNS = ("chat", "stream", "turns", "agent", "completions", "models", "files", "tuning")
+COLUMNS = ("chat", "stream", "turns", "agent", "completions", "embeddings", "heads", "models", "files", "tuning")
+HEADS = {"vectors": TaskType.FEATURE_EXTRACTION, "topic": TaskType.SEQ_CLS, "names": TaskType.TOKEN_CLS}
+"""Tasks with heads at random, beside the demo's. There is none for questions: the demo model takes none."""
 TIMEOUT_S = 240.0
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
@@ -59,13 +63,20 @@ CLIENTS = {
 
 @contextmanager
 def demo_server() -> Iterator[str]:
-    """The URL of the demo model's interface, with the demo's tasks and a chat template."""
+    """The URL of the demo model's interface, with the demo's tasks, tasks with heads, and a chat template."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree(BASE_DIR, folder / BASE_NAME)
+        shutil.copytree(TASKS_DIR, folder / "tasks")
+        for seed, (task, task_type) in enumerate(HEADS.items()):
+            save_checkpoint(folder / "tasks" / task, folder / BASE_NAME, "prompt", task_type, seed)
         (folder / BASE_NAME / "chat_template.jinja").write_text(CHAT_TEMPLATE)
         with ServerProcess(
-            folder / "log", base_model=folder / BASE_NAME, tasks_dir=TASKS_DIR, data_dir=folder / "data", threads=1
+            folder / "log",
+            base_model=folder / BASE_NAME,
+            tasks_dir=folder / "tasks",
+            data_dir=folder / "data",
+            threads=1,
         ) as server:
             yield f"{server.url}/v1"
 

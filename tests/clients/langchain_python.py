@@ -6,9 +6,9 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
-from langchain_openai import ChatOpenAI, OpenAI
+from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 
-from tests.clients.scenario import MODEL, TURNS, check_answer, run, scenario
+from tests.clients.scenario import MODEL, TURNS, VECTORS, check_answer, run, scenario
 
 chat_model = ChatOpenAI(model=MODEL, max_retries=0)
 
@@ -79,6 +79,14 @@ def completions() -> None:
     model = OpenAI(model=MODEL, max_retries=0)
     check_answer(model.invoke(TURNS[0]))
     check_answer("".join(model.stream(TURNS[0])))
+
+
+@scenario("embeddings")
+def embeddings() -> None:
+    # Its default cuts long texts by the tokens of OpenAI's models, and sends those.
+    model = OpenAIEmbeddings(model=VECTORS, check_embedding_ctx_length=False, max_retries=0)
+    assert len(model.embed_documents(list(TURNS))) == len(TURNS)
+    assert all(isinstance(value, float) for value in model.embed_query(TURNS[0]))
 
 
 if __name__ == "__main__":

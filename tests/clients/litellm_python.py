@@ -8,7 +8,7 @@ from typing import Any
 
 import litellm
 
-from tests.clients.scenario import BASE, MODEL, TURNS, URL, check_answer, jsonl, run, scenario
+from tests.clients.scenario import BASE, MODEL, TURNS, URL, VECTORS, check_answer, jsonl, run, scenario
 
 PROVIDERS = ("openai", "hosted_vllm", "litellm_proxy")
 Messages = list[Any]
@@ -56,6 +56,15 @@ for provider in PROVIDERS:
         scenario("turns", f"{provider}, {kind} model_dump()")(dump)
     scenario("agent", f"{provider}, tools left out")(partial(_agent, provider))
     scenario("agent", f"{provider}, tools=[]")(partial(_agent, provider, tools=[]))
+
+
+@scenario("embeddings")
+def embeddings() -> None:
+    found = litellm.embedding(
+        model=f"openai/{VECTORS}", api_base=URL, api_key="unused", max_retries=0, input=list(TURNS)
+    )
+    assert len(found.data) == len(TURNS)
+    assert all(isinstance(item["embedding"][0], float) for item in found.data)
 
 
 @scenario("completions")

@@ -9,7 +9,11 @@ from typing import Any
 
 import openai
 
-from tests.clients import openai_python_files, openai_python_tuning  # noqa: F401 - they register scenarios of their own
+from tests.clients import (  # noqa: F401 - they register scenarios of their own
+    openai_python_files,
+    openai_python_heads,
+    openai_python_tuning,
+)
 from tests.clients.scenario import MODEL, TURNS, check_answer, run, scenario
 
 client = openai.OpenAI(max_retries=0)

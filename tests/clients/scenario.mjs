@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 export const URL = process.env.OPENAI_BASE_URL;
 export const BASE = "softprompt-demo";
 export const MODEL = "sentiment";
+export const [VECTORS, TOPIC] = ["vectors", "topic"];
 export const TURNS = ["I loved every minute of it", "a waste of money", "they lost my parcel"];
 
 const rows = Array.from({ length: 24 }, (_, number) => ({

@@ -17,6 +17,8 @@ PREFIX = "outcome: "
 URL = os.environ.get("OPENAI_BASE_URL", "")
 BASE = "softprompt-demo"
 MODEL = "sentiment"
+VECTORS, TOPIC, TAGGER = "vectors", "topic", "names"
+LABELS = ["LABEL_0", "LABEL_1", "LABEL_2"]
 TURNS = ("I loved every minute of it", "a waste of money", "they lost my parcel")
 ROWS = [{"prompt": f"order {number} is late", "completion": ("wait", "refund")[number % 2]} for number in range(24)]
 

@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 
 import { createOpenAI } from "@ai-sdk/openai";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { ToolLoopAgent, generateText, stepCountIs, streamText } from "ai";
+import { ToolLoopAgent, embedMany, generateText, stepCountIs, streamText } from "ai";
 
-import { MODEL, TURNS, URL, checkAnswer, run, scenario } from "./scenario.mjs";
+import { MODEL, TURNS, URL, VECTORS, checkAnswer, run, scenario } from "./scenario.mjs";
 
 globalThis.AI_SDK_LOG_WARNINGS = false;
 const compatible = createOpenAICompatible({ name: "ours", baseURL: URL, includeUsage: true });
@@ -65,6 +65,12 @@ for (const [name, model] of Object.entries(completionModels)) {
     checkAnswer(await (await streamed({ model, prompt: TURNS[0] })).text);
   });
 }
+
+scenario("embeddings", "openai().embedding", async () => {
+  const { embeddings } = await embedMany({ maxRetries: 0, model: openai.embedding(VECTORS), values: TURNS });
+  assert.equal(embeddings.length, TURNS.length);
+  assert.ok(Math.abs(Math.hypot(...embeddings[0]) - 1) < 1e-4);
+});
 
 scenario("chat", "openai() itself, which asks the Responses interface, is refused", async () => {
   const answer = generateText({ ...once, model: openai(MODEL), prompt: TURNS[0] });

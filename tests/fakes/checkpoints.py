@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from safetensors.numpy import save
 
-from prompts_store.records import BaseModel
+from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from prompts_store.records import BaseModel, HeadShapes, ParsedCheckpoint, TaskType
 
 BASE_NAME = "tiny/base-model"
 BASE = BaseModel(
@@ -37,3 +40,16 @@ def prompt_tuning_files(*, num_virtual_tokens: int = 4, seed: int = 0, **changes
     } | changes
     matrix = np.random.default_rng(seed).standard_normal((num_virtual_tokens, BASE.hidden_size), dtype=np.float32)
     return {"adapter_config": json.dumps(config).encode(), "adapter_model": save({"prompt_embeddings": matrix})}
+
+
+def classifying_checkpoint(*, seed: int = 0) -> ParsedCheckpoint:
+    """A checkpoint for SEQ_CLS on a base whose head needs no parameters, to be put into a store."""
+    files = prompt_tuning_files(seed=seed, task_type="SEQ_CLS")
+    return read_checkpoint(
+        files["adapter_config"],
+        files["adapter_model"],
+        replace(BASE, heads={TaskType.SEQ_CLS: HeadShapes()}),
+        task_index=None,
+        allow_base_mismatch=False,
+        max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
+    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 from unittest import mock
 
 import torch
+from transformers import LlamaForCausalLM
 
 from server.model import runner
 from server.model.attention import AttentionBackend, AttentionCall, AttentionContext
@@ -56,6 +57,20 @@ def narrow_window(backend: AttentionBackend):
     return _changed(backend, lambda call: replace(call, sliding_window=5))
 
 
+def no_window(backend: AttentionBackend):
+    """Each position sees all before it."""
+    return _changed(backend, lambda call: replace(call, sliding_window=None))
+
+
+def window_one_short(backend: AttentionBackend):
+    """A window ends one position too early."""
+
+    def shorten(call: AttentionCall) -> AttentionCall:
+        return call if call.sliding_window is None else replace(call, sliding_window=call.sliding_window - 1)
+
+    return _changed(backend, shorten)
+
+
 @contextmanager
 def shifted_position(backend: AttentionBackend) -> Iterator[AttentionBackend]:
     """Text is computed one position too late; rotary embeddings show that behind a prefix only."""
@@ -85,9 +100,42 @@ def missing_prefix_row(backend: AttentionBackend) -> Iterator[AttentionBackend]:
         yield backend
 
 
+@contextmanager
+def _changed_rows(backend: AttentionBackend, change: Callable[[object], object]) -> Iterator[AttentionBackend]:
+    """The llama computes logits of other rows than those that are asked for."""
+    forward = LlamaForCausalLM.forward
+
+    def forward_changed(self, *arguments, logits_to_keep=0, **options):
+        return forward(self, *arguments, logits_to_keep=change(logits_to_keep), **options)
+
+    with mock.patch.object(LlamaForCausalLM, "forward", forward_changed):
+        yield backend
+
+
+def logits_of_all_rows(backend: AttentionBackend):
+    """Which rows are asked for is ignored, as some architectures do: the first ones are taken for them."""
+    return _changed_rows(backend, lambda rows: 0)
+
+
+def logits_of_last_rows(backend: AttentionBackend):
+    """As many rows as are asked for, and not those."""
+    return _changed_rows(backend, lambda rows: rows if isinstance(rows, int) else len(rows))
+
+
 FAULTS = {
-    fault.__name__: fault for fault in (shifted_position, wrong_scale, swapped_heads, missing_prefix_row, narrow_window)
+    fault.__name__: fault
+    for fault in (
+        shifted_position,
+        wrong_scale,
+        swapped_heads,
+        missing_prefix_row,
+        narrow_window,
+        logits_of_all_rows,
+        logits_of_last_rows,
+    )
 }
+
+WINDOW_FAULTS = {fault.__name__: fault for fault in (no_window, window_one_short)}
 
 
 @contextmanager

@@ -25,6 +25,8 @@ from server.engine.events import (
     TokenLogprob,
 )
 from server.engine.request import Generate, Kind, Request, Score
+from server.engine.unobserved import UnobservedRunner
+from server.engine.usage import EngineUsage
 
 Script = Callable[[Request[Generate], int], Sequence[int]]
 Score = Callable[[Request[Score], tuple[int, ...]], float]
@@ -54,6 +56,7 @@ class ScriptedEngine:
     aborted: list[tuple[str, int | None]] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     observers: Sequence[EngineObserver] = ()
+    holders: EngineUsage = field(default_factory=lambda: EngineUsage((), (), 0, 0, 0))
     streams: WeakValueDictionary = field(default_factory=WeakValueDictionary)
 
     def __post_init__(self):
@@ -66,6 +69,10 @@ class ScriptedEngine:
     @property
     def stats(self) -> EngineStats:
         return EngineStats(0, len(self.unfinished), 0, 0, 0, 0, 0, 0, 0)
+
+    @property
+    def usage(self) -> EngineUsage:
+        return self.holders
 
     def check(self, requests: Sequence[Request[Kind]]) -> None:
         if self.refuse is not None:
@@ -82,13 +89,13 @@ class ScriptedEngine:
         self.aborted.append((request_id, choice))
 
     def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
-        return self._stream(request, self.observers)
+        return self.stream_to(request, self.observers)
 
     @property
     def unobserved(self) -> RequestRunner:
-        return _Unobserved(self)
+        return UnobservedRunner(self)
 
-    def _stream(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> EventStream:
+    def stream_to(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> EventStream:
         self.check((request,))
         self.requests.append(request)
         self.unfinished.add(request.request_id)
@@ -191,18 +198,3 @@ class ScriptedEngine:
             return None
         top = tuple((token_id + rank, -0.5 - rank) for rank in range(num_top))
         return TokenLogprob(token_id, -0.5, top)
-
-
-@dataclass(frozen=True)
-class _Unobserved:
-    engine: ScriptedEngine
-
-    def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
-        return self.engine._stream(request, ())
-
-    def abort(self, request_id: str, choice: int | None = None) -> None:
-        self.engine.abort(request_id, choice)
-
-    @property
-    def max_context(self) -> int:
-        return self.engine.max_context

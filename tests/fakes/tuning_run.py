@@ -18,8 +18,8 @@ from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Intervals
 from server.store_follower import StoreFollower
+from server.tuning.candidate import Candidate
 from server.tuning.cost import Costs
-from server.tuning.evaluation import Candidate
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.example_line import Example
 from server.tuning.examples import ExampleLimits
@@ -32,7 +32,7 @@ from tests.fakes.tokenizers import byte_level
 
 T = TypeVar("T")
 PNG = b"\x89PNG fake"
-COSTS = Costs(8, 32, 2, 2, num_bytes=4, is_fused=False)
+COSTS = Costs(8, 8, 32, 2, 2, num_bytes=4, is_fused=False)
 """Of a base model as small as that of the fake checkpoints; a run may take 4 GiB."""
 
 

@@ -18,7 +18,7 @@ from server.tuning.encoding import encode_examples
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import ExampleLimits
 from server.tuning.fit import Host
-from server.tuning.plan import TuningPlan
+from server.tuning.plan import Defaults, TuningPlan
 from server.tuning.run_state import job_digest
 from tests.fakes.checkpoints import BASE
 from tests.fakes.scripted_engine import ScriptedEngine
@@ -28,7 +28,8 @@ from tests.jobs.bench import LINES, REQUEST, F
 
 GENERIC = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant]"
 KNOWN = "{% for m in messages %}{% if m.role in ['system', 'user'] %}{{ m.content }} {% endif %}{% endfor %}->"
-PLAN, MANIFEST = TuningPlan(num_steps=5, num_virtual_tokens=4, seed=3), Manifest(template="{input} ->")
+PLAN = TuningPlan(num_steps=5, num_virtual_tokens=4, seed=3, defaults=Defaults.FIRST)
+MANIFEST = Manifest(template="{input} ->")
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 ONE_ANSWER = "fe0b0bd882a7504d0056d6d321ee740f01493b5527c45c193b4d622e03e909bb"
@@ -70,21 +71,18 @@ def prepare(tmp_path):
             if of_older_release:
                 del request["reading"]
             job = NewJob(BASE.fingerprint, "mood", file.id, None, 3, request)
-            tokenizer = byte_level(template)
-            assert tokenizer.eos_token_id is not None
-            host = Host(
-                ScriptedEngine(lambda *_: (), frozenset()),
-                BASE,
-                COSTS,
-                4 << 30,
-                max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
-            )
-            preparer = JobPreparer(
-                tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple
-            )
-            return preparer.prepare(tuning.create_job(job, max_unfinished=9, actor="ann"))
+            return preparer_of(tuning, template).prepare(tuning.create_job(job, max_unfinished=9, actor="ann"))
 
         yield run
+
+
+def preparer_of(tuning, template):
+    """One with a byte-level tokenizer."""
+    tokenizer = byte_level(template)
+    assert tokenizer.eos_token_id is not None
+    engine = ScriptedEngine(lambda *_: (), frozenset())
+    host = Host(engine, BASE, COSTS, 4 << 30, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
+    return JobPreparer(tuning, BASE.names[0], tokenizer, tokenizer.eos_token_id, ExampleLimits(), host, tuple)
 
 
 def digest_of(prepared):
@@ -117,6 +115,19 @@ def test_the_preview_shows_each_answer_of_the_first_conversation(prepare):
     assert all(text.endswith("<end>") for text in learnt)
     assert notes[0].message == "20 conversations have 40 answers to learn, each of them an example."
     assert {note.level for note in notes} == {"info"}
+
+
+def test_lines_without_a_job_are_shown_as_its_log_shows_them(prepare, tmp_path):
+    """Token by token; each answer of a conversation is an example of its line."""
+    with Store.open(str(tmp_path / "other.db")) as store:
+        lines = [{"messages": two_answers(0)}, {"prompt": "a", "completion": "b"}]
+        shown = preparer_of(TuningStore(store), GENERIC).show(lines, JobRequest(PLAN, MANIFEST))
+    assert [example.line for example, _ in shown] == [1, 1, 2]
+    logged = [note.data["tokens"] for note in prepare(two_answers).events if "tokens" in note.data]
+    texts = ["".join(one.text for one in tokens) for _, tokens in shown]
+    assert texts[2] == "a ->b<end>"
+    asked = ["".join(one["text"] for one in tokens) for tokens in logged]
+    assert [text.count("[user]") for text in texts[:2]] == [text.count("[user]") for text in asked] == [1, 2]
 
 
 def test_one_answer_is_previewed_without_a_number(prepare):

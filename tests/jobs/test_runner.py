@@ -111,7 +111,7 @@ async def test_jobs_steps_and_seconds_are_counted(bench):
         failed = bench.create(lines=b"not json")
         await bench.until(failed, "failed")
         async with asyncio.timeout(30):
-            while runner.stats.num_validating or not (stats := runner.stats).num_failed:
+            while (stats := runner.stats).num_validating or not (stats.num_succeeded and stats.num_failed):
                 await asyncio.sleep(0.005)
     assert (stats.num_succeeded, stats.num_failed, stats.num_cancelled) == (1, 1, 0)
     assert (stats.num_running, stats.step, stats.num_steps_done) == (0, 0, 5)

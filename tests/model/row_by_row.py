@@ -14,12 +14,15 @@ from server.model.sampling.sampling_row import SamplingRow
 def row(**changes) -> SamplingRow:
     """The first row of logits, drawn from as it is, unless said otherwise."""
     own = {"row": 0, "seed": 0, "choice": 0, "num_output": 0, "prompt": (), "output": (), "forbidden": frozenset()}
+    own["forced"] = None
     own |= {name: changes.pop(name) for name in own.keys() & changes}
     return SamplingRow(params=SamplingParams(max_tokens=1, **changes), **own)
 
 
 def sample_row(logits: torch.Tensor, row: SamplingRow) -> int:
     """The token that `row` chooses from its own logits `[vocab_size]`."""
+    if row.forced is not None:
+        return row.forced
     logits = adjusted(logits, row)
     if row.params.is_greedy:
         return int(logits.argmax())

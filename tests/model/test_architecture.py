@@ -6,15 +6,14 @@ import json
 
 import pytest
 from transformers import (
-    BloomConfig,
-    FalconConfig,
-    GPTJConfig,
     Llama4TextConfig,
     LlamaConfig,
+    LongT5Config,
     MambaConfig,
+    MarianConfig,
     Phi3Config,
-    StableLmConfig,
-    T5Config,
+    PhimoeConfig,
+    WhisperConfig,
 )
 
 from server.model.base_model import BaseModelOptions, load_base_model, load_skeleton
@@ -24,13 +23,13 @@ from tests.parity.architectures import CONFIGS, MAX_CONTEXT, build
 TINY = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 REFUSED = {
-    "stablelm": StableLmConfig(**TINY, intermediate_size=48, num_key_value_heads=4),
-    "gptj": GPTJConfig(vocab_size=61, n_embd=32, n_layer=2, n_head=4, rotary_dim=4),
-    "bloom": BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4),
-    "falcon": FalconConfig(**TINY),
-    "t5": T5Config(vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4),
+    "longt5": LongT5Config(vocab_size=61, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=4),
+    "marian": MarianConfig(vocab_size=61, decoder_vocab_size=59, d_model=32, share_encoder_decoder_embeddings=False),
     "llama4_text": Llama4TextConfig(**TINY, intermediate_size=48, num_key_value_heads=2),
     "mamba": MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2),
+    "whisper": WhisperConfig(
+        vocab_size=61, d_model=32, decoder_attention_heads=4, is_encoder_decoder=False, pad_token_id=0
+    ),
 }
 
 
@@ -41,6 +40,14 @@ def test_what_cannot_be_served_exactly_is_refused_by_name(model_type, tmp_path):
     options = BaseModelOptions(str(tmp_path), device="cpu", max_context=64)
     with pytest.raises((UnsupportedArchitecture, BaseModelUnavailable), match=model_type):
         load_skeleton(options)
+
+
+@pytest.mark.parametrize("max_context", [None, 64])
+def test_a_model_that_ignores_which_logits_are_asked_for_is_refused(max_context, tmp_path):
+    """A step asks for the last row of each sequence: the first rows would be taken for them."""
+    REFUSED["whisper"].save_pretrained(str(tmp_path))
+    with pytest.raises(UnsupportedArchitecture, match="whisper models cannot be served: they compute the logits of ev"):
+        load_skeleton(BaseModelOptions(str(tmp_path), device="cpu", max_context=max_context))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -78,6 +85,15 @@ def test_longrope_is_served_up_to_where_it_depends_on_neighbours(tmp_path):
     assert load_skeleton(BaseModelOptions(str(tmp_path), device="cpu")).max_context == 40
 
 
+def test_a_window_that_attention_never_hears_of_is_the_longest_context(tmp_path):
+    """Phi-3.5-MoE has its window in the mask alone, which is not built here."""
+    PhimoeConfig(
+        **TINY, intermediate_size=48, num_key_value_heads=2, num_local_experts=2, sliding_window=40,
+        max_position_embeddings=96,
+    ).save_pretrained(str(tmp_path))  # fmt: skip
+    assert load_skeleton(BaseModelOptions(str(tmp_path), device="cpu")).max_context == 40
+
+
 def test_max_context_lowers_the_limit_and_never_raises_it(tmp_path):
     LlamaConfig(**TINY, intermediate_size=48, max_position_embeddings=96).save_pretrained(str(tmp_path))
     for wanted, expected in ((50, 50), (1000, 96), (None, 96)):
@@ -86,7 +102,7 @@ def test_max_context_lowers_the_limit_and_never_raises_it(tmp_path):
 
 
 def test_a_folder_without_a_model_is_said(tmp_path):
-    with pytest.raises(BaseModelUnavailable, match="holds no usable model"):
+    with pytest.raises(BaseModelUnavailable, match=r"holds no config\.json"):
         load_base_model(BaseModelOptions(str(tmp_path), device="cpu"))
 
 

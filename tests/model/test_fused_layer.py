@@ -20,10 +20,10 @@ from transformers import (
     Qwen3Config,
 )
 
-from server.model.attention import ATTENTION_NAME, register_attention
+from server.model.attention import ATTENTION_NAME, attending, register_attention
 from server.model.cpu import attention as cpu_attention
 from server.model.cpu.fused_layer import RMSNorm, fuse_layers
-from server.model.cpu.packing import pack_linears
+from server.model.cpu.pack_model import pack_linears
 from server.model.twin import make_twin
 from tests.devices import IS_CPU
 
@@ -83,10 +83,8 @@ def logits(model: PreTrainedModel) -> torch.Tensor:
     """`[7, vocab_size]` for a flat batch of two sequences."""
     embeds = torch.randn(1, 7, model.config.hidden_size, generator=torch.Generator().manual_seed(3))
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2]])
-    with torch.inference_mode():
-        found: torch.Tensor = model(
-            inputs_embeds=embeds, position_ids=positions, use_cache=False, paged=Attends()
-        ).logits[0]
+    with torch.inference_mode(), attending(Attends()):
+        found: torch.Tensor = model(inputs_embeds=embeds, position_ids=positions, use_cache=False).logits[0]
     return found
 
 

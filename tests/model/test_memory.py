@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from server.model import memory
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
 from server.model.errors import OutOfDeviceMemory
 from server.model.kv_cache import KVCache
-from server.model.memory import CacheSize, available_bytes, choose_num_blocks
+from server.model.memory import CacheSize, available_bytes, choose_num_blocks, unused_bytes
 from tests.parity.architectures import build
 
 
@@ -66,3 +67,13 @@ def test_memory_that_is_left_is_the_machines_or_the_containers(tmp_path, limit, 
 
 def test_a_system_without_either_has_its_free_pages(tmp_path):
     assert available_bytes(tmp_path / "none", tmp_path) > 0
+
+
+def test_memory_that_no_tensor_uses_is_the_machines_or_the_gpus(monkeypatch):
+    """Of a GPU, what PyTorch keeps for later tensors is among it."""
+    monkeypatch.setattr(memory, "available_bytes", lambda: 11)
+    assert unused_bytes(torch.device("cpu")) == 11
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 1000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 70)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 50)
+    assert unused_bytes(torch.device("cuda")) == 120

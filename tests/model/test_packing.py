@@ -6,10 +6,12 @@ import copy
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
 
-from server.model.cpu.packing import JointLinear, PackedLinear, pack_linears, padded_rows
+from server.model.cpu.pack_model import linear_bytes, pack_linears
+from server.model.cpu.packing import JointLinear, PackedLinear, padded_rows
 from server.model.twin import make_twin
 
 SIZE = 256  # SIZE * SIZE weights are enough to be packed
@@ -86,6 +88,30 @@ def test_the_original_is_let_go():
     assert model.lm_head.weight.data_ptr() == embedding.data_ptr()
     norms = 2 * 2 + 1
     assert sum(p.numel() for p in model.parameters()) == embedding.numel() + norms * SIZE
+
+
+def test_originals_are_freed_one_layer_after_the_other():
+    """At any time few weights exist twice: those of the module that is being packed."""
+    model = tied_llama()
+    embedding = model.get_input_embeddings().weight
+    originals = [
+        (StorageWeakRef(module.weight.untyped_storage()), module.weight.nbytes)
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module.weight is not embedding
+    ]
+    total, num_done, twice = sum(num_bytes for _, num_bytes in originals), 0, []
+
+    def progress(num_bytes: int) -> None:
+        nonlocal num_done
+        num_done += num_bytes
+        num_alive = sum(num_bytes for storage, num_bytes in originals if not storage.expired())
+        twice.append(num_alive - (total - num_done))
+
+    assert linear_bytes(model) == total + embedding.nbytes
+    pack_linears(model, progress)
+    assert num_done == total + embedding.nbytes
+    assert max(twice[:-1]) == 3 * SIZE * SIZE * 4  # the projections of one attention layer, which are packed as one
+    assert all(storage.expired() for storage, _ in originals)
 
 
 def test_only_frozen_exact_and_large_layers_are_packed():

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from server.model.attention import AttentionBackend, AttentionCall, attention_forward
+from server.model.attention import AttentionBackend, AttentionCall, attending, attention_forward, current_context
 from server.model.attention_backend import choose_backend
+from server.model.attention_bias import AttentionBias
 from server.model.cpu import attention as cpu_attention
 from server.model.cpu.attention import CpuPagedAttention
 from server.model.errors import UnsupportedArchitecture
@@ -33,6 +34,7 @@ class Case:
     window: int | None = None
     softcap: float | None = None
     has_sinks: bool = False
+    bias: str | None = None
     scaling: float = 0.3
 
 
@@ -47,12 +49,21 @@ CASES = {
     "sinks": Case(has_sinks=True),
     "sinks, window, softcap": Case(window=3, softcap=1.5, has_sinks=True),
     "grouped sinks": Case(num_heads=6, num_kv_heads=2, has_sinks=True),
+    "relative bias": Case(bias="relative"),
+    "bias by position": Case(num_kv_heads=4, bias="absolute"),
+    "bias of few distances": Case(num_heads=6, num_kv_heads=1, window=7, bias="short"),
 }
 # Without the C module the second is the first.
 BACKENDS: dict[str, AttentionBackend] = {"exact": PagedAttention}
 BACKENDS |= {"C module": CpuPagedAttention} if IS_CPU else {"kernels": choose_backend(DEVICE)}
 # Of each sequence the lengths of its chunks, one a step (0: not in that step).
 SCHEDULE = [(5, 1, 1, 3), (9, 4, 0, 1), (0, 1, 6, 1), (1, 1, 1, 1), (0, 0, 13, 2)]
+
+
+def make_bias(kind: str, num_heads: int, num_positions: int = 400) -> AttentionBias:
+    """Random numbers for every position or distance; "short" has four distances, and the rest share the last."""
+    table = torch.randn(num_heads, 4 if kind == "short" else num_positions, generator=torch.Generator().manual_seed(3))
+    return AttentionBias(table.to(DEVICE), is_relative=kind != "absolute")
 
 
 class Sequences:
@@ -70,6 +81,7 @@ class Sequences:
         self.key = rows(case.num_kv_heads, HEAD_DIM)
         self.value = rows(case.num_kv_heads, case.value_dim)
         self.sinks = torch.randn(case.num_heads, generator=generator).to(DEVICE) if case.has_sinks else None
+        self.bias = None if case.bias is None else make_bias(case.bias, case.num_heads)
         blocks = list(range(1, 30))
         random.Random(0).shuffle(blocks)
         self.tables = [[blocks.pop() for _ in range(-(-length // BLOCK_SIZE))] for length in lengths]
@@ -90,6 +102,7 @@ class Sequences:
             case.window,
             case.softcap,
             self.sinks,
+            self.bias,
         )
 
     def naive(self, index: int) -> torch.Tensor:
@@ -102,6 +115,11 @@ class Sequences:
             for position in range(query.shape[1]):
                 first = 0 if case.window is None else max(0, position - case.window + 1)
                 scores = key[kv_head, first : position + 1] @ query[head, position] * case.scaling
+                if self.bias is not None:
+                    last = self.bias.table.shape[1] - 1
+                    for slot in range(first, position + 1):
+                        entry = max(0, last - (position - slot)) if self.bias.is_relative else slot
+                        scores[slot - first] += self.bias.table[head, entry]
                 if case.softcap is not None:
                     scores = case.softcap * torch.tanh(scores / case.softcap)
                 if self.sinks is not None:
@@ -241,7 +259,12 @@ def test_the_c_module_hides_no_overflow(poison):
 
 
 def prefill_both(
-    heads: tuple[int, int], dim: int, block_size: int, window: int | None = None, poison: float | None = None
+    heads: tuple[int, int],
+    dim: int,
+    block_size: int,
+    window: int | None = None,
+    poison: float | None = None,
+    bias: str | None = None,
 ) -> list[torch.Tensor]:
     """One step of long and short chunks, some with a context before them, by the exact path and by the C module."""
     num_heads, num_kv_heads = heads
@@ -258,7 +281,8 @@ def prefill_both(
     key, value = (torch.randn(num_tokens, num_kv_heads, dim, generator=generator).transpose(0, 1) for _ in range(2))
     if poison is not None:
         key[0, 75, 0] = poison
-    call = AttentionCall(0, query, key, value, dim**-0.5, window, None, None)
+    table = None if bias is None else make_bias(bias, num_heads)
+    call = AttentionCall(0, query, key, value, dim**-0.5, window, None, None, table)
     return attend_both(call, chunks, sum(widths) + 1, block_size)
 
 
@@ -278,6 +302,16 @@ def prefill_both(
 def test_long_prefills_are_the_exact_paths(heads, dim, block_size, window):
     """Chunks that end within a panel of keys, windows shorter and longer than one, heads that share and do not."""
     exact, ours = prefill_both(heads, dim, block_size, window)
+    torch.testing.assert_close(ours, exact, atol=3e-6, rtol=1e-5)
+
+
+@needs_c_module
+@pytest.mark.parametrize("bias", ["relative", "absolute", "short"])
+@pytest.mark.parametrize("window", [None, 33])
+@pytest.mark.parametrize(("heads", "dim"), [((9, 3), 64), ((4, 4), 128), ((20, 1), 48)])
+def test_long_prefills_have_the_exact_paths_bias(heads, dim, window, bias):
+    """Each head has numbers of its own, by the true position of query and key."""
+    exact, ours = prefill_both(heads, dim, 16, window, bias=bias)
     torch.testing.assert_close(ours, exact, atol=3e-6, rtol=1e-5)
 
 
@@ -325,15 +359,16 @@ class Remembers:
         return torch.zeros(call.query.shape[1], call.query.shape[0], call.value.shape[-1])
 
 
-def forward(module=None, **keywords):
+def forward(context, module=None, **keywords):
     query = torch.zeros(1, 4, 5, 16)
     key = torch.zeros(1, 2, 5, 16)
-    return attention_forward(module or Module(), query, key, key, **({"attention_mask": None} | keywords))
+    with attending(context):
+        return attention_forward(module or Module(), query, key, key, **({"attention_mask": None} | keywords))
 
 
 def test_what_the_model_asks_for_reaches_the_context():
     context, sinks = Remembers(), torch.zeros(4)
-    output, weights = forward(paged=context, scaling=0.5, sliding_window=7, softcap=30.0, s_aux=sinks, dropout=0.0)
+    output, weights = forward(context, scaling=0.5, sliding_window=7, softcap=30.0, s_aux=sinks, dropout=0.0)
     assert weights is None
     assert output.shape == (1, 5, 4, 16)
     call = context.call
@@ -343,19 +378,33 @@ def test_what_the_model_asks_for_reaches_the_context():
 
 def test_scaling_defaults_to_that_of_the_head():
     context = Remembers()
-    forward(paged=context)
+    forward(context)
     assert context.call.scaling == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({}, "does not hand keywords down"),
-        ({"paged": Remembers(), "attention_mask": torch.zeros(1)}, "a mask or bias of its own"),
-        ({"paged": Remembers(), "position_bias": torch.zeros(1)}, "a mask or bias of its own"),
-        ({"paged": Remembers(), "module": torch.nn.Module()}, "no layer index"),
+        ({"attention_mask": torch.zeros(1)}, "a mask or bias of its own"),
+        ({"position_bias": torch.zeros(1)}, "a mask or bias of its own"),
+        ({"module": torch.nn.Module()}, "no layer index"),
     ],
 )
 def test_what_would_not_be_exact_is_refused(keywords, message):
     with pytest.raises(UnsupportedArchitecture, match=message):
-        forward(**keywords)
+        forward(Remembers(), **keywords)
+
+
+def test_attention_without_a_context_is_refused():
+    """Each forward call has its own; outside of `attending` there is none, also after one."""
+    forward(Remembers())
+    with pytest.raises(UnsupportedArchitecture, match="no attention context is bound"):
+        attention_forward(Module(), *[torch.zeros(1, 2, 5, 16)] * 3, attention_mask=None)
+
+
+def test_contexts_nest():
+    """The inner one ends with its block."""
+    outer, inner = Remembers(), Remembers()
+    with attending(outer):
+        forward(inner)
+        assert current_context() is outer

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from server.model import float32_view
+from server.model.architecture import read_architecture
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.errors import SelfProofFailed
@@ -15,7 +18,7 @@ from server.model.self_proof import prove
 from server.model.twin import make_twin
 from tests.devices import DEVICE, NAME
 from tests.fakes.deep_model import build_deep
-from tests.fakes.planted_faults import FAULTS, only_in_half_precision
+from tests.fakes.planted_faults import FAULTS, WINDOW_FAULTS, only_in_half_precision
 from tests.parity.architectures import VOCAB_SIZE, build
 
 
@@ -69,6 +72,43 @@ def test_a_planted_fault_is_found_in_every_dtype(tmp_path, fault, dtype):
             prove(loaded, faulty, seed, TEXT)
 
 
+LONG_WINDOWS = ["mistral", "gemma2", "gemma3", "starcoder2", "cohere2", "mistral-wide", "mixtral", "gpt-oss"]
+
+
+def load_with_window(folder, name, dtype="float32"):
+    """A base whose windows no sequence of the proof crosses."""
+    build(name).save_pretrained(str(folder))
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sliding_window": 64}))
+    return load_base_model(BaseModelOptions(str(folder), device=NAME, dtype=dtype))
+
+
+@pytest.mark.parametrize("fault", WINDOW_FAULTS)
+@pytest.mark.parametrize("name", LONG_WINDOWS)
+def test_a_fault_of_a_long_window_is_found(tmp_path, name, fault):
+    """Its sequences are shorter than the window, so the proof narrows it."""
+    loaded = load_with_window(tmp_path, name)
+    before = [layer.sliding_window for layer in loaded.architecture.layers]
+    assert prove(loaded, choose_backend(DEVICE), text=TEXT).disagreement < 1e-4
+    with (
+        WINDOW_FAULTS[fault](choose_backend(DEVICE)) as faulty,
+        pytest.raises(SelfProofFailed, match="with sliding windows of 7 positions: the paged path and the stock model"),
+    ):
+        prove(loaded, faulty, text=TEXT)
+    assert 64 in before and before == [layer.sliding_window for layer in read_architecture(loaded.model).layers]
+
+
+def test_a_fault_of_a_long_window_is_found_in_half_precision(tmp_path):
+    """In float32, as all logic is."""
+    loaded = load_with_window(tmp_path, "gemma3", "bfloat16")
+    prove(loaded, choose_backend(DEVICE), text=TEXT)
+    with (
+        WINDOW_FAULTS["no_window"](choose_backend(DEVICE)) as faulty,
+        pytest.raises(SelfProofFailed, match="with sliding windows of 7 positions"),
+    ):
+        prove(loaded, faulty, text=TEXT)
+
+
 @pytest.mark.parametrize("dtype", DTYPES[1:])
 @pytest.mark.parametrize("fault", ["wrong_scale", "swapped_heads", "narrow_window"])
 def test_a_fault_of_half_precision_alone_is_found(tmp_path, fault, dtype):
@@ -108,14 +148,20 @@ def test_weights_that_only_half_precision_overflows_are_named(tmp_path):
     prove(load_base_model(replace(options, dtype="bfloat16")), choose_backend(DEVICE))
 
 
-def test_the_float32_view_leaves_the_weights_alone(tmp_path):
-    """After a pass the twin holds the half-precision tensors again, and the served tree never held others."""
-    loaded = load(tmp_path, "llama-wide", "bfloat16")
+@pytest.mark.parametrize("block", [float32_view._BLOCK_WEIGHTS, 1000])
+@pytest.mark.parametrize("name", ["llama-wide", "llama"])
+def test_the_float32_view_leaves_the_weights_alone(tmp_path, monkeypatch, name, block):
+    """After a pass the twin holds the half-precision tensors again, and the served tree never held others.
+
+    With packed layers and without, and with layers that are widened in several blocks.
+    """
+    monkeypatch.setattr(float32_view, "_BLOCK_WEIGHTS", block)
+    loaded = load(tmp_path, name, "bfloat16")
     twin = make_twin(loaded.model)
     before = {name: tensor.data_ptr() for name, tensor in loaded.model.named_parameters()}
     compute_in_float32(twin)
     tokens = torch.arange(20, device=DEVICE)[None]
-    reference = build("llama-wide").to(DEVICE)
+    reference = build(name).to(DEVICE)
     with torch.inference_mode():
         for parameter in reference.parameters():
             parameter.copy_(parameter.to(torch.bfloat16))

@@ -13,12 +13,11 @@ from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     CLIPConfig,
-    CodeGenConfig,
     DeepseekV3Config,
     Gemma4TextConfig,
-    GPTNeoConfig,
+    GitConfig,
     MixtralConfig,
-    MptConfig,
+    OpenAIGPTConfig,
 )
 
 from server.demo import BASE_DIR
@@ -43,11 +42,7 @@ TINY = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attent
 LLAMA_LIKE = {**TINY, "intermediate_size": 48, "num_key_value_heads": 2, "max_position_embeddings": 96}
 
 UNSERVED = {
-    "gpt_neo": lambda: GPTNeoConfig(
-        vocab_size=61, hidden_size=32, num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]]
-    ),
-    "mpt": lambda: MptConfig(vocab_size=61, d_model=32, n_layers=2, n_heads=4),
-    "codegen": lambda: CodeGenConfig(vocab_size=61, n_embd=32, n_layer=2, n_head=4, rotary_dim=4),
+    "openai-gpt": lambda: OpenAIGPTConfig(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=96),
     "gemma4_text": lambda: Gemma4TextConfig(
         **LLAMA_LIKE, head_dim=8, hidden_size_per_layer_input=8, vocab_size_per_layer_input=61
     ),
@@ -88,9 +83,9 @@ def test_an_architecture_that_breaks_is_refused_by_name(model_type, max_context,
 
 
 def test_what_cannot_be_built_is_refused_before_its_weights_are_read(tmp_path):
-    UNSERVED["gpt_neo"]().save_pretrained(tmp_path)
+    GitConfig(**TINY).save_pretrained(tmp_path)
     for load in (load_skeleton, load_base_model):
-        with pytest.raises(UnsupportedArchitecture, match="gpt_neo models cannot be served"):
+        with pytest.raises(UnsupportedArchitecture, match="git models cannot be served"):
             load(BaseModelOptions(str(tmp_path), device="cpu", max_context=64))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from transformers import PreTrainedModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel
+from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint
 from server.engine.events import EngineEvent, PromptProcessed, TokenEvent
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions, check_request
@@ -26,9 +27,10 @@ from server.model.kv_cache import KVCache
 from server.model.prefix import Prefix, prefix_of
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
+from server.model.serving_runner import build_runner
 from tests.devices import IS_CPU, NAME
-from tests.parity.architectures import CONFIGS, MAX_CONTEXT, VOCAB_SIZE, build
-from tests.parity.oracle import OracleAnswer, PeftOracle, save_checkpoint
+from tests.parity.architectures import CONFIGS, MAX_CONTEXT, REFUSED_BY_PEFT, VOCAB_SIZE, build
+from tests.parity.oracle import KINDS, OracleAnswer, PeftOracle, save_checkpoint
 
 pytestmark = [
     # PEFT reads a property that transformers is about to rename.
@@ -37,7 +39,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Position ids are not supported for parameter efficient tuning:UserWarning"),
 ]
 
-KINDS = ("prompt", "p", "multitask", "cpt", "prefix", "cartridge")
 BLOCK_SIZE = 4
 NUM_NEW = 10
 TOLERANCE = 1e-4
@@ -52,10 +53,9 @@ class Task:
     oracle: PeftOracle
 
 
-def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Task]:
-    model = build(architecture)
+def make_tasks(folder: Path, model: PreTrainedModel, loaded: LoadedModel, kinds: Sequence[str]) -> list[Task]:
     tasks = []
-    for seed, kind in enumerate(KINDS):
+    for seed, kind in enumerate(kinds):
         save_checkpoint(folder / kind, model, kind, seed)
         for task_index in (0, 1) if kind == "multitask" else (None,):
             tasks.append(read_task(folder / kind, model, loaded, task_index))
@@ -63,9 +63,13 @@ def make_tasks(folder: Path, architecture: str, loaded: LoadedModel) -> list[Tas
 
 
 def read_task(folder: Path, model: PreTrainedModel, loaded: LoadedModel, task_index: int | None) -> Task:
+    checkpoint = read_files(folder, loaded, task_index)
+    return Task(f"{folder.name}-{task_index}", prefix_of(checkpoint.prefix), PeftOracle(folder, model, task_index))
+
+
+def read_files(folder: Path, loaded: LoadedModel, task_index: int | None) -> ParsedCheckpoint:
     sizes = loaded.architecture
-    assert sizes.uniform_kv is not None
-    checkpoint = read_checkpoint(
+    return read_checkpoint(
         (folder / "adapter_config.json").read_bytes(),
         (folder / "adapter_model.safetensors").read_bytes(),
         BaseModel(
@@ -73,16 +77,17 @@ def read_task(folder: Path, model: PreTrainedModel, loaded: LoadedModel, task_in
             (),
             sizes.hidden_size,
             sizes.num_layers,
-            *sizes.uniform_kv,
+            *(sizes.uniform_kv or (None, None)),
             MAX_CONTEXT,
             "float32",
             sizes.num_attention_heads,
+            BaseKind.DECODER if loaded.decoding is None else BaseKind.ENCODER_DECODER,
+            num_encoder_layers=sizes.num_encoder_layers,
         ),
         task_index=task_index,
         allow_base_mismatch=True,
         max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
     )
-    return Task(f"{folder.name}-{task_index}", prefix_of(checkpoint.prefix), PeftOracle(folder, model, task_index))
 
 
 def crowded_engine(loaded: LoadedModel) -> Engine:
@@ -98,7 +103,12 @@ def crowded_engine(loaded: LoadedModel) -> Engine:
         vocab_size=VOCAB_SIZE,
         eos_token_ids=frozenset(),
         fair_quantum=32,
+        decoding=loaded.decoding,
+        max_encoder_positions=loaded.architecture.max_encoder_positions or 0,
     )
+    if loaded.decoding is not None:
+        runner = build_runner(loaded, choose_backend(loaded.device), options.num_blocks, BLOCK_SIZE, 6)
+        return Engine(runner, options)
     # On a GPU as it serves: decode steps recorded, their padding in a block more.
     cache = KVCache(loaded.architecture.layers, options.num_blocks + 1, BLOCK_SIZE, loaded.dtype, loaded.device)
     attention = choose_backend(loaded.device)
@@ -123,10 +133,17 @@ def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) 
 
     Our side runs all six types together with chunked prefill, prefix-cache hits, evicted prefixes and preemption.
     """
-    build(architecture).save_pretrained(str(tmp_path / "base"))
-    loaded = load_base_model(BaseModelOptions(str(tmp_path / "base"), device=NAME, dtype="float32"))
+    refused = REFUSED_BY_PEFT.get(architecture, {})
+    check_mixed_and_crowded(build(architecture), tmp_path, [kind for kind in KINDS if kind not in refused])
+
+
+def check_mixed_and_crowded(model: PreTrainedModel, folder: Path, kinds: Sequence[str]) -> None:
+    """See the test. Raises `AssertionError`, and `ModelError` where the model is not served."""
+    model.save_pretrained(str(folder / "base"))
+    options = BaseModelOptions(str(folder / "base"), device=NAME, dtype="float32", max_context=MAX_CONTEXT)
+    loaded = load_base_model(options)
     assert prove(loaded, choose_backend(loaded.device)).disagreement < 1e-4
-    tasks = make_tasks(tmp_path, architecture, loaded)
+    tasks = make_tasks(folder, model, loaded, kinds)
     rng = random.Random(0)
     shared_text = [rng.randrange(VOCAB_SIZE) for _ in range(13)]
     prompts = [
@@ -162,6 +179,18 @@ def test_mixed_and_crowded_equals_peft_alone(architecture: str, tmp_path: Path) 
     ]
     assert sum(cached) > 0
     assert engine.stats.num_leases == 0
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"),
+    [(architecture, kind) for architecture, kinds in REFUSED_BY_PEFT.items() for kind in kinds],
+)
+def test_what_peft_cannot_run_it_still_cannot(architecture: str, kind: str, tmp_path: Path) -> None:
+    """The table of what is served names PEFT's error for these."""
+    model = build(architecture)
+    with pytest.raises((RuntimeError, ValueError), match=REFUSED_BY_PEFT[architecture][kind]):
+        save_checkpoint(tmp_path, model, kind, seed=0)
+        PeftOracle(tmp_path, model, None).generate([1, 2, 3], 2)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3"])

@@ -13,6 +13,7 @@ from prompts_store.checkpoint.folder import (
     CONFIG,
     MANIFEST,
     TENSORS,
+    FolderFiles,
     FolderManifest,
     holds_version,
     read_files,
@@ -96,13 +97,13 @@ def test_a_manifest_says_what_the_version_is_and_how_it_is_published(tmp_path):
 def test_the_limit_of_a_file_is_exact(tmp_path):
     (tmp_path / TENSORS).write_bytes(b"tensors")
     (tmp_path / CONFIG).write_bytes(b" " * MAX_CONFIG_BYTES)
-    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == (b" " * MAX_CONFIG_BYTES, b"tensors")
+    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == FolderFiles(b" " * MAX_CONFIG_BYTES, b"tensors")
     (tmp_path / CONFIG).write_bytes(b" " * (MAX_CONFIG_BYTES + 1))
     with pytest.raises(InvalidFolder, match=f"has {MAX_CONFIG_BYTES + 1} bytes; the maximum is {MAX_CONFIG_BYTES}"):
         read_files(tmp_path, max_tensor_bytes=LIMIT)
     (tmp_path / CONFIG).write_bytes(b"{}")
     (tmp_path / TENSORS).write_bytes(b" " * (MAX_FRAME_BYTES + LIMIT))
-    assert len(read_files(tmp_path, max_tensor_bytes=LIMIT)[1]) == MAX_FRAME_BYTES + LIMIT
+    assert len(read_files(tmp_path, max_tensor_bytes=LIMIT).tensors) == MAX_FRAME_BYTES + LIMIT
     with pytest.raises(
         InvalidFolder, match=f"has {MAX_FRAME_BYTES + LIMIT} bytes; the maximum is {MAX_FRAME_BYTES + LIMIT - 1}"
     ):
@@ -115,14 +116,14 @@ def test_links_to_files_are_followed(tmp_path):
         (tmp_path / "..data").mkdir(exist_ok=True)
         (tmp_path / "..data" / name).write_bytes(b"{}")
         (tmp_path / name).symlink_to(Path("..data") / name)
-    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == (b"{}", b"{}")
+    assert read_files(tmp_path, max_tensor_bytes=LIMIT) == FolderFiles(b"{}", b"{}")
     assert read_manifest(tmp_path) == FolderManifest({})
 
 
 def test_a_pickle_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "adapter_model.bin").touch()
     assert holds_version(tmp_path)
-    with pytest.raises(InvalidFolder, match="safe_serialization=True"):
+    with pytest.raises(InvalidFolder, match=r"run `softprompt task convert .*` first"):
         read_files(tmp_path, max_tensor_bytes=LIMIT)
 
 

@@ -215,7 +215,7 @@ def test_keys_and_values_may_have_the_whole_models_numbers(peft_type: PeftType, 
 
 def test_a_wrong_width_is_refused_with_every_right_one() -> None:
     """Of the keys and values, and of the whole model."""
-    with pytest.raises(ShapeMismatch, match=r"^token_dim is 7; the base model needs 6 or 8\.$"):
+    with pytest.raises(ShapeMismatch, match=r"^token_dim is 7; the base model needs 6 or 8\."):
         read_config(config_bytes(PREFIX, token_dim=7), BASE, allow_base_mismatch=False)
 
 

@@ -77,6 +77,16 @@ def test_one_content_has_one_form() -> None:
     assert first == second
 
 
+def test_a_chat_template_is_content_and_excludes_a_template() -> None:
+    """Without one a manifest has the form, and so the digest, of releases that did not know it."""
+    assert content_fields(Manifest(chat_template=True)) == content_fields(Manifest()) | {"chat_template": True}
+    assert manifest_from_json(manifest_to_json(Manifest(chat_template=True))).chat_template
+    for fields in ({"chat_template": True, "template": "{input}"}, {"chat_template": "yes"}):
+        with pytest.raises(InvalidManifest) as caught:
+            parse_manifest(fields)
+        assert caught.value.param == "manifest.chat_template"
+
+
 def test_what_changes_no_answer_is_not_content() -> None:
     manifest = parse_manifest(FULL)
     told = {"metrics", "note", "parent_version", "training_data_digest"}

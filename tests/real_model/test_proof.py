@@ -22,6 +22,8 @@ from tests.fakes.planted_faults import FAULTS, only_in_half_precision
 
 DTYPES = ["float32", "bfloat16", "float16"]
 ATTENTION = choose_backend(torch.device(NAME))
+# Three rows of seed 11 amplify rounding: 1.4e-4 here, and 1.8e-4 between the stock model's own two attentions.
+MAX_DISAGREEMENT = 4e-4
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1200)]
 
@@ -53,7 +55,7 @@ class Seed:
     def check_that_it_holds(self):
         proof = self.prove()
         print(self._seed, proof)
-        assert proof.disagreement < 1e-4
+        assert proof.disagreement < MAX_DISAGREEMENT
         if proof.rounding is not None:
             assert proof.rounding.served < 1.6 * proof.rounding.stock < 0.1
 

@@ -16,6 +16,8 @@ from tests.system.tuning_demo import upload, wait
 pytestmark = [pytest.mark.real, pytest.mark.timeout(1800)]
 
 _STEP = re.compile(r"Step (\d+)/\d+: loss ([\d.]+)\.")
+MIN_RIGHT = 38
+"""Of 60. 45 were right on 2026-11-30; this is two standard errors below. Guesses give 30."""
 INSTRUCTION = "Is this review of a film negative or positive? Answer with one word."
 
 
@@ -36,7 +38,7 @@ def client(folder, tmp_path_factory):
 
 def tune(client, task, num_examples, **hyperparameters):
     """The losses that the job's events report, step by step."""
-    (base,) = [model.id for model in client.models.list().data]
+    (base,) = [model.id for model in client.models.list().data if model.parent is None]
     job = client.fine_tuning.jobs.create(
         model=base,
         training_file=upload(client, rows("train", num_examples)),
@@ -71,4 +73,5 @@ def test_sixty_steps_learn_the_labels(client):
     held_out = rows("test", 60)
     given = answers(client, "reviews", [row["text"] for row in held_out])
     right = sum(answer == row["label"] for answer, row in zip(given, held_out, strict=True))
-    assert right > 0.6 * len(held_out), given
+    print(right, "of", len(held_out))
+    assert right >= MIN_RIGHT, given

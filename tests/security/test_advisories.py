@@ -55,16 +55,20 @@ class Bomb:
         return pytest.fail, ("a pickle was opened",)
 
 
+# What reads a pickle or an archive, as weights only: a process of `softprompt task convert` on the publisher's machine,
+# and two files that read the base model that the operator names.
+OF_OPERATORS = frozenset({"pickle_worker.py", "pickles.py", "held.py"})
+
+
 @pytest.mark.advisory("vllm", "CVE-2025-62164", "CVE-2026-56340", "CVE-2026-73557")
 @pytest.mark.parametrize(
     "tensors",
     [
         pickle.dumps(Bomb()),
         save({"prompt_embeddings": np.zeros((4, 8), np.int64)}),
-        save({"prompt_embeddings": np.zeros((4, 8), np.float64)}),
         save({"prompt_embeddings.indices": np.zeros((2, 4), np.int64), "prompt_embeddings.values": np.zeros(4)}),
     ],
-    ids=["pickle", "int64", "float64", "sparse"],
+    ids=["pickle", "int64", "sparse"],
 )
 async def test_only_dense_tensors_of_listed_dtypes_are_accepted(client, tensors):
     """Tensors of clients are dense safetensors of the few dtypes that are listed, or nothing."""
@@ -286,7 +290,8 @@ async def test_an_archive_is_not_opened(client, kind):
             archive.addfile(tarfile.TarInfo("../../escaped"))
     for name in ("adapter_model", "adapter_config"):
         assert (await publish(client, **{name: buffer.getvalue()})).status_code == 400
-    imports = [node for _, tree in sources() for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    trees = [tree for path, tree in sources() if path.name not in OF_OPERATORS]
+    imports = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Import)]
     assert not {alias.name for node in imports for alias in node.names} & {"zipfile", "tarfile"}
 
 
@@ -341,15 +346,24 @@ def _is_name(node: ast.expr, name: str) -> bool:
 
 @pytest.mark.advisory("pytorch", "CVE-2025-32434", "CVE-2026-24747")
 def test_nothing_reads_pickles():
-    """No pickle anywhere: neither the module nor what of PyTorch and NumPy reads them."""
+    """No pickle of a client: neither the module nor what of PyTorch and NumPy reads them, but for `OF_OPERATORS`."""
     for path, tree in sources():
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
-                assert not names & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}, path
+                assert path.name == "pickles.py" or not names & {
+                    "pickle",
+                    "cloudpickle",
+                    "dill",
+                    "joblib",
+                    "marshal",
+                    "shelve",
+                }, path
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 is_reader = node.value.id in ("torch", "np", "numpy") and node.attr == "load"
-                assert not is_reader, f"{path}:{node.lineno}"
+                assert not is_reader or path.name in OF_OPERATORS, f"{path}:{node.lineno}"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                assert "weights_only=True" in list(map(ast.unparse, node.keywords)), f"{path}:{node.lineno}"
 
 
 @pytest.mark.advisory("starlette", "CVE-2024-47874", "CVE-2025-54121", "CVE-2025-62727")

@@ -21,10 +21,10 @@ async def test_a_reference_means_a_version_and_its_tensors(catalog, store):
     for text in ("sentiment", "sentiment@1", "sentiment@production"):
         served = await catalog.resolve(TaskReference.parse(text))
         assert served.record.version == 1
-        assert served.prefixes[0].digest == version.prefix_digest
-        assert served.prefixes[0].kind is PrefixKind.EMBEDDINGS
-        assert served.prefixes[0].tensor.shape == (4, BASE.hidden_size)
-        assert served.prefixes[0].tensor.dtype == torch.float32
+        assert served.parts[0].prefix.digest == version.prefix_digest
+        assert served.parts[0].prefix.kind is PrefixKind.EMBEDDINGS
+        assert served.parts[0].prefix.tensor.shape == (4, BASE.hidden_size)
+        assert served.parts[0].prefix.tensor.dtype == torch.float32
 
 
 async def test_what_is_known_is_answered_from_memory(catalog, store, counted, follower):
@@ -76,7 +76,7 @@ async def test_a_weighted_alias_chooses_for_each_request(catalog, store, followe
     assert {served.record.version for served in keyed.values()} == {1, 2}
     for key, served in keyed.items():
         assert (await catalog.resolve(PLAIN, b"%d" % key)).record.version == served.record.version
-        assert served.prefixes[0].digest == served.record.prefix_digest
+        assert served.parts[0].prefix.digest == served.record.prefix_digest
     assert {(await catalog.resolve(PLAIN)).record.version for _ in range(40)} == {1, 2}
 
 
@@ -88,7 +88,7 @@ async def test_changes_made_elsewhere_are_followed(catalog, store, follower):
     await follower.refresh()
     moved = await catalog.resolve(PLAIN)
     assert moved.record.version == 2
-    assert moved.prefixes[0].digest != running.prefixes[0].digest
+    assert moved.parts[0].prefix.digest != running.parts[0].prefix.digest
     assert running.record.version == 1  # who resolved before keeps what it has
     await catalog.resolve(FIRST)
     store.retire_version(BASE.fingerprint, "sentiment", 1)

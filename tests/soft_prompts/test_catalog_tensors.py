@@ -23,7 +23,7 @@ async def test_the_same_tensors_are_loaded_once(catalog, store, counted):
     resolving[0].cancel()  # whoever began the load may go away
     counted.gate.set()
     served = await asyncio.gather(*resolving[1:])
-    assert len({id(one.prefixes[0]) for one in served}) == 1
+    assert len({id(one.parts[0].prefix) for one in served}) == 1
     publish(store, template="{input}?")
     await catalog.resolve(TaskReference.parse("sentiment@2"))
     assert counted.calls.count("load_content") == 1
@@ -46,14 +46,14 @@ async def test_a_load_that_fails_for_one_task_answers_no_other(catalog, store, c
         return real(fingerprint, task, *others, **options)
 
     counted._store.load_content = load_content
-    first = asyncio.create_task(catalog.prefixes(records[0]))
+    first = asyncio.create_task(catalog.parts(records[0]))
     await asyncio.to_thread(has_begun.wait, 5)
-    second = asyncio.create_task(catalog.prefixes(records[1]))
+    second = asyncio.create_task(catalog.parts(records[1]))
     await asyncio.sleep(0)
     goes_on.set()
     with pytest.raises(StoreCorrupt if failure == "corrupt" else TaskNotFound):
         await first
-    assert [prefix.digest for prefix in await second] == [records[1].prefix_digest]
+    assert [part.prefix.digest for part in await second] == [records[1].prefix_digest]
 
 
 async def test_tensors_that_nothing_leads_to_any_more_are_let_go(catalog, store, counted, follower):

@@ -222,6 +222,23 @@ def test_what_cannot_be_read_now_is_tried_again_and_said_once(folder, root, stor
     assert production(store, "mood") == 1
 
 
+def test_a_lack_of_memory_is_tried_again_and_said_once(folder, root, store, monkeypatch, caplog):
+    """It passes without a change of the files."""
+    write(root, "mood")
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "publish", fail)
+        for _ in range(3):
+            folder.scan(at_once=True)
+    said = "task 'mood' of the folder cannot be published now: there is not enough memory"
+    assert [record.getMessage() for record in caplog.records] == [said]
+    folder.scan()
+    assert production(store, "mood") == 1
+
+
 def test_a_folder_taken_away_leaves_its_task_to_others(folder, root, store):
     write(root, "mood")
     folder.scan(at_once=True)

@@ -2,7 +2,8 @@
 
 `HF_HUB_OFFLINE=1 python -m tests.system.golden_jobs` wrote it, in that release's checkout: in another one it would make
 another release's store. `load` unpacks it; `EXPECTED` says what is in it, and what each job came to where nobody
-interrupted it.
+interrupted it. `CONTINUED` says what the arithmetic of now makes of the jobs: `python -m tests.system.golden_jobs
+--continue` writes it, and it changes only with that arithmetic.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tests.system.tuning_demo import examples, jsonl
 
 FOLDER = Path(__file__).parent / "golden"
 DUMP, EXPECTED = FOLDER / "store_4b55c5e.sql.xz", FOLDER / "expected_4b55c5e.json"
+CONTINUED = FOLDER / "continued_4b55c5e.json"
 ADMIN_KEY = "golden-admin-key"
 TEMPLATE = " {input} ->\n"
 KINDS = ("prompt", "p", "multitask", "cpt", "prefix", "cartridge")
@@ -90,6 +92,15 @@ def wait(client: httpx.Client, job_id: str, until: Callable[[Any], bool], timeou
 def has_ended(job: Any) -> bool:
     """Whether nothing comes after a job's status."""
     return job["status"] in ("succeeded", "failed", "cancelled")
+
+
+def continued(client: httpx.Client) -> dict[str, dict[str, Any]]:
+    """What every job of the store comes to, once the paused ones are resumed and all have ended."""
+    left = json.loads(EXPECTED.read_text())["jobs"]
+    for job in left.values():
+        if job["status"] == "paused":
+            asked(client.post(f"{_JOBS}/{job['id']}/resume"))
+    return {task: outcome(client, wait(client, job["id"], has_ended)) for task, job in left.items()}
 
 
 def outcome(client: httpx.Client, job: Any) -> dict[str, Any]:
@@ -179,6 +190,16 @@ def _upload(client: httpx.Client, name: str, data: bytes) -> str:
 
 
 # --- writing it -------------------------------------------------------------------------------------------------------
+
+
+def write_continued() -> None:
+    """Write what the jobs come to on this machine, and print it."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        load(folder / "data")
+        with serving(folder / "data", make_base(folder / "base"), folder / "server.log") as (_, client):
+            CONTINUED.write_text(json.dumps(continued(client), indent=1) + "\n")
+    print(CONTINUED.read_text())
 
 
 def main() -> None:
@@ -320,4 +341,4 @@ def _make_keys(data_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    write_continued() if sys.argv[1:] == ["--continue"] else main()

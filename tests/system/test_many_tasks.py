@@ -55,5 +55,5 @@ async def test_200_tasks_at_once_with_room_for_20_prefixes(tmp_path):
         twin = make_twin(load_base_model(BaseModelOptions(str(base), device="cpu")).model)
         for index, response in enumerate(responses):
             served = await server.services.inference.catalog.resolve(TaskReference.parse(f"task-{index}"))
-            expected = greedy(twin, served.prefixes[0], list(prompt))
+            expected = greedy(twin, served.parts[0].prefix, list(prompt))
             assert response.json()["choices"][0]["token_ids"] == expected, index

@@ -11,9 +11,10 @@ from prompts_store.manifest import Manifest
 from server.engine.errors import EngineOverloaded, EngineStopped, NumbersOverflow, PrefixTooLarge, StepFailed
 from server.engine.request import Generate, Score
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.candidate import Candidate, base_alone, with_instruction
 from server.tuning.encoding import encode_completion
 from server.tuning.errors import EvaluationFailed, ExamplesRefused
-from server.tuning.evaluation import Candidate, Patience, base_alone, evaluate, with_instruction
+from server.tuning.evaluation import Patience, evaluate
 from server.tuning.examples import read_examples
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from server.tuning.events import (
+    Extended,
     Finished,
     RateChosen,
     RateTried,
@@ -24,6 +25,7 @@ EVENTS = [
     StepDone(1, 10, 2.0, 0.1, 1.0, 0.01, 0.5, 100),
     Validated(1, 1.5, 0.5, 0.25, is_best=True),
     Warned(1, "diverging", "the loss rises"),
+    Extended(10, 15),
     Finished(10, "steps", 1),
 ]
 

@@ -9,9 +9,10 @@ import pytest
 from prompts_store.errors import InvalidManifest
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from server.engine.paged.async_engine import AsyncEngine
+from prompts_store.records import BaseKind
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
+from server.engine.thread.async_engine import AsyncEngine
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -24,7 +25,9 @@ from server.tuning.notes import NoteLevel
 from server.tuning.plan import Method, TuningPlan
 from tests.tuning.tiny import tiny_base, tiny_model
 
-COSTS = Costs(hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_bytes=4, is_fused=False)
+COSTS = Costs(
+    hidden_size=32, attention_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_bytes=4, is_fused=False
+)
 GIB = 1024**3
 
 
@@ -53,7 +56,7 @@ def test_virtual_tokens_that_leave_no_room_for_text_are_refused():
     """One token of prompt and one of answer are the least."""
     roomy = host(max_prefix_blocks=20)
     roomy.check_plan(TuningPlan(num_virtual_tokens=94))
-    with pytest.raises(PlanRefused, match="the context holds 96 tokens"):
+    with pytest.raises(PlanRefused, match=r"the context holds 96 tokens \(--max-context\)"):
         roomy.check_plan(TuningPlan(num_virtual_tokens=95))
 
 
@@ -98,7 +101,8 @@ def test_held_out_examples_longer_than_the_cache_are_refused():
     sizes = {"num_blocks": 8, "max_prefix_blocks": 2}  # 7 blocks, one of which is a copy of the part-filled virtual one
     judged(40, 4, **sizes)
     for too_long in ((41, 4, ()), (40, 5, ()), (40, 4, [(1,) * 5])):
-        with pytest.raises(ExamplesRefused, match=r"line 7: .* KV cache holds 56 tokens") as refused:
+        message = r"line 7: .* KV cache holds 56 tokens \(--num-kv-blocks\)"
+        with pytest.raises(ExamplesRefused, match=message) as refused:
             judged(*too_long[:2], labels=too_long[2], **sizes)
         assert refused.value.code == "example_too_long"
 
@@ -144,7 +148,7 @@ def test_an_example_too_long_for_the_memory_is_refused():
     plan = TuningPlan(num_virtual_tokens=4, max_micro_batch_tokens=16)
     examples = [Example("a", "x", 3), Example("b", "x", 9)]
     encoded = [EncodedExample((5,) * 3, (6,)), EncodedExample((5,) * 3000, (6,))]
-    fused = replace(COSTS, is_fused=True)
+    fused = replace(COSTS, is_fused=True, vocab_size=tiny_model().architecture.vocab_size)
     width = 3005
     assert COSTS.piece_bytes(width, width) > 3 * 4 * width**2 * 4 > 10 * fused.piece_bytes(width, width)
     room = 100 * 1024**2
@@ -165,6 +169,33 @@ def test_a_micro_batch_too_large_for_the_memory_is_refused():
     assert refused.value.param == "max_micro_batch_tokens"
 
 
+@pytest.mark.parametrize("kind", [BaseKind.ENCODER, BaseKind.ENCODER_DECODER])
+def test_layers_that_cannot_be_recomputed_all_count(kind):
+    """Keys and values of prefix tuning are in PEFT's cache there. A decoder recomputes its layers with any prompt."""
+    plan = TuningPlan(Method.PREFIX_TUNING, num_virtual_tokens=4, max_micro_batch_tokens=16)
+    examples, encoded = [Example("a", "x", 3)], [EncodedExample((5,) * 60, (6,))]
+    base = replace(tiny_base(), kind=kind)
+    fixed = parameter_bytes(plan, base)
+    needed = fixed + COSTS.num_layers * COSTS.layer_bytes(65, 65)
+    assert needed > fixed + COSTS.piece_bytes(65, 65)
+    host(base=base, costs=COSTS, memory_bytes=needed).check_memory(plan, examples, encoded)
+    host(costs=COSTS, memory_bytes=needed - 1).check_memory(plan, examples, encoded)
+    with pytest.raises(ExamplesRefused, match="line 3: has 65 positions"):
+        host(base=base, costs=COSTS, memory_bytes=needed - 1).check_memory(plan, examples, encoded)
+
+
+def test_the_logits_of_an_answer_behind_an_encoder_count():
+    """PEFT's model computes all of them at once; those of a decoder are computed in parts."""
+    plan = TuningPlan(num_virtual_tokens=4, max_micro_batch_tokens=16)
+    examples, encoded = [Example("a", "x", 3)], [EncodedExample((5,) * 3, (6,) * 50)]
+    costs, base = replace(COSTS, vocab_size=250_000), replace(tiny_base(), kind=BaseKind.ENCODER_DECODER)
+    needed = parameter_bytes(plan, base) + costs.piece_bytes(57, 57) + 3 * 4 * 50 * 250_000
+    host(base=base, costs=costs, memory_bytes=needed).check_memory(plan, examples, encoded)
+    host(costs=costs, memory_bytes=needed - 1).check_memory(plan, examples, encoded)
+    with pytest.raises(ExamplesRefused, match="line 3: has 57 positions"):
+        host(base=base, costs=costs, memory_bytes=needed - 1).check_memory(plan, examples, encoded)
+
+
 def test_a_default_limit_is_no_longer_than_what_can_be_served():
     """An answer of the training file may be longer than the cache; behind a prompt of one token it is cut."""
     roomy = host(max_prefix_blocks=20)
@@ -179,4 +210,4 @@ def test_a_default_limit_is_no_longer_than_what_can_be_served():
 
 def test_costs_are_read_off_the_base_model():
     """Sizes, number of layers and heads, and bytes per number."""
-    assert costs_of(tiny_model()) == replace(COSTS, is_fused=True)
+    assert costs_of(tiny_model()) == replace(COSTS, is_fused=True, vocab_size=tiny_model().architecture.vocab_size)

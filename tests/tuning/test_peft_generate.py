@@ -18,8 +18,8 @@ from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.model.twin import make_twin
+from server.tuning.candidate import unpublished
 from server.tuning.encoding import encode_prompt
-from server.tuning.evaluation import unpublished
 from server.tuning.plan import Method, TuningPlan
 from server.tuning.run import TuningRun
 from tests.fakes.tokenizers import byte_level
@@ -54,7 +54,7 @@ def test_peft_generates_what_the_engine_serves(method, tmp_path):
         allow_base_mismatch=False,
         max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES,
     )
-    prefix = unpublished("t", "t", checkpoint, MANIFEST).prefixes[0]
+    prefix = unpublished("t", "t", checkpoint, MANIFEST, checkpoint.base).prefixes[0]
 
     options = EngineOptions(40, 8, 10, 4, 64, 10, 96, loaded.architecture.vocab_size, frozenset())
     cache = KVCache(loaded.architecture.layers, 40, 8, loaded.dtype, loaded.device)

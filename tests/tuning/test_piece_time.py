@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from prompts_store.records import TaskType
 from server.tuning import piece_time
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import read_examples
@@ -14,8 +15,9 @@ from server.tuning.plan import TuningPlan
 from server.tuning.run import TuningRun
 from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import byte_level
+from tests.tuning.heads import learner
 from tests.tuning.test_run import digest, finish
-from tests.tuning.tiny import jsonl, tiny_job, tiny_model, vowel_examples
+from tests.tuning.tiny import MANIFEST, jsonl, tiny_job, tiny_model, vowel_examples
 
 PLAN = TuningPlan(num_steps=3, batch_size=4, num_virtual_tokens=4, max_micro_batch_tokens=16)
 
@@ -74,3 +76,16 @@ def test_measuring_changes_no_bit_of_the_result():
     measured, plain = finish(run_of(PLAN, 1000.0)), finish(run_of(PLAN, None))
     assert digest(measured) == digest(plain)
     assert measured.history == plain.history
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "bert", "roberta", "bart"])
+def test_no_measured_piece_is_longer_than_the_base_model_can_take(architecture, monkeypatch):
+    """Base models with learned positions have none further on, though micro-batches of several examples are longer."""
+    monkeypatch.setattr(piece_time, "SHORT", 64)
+    monkeypatch.setattr(piece_time, "LONG", 128)
+    has_head = architecture != "bart"
+    rows = ({"text": f"{'ao'[n % 2]} {n} " + "xy" * 12, "label": ("yes", "no")[n % 2]} for n in range(40))
+    plan = TuningPlan(num_steps=1, num_virtual_tokens=4, task_type=TaskType.SEQ_CLS if has_head else None)
+    manifest = replace(MANIFEST, labels=("yes", "no")) if has_head else MANIFEST
+    job = tiny_job(plan, manifest=manifest, data=tuning_data(read_examples(jsonl(*rows))))
+    assert finish(TuningRun(learner(architecture), byte_level(), job, max_piece_s=1000.0)).step == 1

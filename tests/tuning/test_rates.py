@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
+import torch
 
 from server.tuning.encoding import EncodedExample
 from server.tuning.events import RateTried
-from server.tuning.rates import best_rate, try_rate
+from server.tuning.plan import Defaults, Initialisation, Method, TuningPlan
+from server.tuning.rates import best_rate, default_rate, try_rate
 from server.tuning.trainer import ValidationScores
 
 BATCH = [EncodedExample((1,), (2,))]
@@ -68,3 +71,18 @@ def test_a_rate_that_diverges_has_no_loss(losses, validation):
 def test_the_best_rate_is_that_of_the_lowest_loss(tried, best):
     """One that diverged is the last resort."""
     assert best_rate(tried) == best
+
+
+def test_keys_and_values_of_tokens_get_a_tenth_of_the_rate():
+    """Random ones keep theirs, and so do the plans of earlier releases."""
+    ones = [torch.nn.Parameter(torch.ones(2, 3))]
+    plan = TuningPlan(method=Method.PREFIX_TUNING, initialisation=Initialisation.TEXT, init_text="a")
+    rates = [
+        default_rate(one, ones)
+        for one in (
+            plan,
+            replace(plan, initialisation=Initialisation.RANDOM),
+            replace(plan, max_extensions=0, defaults=Defaults.FIRST),
+        )
+    ]
+    assert rates == pytest.approx([0.01, 0.1, 0.1])

@@ -12,23 +12,23 @@ from safetensors.torch import load, save
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from server.engine.paged.async_engine import AsyncEngine
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
+from server.engine.thread.async_engine import AsyncEngine
 from server.model.attention_backend import choose_backend
 from server.model.base_model import LoadedModel
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning import forward
+from server.tuning.candidate import unpublished
 from server.tuning.errors import CheckpointUnreadable, ExamplesRefused, PlanRefused, TuningDiverged
-from server.tuning.evaluation import evaluate, unpublished
-from server.tuning.events import Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
+from server.tuning.evaluation import evaluate
+from server.tuning.events import Extended, Finished, RateChosen, RateTried, StepDone, Validated, event_to_json
 from server.tuning.examples import read_examples
 from server.tuning.job import TuningJob
-from server.tuning.plan import Initialisation, Method, Optimizer, TuningPlan
+from server.tuning.models.prompt_values import initial_ids
+from server.tuning.plan import Defaults, Initialisation, Method, Optimizer, TuningPlan
 from server.tuning.run import TuningRun
-from server.tuning.soft_prompt import _initial_ids
 from server.tuning.split import tuning_data
 from tests.fakes.tokenizers import FAMILIES, byte_level, sentencepiece
 from tests.tuning.tiny import MANIFEST, jsonl, tiny_base, tiny_job, tiny_model
@@ -36,8 +36,8 @@ from tests.tuning.tiny import MANIFEST, jsonl, tiny_base, tiny_job, tiny_model
 PLAN = TuningPlan(num_steps=6, batch_size=4, max_micro_batch_tokens=64, validate_every=2)
 
 
-def run_of(job: TuningJob, checkpoint: bytes | None = None) -> TuningRun:
-    return TuningRun(tiny_model(), byte_level(), job, checkpoint)
+def run_of(job: TuningJob, checkpoint: bytes | None = None, memory_bytes: int | None = None) -> TuningRun:
+    return TuningRun(tiny_model(), byte_level(), job, checkpoint, memory_bytes=memory_bytes)
 
 
 def finish(run: TuningRun) -> TuningRun:
@@ -86,6 +86,21 @@ def test_the_same_job_ends_the_same_wherever_it_is_cut(method, optimizer):
         assert resumed.history == whole.history
 
 
+def test_a_run_that_goes_on_ends_the_same_wherever_it_is_cut():
+    """Also between two extensions: the checkpoint says how many there were."""
+    plan = TuningPlan(num_steps=12, batch_size=8, learning_rate=0.1, validate_every=2, max_extensions=2)
+    job = tiny_job(plan)
+    run, checkpoints = run_of(job), []
+    while not run.is_done:
+        checkpoints += [run.checkpoint()] if any(isinstance(event, Extended) for event in run.advance()) else []
+    assert [event for event in run.history if isinstance(event, Extended)] == [Extended(12, 18), Extended(18, 24)]
+    assert (run.step, run.num_steps, len(checkpoints)) == (24, 24, 2)
+    for checkpoint in checkpoints:
+        resumed = finish(run_of(job, checkpoint))
+        assert digest(resumed) == digest(run)
+        assert resumed.history == run.history
+
+
 @pytest.mark.parametrize("method", Method)
 def test_a_state_has_the_parameters_once_and_two_matrices(method):
     """An encoder takes hundreds of megabytes: beside it only the optimiser's moments, and what is published of it."""
@@ -126,11 +141,12 @@ def in_the_form_before(checkpoint: bytes, **values: list[torch.Tensor]) -> bytes
 
 def test_the_digest_of_a_job_is_the_one_it_always_had():
     """It is written into the states of unfinished jobs: with another one they would begin anew."""
-    assert run_of(tiny_job(PLAN))._digest == "9afa2af2fcde91b83712e3786dc7659f1c8c9ecf7d55cd5bb23e50826aebc64e"
+    plan = replace(PLAN, defaults=Defaults.FIRST)
+    assert run_of(tiny_job(plan))._digest == "9afa2af2fcde91b83712e3786dc7659f1c8c9ecf7d55cd5bb23e50826aebc64e"
 
 
 @pytest.mark.parametrize("method", Method)
-def test_a_run_resumes_with_less_memory_and_ends_the_same(method, monkeypatch):
+def test_a_run_resumes_with_less_memory_and_ends_the_same(method):
     """Kept activations and recomputed ones are the same, bit for bit."""
     job = tiny_job(replace(PLAN, method=method))
     run = run_of(job)
@@ -138,8 +154,7 @@ def test_a_run_resumes_with_less_memory_and_ends_the_same(method, monkeypatch):
         run.advance()
     checkpoint = run.checkpoint()
     kept = digest(finish(run))
-    monkeypatch.setattr(forward, "_MAX_PIECE_BYTES", 0)
-    assert kept == digest(finish(run_of(job, checkpoint))) == digest(finish(run_of(job)))
+    assert kept == digest(finish(run_of(job, checkpoint, 0))) == digest(finish(run_of(job, memory_bytes=0)))
 
 
 def test_the_process_keeps_its_random_state():
@@ -172,7 +187,7 @@ def test_our_own_strict_reader_takes_what_peft_saved(method, initialisation):
 def test_pieces_are_bounded():
     """No micro-batch has more positions than the plan allows, virtual tokens included."""
     run = run_of(tiny_job(replace(PLAN, num_virtual_tokens=4)))
-    for batch in run._trainer._micro_batches(run._training):
+    for batch in run._trainer._model.batches(run._training):
         assert 4 + sum(batch.lengths) == 4 + len(batch.token_ids) <= 64
 
 
@@ -259,7 +274,7 @@ async def test_what_was_learnt_to_the_letter_is_served_to_the_letter(family):
     )
     engine = engine_of(loaded)
     async with engine.running():
-        candidate = unpublished("mood", "mood", checkpoint, MANIFEST)
+        candidate = unpublished("mood", "mood", checkpoint, MANIFEST, tiny_base())
         scores = await evaluate(engine, tokenizer, candidate, data.validation, end_token_id=end)
     assert scores.exact_match == result.metrics["validation_exact_match"] == 1
 
@@ -281,9 +296,9 @@ def test_virtual_tokens_begin_at_rows_that_the_base_model_has():
 def test_rows_are_sampled_as_ever_where_the_base_model_has_all():
     """Padding behind the vocabulary is never sampled: the same seed begins with the same ids."""
     plan, tokenizer = replace(PLAN, num_virtual_tokens=6), sentencepiece()
-    assert _initial_ids(plan, tokenizer, ()) == [249, 224, 125, 78, 152, 121]
+    assert initial_ids(plan, tokenizer, ()) == [249, 224, 125, 78, 152, 121]
     padded = Tokenizer(tokenizer._pretrained, num_rows=tokenizer.vocab_size + 64)
-    assert _initial_ids(plan, padded, ()) == _initial_ids(plan, tokenizer, ())
+    assert initial_ids(plan, padded, ()) == initial_ids(plan, tokenizer, ())
 
 
 @pytest.mark.parametrize("row", [{"prompt": "[PAD]", "completion": "a"}, {"prompt": "a", "completion": "<new7>"}])

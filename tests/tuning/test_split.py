@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from server.tuning.errors import ExamplesRefused
 from server.tuning.examples import read_examples
-from server.tuning.notes import info, warning
+from server.tuning.notes import warning
 from server.tuning.split import MAX_HELD_OUT, Split, tuning_data
 from tests.tuning.tiny import jsonl
 
@@ -49,7 +49,9 @@ def test_at_most_200_examples_are_held_out():
     """More would only cost training data and time."""
     data = tuning_data(completions(range(3000)))
     assert len(data.validation) == MAX_HELD_OUT
-    assert data.notes == (info("200 of 3000 examples are held out for validation"),)
+    (note,) = data.notes
+    assert note.text == "200 of 3000 examples are held out for validation"
+    assert note.held_out_lines == tuple(one.line for one in data.validation)[:20]
 
 
 def test_what_a_file_says_of_itself_is_kept():
@@ -195,7 +197,7 @@ def test_conversations_that_begin_alike_are_held_out_apart():
     data = tuning_data(conversations(*(f"hello hi q{n} a{n}" for n in range(20))))
     assert [one.completion[0] for one in data.validation] == ["a", "a"]
     assert len(data.training) == 36
-    assert data.notes[-2:] == (
-        info("2 of 40 examples are held out for validation"),
-        warning("2 more are left out: conversations that are trained on begin as theirs do"),
-    )
+    counts, left_out = data.notes[-2:]
+    assert counts.text == "2 of 40 examples are held out for validation"
+    assert len(counts.held_out_lines) == 2
+    assert left_out == warning("2 more are left out: conversations that are trained on begin as theirs do")

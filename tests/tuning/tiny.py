@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 from prompts_store.manifest import Manifest
 from prompts_store.records import BaseModel
 from server.model.architecture import read_architecture
-from server.model.attention import ATTENTION_NAME, register_attention
+from server.model.attention import register_attention
 from server.model.base_model import LoadedModel
+from server.model.families.registry import built_with
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleSet, read_examples
 from server.tuning.job import TuningJob
@@ -28,7 +29,7 @@ def loaded_from(model: PreTrainedModel) -> LoadedModel:
     """A model made in memory as the server holds one: frozen, evaluated, with our attention function."""
     register_attention()
     model.requires_grad_(False).train(False)
-    model.set_attn_implementation(ATTENTION_NAME)
+    model.set_attn_implementation(built_with(model.config))
     return LoadedModel(model, read_architecture(model), torch.float32, torch.device("cpu"), frozenset())
 
 

@@ -161,7 +161,9 @@ def _check_room(connection: Connection, fingerprint: str, max_unfinished: int) -
     """Raise QueueFull where this many jobs of a base model have not ended."""
     unfinished = (jobs.c.base_fingerprint == fingerprint) & jobs.c.status.in_(UNFINISHED)
     if (connection.scalar(select(func.count()).select_from(jobs).where(unfinished)) or 0) >= max_unfinished:
-        raise QueueFull(f"There are {max_unfinished} tuning jobs that have not ended.")
+        raise QueueFull(
+            f"There are tuning jobs that have not ended; the maximum is {max_unfinished} (--max-tuning-jobs)."
+        )
 
 
 def _check_can_go_on(connection: Connection, failed: JobRecord) -> None:

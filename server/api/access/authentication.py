@@ -20,9 +20,10 @@ from server.api.access.undeclared import Declared
 
 
 class Scope(StrEnum):
-    """A right of a key. `ADMIN` includes all others. `PUBLIC` routes need no key."""
+    """A right of a key. `ADMIN` includes all others. `PUBLIC` routes need no key, `ANY` routes any valid one."""
 
     PUBLIC = "public"
+    ANY = "any"
     INFER = "infer"
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
@@ -62,7 +63,8 @@ class _ScopeRequired(_Declaration):
         """
         access, credentials = await access_of(request), await _bearer(request)
         caller = access.identify(request, None if credentials is None else credentials.credentials)
-        caller.check_scope(self.scope)
+        if self.scope is not Scope.ANY:
+            caller.check_scope(self.scope)
         task = request.path_params.get("task")
         if task is not None:
             caller.check_task(task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -25,6 +26,7 @@ class Caller:
     salt: bytes = b""
     best_priority: int = 0
     limits: KeyLimits | None = field(default_factory=KeyLimits)
+    expires_at: datetime | None = None
 
     def check_scope(self, scope: str) -> None:
         """Raise `Forbidden` unless the caller has this scope, or `admin`, which has all."""
@@ -68,6 +70,7 @@ def caller_of(record: KeyRecord) -> Caller:
         salt=f"key {grant.name}".encode() if grant.salt is None else f"salt {grant.salt}".encode(),
         best_priority=grant.best_priority,
         limits=grant.limits,
+        expires_at=grant.expires_at,
     )
 
 

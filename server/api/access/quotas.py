@@ -66,7 +66,7 @@ class Quotas:
     @asynccontextmanager
     async def request(self, caller: Caller) -> AsyncIterator[None]:
         """Count a request from its beginning to its end. Raises `RateLimited`."""
-        limits = self._limits_of(caller)
+        limits = self.limits_of(caller)
         if limits.max_concurrent is not None and self._num_running[caller.actor] >= limits.max_concurrent:
             raise _too_many_at_once(limits.max_concurrent)
         self._num_running[caller.actor] += 1  # before the first await, so that no other request passes meanwhile
@@ -84,7 +84,7 @@ class Quotas:
 
     async def take_tokens(self, caller: Caller, num_tokens: int) -> None:
         """Count tokens before they are computed. Raises `RateLimited`, or `QuotaTooSmall` if they can never fit."""
-        limit = self._limits_of(caller).max_tokens_per_minute
+        limit = self.limits_of(caller).max_tokens_per_minute
         if limit is not None and num_tokens > limit:
             raise QuotaTooSmall(
                 f"the prompts have {num_tokens} tokens; the API key may use {limit} tokens per minute: send shorter or "
@@ -94,14 +94,14 @@ class Quotas:
 
     def charge_tokens(self, caller: Caller, num_tokens: int) -> None:
         """Count generated tokens, even beyond the limit."""
-        limit = self._limits_of(caller).max_tokens_per_minute
+        limit = self.limits_of(caller).max_tokens_per_minute
         if limit is not None and num_tokens:
             charge = asyncio.create_task(self._hit(RateLimitItemPerMinute(limit), caller, _TOKENS, num_tokens))
             self._charges.add(charge)
             charge.add_done_callback(self._charges.discard)
 
-    def _limits_of(self, caller: Caller) -> KeyLimits:
-        """The key's own limits, else the server's. The admin key has none."""
+    def limits_of(self, caller: Caller) -> KeyLimits:
+        """The key's own limits, else the server's. None means unlimited, and the admin key has none."""
         own, default = caller.limits, self._defaults
         if own is None:
             return KeyLimits()

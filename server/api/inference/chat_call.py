@@ -19,7 +19,6 @@ from server.api.inference.sampling import (
     check_num_logprobs,
     check_votable,
     num_choices,
-    room,
     sampling_params,
     stop_strings,
     votable_tokens,
@@ -27,7 +26,7 @@ from server.api.inference.sampling import (
 from server.api.inference.served_model import ServedModel
 from server.api.limits import ApiLimits
 from server.api.wire.chat import ChatRequest
-from server.tokenizer.template import PromptForm, is_continued
+from server.tokenizer.template import PromptForm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,10 +44,11 @@ class ChatCall:
     async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[ChatCompletionAnswer]:
         """The conversation behind every prefix of the served model. Raises `InvalidRequest` and `ChatRefused`."""
         body, limits = self.body, self.inference.limits
+        self.inference.base_facts.check_generates(served)
         check_votable(body, served)
         defaults = served.manifest.defaults
         prompt = await encode_chat(self.inference.tokenizer, served, body.messages, limits)
-        max_tokens = _max_tokens(body, defaults, room(self.inference.engine, served, len(prompt)), limits)
+        max_tokens = _max_tokens(body, defaults, self.inference.room(served, len(prompt)), limits)
         is_asked = bool({body.max_tokens, body.max_completion_tokens} - {None, NO_LIMIT})
         sampling = sampling_params(
             body,
@@ -67,7 +67,7 @@ class ChatCall:
         )
         stop = stop_strings(body, served.manifest.stop, limits)
         requests = generate_requests(form, served, context, sampling)
-        continued = is_continued(served.manifest.template, PromptForm.CHAT)
+        continued = self.inference.base_facts.is_continued(PromptForm.CHAT, served)
         return GeneratePlan(requests, ChatCompletionAnswer(form), continued, stop)
 
 

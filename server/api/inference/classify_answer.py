@@ -9,7 +9,14 @@ from collections.abc import AsyncIterable, Sequence
 from server.answering.votes import log_mean, mean_probabilities
 from server.api.inference.plan import AnswerEvent
 from server.api.inference.usage import UsageCounter
-from server.api.wire.classify import Classification, ClassifyResult, LabelProbability
+from server.api.wire.classify import (
+    Classification,
+    ClassifyResult,
+    LabelProbability,
+    QuestionAnswers,
+    Regression,
+    TokenClassification,
+)
 from server.engine.events import Scored
 
 
@@ -47,7 +54,7 @@ class ClassifyAnswer:
 
     def texts(self, body: ClassifyResult) -> tuple[str, ...]:
         """The label of each input."""
-        return tuple(one.label for one in body.data)
+        return compared_texts(body)
 
     def _verdict(self, index: int, scored: Sequence[Scored]) -> Classification:
         """The classification of one input. For an ensemble, probabilities are the mean over its members."""
@@ -62,3 +69,20 @@ class ClassifyAnswer:
                 for label, probability, of_label in rows
             ],
         )
+
+
+def compared_texts(body: ClassifyResult) -> tuple[str, ...]:
+    """What is compared with a shadow's answer: the label, the numbers, the labels or the best answer of each input."""
+    return tuple(map(_compared, body.data))
+
+
+def _compared(item: Classification | Regression | TokenClassification | QuestionAnswers) -> str:
+    match item:
+        case Classification():
+            return item.label
+        case Regression():
+            return " ".join(f"{value:.3g}" for value in item.values)
+        case TokenClassification():
+            return " ".join(token.label for token in item.tokens)
+        case QuestionAnswers():
+            return item.answers[0].text if item.answers else ""

@@ -1,4 +1,4 @@
-"""A classification: each label is scored as the model's whole answer to an input."""
+"""A classification: by a task's head, or each label is scored as the model's whole answer to an input."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from server.answering import label_scores
 from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.classify_answer import ClassifyAnswer
+from server.api.inference.head_answer import HeadAnswer
+from server.api.inference.head_call import plan_head, refuse_question_fields, texts_of
 from server.api.inference.inference import Inference
-from server.api.inference.plan import ScorePlan
+from server.api.inference.plan import EncodePlan, ScorePlan
 from server.api.inference.prompts import encode_texts, refuse_empty
 from server.api.inference.request_context import RequestContext
 from server.api.inference.served_model import ServedModel
 from server.api.limits import ApiLimits
-from server.api.wire.classify import ClassifyRequest
+from server.api.wire.classify import ClassifyRequest, Question
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,17 +38,32 @@ class ClassifyCall:
         return self.body.model
 
     @property
-    def inputs(self) -> list[str]:
-        """The texts to classify."""
-        return [self.body.input] if isinstance(self.body.input, str) else self.body.input
+    def inputs(self) -> list[str] | list[Question]:
+        """The texts to classify, or the questions to answer."""
+        match self.body.input:
+            case list() as inputs:
+                return inputs
+            case str() as text:
+                return [text]
+            case question:
+                return [question]
 
-    async def plan(self, served: ServedModel, context: RequestContext) -> ScorePlan[ClassifyAnswer]:
-        """Every label behind every input, for each prefix. Raises `InvalidRequest` and `NotReady`."""
-        tokenizer = self.inference.tokenizer
-        labels = _chosen_labels(self.body.labels, served, len(self.inputs), self.inference.limits)
+    async def plan(
+        self, served: ServedModel, context: RequestContext
+    ) -> ScorePlan[ClassifyAnswer] | EncodePlan[HeadAnswer]:
+        """The head of a task on its inputs, or every label behind every input, for each prefix.
+
+        Raises `InvalidRequest` and `NotReady`.
+        """
+        if served.task_type is not None:
+            return await plan_head(self.body, self.inputs, self.inference, served, context)
+        self.inference.base_facts.check_generates(served)
+        refuse_question_fields(self.body)
+        tokenizer, texts = self.inference.tokenizer, texts_of(self.inputs)
+        labels = _chosen_labels(self.body.labels, served, len(texts), self.inference.limits)
         continuations = await _label_token_ids(self.inference, labels)
-        refuse_empty(self.inputs, "input")
-        prompts = await encode_texts(tokenizer, served, self.inputs)
+        refuse_empty(texts, "input")
+        prompts = await encode_texts(tokenizer, served, texts)
         requests = label_scores.score_requests(
             served.task, served.prefixes, prompts, continuations, salt=context.salt, priority=context.priority
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from server.api.errors import InvalidRequest
 from server.api.inference.answer_form import AnswerForm
 from server.api.inference.completion_answer import CompletionAnswer
 from server.api.inference.inference import Inference
@@ -15,14 +16,12 @@ from server.api.inference.sampling import (
     check_num_logprobs,
     check_votable,
     num_choices,
-    room,
     sampling_params,
     stop_strings,
     votable_tokens,
 )
 from server.api.inference.served_model import ServedModel
 from server.api.wire.completions import CompletionRequest
-from server.tokenizer.template import is_continued
 
 _DEFAULT_MAX_TOKENS = 16
 
@@ -42,13 +41,17 @@ class CompletionCall:
     async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[CompletionAnswer]:
         """The prompts behind every prefix of the served model. Raises `InvalidRequest`, and `UnknownToken` for ids."""
         body, limits, tokenizer = self.body, self.inference.limits, self.inference.tokenizer
+        self.inference.base_facts.check_generates(served)
         check_votable(body, served)
+        if body.echo and self.inference.base_facts.has_encoder:
+            message = "echo is not supported: the base model reads prompts with an encoder, and does not continue them"
+            raise InvalidRequest(message, param="echo")
         defaults = served.manifest.defaults
         prompts = await encode_prompts(tokenizer, served, body.prompt, limits)
         num_logprobs = check_num_logprobs(body.logprobs, limits, "logprobs")
         max_tokens = body.max_tokens if body.max_tokens is not None else defaults.get("max_tokens", _DEFAULT_MAX_TOKENS)
         if max_tokens == NO_LIMIT:
-            max_tokens = room(self.inference.engine, served, max(map(len, prompts)))
+            max_tokens = self.inference.room(served, max(map(len, prompts)))
         sampling = sampling_params(
             body,
             defaults,
@@ -67,5 +70,5 @@ class CompletionCall:
         )
         stop = stop_strings(body, served.manifest.stop, limits)
         requests = generate_requests(form, served, context, sampling)
-        continued = is_continued(served.manifest.template, form_of(body.prompt))
+        continued = self.inference.base_facts.is_continued(form_of(body.prompt), served)
         return GeneratePlan(requests, CompletionAnswer(form, tokenizer), continued, stop, bool(body.echo))

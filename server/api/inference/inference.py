@@ -10,13 +10,24 @@ from fastapi import Depends, Request
 from starlette.responses import Response
 
 from server.answering.generation import Generation
-from server.answering.label_scores import Scoring
+from server.answering.single_results import SingleResults
 from server.answering.votes import voted
 from server.api.access.caller import Caller
 from server.api.access.overload import OpenRequest, OverloadGuard
 from server.api.access.quotas import Quotas
+from server.api.inference.base_facts import BaseFacts
 from server.api.inference.disconnect import unless_disconnected
-from server.api.inference.plan import Answer, AnswerEvent, BodyT, Call, GeneratePlan, Plan, ScorePlan, StreamedAnswer
+from server.api.inference.plan import (
+    Answer,
+    AnswerEvent,
+    BodyT,
+    Call,
+    EncodePlan,
+    GeneratePlan,
+    Plan,
+    ScorePlan,
+    StreamedAnswer,
+)
 from server.api.inference.request_context import RequestContext, deadline_scope, stop_at
 from server.api.inference.served_model import ServedModel, resolve_model
 from server.api.inference.shadows import ShadowRuns
@@ -24,10 +35,12 @@ from server.api.limits import ApiLimits
 from server.api.responses.event_stream import EventStreamResponse
 from server.api.responses.json_response import json_response
 from server.engine.client import EngineClient
+from server.engine.events import Encoded, Scored
 from server.soft_prompts.catalog import TaskCatalog
 from server.tokenizer.tokenizer import Tokenizer
 
 _AnswerT = TypeVar("_AnswerT")
+Run = Generation | SingleResults[Scored] | SingleResults[Encoded]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +57,7 @@ class _Running(Generic[_AnswerT]):
 class Inference:
     """Answers of tasks and of the base model. Belongs to the event loop.
 
-    `chat_defaults` are the base model's own sampling parameters, for chats.
+    `chat_defaults` are the base model's own sampling parameters, for chats. `base_facts` are what it says of heads.
     """
 
     engine: EngineClient
@@ -57,6 +70,14 @@ class Inference:
     overload: OverloadGuard
     shadows: ShadowRuns
     chat_defaults: Mapping[str, Any] = field(default_factory=dict)
+    base_facts: BaseFacts = field(default_factory=BaseFacts)
+
+    def room(self, served: ServedModel, num_prompt_tokens: int) -> int:
+        """Number of tokens that the context has room for behind a prompt; 1 where it has none: the engine refuses."""
+        max_context = self.engine.max_context
+        if self.base_facts.has_encoder:  # the decoder's context: keys and values of a soft prompt, then the first token
+            return max(max_context - served.num_key_value_tokens - 1, 1)
+        return max(max_context - served.num_virtual_tokens - num_prompt_tokens, 1)
 
     async def resolve(self, caller: Caller, model: str | None, sticky_key: bytes | None = None) -> ServedModel:
         """The model that `model` names now; None is the base model. Raises as `resolve_model` does."""
@@ -101,7 +122,7 @@ class Inference:
         events = stop_at(context.deadline, _elected(run, served))
         return _Running(served, plan, _noting_the_end(events, open_request), close)
 
-    def _start(self, plan: Plan[_AnswerT]) -> Generation | Scoring:
+    def _start(self, plan: Plan[_AnswerT]) -> Run:
         """Hand the plan's requests to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
         match plan:
             case GeneratePlan():
@@ -116,7 +137,9 @@ class Inference:
                 generation.start()
                 return generation
             case ScorePlan():
-                return Scoring(self.engine, plan.requests)
+                return SingleResults(self.engine, plan.requests, Scored)
+            case EncodePlan():
+                return SingleResults(self.engine, plan.requests, Encoded)
 
     async def _texts(self, call: Call[Answer[BodyT]], shadow: ServedModel, context: RequestContext) -> tuple[str, ...]:
         """The shadow's answer to the same call."""
@@ -140,7 +163,7 @@ async def _noting_the_end(events: AsyncIterable[AnswerEvent], request: OpenReque
     request.answered()
 
 
-def _elected(run: Generation | Scoring, served: ServedModel) -> AsyncIterable[AnswerEvent]:
+def _elected(run: Run, served: ServedModel) -> AsyncIterable[AnswerEvent]:
     """The run's events. For texts of an ensemble, the winners of the vote; scores are combined in their answer."""
     return voted(run, len(served.prefixes)) if isinstance(run, Generation) and served.is_ensemble else run
 

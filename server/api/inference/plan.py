@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator
+import uuid
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -12,11 +13,11 @@ from server.api.inference.answer_form import AnswerForm
 from server.api.inference.request_context import RequestContext
 from server.api.inference.served_model import ServedModel
 from server.api.wire.bodies import ResponseBody
-from server.engine.events import Scored
-from server.engine.request import Generate, Request, SamplingParams, Score
+from server.engine.events import Encoded, Scored
+from server.engine.request import Encode, Generate, Request, SamplingParams, Score
 
 BodyT = TypeVar("BodyT", bound=ResponseBody)
-AnswerEvent = TextEvent | Scored
+AnswerEvent = TextEvent | Scored | Encoded
 
 
 class Answer(Protocol[BodyT]):
@@ -67,7 +68,37 @@ class ScorePlan(Generic[AnswerT_co]):
     is_repeatable = True
 
 
-Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co]
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodePlan(Generic[AnswerT_co]):
+    """Hidden states to put heads on: one request per prompt and part of the served model, in this order."""
+
+    requests: tuple[Request[Encode], ...]
+    answer: AnswerT_co
+    is_repeatable = True
+
+
+Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co] | EncodePlan[AnswerT_co]
+
+
+def encode_requests(
+    prompts: Sequence[tuple[int, ...]],
+    served: ServedModel,
+    context: RequestContext,
+) -> tuple[Request[Encode], ...]:
+    """The prompts, each behind the prefix and under the head of every part of the served model."""
+    return tuple(
+        Request(
+            request_id=f"encode-{uuid.uuid4().hex}",
+            task=served.task,
+            prompt_token_ids=prompt,
+            kind=Encode(head),
+            prefix=prefix,
+            salt=context.salt,
+            priority=context.priority,
+        )
+        for prompt in prompts
+        for prefix, head in zip(served.prefixes, served.heads, strict=True)
+    )
 
 
 def generate_requests(

@@ -9,7 +9,6 @@ from server.api.errors import InvalidRequest
 from server.api.inference.served_model import ServedModel
 from server.api.limits import ApiLimits
 from server.api.wire.sampling import GenerationParameters
-from server.engine.client import EngineClient
 from server.engine.request import SamplingParams
 
 _PASSED_ON = (
@@ -124,11 +123,6 @@ def check_votable(body: GenerationParameters, served: ServedModel) -> None:
         if asked is not None and asked is not False:
             message = f"an ensemble does not support {parameter}, because it votes on whole answers: leave it out"
             raise InvalidRequest(message, param=parameter)
-
-
-def room(engine: EngineClient, served: ServedModel, num_prompt_tokens: int) -> int:
-    """Number of tokens that the context has room for behind a prompt; 1 where it has none, which the engine refuses."""
-    return max(engine.max_context - served.num_virtual_tokens - num_prompt_tokens, 1)
 
 
 def votable_tokens(max_tokens: int, served: ServedModel, limits: ApiLimits, *, is_asked: bool) -> int:

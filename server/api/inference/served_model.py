@@ -9,25 +9,28 @@ from prompts_store.base_names import is_base_name
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import VersionRecord
+from prompts_store.records import TaskType, VersionRecord
 from server.api.access.caller import Caller
 from server.api.errors import ModelNotFound
-from server.model.prefix import Prefix
+from server.model.heads.head import Head
+from server.model.prefix import Prefix, PrefixKind
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.part_cache import Part
 
 _OF_BASE = Manifest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ServedModel:
-    """The base model, a version or an ensemble. For the base model, `record` and the only prefix are None.
+    """The base model, a version or an ensemble. The base model has no `record` and no `parts`.
 
-    The engine runs every prompt behind each of `prefixes`. Only an ensemble has several, whose answers are combined.
+    The engine runs every prompt behind the prefix of each of `parts`. Only an ensemble has several, whose answers are
+    combined.
     `alias` is the alias in the request, if any. `shadow` is the version to compare with, if any.
     """
 
     record: VersionRecord | None = None
-    prefixes: tuple[Prefix | None, ...] = (None,)
+    parts: tuple[Part, ...] = ()
     alias: str | None = None
     shadow: VersionRecord | None = None
 
@@ -42,9 +45,24 @@ class ServedModel:
         return _OF_BASE if self.record is None else self.record.manifest
 
     @property
+    def prefixes(self) -> tuple[Prefix | None, ...]:
+        """The soft prompt of each part; of the base model one None."""
+        return tuple(part.prefix for part in self.parts) or (None,)
+
+    @property
+    def heads(self) -> tuple[Head, ...]:
+        """The head of each part; none of a model that generates text."""
+        return tuple(part.head for part in self.parts if part.head is not None)
+
+    @property
+    def task_type(self) -> TaskType | None:
+        """The task type of a version with a head; None of a model that generates text."""
+        return None if self.record is None else self.record.head_type
+
+    @property
     def is_ensemble(self) -> bool:
         """Whether several versions answer as one."""
-        return len(self.prefixes) > 1
+        return len(self.parts) > 1
 
     @property
     def prefix_lengths(self) -> tuple[int, ...]:
@@ -55,6 +73,12 @@ class ServedModel:
     def num_virtual_tokens(self) -> int:
         """Length of the longest soft prompt in virtual tokens."""
         return max(self.prefix_lengths)
+
+    @property
+    def num_key_value_tokens(self) -> int:
+        """Length of the longest soft prompt of keys and values, which an encoder-decoder has before its output."""
+        kinds = [(prefix.kind, prefix.num_virtual_tokens) for prefix in self.prefixes if prefix is not None]
+        return max((length for kind, length in kinds if kind is PrefixKind.KEY_VALUES), default=0)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -95,4 +119,4 @@ async def resolve_model(
         found = await catalog.resolve(reference, sticky_key)
     except NotFound as error:
         raise ModelNotFound(str(error), code=error.code) from error
-    return ServedModel(found.record, found.prefixes, reference.alias, found.shadow)
+    return ServedModel(found.record, found.parts, reference.alias, found.shadow)

@@ -99,8 +99,8 @@ class ShadowRuns:
                 continue
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    prefixes = await catalog.prefixes(comparison.shadow)
-                    found = await comparison.rerun(ServedModel(comparison.shadow, prefixes))
+                    parts = await catalog.parts(comparison.shadow)
+                    found = await comparison.rerun(ServedModel(comparison.shadow, parts))
             except Exception as error:  # a failure of one shadow must not end the comparisons of others
                 _log.info("a shadow of task %s could not answer: %s", comparison.key[0], type(error).__name__)
                 self._count(comparison.key, num_failed=1)

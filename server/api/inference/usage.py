@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from server.answering.choice_text import TextDelta
 from server.answering.generation import Outvoted, PromptText, TextEvent
 from server.api.wire.sampling import PromptTokensDetails, Usage
-from server.engine.events import Scored
+from server.engine.events import Encoded, Scored
 
 
 class UsageCounter:
@@ -22,10 +22,10 @@ class UsageCounter:
         self._num_completion = 0
         self._num_cached = 0
 
-    def add(self, event: TextEvent | Scored) -> None:
+    def add(self, event: TextEvent | Scored | Encoded) -> None:
         """Count one event."""
         match event:
-            case PromptText() | Scored():
+            case PromptText() | Scored() | Encoded():
                 self._num_cached += event.num_cached_tokens
             case TextDelta():
                 self._num_completion += len(event.token_ids)

@@ -20,6 +20,9 @@ _FILES = ("adapter_config", "adapter_model")
 _FIELDS = ("manifest", "members", "promote", "description")
 _MEMBERS = TypeAdapter(list[int])
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
+_TENSORS_TOO_LARGE = (
+    " (--max-tensor-bytes); if an embedding layer was saved along, `softprompt task publish` sends it without"
+)
 
 UPLOAD_SCHEMA: Mapping[str, Any] = {
     "title": "CheckpointUpload",
@@ -39,14 +42,16 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
         "members": {
             "type": "string",
             "description": "The members of an ensemble: a JSON list of 2 to 8 version numbers of this task, such as "
-            "`[1, 2, 3]`. The ensemble takes the members' template, labels, stop, add_special_tokens and defaults, "
-            "which must be equal. If two answers are equally frequent, the member that is earlier in the list decides.",
+            "`[1, 2, 3]`. The ensemble takes the members' template, chat_template, labels, stop, add_special_tokens, "
+            "defaults and problem_type, which must be equal. If two answers are equally frequent, the member that is "
+            "earlier in the list decides.",
         },
         "manifest": {
             "type": "string",
-            "description": "A JSON object with any of `template` (holds `{input}` exactly once), `labels`, `stop`, "
-            "`add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, `task_index` "
-            "(multitask checkpoints only) and `allow_base_mismatch`.",
+            "description": "A JSON object with any of `template` (holds `{input}` exactly once), `chat_template`, "
+            "`labels`, `stop`, `add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, "
+            "`task_index` (multitask checkpoints only), `pooling` and `normalize` (FEATURE_EXTRACTION only), "
+            "`problem_type` (SEQ_CLS only) and `allow_base_mismatch`.",
         },
         "description": {
             "type": "string",
@@ -112,7 +117,7 @@ async def _read_upload(request: Request, store_access: StoreAccessDep) -> Checkp
             return EnsembleUpload(members, manifest, promote=_flag(_field(form, "promote", "false")))
         return CheckpointUpload(
             config=await _file(form, "adapter_config", limits.max_config_bytes),
-            tensors=await _file(form, "adapter_model", limits.max_tensor_bytes, " (--max-tensor-bytes)"),
+            tensors=await _file(form, "adapter_model", limits.max_tensor_bytes, _TENSORS_TOO_LARGE),
             allow_base_mismatch=_allow_base_mismatch(manifest),
             manifest={name: value for name, value in manifest.items() if name != "allow_base_mismatch"},
             promote=_flag(_field(form, "promote", "false")),

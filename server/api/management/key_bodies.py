@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from prompts_store.keys import KeyRecord
+from prompts_store.keys import KeyLimits, KeyRecord
 from prompts_store.records import Change
-from server.api.wire.keys import AuditEntry, Key, KeyScope
+from server.api.access.caller import Caller
+from server.api.wire.keys import AuditEntry, CallerKey, CallerLimits, Key, KeyScope
 
 
 def key_body(record: KeyRecord) -> Key:
@@ -27,6 +28,22 @@ def key_body(record: KeyRecord) -> Key:
         created_by=record.created_by,
         revoked_at=record.revoked_at,
         revoked_by=record.revoked_by,
+    )
+
+
+def caller_body(caller: Caller, limits: KeyLimits) -> CallerKey:
+    """A caller on the wire, with the limits that hold for them."""
+    return CallerKey(
+        object="key.self",
+        name=caller.actor,
+        scopes=cast(list[KeyScope], sorted(caller.scopes)),
+        tasks=None if caller.tasks is None else sorted(caller.tasks),
+        expires_at=caller.expires_at,
+        limits=CallerLimits(
+            max_requests_per_minute=limits.max_requests_per_minute,
+            max_tokens_per_minute=limits.max_tokens_per_minute,
+            max_concurrent=limits.max_concurrent,
+        ),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
+from prompts_store.checkpoint.embedding_check import BaseEmbeddings
 from prompts_store.errors import StoreUnavailable
 from prompts_store.records import BaseModel
 from prompts_store.store import Store
@@ -29,7 +30,8 @@ class StoreAccess:
     """Reads and writes of one base model's tasks, files and jobs. Belongs to the event loop.
 
     `base_names` is every name that means the base model: no task may bear one. `tasks_folder` publishes tasks of its
-    own. `kept_runs` are interrupted tuning runs beside the database, which a purge removes too.
+    own. `kept_runs` are interrupted tuning runs beside the database, which a purge removes too. `base_embeddings` reads
+    the base model's embedding layers, with which those of an upload are compared.
     """
 
     store: Store
@@ -39,6 +41,7 @@ class StoreAccess:
     limits: ApiLimits = field(default_factory=ApiLimits)
     tasks_folder: TasksFolder | None = None
     kept_runs: KeptRuns | None = None
+    base_embeddings: BaseEmbeddings | None = None
     reads: Threads = field(default_factory=lambda: Threads("reads", 4))
     writes: Threads = field(default_factory=lambda: Threads("writes", 4))
 
@@ -75,9 +78,13 @@ class StoreAccess:
         """As `read_tuning`, of one that writes. Nothing is answered by files and jobs, so nothing is refreshed."""
         return await self.writes.run(operation, TuningStore(self.store), *args, **kwargs)
 
+    def is_read_only(self, task: str) -> bool:
+        """Whether a folder owns the task."""
+        return self.tasks_folder is not None and task in self.tasks_folder.tasks
+
     def check_writable(self, task: str) -> None:
         """Raise `TaskReadOnly` for a task that a folder owns."""
-        if self.tasks_folder is not None and task in self.tasks_folder.tasks:
+        if self.is_read_only(task):
             raise TaskReadOnly("the task is published from a folder on the server; change it in that folder")
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import prompts_store.records as store
 from prompts_store.manifest import Manifest
@@ -11,6 +12,7 @@ from server.api.wire.tasks import (
     Alias,
     AliasMove,
     AliasTarget,
+    LeftOutTensor,
     PublishedVersion,
     Purged,
     Task,
@@ -18,10 +20,13 @@ from server.api.wire.tasks import (
     VersionManifest,
 )
 
+_LATER_FIELDS = ("chat_template", "pooling", "normalize", "problem_type")
+_UNSET = {name: getattr(Manifest(), name) for name in _LATER_FIELDS}
 
-def task_body(record: store.TaskRecord) -> Task:
+
+def task_body(record: store.TaskRecord, *, is_read_only: bool = False) -> Task:
     """A task on the wire."""
-    return Task(
+    body = Task(
         object="task",
         name=record.name,
         description=record.description,
@@ -29,6 +34,9 @@ def task_body(record: store.TaskRecord) -> Task:
         latest_version=record.latest_version,
         production_version=record.production_version,
     )
+    if is_read_only:
+        body.read_only = True
+    return body
 
 
 def purged_body(report: PurgeReport) -> Purged:
@@ -57,6 +65,7 @@ def version_body(record: store.VersionRecord) -> Version:
         digest=record.digest,
         prefix_digest=record.prefix_digest,
         peft_type=None if record.peft_type is None else record.peft_type.value,
+        **({"task_type": record.task_type} if record.has_head else {}),
         num_virtual_tokens=record.num_virtual_tokens,
         members=[member.version for member in record.members],
         base_model_name=record.base_name,
@@ -68,10 +77,15 @@ def version_body(record: store.VersionRecord) -> Version:
     )
 
 
-def published_body(published: store.Published) -> PublishedVersion:
+def published_body(published: store.Published, left_out: Sequence[store.LeftOut]) -> PublishedVersion:
     """The answer to a publish."""
     version = version_body(published.version)
-    return PublishedVersion(**dict(version), created=published.created, promoted=published.promoted)
+    body = PublishedVersion(**dict(version), created=published.created, promoted=published.promoted)
+    if left_out:
+        body.left_out = [
+            LeftOutTensor(name=tensor.name, num_bytes=tensor.num_bytes, note=tensor.describe()) for tensor in left_out
+        ]
+    return body
 
 
 def alias_body(record: store.AliasRecord) -> Alias:
@@ -120,4 +134,10 @@ def _manifest_body(manifest: Manifest) -> VersionManifest:
         note=manifest.note,
         parent_version=manifest.parent_version,
         training_data_digest=manifest.training_data_digest,
+        **_later_fields(manifest),
     )
+
+
+def _later_fields(manifest: Manifest) -> dict[str, Any]:
+    """The fields that are absent unless they are set."""
+    return {name: value for name in _LATER_FIELDS if (value := getattr(manifest, name)) != _UNSET[name]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -20,8 +20,16 @@ from server.api.wire.tuning import (
     JobFailure,
     JobHyperparameters,
     JobMethod,
+    JobPreview,
     JobSupervised,
+    PreviewedExample,
+    PreviewedToken,
 )
+from server.jobs.request import JobRequest
+from server.tuning.encoding import PreviewToken
+from server.tuning.example_line import Example
+from server.tuning.fit import Host
+from server.tuning.plan import plan_to_json
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 
@@ -95,10 +103,39 @@ def job_body(record: store.JobRecord, base_id: str) -> Job:
         task=record.task,
         version=record.version,
         template=request["manifest"]["template"],
+        chat_template=request["manifest"].get("chat_template", False),
         labels=list(request["manifest"]["labels"]),
         promote=request["promote"],
         gate=None if gate is None else GateBody(**gate),
         metrics=dict(record.metrics),
+    )
+
+
+def preview_body(
+    base_id: str,
+    request: JobRequest,
+    shown: Iterable[tuple[Example, Sequence[PreviewToken]]],
+    host: Host,
+    max_file: int,
+) -> JobPreview:
+    """A preview on the wire."""
+    return JobPreview(
+        object="fine_tuning.preview",
+        model=base_id,
+        template=request.manifest.template,
+        add_special_tokens=request.manifest.add_special_tokens,
+        chat_template=request.manifest.chat_template,
+        hyperparameters=_hyperparameters(plan_to_json(request.plan)),
+        max_model_len=host.base.max_context,
+        max_file_bytes=max_file,
+        examples=[
+            PreviewedExample(
+                line=example.line,
+                tokens=[PreviewedToken(id=one.token_id, text=one.text, learnt=one.is_learnt) for one in tokens],
+                **({"label": example.completion} if request.plan.has_head else {}),
+            )
+            for example, tokens in shown
+        ],
     )
 
 
@@ -129,11 +166,15 @@ def checkpoint_body(checkpoint: store.JobCheckpoint, job: store.JobRecord) -> Jo
 
 
 def _hyperparameters(plan: Mapping[str, Any]) -> JobHyperparameters:
-    names = JobHyperparameters.model_fields.keys() - {"n_epochs", "learning_rate_multiplier"}
-    fields = {name: plan[name] for name in names}
-    multiplier = plan.get("learning_rate_multiplier")  # a job of an earlier release has none
+    """The hyperparameters of a stored plan. A plan of an earlier release lacks the latest fields."""
+    latest = {"n_epochs", "learning_rate_multiplier", "max_extensions", "task_type"}
+    fields = {name: plan[name] for name in JobHyperparameters.model_fields.keys() - latest}
     return JobHyperparameters(
-        n_epochs=_or_auto(plan["num_epochs"]), learning_rate_multiplier=_or_auto(multiplier), **fields
+        n_epochs=_or_auto(plan["num_epochs"]),
+        learning_rate_multiplier=_or_auto(plan.get("learning_rate_multiplier")),
+        max_extensions=plan.get("max_extensions", 0),
+        **({"task_type": plan["task_type"]} if "task_type" in plan else {}),
+        **fields,
     )
 
 

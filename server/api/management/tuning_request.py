@@ -12,7 +12,7 @@ from prompts_store.tuning_records import NewJob
 from server.api.errors import InvalidRequest, ModelNotFound
 from server.api.management.store_access import StoreAccess
 from server.api.management.tuning_bodies import FILE_ID
-from server.api.wire.tuning import CreateJob, Hyperparameters
+from server.api.wire.tuning import CreateJob, Hyperparameters, PreviewJob
 from server.jobs.request import JobRequest, TuningDefaults, request_to_json
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
@@ -20,7 +20,8 @@ from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
 from server.tuning.fit import Host
 from server.tuning.gate import Gate
-from server.tuning.plan import Initialisation, TuningPlan, check_all_used, plan_from_json
+from server.tuning.plan import Initialisation, TuningPlan, new_plan
+from server.tuning.task_choice import plan_for
 
 
 def new_job(
@@ -31,8 +32,7 @@ def new_job(
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
     """
-    if not is_base_name(body.model, store_access.base_names):
-        raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
+    _check_model(body, store_access)
     task = _task(body.suffix, store_access)
     seed = body.seed or 0  # the default is that of `softprompt tune`
     plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
@@ -57,6 +57,36 @@ def new_job(
     return NewJob(store_access.fingerprint, task, training_file, validation_file, seed, request_to_json(request))
 
 
+def previewed_request(
+    body: PreviewJob,
+    base_id: str,
+    store_access: StoreAccess,
+    tokenizer: Tokenizer,
+    host: Host,
+    defaults: TuningDefaults,
+) -> JobRequest:
+    """The request of a job with the settings of a preview. Raises what `new_job` raises for them."""
+    job = CreateJob(
+        model=base_id if body.model is None else body.model,
+        training_file="",
+        suffix=None,
+        seed=None,
+        metadata=None,
+        hyperparameters=body.hyperparameters,
+        template=body.template,
+        add_special_tokens=body.add_special_tokens,
+    )
+    _check_model(job, store_access)
+    request = JobRequest(_plan(job, 0, host, defaults), _manifest(job, defaults))
+    _check_tokens(tokenizer, request, "hyperparameters")
+    return request
+
+
+def _check_model(body: CreateJob, store_access: StoreAccess) -> None:
+    if not is_base_name(body.model, store_access.base_names):
+        raise ModelNotFound("model must be the base model's id: only the base model can be tuned")
+
+
 def _task(suffix: str | None, store_access: StoreAccess) -> str:
     if suffix is None:
         raise InvalidRequest("suffix is missing: send the name of the task to tune", param="suffix")
@@ -79,8 +109,7 @@ def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> T
         fields["num_epochs"] = float(fields.pop("n_epochs"))
     fields |= {"seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens}
     try:
-        plan = plan_from_json(fields)
-        check_all_used(plan)
+        plan = plan_for(new_plan(fields), host.base.kind)
         host.check_plan(plan)
         return plan
     except PlanRefused as error:
@@ -100,12 +129,11 @@ def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
 
 
 def _manifest(body: CreateJob, defaults: TuningDefaults) -> Manifest:
-    add_special_tokens = body.add_special_tokens
-    if body.template is None and add_special_tokens is None:
-        add_special_tokens = defaults.add_special_tokens
+    own = defaults.manifest if body.template is None else Manifest(template=body.template)
     fields = {
-        "template": defaults.template if body.template is None else body.template,
-        "add_special_tokens": add_special_tokens,
+        "template": own.template,
+        "chat_template": own.chat_template,
+        "add_special_tokens": own.add_special_tokens if body.add_special_tokens is None else body.add_special_tokens,
         "labels": body.labels,
         "stop": body.stop,
         "defaults": body.defaults,
@@ -122,7 +150,8 @@ def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None
             init_text_ids(tokenizer, plan.init_text or "")
         except PlanRefused as error:
             raise InvalidRequest(str(error), param=f"{place}.{error.param}") from error
-    for param, texts in (("template", [manifest.template or ""]), ("labels", manifest.labels)):
+    labels = () if plan.has_head else manifest.labels  # a head names its outputs by them, and reads none
+    for param, texts in (("template", [manifest.template or ""]), ("labels", labels)):
         try:
             for text in texts:
                 tokenizer.encode(text, add_special_tokens=False)

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from server.api.errors import ServerDraining
 from server.api.responses.error_responses import error_response
 
-ALWAYS_ANSWERED = frozenset({"/health", "/ready", "/metrics", "/version"})
+ALWAYS_ANSWERED = frozenset({"/health", "/ready", "/metrics", "/version", "/v1/engine"})
 
 _POLL_S = 0.02
 

@@ -36,7 +36,7 @@ CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected before its answer. Only logs and metrics show it."""
 
 _log = logging.getLogger(__name__)
-_UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|Chat[A-Za-z]+")
+_UNION_BRANCH = re.compile(r"str|int|float|bool|.*\[.*|[A-Z][A-Za-z]+")
 _HTTP_REFUSALS = {
     400: ("malformed_body", "the body could not be read"),
     404: ("not_found", "there is no such route"),

@@ -63,7 +63,7 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
         429,
         "engine_overloaded",
         type="rate_limit_error",
-        message="too many requests are waiting; try again later",
+        message="too many requests are waiting (--max-waiting); try again later",
         headers=_RETRY_SOON,
     ),
     engine.EngineStopped: Answer(

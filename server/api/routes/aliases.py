@@ -31,6 +31,7 @@ router = APIRouter(tags=["aliases"], route_class=GuardedRoute)
 @router.get(
     "/v1/tasks/{task}/aliases",
     name="list",
+    summary="List the aliases of a task",
     response_model=AliasList,
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -44,6 +45,7 @@ async def list_aliases(task: str, store_access: StoreAccessDep) -> Response:
 @router.get(
     "/v1/tasks/{task}/aliases/{alias}",
     name="get",
+    summary="Get an alias",
     response_model=Alias,
     responses=etagged() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -61,6 +63,7 @@ async def get_alias(task: str, alias: str, store_access: StoreAccessDep, inferen
 @router.put(
     "/v1/tasks/{task}/aliases/{alias}",
     name="put",
+    summary="Create or move an alias",
     response_model=Alias,
     responses=etagged() | errors(404, 409, 412, 413, 415, 428),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
@@ -99,6 +102,7 @@ async def put_alias(
 @router.delete(
     "/v1/tasks/{task}/aliases/{alias}",
     name="delete",
+    summary="Delete an alias",
     status_code=204,
     responses=errors(404, 409, 412),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
@@ -127,6 +131,7 @@ async def delete_alias(
 @router.get(
     "/v1/tasks/{task}/aliases/{alias}/history",
     name="history",
+    summary="List the moves of an alias",
     response_model=AliasHistory,
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -140,6 +145,7 @@ async def alias_history(task: str, alias: str, store_access: StoreAccessDep) -> 
 @router.post(
     "/v1/tasks/{task}/aliases/{alias}/rollback",
     name="rollback",
+    summary="Roll an alias back",
     response_model=Alias,
     responses=etagged() | errors(404, 409, 413, 415),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],

@@ -17,6 +17,7 @@ router = APIRouter(tags=["chat"], route_class=GuardedRoute)
 @router.post(
     "/v1/chat/completions",
     name="complete",
+    summary="Answer a chat",
     response_model=ChatCompletion,
     responses=event_stream("ChatCompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],

@@ -17,6 +17,7 @@ router = APIRouter(tags=["completions"], route_class=GuardedRoute)
 @router.post(
     "/v1/completions",
     name="create",
+    summary="Create a completion",
     response_model=Completion,
     responses=event_stream("CompletionChunk") | errors(404, 413, 415, 429),
     dependencies=[requires(Scope.INFER)],

@@ -23,6 +23,7 @@ router = APIRouter(tags=["files"], route_class=GuardedRoute)
 @router.post(
     "/v1/files",
     name="create",
+    summary="Upload a file",
     response_model=File,
     responses=errors(413, 415, 507),
     openapi_extra=FILE_REQUEST,
@@ -34,7 +35,12 @@ async def create_file(upload: UploadedFileDep) -> Response:
 
 
 @router.get(
-    "/v1/files", name="list", response_model=FileList, responses=errors(404), dependencies=[requires(Scope.TUNE)]
+    "/v1/files",
+    name="list",
+    summary="List files",
+    response_model=FileList,
+    responses=errors(404),
+    dependencies=[requires(Scope.TUNE)],
 )
 async def list_files(
     store_access: StoreAccessDep,
@@ -67,6 +73,7 @@ async def list_files(
 @router.get(
     "/v1/files/{file_id}",
     name="get",
+    summary="Get a file",
     response_model=File,
     responses=errors(404),
     dependencies=[requires(Scope.TUNE)],
@@ -79,6 +86,7 @@ async def get_file(file_id: str, store_access: StoreAccessDep) -> Response:
 @router.get(
     "/v1/files/{file_id}/content",
     name="content",
+    summary="Download a file",
     response_class=Response,
     responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TUNE)],
@@ -92,6 +100,7 @@ async def get_file_content(file_id: str, store_access: StoreAccessDep) -> Respon
 @router.delete(
     "/v1/files/{file_id}",
     name="delete",
+    summary="Delete a file",
     response_model=FileDeleted,
     responses=errors(404, 409),
     dependencies=[requires(Scope.TUNE)],

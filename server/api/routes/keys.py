@@ -1,4 +1,4 @@
-"""`/v1/keys`: create, list and revoke API keys; `/v1/audit`: the log of changes."""
+"""`/v1/keys`: create, list and revoke API keys; `/v1/keys/self`: the caller; `/v1/audit`: the log of changes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from fastapi import APIRouter, Query, Response
 
 from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.store import Store
+from server.api.access.access import AccessDep
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
-from server.api.management.key_bodies import audit_body, key_body
+from server.api.management.key_bodies import audit_body, caller_body, key_body
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
-from server.api.wire.keys import AuditLog, CreatedKey, CreateKey, Key, KeyList
+from server.api.wire.keys import AuditLog, CallerKey, CreatedKey, CreateKey, Key, KeyList
 
 router = APIRouter(tags=["keys"], route_class=GuardedRoute)
 
@@ -26,6 +27,7 @@ _MAX_ID = 2**63 - 1
 @router.post(
     "/v1/keys",
     name="create",
+    summary="Create a key",
     response_model=CreatedKey,
     status_code=201,
     responses=errors(409, 413, 415),
@@ -41,6 +43,7 @@ async def create_key(body: CreateKey, store_access: StoreAccessDep, caller: Call
 @router.get(
     "/v1/keys",
     name="list",
+    summary="List keys",
     response_model=KeyList,
     responses=errors(),
     dependencies=[requires(Scope.ADMIN)],
@@ -57,9 +60,23 @@ async def list_keys(
     return json_response(KeyList(object="list", data=[key_body(key) for key in page], has_more=has_more))
 
 
+@router.get(
+    "/v1/keys/self",
+    name="self",
+    summary="Get the caller's key",
+    response_model=CallerKey,
+    responses=errors(),
+    dependencies=[requires(Scope.ANY)],
+)
+async def get_own_key(access: AccessDep, caller: CallerDep) -> Response:
+    """Return the caller's own scopes, tasks and limits. On a server without keys, everybody has every scope."""
+    return json_response(caller_body(caller, access.quotas.limits_of(caller)), headers={"Cache-Control": "no-store"})
+
+
 @router.delete(
     "/v1/keys/{key_name}",
     name="revoke",
+    summary="Revoke a key",
     response_model=Key,
     responses=errors(404),
     dependencies=[requires(Scope.ADMIN)],
@@ -72,6 +89,7 @@ async def revoke_key(key_name: str, store_access: StoreAccessDep, caller: Caller
 @router.get(
     "/v1/audit",
     name="audit",
+    summary="List the audit log",
     response_model=AuditLog,
     responses=errors(),
     dependencies=[requires(Scope.ADMIN)],

@@ -14,6 +14,7 @@ from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.inference.inference import InferenceDep
 from server.api.inference.request_context import StickyKeyDep
+from server.api.inference.served_model import ServedModel
 from server.api.management.store_access import StoreAccessDep
 from server.api.responses.documented import answered_by_task, errors
 from server.api.responses.json_response import json_response
@@ -29,6 +30,7 @@ router = APIRouter(tags=["models"], route_class=GuardedRoute)
 @router.get(
     "/v1/models",
     name="list",
+    summary="List models",
     response_model=ModelList,
     responses=errors(),
     dependencies=[requires(Scope.INFER)],
@@ -48,6 +50,7 @@ async def list_models(services: ServicesDep, store_access: StoreAccessDep, calle
 @router.get(
     "/v1/models/{model_id:path}",
     name="get",
+    summary="Get a model",
     response_model=Model,
     responses=answered_by_task() | errors(404),
     dependencies=[requires(Scope.INFER)],
@@ -60,6 +63,9 @@ async def get_model(
     if served.record is None:
         return json_response(_bodies_of(services).base())
     model = _bodies_of(services).task(model_id, served.record.created_at)
+    model.endpoints = list(inference.base_facts.endpoints_of(served))
+    if served.task_type is not None:
+        model.task_type = served.task_type
     return json_response(model, headers=served.headers)
 
 
@@ -70,9 +76,12 @@ class _ModelBodies:
     base_id: str
     started_at: int
     max_context: int
+    base_endpoints: tuple[str, ...]
 
     def base(self) -> Model:
-        return self._body(self.base_id, self.started_at, parent=None)
+        body = self._body(self.base_id, self.started_at, parent=None)
+        body.endpoints = list(self.base_endpoints)
+        return body
 
     def task(self, model_id: str, created_at: datetime) -> Model:
         return self._body(model_id, int(created_at.timestamp()), parent=self.base_id)
@@ -89,7 +98,9 @@ class _ModelBodies:
 
 
 def _bodies_of(services: Services) -> _ModelBodies:
-    return _ModelBodies(services.base_id, services.started_at, services.inference.engine.max_context)
+    inference = services.inference
+    endpoints = inference.base_facts.endpoints_of(ServedModel())
+    return _ModelBodies(services.base_id, services.started_at, inference.engine.max_context, endpoints)
 
 
 def _served_tasks(store: Store, fingerprint: str, only: Sequence[str] | None, max_tasks: int) -> list[TaskRecord]:

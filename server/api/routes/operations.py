@@ -1,4 +1,4 @@
-"""`/health`, `/ready`, `/metrics`, `/version`, `/openapi.json` and `/docs`."""
+"""`/health`, `/ready`, `/metrics`, `/version` and `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import json
 from functools import cache
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from starlette.responses import HTMLResponse
 
 from server import __version__
 from server.api.access.authentication import ProbedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.docs_page import HEADERS, docs_page
 from server.api.errors import NotReady, ServerDraining
 from server.api.responses.documented import errors, text
 from server.api.responses.json_response import json_response
@@ -23,7 +21,14 @@ from server.telemetry.state_metrics import ServerState, TuningStats
 router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 
 
-@router.get("/health", name="health", response_model=Health, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
+@router.get(
+    "/health",
+    name="health",
+    summary="Check whether the engine runs",
+    response_model=Health,
+    responses=errors(),
+    dependencies=[requires(Scope.PUBLIC)],
+)
 async def health(services: ServicesDep) -> Response:
     """Report whether the engine runs. If it does not, restart the process."""
     if not services.inference.engine.is_alive:
@@ -31,7 +36,14 @@ async def health(services: ServicesDep) -> Response:
     return json_response(Health(status="ok"))
 
 
-@router.get("/ready", name="ready", response_model=Readiness, responses=errors(), dependencies=[requires(Scope.PUBLIC)])
+@router.get(
+    "/ready",
+    name="ready",
+    summary="Check whether the server accepts requests",
+    response_model=Readiness,
+    responses=errors(),
+    dependencies=[requires(Scope.PUBLIC)],
+)
 async def ready(services: ServicesDep) -> Response:
     """Report whether the server accepts requests."""
     if services.drain.is_draining:
@@ -52,6 +64,7 @@ async def ready(services: ServicesDep) -> Response:
 @router.get(
     "/metrics",
     name="metrics",
+    summary="Get the metrics",
     response_class=Response,
     responses=text("The metrics in Prometheus's text format") | errors(),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -66,6 +79,7 @@ async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
 @router.get(
     "/version",
     name="version",
+    summary="Get the release and the base model",
     response_model=ServerVersion,
     responses=errors(),
     dependencies=[requires(Scope.INFER)],
@@ -80,12 +94,6 @@ async def version(services: ServicesDep) -> Response:
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
     return Response(_document_text(request.app), media_type="application/json")
-
-
-@router.get("/docs", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
-async def docs(request: Request) -> Response:
-    """The OpenAPI document as a page."""
-    return HTMLResponse(_page_text(request.app), headers=HEADERS)
 
 
 def _server_state(services: Services) -> ServerState:
@@ -111,8 +119,3 @@ def _server_state(services: Services) -> ServerState:
 def _document_text(app: FastAPI) -> str:
     """The document as JSON, cached per application, because the route needs no key."""
     return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":"))
-
-
-@cache
-def _page_text(app: FastAPI) -> str:
-    return docs_page(app.openapi())

@@ -24,6 +24,7 @@ router = APIRouter(tags=["tasks"], route_class=GuardedRoute)
 @router.get(
     "/v1/tasks",
     name="list",
+    summary="List tasks",
     response_model=TaskList,
     responses=errors(),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -39,12 +40,14 @@ async def list_tasks(
     only = None if caller.tasks is None else sorted(caller.tasks)
     found = await store_access.read(Store.list_tasks, store_access.fingerprint, after=after, limit=size + 1, only=only)
     page, has_more = page_of(found, size)
-    return json_response(TaskList(object="list", data=[task_body(task) for task in page], has_more=has_more))
+    data = [task_body(task, is_read_only=store_access.is_read_only(task.name)) for task in page]
+    return json_response(TaskList(object="list", data=data, has_more=has_more))
 
 
 @router.post(
     "/v1/tasks",
     name="create",
+    summary="Create a task",
     response_model=Task,
     status_code=201,
     responses=errors(409, 413, 415),
@@ -64,18 +67,21 @@ async def create_task(body: CreateTask, store_access: StoreAccessDep, caller: Ca
 @router.get(
     "/v1/tasks/{task}",
     name="get",
+    summary="Get a task",
     response_model=Task,
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
 )
 async def get_task(task: str, store_access: StoreAccessDep) -> Response:
     """Return one task."""
-    return json_response(task_body(await store_access.read(Store.get_task, store_access.fingerprint, task)))
+    found = await store_access.read(Store.get_task, store_access.fingerprint, task)
+    return json_response(task_body(found, is_read_only=store_access.is_read_only(task)))
 
 
 @router.delete(
     "/v1/tasks/{task}",
     name="delete",
+    summary="Delete a task",
     status_code=204,
     responses=purged() | errors(404, 409),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],

@@ -19,6 +19,7 @@ router = APIRouter(tags=["tokens"], route_class=GuardedRoute)
 @router.post(
     "/tokenize",
     name="tokenize",
+    summary="Turn a text into token ids",
     response_model=TokenizeResult,
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],
@@ -43,6 +44,7 @@ async def tokenize(
 @router.post(
     "/detokenize",
     name="detokenize",
+    summary="Turn token ids into a text",
     response_model=DetokenizeResult,
     responses=answered_by_task() | errors(404, 413, 415),
     dependencies=[requires(Scope.INFER)],

@@ -12,18 +12,28 @@ from prompts_store.tuning_records import JobRecord
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.errors import NotReady
+from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.inference import InferenceDep
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
-from server.api.management.tuning_bodies import CHECKPOINT_ID, EVENT_ID, JOB_ID, checkpoint_body, event_body, job_body
-from server.api.management.tuning_request import new_job
+from server.api.management.tuning_bodies import (
+    CHECKPOINT_ID,
+    EVENT_ID,
+    JOB_ID,
+    checkpoint_body,
+    event_body,
+    job_body,
+    preview_body,
+)
+from server.api.management.tuning_request import new_job, previewed_request
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
-from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList
+from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList, JobPreview, PreviewJob
+from server.tuning.errors import ExamplesRefused
 
 _TUNE = [requires(Scope.TUNE)]
+_NO_END_TOKEN = "the base model has no end token, so nothing can be tuned"
 
 After = Annotated[str | None, empty_is(None), Query(description="Start after the item of this id.")]
 
@@ -33,6 +43,7 @@ router = APIRouter(tags=["fine_tuning"], route_class=GuardedRoute)
 @router.post(
     "/v1/fine_tuning/jobs",
     name="create",
+    summary="Create a tuning job",
     response_model=Job,
     responses=errors(404, 409, 413, 415, 429),
     dependencies=_TUNE,
@@ -42,7 +53,7 @@ async def create_job(
 ) -> Response:
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     if services.jobs is None:
-        raise NotReady("the base model has no end token, so nothing can be tuned")
+        raise NotReady(_NO_END_TOKEN)
     tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
     job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
@@ -52,7 +63,46 @@ async def create_job(
     return _respond(services, record)
 
 
-@router.get("/v1/fine_tuning/jobs", name="list", response_model=JobList, responses=errors(404), dependencies=_TUNE)
+@router.post(
+    "/v1/fine_tuning/preview",
+    name="preview",
+    summary="Preview examples",
+    response_model=JobPreview,
+    responses=errors(404, 413, 415),
+    dependencies=_TUNE,
+)
+async def preview_job(
+    body: PreviewJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep
+) -> Response:
+    """Return examples as a job with these settings would see them, token by token. No job is created."""
+    if services.jobs is None:
+        raise NotReady(_NO_END_TOKEN)
+    tokenizer, preparer = inference.tokenizer, services.jobs.preparer
+    request = await tokenizer.run(
+        previewed_request,
+        body,
+        services.base_id,
+        store_access,
+        tokenizer,
+        preparer.host,
+        services.tuning_defaults,
+    )
+    try:
+        shown = await tokenizer.run(preparer.show, body.examples, request)
+    except ExamplesRefused as error:
+        raise InvalidRequest(str(error), param="examples") from error
+    max_file_bytes = store_access.limits.max_file_bytes
+    return json_response(preview_body(services.base_id, request, shown, preparer.host, max_file_bytes))
+
+
+@router.get(
+    "/v1/fine_tuning/jobs",
+    name="list",
+    summary="List tuning jobs",
+    response_model=JobList,
+    responses=errors(404),
+    dependencies=_TUNE,
+)
 async def list_jobs(
     services: ServicesDep, store_access: StoreAccessDep, limit: PageSize = DEFAULT_PAGE_SIZE, after: After = None
 ) -> Response:
@@ -67,7 +117,14 @@ async def list_jobs(
     return json_response(JobList(object="list", data=data, has_more=has_more))
 
 
-@router.get("/v1/fine_tuning/jobs/{job_id}", name="get", response_model=Job, responses=errors(404), dependencies=_TUNE)
+@router.get(
+    "/v1/fine_tuning/jobs/{job_id}",
+    name="get",
+    summary="Get a tuning job",
+    response_model=Job,
+    responses=errors(404),
+    dependencies=_TUNE,
+)
 async def get_job(job_id: str, services: ServicesDep, store_access: StoreAccessDep) -> Response:
     """Return one job."""
     number = JOB_ID.number(job_id)
@@ -78,6 +135,7 @@ async def get_job(job_id: str, services: ServicesDep, store_access: StoreAccessD
 @router.post(
     "/v1/fine_tuning/jobs/{job_id}/cancel",
     name="cancel",
+    summary="Cancel a tuning job",
     response_model=Job,
     responses=errors(404, 409),
     dependencies=_TUNE,
@@ -90,6 +148,7 @@ async def cancel_job(job_id: str, services: ServicesDep) -> Response:
 @router.post(
     "/v1/fine_tuning/jobs/{job_id}/pause",
     name="pause",
+    summary="Pause a tuning job",
     response_model=Job,
     responses=errors(404, 409),
     dependencies=_TUNE,
@@ -102,6 +161,7 @@ async def pause_job(job_id: str, services: ServicesDep) -> Response:
 @router.post(
     "/v1/fine_tuning/jobs/{job_id}/resume",
     name="resume",
+    summary="Resume a tuning job",
     response_model=Job,
     responses=errors(404, 409, 429),
     dependencies=_TUNE,
@@ -115,6 +175,7 @@ async def resume_job(job_id: str, services: ServicesDep) -> Response:
 @router.get(
     "/v1/fine_tuning/jobs/{job_id}/events",
     name="events",
+    summary="List the events of a tuning job",
     response_model=JobEventList,
     responses=errors(404),
     dependencies=_TUNE,
@@ -138,6 +199,7 @@ async def list_events(
 @router.get(
     "/v1/fine_tuning/jobs/{job_id}/checkpoints",
     name="checkpoints",
+    summary="List the checkpoints of a tuning job",
     response_model=JobCheckpointList,
     responses=errors(404),
     dependencies=_TUNE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
@@ -10,14 +11,14 @@ from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.manifest import parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
-from prompts_store.records import BaseModel, Published
+from prompts_store.records import LeftOut, Published
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
-from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
+from server.api.management.store_access import WRITABLE_TASK, StoreAccess, StoreAccessDep
 from server.api.management.task_bodies import published_body, version_body
 from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
 from server.api.responses.json_response import json_response
@@ -31,6 +32,7 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
 @router.post(
     "/v1/tasks/{task}/versions",
     name="publish",
+    summary="Publish a version",
     response_model=PublishedVersion,
     status_code=201,
     responses=published_already() | errors(404, 409, 413, 415),
@@ -40,14 +42,15 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
 async def publish_version(task: str, upload: UploadDep, store_access: StoreAccessDep, caller: CallerDep) -> Response:
     """Publish a PEFT checkpoint as a new version. The task is created if it does not exist.
 
-    With `members` instead of files, the new version is an ensemble of versions of this task.
+    With `members` instead of files, the new version is an ensemble of versions of this task. An embedding layer
+    that PEFT saved along is left out, and named in the answer. It is refused if it differs from the base model's.
     """
     check_task_name(task)
     check_not_reserved(task, store_access.base_names)
-    published = await store_access.write(_publish, store_access.base, task, upload, caller.actor)
+    published, left_out = await store_access.write(_publish, store_access, task, upload, caller.actor)
     number = published.version.version
     return json_response(
-        published_body(published),
+        published_body(published, left_out),
         status=201 if published.created else 200,
         headers={"Location": f"/v1/tasks/{task}/versions/{number}"},
     )
@@ -56,6 +59,7 @@ async def publish_version(task: str, upload: UploadDep, store_access: StoreAcces
 @router.get(
     "/v1/tasks/{task}/versions",
     name="list",
+    summary="List the versions of a task",
     response_model=VersionList,
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -77,6 +81,7 @@ async def list_versions(
 @router.get(
     "/v1/tasks/{task}/versions/{version}",
     name="get",
+    summary="Get a version",
     response_model=Version,
     responses=errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -91,6 +96,7 @@ async def get_version(task: str, version: VersionNumber, store_access: StoreAcce
 @router.delete(
     "/v1/tasks/{task}/versions/{version}",
     name="retire",
+    summary="Retire a version",
     response_model=Version,
     responses=errors(404, 409),
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
@@ -109,6 +115,7 @@ async def retire_version(
 @router.get(
     "/v1/tasks/{task}/versions/{version}/adapter_config.json",
     name="download_config",
+    summary="Download the configuration of a version",
     response_class=Response,
     responses=json_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -122,6 +129,7 @@ async def download_config(task: str, version: VersionNumber, store_access: Store
 @router.get(
     "/v1/tasks/{task}/versions/{version}/adapter_model.safetensors",
     name="download_tensors",
+    summary="Download the tensors of a version",
     response_class=Response,
     responses=binary_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -136,6 +144,7 @@ async def download_tensors(task: str, version: VersionNumber, store_access: Stor
 @router.get(
     "/v1/tasks/{task}/versions/{version}/plot.png",
     name="download_plot",
+    summary="Download the plot of a tuned version",
     response_class=Response,
     responses=png_file() | errors(404),
     dependencies=[requires(Scope.TASKS_READ)],
@@ -147,22 +156,25 @@ async def download_plot(task: str, version: VersionNumber, store_access: StoreAc
 
 
 def _publish(
-    store: Store, base: BaseModel, task: str, upload: CheckpointUpload | EnsembleUpload, actor: str
-) -> Published:
-    """Check an upload and publish it, off the event loop."""
+    store: Store, store_access: StoreAccess, task: str, upload: CheckpointUpload | EnsembleUpload, actor: str
+) -> tuple[Published, Sequence[LeftOut]]:
+    """Check an upload and publish it, off the event loop. Return also what was left out of its file."""
     manifest = parse_manifest(upload.manifest)
     if isinstance(upload, EnsembleUpload):
-        return store.publish_ensemble(
-            base.fingerprint, task, upload.members, manifest, promote=upload.promote, actor=actor
+        published = store.publish_ensemble(
+            store_access.fingerprint, task, upload.members, manifest, promote=upload.promote, actor=actor
         )
+        return published, ()
     checkpoint = read_checkpoint(
         upload.config,
         upload.tensors,
-        base,
+        store_access.base,
         task_index=manifest.task_index,
         allow_base_mismatch=upload.allow_base_mismatch,
         max_tensor_bytes=store.max_tensor_bytes,
+        base_embeddings=store_access.base_embeddings,
     )
-    return store.publish(
+    published = store.publish(
         task, checkpoint, manifest, promote=upload.promote, description=upload.description, actor=actor
     )
+    return published, checkpoint.left_out

@@ -6,7 +6,9 @@ sampling.py        generation parameters of completions and chat
 completions.py     completions
 chat.py            chat completions
 classify.py        classifications
+embeddings.py      embeddings
 models.py          models
+engine.py          the engine's state
 tasks.py           tasks, versions and aliases
 files.py           files
 tuning.py          tuning jobs
@@ -14,4 +16,5 @@ keys.py            keys and the audit log
 tokenize.py        token ids
 operations.py      health, readiness and release
 errors.py          the one error body
+examples/          examples of all of these, for the OpenAPI document
 """

@@ -21,11 +21,11 @@ class CreateKey(RequestBody):
     """A name that follows the rule of task names. A name is never given twice, even after revocation."""
     scopes: list[KeyScope] = Field(min_length=1, max_length=5)
     """The scopes of the key. `admin` includes all others."""
-    tasks: list[str] | None = Field(None, min_length=1, max_length=MAX_TASKS)
+    tasks: list[str] | None = Field(default=None, min_length=1, max_length=MAX_TASKS)
     """The only tasks that the key may name. If set, the key cannot use the bare base model."""
     expires_at: Annotated[datetime, Strict(False)] | None = None
     """Time of expiry: ISO 8601 with a time zone, in the future."""
-    best_priority: int = Field(0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
+    best_priority: int = Field(default=0, ge=-MAX_PRIORITY, le=MAX_PRIORITY)
     """The lowest `priority` number, and so the earliest scheduling, that the key's requests may ask for."""
     max_requests_per_minute: _Limit = None
     max_tokens_per_minute: _Limit = None
@@ -52,6 +52,28 @@ class Key(ResponseBody):
     created_by: str
     revoked_at: datetime | None
     revoked_by: str | None
+
+
+class CallerLimits(ResponseBody):
+    """The limits that hold for a caller. null means unlimited."""
+
+    max_requests_per_minute: int | None
+    max_tokens_per_minute: int | None
+    max_concurrent: int | None
+
+
+class CallerKey(ResponseBody):
+    """The caller's own rights and limits."""
+
+    object: Literal["key.self"]
+    name: str
+    """The caller, as the audit log names the author of a change."""
+    scopes: list[KeyScope]
+    """The caller's scopes. `admin` includes all others."""
+    tasks: list[str] | None
+    """The only tasks that the caller may name; null for all, and for the base model."""
+    expires_at: datetime | None
+    limits: CallerLimits
 
 
 class CreatedKey(Key):

@@ -161,6 +161,23 @@ COMPLETION_FIELDS: Fields = _SHARED | _table(
     _vllm("prompt_logprobs", 0, advice="send echo with logprobs"),
 )
 
+_POOLING = "the version's manifest has pooling and normalize"
+
+EMBEDDING_FIELDS: Fields = _table(
+    _vllm("add_special_tokens", True, advice=_SPECIAL_TOKENS),
+    _vllm("additional_data", is_hint=True),
+    _vllm("embed_dtype", "float32", advice="vectors are float32"),
+    _vllm("endianness", "native", "little", advice="base64 is little-endian"),
+    _vllm("normalize", advice=_POOLING),
+    _vllm("request_id", is_hint=True, advice="send the header X-Request-Id"),
+    _vllm("truncate_prompt_tokens", -1, advice="shorten the input; /tokenize counts its tokens"),
+    PassiveField("input_type", is_hint=True, origin="Cohere"),
+    PassiveField("truncate", (False,), advice="shorten the input; /tokenize counts its tokens", origin="TEI"),
+    PassiveField("prompt_name", advice="the version's manifest has the template", origin="TEI"),
+    PassiveField("keep_alive", is_hint=True, origin="Ollama"),
+    PassiveField("options", ({},), advice=_POOLING, origin="Ollama"),
+)
+
 MESSAGE_FIELDS: Fields = _table(
     PassiveField("name", is_hint=True),
     PassiveField("annotations", is_hint=True),
@@ -211,6 +228,7 @@ _BY_NAME: Fields = {
     **STREAM_OPTION_FIELDS,
     **TEXT_PART_FIELDS,
     **MESSAGE_FIELDS,
+    **EMBEDDING_FIELDS,
     **COMPLETION_FIELDS,
     **CHAT_FIELDS,
 }

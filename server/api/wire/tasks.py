@@ -29,6 +29,8 @@ class Task(ResponseBody):
     """The highest version number that is not retired."""
     production_version: int | None
     """The version that the bare task name means."""
+    read_only: bool = False
+    """Present, and true, if a folder on the server publishes the task: it cannot be changed over HTTP."""
 
 
 class TaskList(ResponseBody):
@@ -66,7 +68,9 @@ class VersionManifest(ResponseBody):
     """The content of a version besides its tensors."""
 
     template: str | None
-    """A text that holds `{input}` exactly once. null: the input is the prompt."""
+    """A text that holds `{input}` exactly once. null: the input is the prompt, unless `chat_template` is true."""
+    chat_template: bool = False
+    """true: an input is a user's message in the base model's chat template. It excludes `template`. Absent: false."""
     labels: list[str]
     stop: list[str]
     add_special_tokens: bool | None
@@ -80,6 +84,14 @@ class VersionManifest(ResponseBody):
     """The task's version that was in production when this one was evaluated, or that the publisher named."""
     training_data_digest: str | None
     """SHA-256 of the training data."""
+    pooling: str | None = None
+    """FEATURE_EXTRACTION only: `last`, `mean` or `first`. Absent: the last token of a decoder, the mean of an encoder.
+    """
+    normalize: bool | None = None
+    """FEATURE_EXTRACTION only: whether vectors have length 1. Absent: they have."""
+    problem_type: str | None = None
+    """SEQ_CLS only: `single_label_classification`, `multi_label_classification` or `regression`. Absent: the base
+    model's own, or what the number of outputs says."""
 
 
 class Version(ResponseBody):
@@ -94,6 +106,9 @@ class Version(ResponseBody):
     """SHA-256 of the soft prompt as the model sees it. null for an ensemble."""
     peft_type: str | None
     """PEFT's name for the kind of soft prompt. null for an ensemble."""
+    task_type: str | None = None
+    """PEFT's name for what a version with a head answers: SEQ_CLS, TOKEN_CLS, QUESTION_ANS or FEATURE_EXTRACTION.
+    Absent: it generates text."""
     num_virtual_tokens: int
     """For an ensemble, the number of its longest member."""
     members: list[int]
@@ -107,6 +122,15 @@ class Version(ResponseBody):
     retired_at: datetime | None
 
 
+class LeftOutTensor(ResponseBody):
+    """A tensor of an uploaded file that is no part of the soft prompt."""
+
+    name: str
+    num_bytes: int
+    note: str
+    """Says whether it was compared with the base model's own."""
+
+
 class PublishedVersion(Version):
     """A published version."""
 
@@ -114,6 +138,8 @@ class PublishedVersion(Version):
     """False if the same content is already a live version, which is then returned."""
     promoted: bool
     """True if `production` points at this version now."""
+    left_out: list[LeftOutTensor] = Field(default_factory=list)
+    """Present if the uploaded file held an embedding layer or a prompt encoder, which are not stored."""
 
 
 class VersionList(ResponseBody):
@@ -136,9 +162,9 @@ class AliasTarget(RequestBody):
 class MoveAlias(RequestBody):
     """The new targets of an alias: either `version` or `targets`."""
 
-    version: int | None = Field(None, ge=1, le=2**31 - 1)
-    targets: list[AliasTarget] | None = Field(None, min_length=1, max_length=8)
-    """Versions that share the callers by weight, such as 90 and 10 for a canary."""
+    version: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    targets: list[AliasTarget] | None = Field(default=None, min_length=1, max_length=8)
+    """Versions that share the callers by weight, such as 90 and 10 for a canary. All are of one task type."""
     shadow_of: str | None = None
     """The alias that this one shadows: this alias's one version also runs on its requests, for comparison."""
     reason: str = ""

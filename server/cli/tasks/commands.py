@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +10,17 @@ import typer
 
 from prompts_store.records import Alias, AliasTarget
 from server.cli.errors import FilesProblem, UsageProblem
-from server.cli.output import one_line, print_error, print_json, working
+from server.cli.output import one_line, print_error, print_json, print_note, working
 from server.cli.tasks.aliases import Json, Reason, Task, alias_json, aliases, print_alias
 from server.cli.tasks.backend import PRODUCTION, TaskBackend
-from server.cli.tasks.checkpoint_folder import read_publication, write_version
+from server.cli.tasks.checkpoint_folder import write_version
 from server.cli.tasks.choose_backend import on_tasks
-from server.cli.tasks.ensemble_folder import is_ensemble, publish_members, write_ensemble
-from server.cli.tasks.ensembles import Note, Promote, print_published, publish_ensemble
+from server.cli.tasks.convert import convert
+from server.cli.tasks.ensemble_folder import write_ensemble
+from server.cli.tasks.ensembles import publish_ensemble, published_json
 from server.cli.tasks.import_folder import import_folder
 from server.cli.tasks.printing import move_json, print_moves, print_purged, print_task, print_tasks, task_json
-from server.cli.tasks.publication import Publication
+from server.cli.tasks.publish import publish
 
 tasks = typer.Typer(
     no_args_is_help=True, help="Publish, move and remove soft prompts, on a server or directly on a database."
@@ -55,60 +54,9 @@ def show_task(backend: TaskBackend, task: Task, *, json: Json = False) -> None:
         print_task(found, versions, aliases)
 
 
-@tasks.command("publish")
-@on_tasks
-def publish(
-    backend: TaskBackend,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a PEFT checkpoint.", show_default=False)],
-    *,
-    task: Annotated[str | None, typer.Option("--task", help="Name of the task.", show_default="the folder's")] = None,
-    promote: Promote = False,
-    manifest: Annotated[
-        Path | None,
-        typer.Option(
-            "--manifest",
-            metavar="FILE",
-            help="JSON with template, labels, stop, add_special_tokens, defaults, metrics, note, description.",
-            show_default="DIR/manifest.json, if there is one",
-        ),
-    ] = None,
-    task_index: Annotated[
-        int | None,
-        typer.Option("--task-index", min=0, help="Index of the task in a MULTITASK_PROMPT_TUNING checkpoint."),
-    ] = None,
-    note: Note = None,
-    allow_base_mismatch: Annotated[
-        bool, typer.Option("--allow-base-mismatch", help="Accept a checkpoint that names another base model.")
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Publish a PEFT checkpoint or an exported ensemble as a new version. A task's first becomes `production`."""
-    if manifest is None and is_ensemble(folder):
-        with working(f"Publishing {folder}"):
-            name = task or folder.resolve().name
-            published = publish_members(backend, folder, name, note=note, promote=promote)
-    else:
-        found = read_publication(folder, manifest, max_tensor_bytes=backend.max_tensor_bytes, promote=promote)
-        fields = {"task_index": task_index, "note": note}
-        publication = _with_options(found, task, fields, allow_base_mismatch=allow_base_mismatch)
-        with working(f"Publishing {publication.task}"):
-            published = backend.publish(publication)
-    print_published(published, as_json=json)
-
-
-def _with_options(
-    found: Publication, task: str | None, fields: Mapping[str, object], *, allow_base_mismatch: bool
-) -> Publication:
-    """Return a publication with the options in place of what its manifest says."""
-    return replace(
-        found,
-        task=task or found.task,
-        allow_base_mismatch=found.allow_base_mismatch or allow_base_mismatch,
-        manifest={**found.manifest, **{name: value for name, value in fields.items() if value is not None}},
-    )
-
-
+tasks.command("publish")(publish)
 tasks.command("publish-ensemble")(publish_ensemble)
+tasks.command("convert")(convert)
 
 
 @tasks.command("import")
@@ -122,8 +70,11 @@ def import_tasks(
 ) -> None:
     """Publish every checkpoint folder in DIR as the task of its name. A refused folder does not stop the rest."""
     published, refused = import_folder(backend, folder, promote=promote)
+    for one in published:
+        for note in one.notes:
+            print_note(f"{one.task}: {note}")
     if json:
-        print_json({"published": published, "refused": refused})
+        print_json({"published": list(map(published_json, published)), "refused": refused})
     else:
         for one in published:
             print(f"{one.task}@{one.version}{'' if one.created else ' (nothing new)'}")

@@ -46,8 +46,10 @@ def publish_members(backend: TaskBackend, folder: Path, task: str, *, note: str 
     read = partial(read_publication, max_tensor_bytes=backend.max_tensor_bytes)
     publications = [replace(read(folder / member), task=task) for member in members]
     manifest = contents | ({} if note is None else {"note": note})
-    versions = tuple(backend.publish(publication).version for publication in publications)
-    return backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
+    members_published = [backend.publish(publication) for publication in publications]
+    versions = tuple(member.version for member in members_published)
+    published = backend.publish_ensemble(EnsemblePublication(task, versions, manifest, promote))
+    return replace(published, notes=tuple(note for member in members_published for note in member.notes))
 
 
 def write_ensemble(backend: TaskBackend, folder: Path, task: str, ensemble: VersionSummary, *, overwrite: bool) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from server.cli.output import print_json
+from server.cli.output import fields_of, print_json, print_note
 from server.cli.tasks.aliases import Json, Task
 from server.cli.tasks.backend import TaskBackend
 from server.cli.tasks.choose_backend import on_tasks
@@ -38,10 +38,17 @@ def publish_ensemble(
     )
 
 
+def published_json(published: PublishResult) -> dict[str, Any]:
+    """Return the fields of a publication that `--json` prints."""
+    return fields_of(published, ("task", "version", "digest", "created"))
+
+
 def print_published(published: PublishResult, *, as_json: bool) -> None:
     """Print the result of a publication."""
+    for note in published.notes:
+        print_note(note)
     if as_json:
-        print_json(published)
+        print_json(published_json(published))
     else:
         news = "" if published.created else " (nothing new: this version has the same content)"
         print(f"{published.task}@{published.version}{news}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
+from prompts_store.checkpoint.left_out import uncompared
 from prompts_store.names import TaskReference, check_task_name
 from prompts_store.records import Alias, AliasMove, AliasTarget, TaskRecord
 from prompts_store.reports import PurgeReport
@@ -68,7 +69,10 @@ class HttpTaskBackend:
                 "description": publication.description,
             },
         )
-        return _publish_result(response)
+        published = _publish_result(response)
+        left_out = publication.files.left_out
+        left_here = () if left_out is None else left_out.entries
+        return replace(published, notes=(*(uncompared(entry).describe() for entry in left_here), *published.notes))
 
     def publish_ensemble(self, publication: EnsemblePublication) -> PublishResult:
         fields = {
@@ -138,7 +142,8 @@ def _path(task: str, *parts: str | int) -> str:
 
 def _publish_result(response: httpx.Response) -> PublishResult:
     body = json_object(response)
-    return PublishResult(body["task"], body["version"], body["digest"], response.status_code == CREATED)
+    notes = tuple(tensor["note"] for tensor in body.get("left_out", ()))
+    return PublishResult(body["task"], body["version"], body["digest"], response.status_code == CREATED, notes)
 
 
 def _task(body: dict[str, Any]) -> TaskRecord:

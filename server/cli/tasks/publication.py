@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prompts_store.checkpoint.left_out import FileEntries
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFiles:
-    """The two files of a PEFT checkpoint, as bytes."""
+    """The two files of a PEFT checkpoint, as bytes. `tensors` lacks what is `left_out` already, if anything is."""
 
     config: bytes
     tensors: bytes
+    left_out: FileEntries | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +45,13 @@ class EnsemblePublication:
 
 @dataclass(frozen=True, slots=True)
 class PublishResult:
-    """The version that a publication led to. `created` is False if the task already had this content."""
+    """The version that a publication led to. `created` is False if the task already had this content.
+
+    `notes` are lines for the publisher about what was left out of the files.
+    """
 
     task: str
     version: int
     digest: str
     created: bool
+    notes: tuple[str, ...] = ()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache, partial
 from pathlib import Path
 
+from prompts_store.checkpoint.embedding_check import BaseEmbeddings
+from prompts_store.checkpoint.left_out import FileEntries
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.manifest import manifest_to_json, parse_manifest
@@ -22,7 +24,7 @@ from server.cli.tasks.backend import VersionSummary
 from server.cli.tasks.publication import CheckpointFiles, EnsemblePublication, Publication, PublishResult
 from server.cli.where import BackendOptions
 from server.jobs.purge import purge_task
-from server.settings import sqlite_url
+from server.settings import ServeSettings, sqlite_url
 from server.tuning.errors import RunNotKept
 from server.tuning.kept_runs import KeptRuns
 
@@ -36,12 +38,14 @@ class StoreTaskBackend:
 
     `fingerprint` is that of the base model of the tasks. `read_base` reads the base model's identity, which only
     publishing needs. `data_dir` is the data folder of the database, None for a database that is named by its URL.
+    `base_embeddings` reads the embedding layers of its files, where a checkpoint holds one of its own.
     """
 
     store: Store
     fingerprint: str
     read_base: Callable[[], BaseModel]
     data_dir: Path | None = None
+    base_embeddings: BaseEmbeddings | None = None
 
     @property
     def max_tensor_bytes(self) -> int:
@@ -83,6 +87,8 @@ class StoreTaskBackend:
             allow_base_mismatch=publication.allow_base_mismatch,
             max_tensor_bytes=self.max_tensor_bytes,
             follow_links=True,
+            left_out=publication.files.left_out,
+            base_embeddings=self.base_embeddings,
         )
         published = self.store.publish(
             publication.task,
@@ -92,7 +98,7 @@ class StoreTaskBackend:
             description=publication.description,
             actor=ACTOR,
         )
-        return _result(published)
+        return replace(_result(published), notes=tuple(tensor.describe() for tensor in checkpoint.left_out))
 
     def publish_ensemble(self, publication: EnsemblePublication) -> PublishResult:
         manifest = parse_manifest(publication.manifest)
@@ -159,7 +165,8 @@ def open_store_backend(options: BackendOptions) -> Iterator[StoreTaskBackend]:
     data_dir = None if options.database_url or options.data_dir is None else options.data_dir.expanduser()
     try:
         read_base = cache(partial(_read_base, options))
-        yield StoreTaskBackend(store, _choose_fingerprint(store.bases(), options, read_base), read_base, data_dir)
+        fingerprint = _choose_fingerprint(store.bases(), options, read_base)
+        yield StoreTaskBackend(store, fingerprint, read_base, data_dir, partial(_read_embeddings, options))
     finally:
         store.close()
 
@@ -180,11 +187,20 @@ def _read_base(options: BackendOptions) -> BaseModel:
     from server.model.errors import ModelError
     from server.tokenizer.errors import TextError
 
-    given = {"base_model": options.base_model, "data_dir": options.data_dir, "insecure": True}
     try:
-        return read_base_model(read_settings(given))
+        return read_base_model(_settings_of(options))
     except (ModelError, TextError) as error:
         raise BaseUnreadable(str(error)) from error
+
+
+def _read_embeddings(options: BackendOptions) -> Sequence[FileEntries]:
+    from server.base_model_source import base_embeddings
+
+    return base_embeddings(_settings_of(options))()
+
+
+def _settings_of(options: BackendOptions) -> ServeSettings:
+    return read_settings({"base_model": options.base_model, "data_dir": options.data_dir, "insecure": True})
 
 
 def _result(published: Published) -> PublishResult:

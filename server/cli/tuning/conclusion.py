@@ -19,8 +19,8 @@ from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_pl
 from server.cli.tuning.scoring import scoring
 from server.cli.tuning.workbench import LocalWorkbench
 from server.jobs.candidates import load_rival
+from server.tuning.candidate import base_alone
 from server.tuning.errors import PlotsUnavailable
-from server.tuning.evaluation import base_alone
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.judgement import Aim, Judgement, judge_result, scores_of
 from server.tuning.plot import draw_plot
@@ -65,15 +65,18 @@ def conclude(local: LocalWorkbench, order: Order, job: TuningJob, result: Tuning
 
 async def _judge(
     local: LocalWorkbench, order: Order, job: TuningJob, result: TuningResult
-) -> tuple[Judgement, Scores | Unscored]:
-    """Return the judgement with the base model's exact match among its metrics, and the base model's scores."""
+) -> tuple[Judgement, Scores | Unscored | None]:
+    """Return the judgement with the base model's exact match among its metrics, and the base model's scores.
+
+    These are None where a head answers, which the base model alone does not have.
+    """
     bench = local.bench
     aim = Aim(order.task, order.gate is not None, order.gate, compare=True)
     rival = await asyncio.to_thread(load_rival, bench.store, bench.base, aim)
     async with scoring(bench, job.data.validation, job.data.labels) as score:
         limit = bench.store.max_tensor_bytes
         judged = await judge_result(bench.base, aim, rival, job, result, score, max_tensor_bytes=limit)
-        base = await scores_of(score, base_alone(job.manifest))
+        base = None if job.plan.has_head else await scores_of(score, base_alone(job.manifest))
     if isinstance(base, Scores):
         metrics = {**judged.manifest.metrics, "base_exact_match": base.exact_match}
         judged = replace(judged, manifest=replace(judged.manifest, metrics=metrics))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.errors import FilesProblem, TuningProblem
+from server.cli.errors import FilesProblem, TuningProblem, UsageProblem
 from server.cli.option_groups import takes_options
 from server.cli.output import one_line, print_json, print_table
 from server.cli.tuning.examples_file import read_example_file
@@ -18,7 +18,7 @@ from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_l
 
 if TYPE_CHECKING:
     from server.app import Workbench
-    from server.tuning.evaluation import Candidate
+    from server.tuning.candidate import Candidate
     from server.tuning.example_line import Example
     from server.tuning.scores import Scores, Unscored
 
@@ -53,7 +53,8 @@ def evaluate(
         candidates = _candidates(local, names, instruction, with_base=base)
         labels = candidates[0].manifest.labels or examples.labels
         try:
-            for note in notes_on_answers(local.bench.tokenizer, examples.examples, labels):
+            answers = () if candidates[0].heads else examples.examples
+            for note in notes_on_answers(local.bench.tokenizer, answers, labels if answers else ()):
                 print(one_line(note.text), file=sys.stderr)
             found = asyncio.run(_score_all(local.bench, candidates, examples.examples, labels))
         except TuningError as error:
@@ -106,11 +107,18 @@ def print_scores(scores: Sequence[Scores]) -> None:
 def _candidates(
     local: LocalWorkbench, names: Sequence[str], instruction: str | None, *, with_base: bool
 ) -> list[Candidate]:
-    """Return the versions, then the base model with the instruction and alone, on the first version's template."""
-    from server.tuning.evaluation import base_alone, with_instruction
+    """Return the versions, then the base model with the instruction and alone, on the first version's template.
+
+    A version with a head has no base model to compare with, which has no such head.
+    """
+    from server.tuning.candidate import base_alone, with_instruction
 
     candidates = [_candidate(local, name) for name in names]
     manifest = candidates[0].manifest
+    if candidates[0].heads:
+        if instruction is not None:
+            raise UsageProblem("--instruction is for generated text, and the first version answers by its head")
+        return candidates
     if instruction is not None:
         candidates.append(with_instruction(manifest, instruction))
     if with_base:
@@ -119,10 +127,15 @@ def _candidates(
 
 
 def _candidate(local: LocalWorkbench, name: str) -> Candidate:
-    """Return the version that a reference names now. Raises NotFound and InvalidName."""
+    """Return the version that a reference names now. Raises NotFound, InvalidName and TuningProblem."""
     from prompts_store.names import TaskReference
     from server.jobs.candidates import load_candidate
+    from server.model.errors import ModelError
+    from server.tuning.errors import EvaluationFailed
 
     bench = local.bench
     record = bench.store.resolve(bench.base.fingerprint, TaskReference.parse(name))
-    return load_candidate(bench.store, record)
+    try:
+        return load_candidate(bench.store, bench.base, record)
+    except (EvaluationFailed, ModelError) as error:
+        raise TuningProblem(str(error)) from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from server.tuning.events import Finished, RateChosen, RateTried, TuningEvent, Validated, Warned
+from server.tuning.events import Extended, Finished, RateChosen, RateTried, TuningEvent, Validated, Warned
 
 
 def event_lines(events: Sequence[TuningEvent]) -> list[str]:
-    """Return a line per rate, validation, warning and early end."""
+    """Return a line per rate, validation, warning, extension and early end."""
     lines = []
     for event in events:
         match event:
@@ -24,6 +24,8 @@ def event_lines(events: Sequence[TuningEvent]) -> list[str]:
                 )
             case Warned():
                 lines.append(f"warning at step {event.step}: {event.message}")
+            case Extended():
+                lines.append(f"still improving after step {event.step}: goes on to step {event.num_steps}")
             case Finished(reason="early_stop"):
                 lines.append(f"stopped early after step {event.step}: step {event.best_step} is still the best")
     return lines

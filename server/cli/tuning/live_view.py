@@ -15,7 +15,7 @@ from server.cli.output import one_line
 from server.cli.tuning.event_lines import event_lines
 from server.cli.tuning.loss_curve import LossCurve
 from server.cli.tuning.step_clock import StepClock
-from server.tuning.events import Finished, StepDone, TuningEvent, Validated, Warned
+from server.tuning.events import Extended, Finished, StepDone, TuningEvent, Validated, Warned
 
 _NUM_ROWS = 8
 _MAX_CURVE = 60
@@ -66,7 +66,7 @@ class LiveView:
             elif isinstance(event, Validated):
                 last = self._last_step
                 self._rows.append((event, last if last is not None and last.step == event.step else None))
-        self._notices += event_lines([event for event in events if isinstance(event, Warned | Finished)])
+        self._notices += event_lines([event for event in events if isinstance(event, Warned | Extended | Finished)])
         self._bar.update(self._job, completed=step, total=num_steps)
         self._live.update(self._picture())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,13 +18,15 @@ from server.cli.tuning.outcome import Outcome
 from server.cli.tuning.view import TuneView
 from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_local_workbench
 from server.engine.errors import EngineError
-from server.tuning.encoding import encode_completion, encode_examples, preview
+from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.fit import Host, host_of
+from server.tuning.heads import heads_of
 from server.tuning.job import TuningJob
 from server.tuning.kept_runs import KeptRun, KeptRuns, run_key
 from server.tuning.run import TuningRun
 from server.tuning.survival import notes_on_answers
+from server.tuning.task_choice import answer_form, check_classes, plan_for
 
 if TYPE_CHECKING:
     from server.tokenizer.tokenizer import Tokenizer
@@ -71,12 +73,12 @@ def print_preview(order: Order, place: WorkbenchOptions, num_examples: int) -> N
     """Print examples token by token, with the learnt tokens marked. Raises CliError, StoreError and TuningError."""
     with open_local_workbench(place) as local:
         job, tokenizer = _job(local, order), local.bench.tokenizer
-        room = local.bench.loaded.architecture.max_context - job.plan.num_virtual_tokens
         shown = job.data.training[:num_examples]
-        encoded = encode_examples(tokenizer, job.manifest, shown, end_token_id=job.end_token_id, max_tokens=room)
+        encoded = _encoding(local, job)(shown)
         for example, one in zip(shown, encoded, strict=True):
             where = _position_of(example, job.data.training)
-            print(f"{where}: {job.plan.num_virtual_tokens} virtual tokens, then {one.num_tokens} tokens")
+            label = "" if one.label is None else f", for the label {example.completion!r}"
+            print(f"{where}: {job.plan.num_virtual_tokens} virtual tokens, then {one.num_tokens} tokens{label}")
             tokens = preview(tokenizer, one)
             rows = [(token.token_id, repr(token.text), "learnt" if token.is_learnt else "") for token in tokens]
             print_table(("ID", "TOKEN", ""), rows)
@@ -92,7 +94,8 @@ def _position_of(example: Example, examples: Sequence[Example]) -> str:
 
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
-    _print((*order.data.notes, *notes_on_answers(tokenizer, examples, job.manifest.labels)))
+    on_answers = () if job.plan.has_head else notes_on_answers(tokenizer, examples, job.manifest.labels)
+    _print((*order.data.notes, *on_answers))
 
 
 def _print(notes: Sequence[Note]) -> None:
@@ -102,9 +105,26 @@ def _print(notes: Sequence[Note]) -> None:
 
 def _job(local: LocalWorkbench, order: Order) -> TuningJob:
     bench = local.bench
-    servable = partial(_host(local).longest_answer, order.plan)
+    plan = plan_for(order.plan, bench.base.kind)
+    if plan.has_head:
+        check_classes(order.data.labels, order.data)
+    servable = None if plan.has_head else partial(_host(local).longest_answer, plan)
     manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, servable)
-    return TuningJob(order.plan, order.data, manifest, bench.base_id, bench.end_token_id)
+    return TuningJob(plan, order.data, manifest, bench.base_id, bench.end_token_id)
+
+
+def _encoding(local: LocalWorkbench, job: TuningJob) -> Callable[[Sequence[Example]], tuple[EncodedExample, ...]]:
+    """Return how the examples of a job are encoded."""
+    bench = local.bench
+    return partial(
+        encode_examples,
+        bench.tokenizer,
+        job.manifest,
+        end_token_id=job.end_token_id,
+        max_tokens=bench.loaded.architecture.max_context - job.plan.num_virtual_tokens,
+        form=answer_form(job.plan, bench.base.kind),
+        labels=job.manifest.labels,
+    )
 
 
 def _host(local: LocalWorkbench) -> Host:
@@ -121,10 +141,12 @@ def _check(local: LocalWorkbench, job: TuningJob) -> tuple[Note, ...]:
     bench, plan, data, host = local.bench, job.plan, job.data, _host(local)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
-    room = bench.loaded.architecture.max_context - plan.num_virtual_tokens
-    encode = partial(encode_examples, bench.tokenizer, job.manifest, end_token_id=job.end_token_id, max_tokens=room)
+    if plan.has_head:
+        host.check_head(plan, len(job.manifest.labels))
+    encode = _encoding(local, job)
     training, validation = encode(data.training), encode(data.validation)
-    labels = [encode_completion(bench.tokenizer, label, job.end_token_id) for label in data.labels]
+    end, scored = job.end_token_id, () if plan.has_head else data.labels
+    labels = [] if end is None else [encode_completion(bench.tokenizer, label, end) for label in scored]
     host.check_judged(plan, data.validation, validation, labels)
     for examples, encoded in ((data.training, training), (data.validation, validation)):
         host.check_memory(plan, examples, encoded)
@@ -144,7 +166,13 @@ def _begin(local: LocalWorkbench, order: Order, job: TuningJob, kept_runs: KeptR
             "an earlier release saved a run of this task without its base model; if it is yours, --resume resumes it",
             file=sys.stderr,
         )
-    return TuningRun(local.bench.loaded, local.bench.tokenizer, job)
+    return _run(local, job)
+
+
+def _run(local: LocalWorkbench, job: TuningJob, saved: bytes | None = None) -> TuningRun:
+    bench = local.bench
+    memory_bytes, heads = bench.tuning_memory_bytes, heads_of(bench.base)
+    return TuningRun(bench.loaded, bench.tokenizer, job, saved, memory_bytes=memory_bytes, heads=heads)
 
 
 def _interrupted(
@@ -167,7 +195,7 @@ def _interrupted(
             raise FilesProblem(f"there is no interrupted run of this command to resume{others}")
         return None
     try:
-        run = TuningRun(local.bench.loaded, local.bench.tokenizer, job, saved)
+        run = _run(local, job, saved)
     except CheckpointUnreadable as error:
         if source is old:
             rules = "this release may split and read the examples differently; without --resume a new run starts"

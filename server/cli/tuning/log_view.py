@@ -46,7 +46,7 @@ class LogView:
         if self._loss_at is None:
             return True
         silence_s = self._now() - self._loss_at
-        return silence_s >= _MAX_SILENCE_S or (silence_s >= _MIN_INTERVAL_S and _part_of(step) > self._part)
+        return silence_s >= _MAX_SILENCE_S or (silence_s >= _MIN_INTERVAL_S and _part_of(step) != self._part)
 
     def _print_loss(self, step: StepDone) -> None:
         self._loss_at, self._part = self._now(), _part_of(step)

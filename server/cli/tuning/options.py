@@ -57,6 +57,15 @@ class PlanOptions:
     method: Annotated[
         str | None, _option(_METHOD, "--method", "Method: PROMPT_TUNING, P_TUNING or PREFIX_TUNING.", "PROMPT_TUNING")
     ] = None
+    task_type: Annotated[
+        str | None,
+        _option(
+            _METHOD,
+            "--task-type",
+            "Task type: SEQ_CLS trains a head that chooses a label; else completions are generated.",
+            "SEQ_CLS on an encoder",
+        ),
+    ] = None
     initialisation: Annotated[
         str | None, _option(_METHOD, "--init", "Initialisation: RANDOM, SAMPLE_VOCAB, TEXT or LABELS.", "SAMPLE_VOCAB")
     ] = None
@@ -68,6 +77,15 @@ class PlanOptions:
     ] = None
     num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.")] = None
     num_epochs: Annotated[float | None, _option(_METHOD, "--epochs", "Number of passes over the examples.")] = None
+    max_extensions: Annotated[
+        int | None,
+        _option(
+            _METHOD,
+            "--max-extensions",
+            "Maximum number of extensions of a run that still improves at its end, by half of its steps each.",
+            "2; 0 with --steps or --epochs",
+        ),
+    ] = None
     batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "16")] = None
     learning_rate: Annotated[
         str | None,
@@ -102,21 +120,17 @@ class PlanOptions:
 
     def plan(self) -> TuningPlan:
         """Return the plan. Raises PlanRefused and UsageProblem."""
-        from server.tuning.plan import check_all_used, plan_from_json
+        from server.tuning.plan import new_plan
 
-        plan = plan_from_json(self.given())
-        check_all_used(plan)
-        return plan
+        return new_plan(self.given())
 
     def given(self) -> dict[str, Any]:
         """Return the given options, with the names and values of a plan. Raises UsageProblem."""
         given: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         given = {name: value for name, value in given.items() if value is not None}
-        for name in ("method", "initialisation", "optimizer", "schedule"):
+        for name in ("method", "task_type", "initialisation", "optimizer", "schedule"):
             if name in given:
                 given[name] = given[name].upper()
-        if "init_text" in given:
-            given.setdefault("initialisation", "TEXT")
         if given.get("learning_rate", "auto") != "auto":
             given["learning_rate"] = _number(given["learning_rate"])
         return given
@@ -138,27 +152,37 @@ class TaskOptions:
     note: Annotated[str | None, _option(_TASK, "--note", "Note on the version.")] = None
 
     def manifest(
-        self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer, servable: Callable[[int], int]
+        self, of_base: Manifest, data: TuningData, tokenizer: Tokenizer, servable: Callable[[int], int] | None
     ) -> Manifest:
-        """Return the version's manifest. `servable` limits the number of tokens of an answer.
+        """Return the version's manifest. `servable` limits the number of tokens of an answer; None with a head.
 
-        Raises InvalidManifest and ExamplesRefused.
+        Raises InvalidManifest, ExamplesRefused and UsageProblem.
         """
-        from server.tuning.encoding import longest_answer
-
-        longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
         manifest = replace(
             of_base,
             labels=data.labels,
-            defaults={"temperature": 0.0, "max_tokens": self.max_tokens or longest},
+            defaults=self._defaults(data, tokenizer, servable),
             note=self.note or "",
             training_data_digest=data.digest,
         )
         if self.template is not None:
-            manifest = replace(manifest, template=_unescaped(self.template), add_special_tokens=None)
+            template = _unescaped(self.template)
+            manifest = replace(manifest, template=template, chat_template=False, add_special_tokens=None)
         if self.add_special_tokens is not None:
             manifest = replace(manifest, add_special_tokens=self.add_special_tokens)
         return manifest
+
+    def _defaults(
+        self, data: TuningData, tokenizer: Tokenizer, servable: Callable[[int], int] | None
+    ) -> dict[str, Any]:
+        from server.tuning.encoding import longest_answer
+
+        if servable is None:
+            if self.max_tokens is not None:
+                raise UsageProblem("--max-tokens is for generated text, and a head answers here; leave it out")
+            return {}
+        longest = servable(longest_answer(tokenizer, (*data.training, *data.validation)))
+        return {"temperature": 0.0, "max_tokens": self.max_tokens or longest}
 
     def job_fields(self) -> dict[str, Any]:
         """Return the given options as fields of a job. The server has defaults for the others."""

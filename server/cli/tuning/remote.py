@@ -19,7 +19,7 @@ from server.cli.tuning.options import ServerOptions
 from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_plot
 from server.cli.tuning.view import TuneView
-from server.tuning.events import StepDone, TuningEvent, event_from_json
+from server.tuning.events import Extended, StepDone, TuningEvent, event_from_json
 from server.tuning.scores import Scores
 
 POLL_INTERVAL_S = 0.5
@@ -88,9 +88,9 @@ class WatchedJob:
                     print(one_line(event.message), file=sys.stderr)
         self.log += news
         self.history += [event for event, _ in events]
-        for step, _ in events:
-            if isinstance(step, StepDone):
-                self.step, self.num_steps = step.step, step.num_steps
+        for counted, _ in events:
+            if isinstance(counted, StepDone | Extended):
+                self.step, self.num_steps = counted.step, counted.num_steps
         return events
 
 

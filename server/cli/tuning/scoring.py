@@ -9,9 +9,11 @@ from functools import partial
 
 from rich.progress import Progress, TaskID
 
+from prompts_store.records import BaseKind
 from server.app import Workbench
 from server.cli.output import console_of
-from server.tuning.evaluation import Candidate, evaluate
+from server.tuning.candidate import Candidate
+from server.tuning.evaluation import evaluate
 from server.tuning.example_line import Example
 from server.tuning.scores import Scores
 
@@ -37,6 +39,7 @@ async def scoring(
                     examples,
                     end_token_id=bench.end_token_id,
                     labels=labels,
+                    has_encoder=bench.base.kind is BaseKind.ENCODER_DECODER,
                     on_progress=partial(_show, progress, bar),
                 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from server.tuning.events import StepDone, TuningEvent, Validated
+from server.tuning.events import Extended, StepDone, TuningEvent, Validated
 
 _MIN_WINDOW, _MAX_WINDOW = 20, 2000
 _WINDOWS_PER_RUN = 6
@@ -28,6 +28,8 @@ class StepClock:
         """Take note of an event at a time."""
         if isinstance(event, StepDone):
             self._add_step(event, at)
+        elif isinstance(event, Extended):
+            self._num_steps = event.num_steps
         elif not self._marks:
             if isinstance(event, Validated) and self._waits_since is not None:
                 self._first_validation_s = at - self._waits_since

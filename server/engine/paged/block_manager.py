@@ -17,10 +17,14 @@ from server.model.prefix import Prefix
 BlockKey = bytes
 
 
-def chain_root(prefix: Prefix | None, salt: bytes) -> BlockKey:
-    """The start of a sequence's hash chain: the prefix digest and the caller's isolation salt."""
+def chain_root(prefix: Prefix | None, salt: bytes, encoder_digest: bytes = b"") -> BlockKey:
+    """The start of a sequence's hash chain: the prefix digest and the caller's isolation salt.
+
+    Behind an encoder, all that a decoder computes depends on the encoder's input too: `encoder_digest`, 32 bytes.
+    """
     digest = prefix.digest if prefix is not None else ""
-    return hashlib.sha256(b"softprompt kv chain 1\n" + digest.encode() + b"\n" + salt).digest()
+    root = hashlib.sha256(b"softprompt kv chain 1\n" + digest.encode() + b"\n" + salt).digest()
+    return hashlib.sha256(root + encoder_digest).digest() if encoder_digest else root
 
 
 def chain_key(parent: BlockKey, tokens: Sequence[int]) -> BlockKey:
@@ -42,12 +46,18 @@ class BlockManager:
         self._keys: list[BlockKey | None] = [None] * num_blocks
         self._cached: dict[BlockKey, int] = {}
         self._fresh: list[int] = []
+        self._num_cached_free = 0
         self._free: OrderedDict[int, None] = OrderedDict.fromkeys(range(1, num_blocks))  # the next to allocate first
 
     @property
     def num_free(self) -> int:
         """Blocks without references, those with cached content included."""
         return len(self._free)
+
+    @property
+    def num_cached_free(self) -> int:
+        """Blocks without references whose content a sequence can still share."""
+        return self._num_cached_free
 
     def allocate(self) -> int:
         """Allocate a block with one reference, and drop its hash. Raises `OutOfBlocks`."""
@@ -72,6 +82,7 @@ class BlockManager:
         """Add a reference to a block that holds content."""
         if self._references[block] == 0:
             del self._free[block]
+            self._num_cached_free -= self._keys[block] is not None
         self._references[block] += 1
 
     def free(self, block: int) -> None:
@@ -82,6 +93,8 @@ class BlockManager:
             self._free[block] = None
             if self._keys[block] is None:
                 self._free.move_to_end(block, last=False)
+            else:
+                self._num_cached_free += 1
 
     def free_all(self, blocks: Iterable[int]) -> None:
         """Free a sequence's blocks, last first: the tail of a cached chain is useless without its head."""
@@ -113,9 +126,11 @@ class BlockManager:
             assert (block in free) == (self._references[block] == 0), f"block {block} is both free and held, or neither"
         for key, block in self._cached.items():
             assert self._keys[block] == key, f"block {block} is cached under a key it does not have"
+        assert self._num_cached_free == sum(self._keys[block] is not None for block in free)
 
     def _forget(self, block: int) -> None:
         key = self._keys[block]
         if key is not None:
             del self._cached[key]
             self._keys[block] = None
+            self._num_cached_free -= self._references[block] == 0

@@ -33,9 +33,13 @@ class BlockTables:
         """Blocks that the table lacks for all tokens to be computed."""
         return max(0, self._num_total(sequence) - len(sequence.block_table))
 
+    def num_to_start(self, sequence: Sequence) -> int:
+        """Blocks that must be free for the sequence to start: also those of its encoder's output, if it has none."""
+        return self.num_missing(sequence) + self._num_cross(sequence) - len(sequence.cross_blocks)
+
     def num_own(self, sequence: Sequence) -> int:
         """Blocks that the sequence holds besides its prefix's once all its tokens are computed."""
-        return self._num_total(sequence) - sequence.num_virtual // self._size
+        return self._num_total(sequence) - sequence.num_virtual // self._size + self._num_cross(sequence)
 
     def fill(self, sequence: Sequence) -> BlockCopy | None:
         """Allocate the missing blocks. Returns the copy of the part-filled virtual block, if one is needed.
@@ -44,6 +48,7 @@ class BlockTables:
         """
         is_cold = not sequence.own_blocks
         sequence.block_table.extend(self._blocks.allocate() for _ in range(self.num_missing(sequence)))
+        self._hold_encoder(sequence)
         num_slots = sequence.num_virtual % self._size
         if not (is_cold and num_slots):
             return None
@@ -65,6 +70,7 @@ class BlockTables:
         child.block_keys = list(parent.block_keys)
         for block in child.own_blocks:
             self._blocks.share(block)
+        self._hold_encoder(child)
         if parent.prefix is not None:
             child.lease = self._residency.acquire(parent.prefix)
         if not num_slots:
@@ -76,6 +82,8 @@ class BlockTables:
         """A step has computed tokens of a sequence: cache its full blocks."""
         index = self._num_positions(sequence) // self._size - sequence.num_virtual // self._size
         sequence.num_computed += num_tokens
+        if sequence.group.encoder is not None:
+            sequence.group.encoder.is_computed = True
         own = sequence.own_blocks
         while (end := self._end_of(sequence, index)) <= sequence.num_computed:
             self._blocks.register(own[index], self._key_of(sequence, index, end))
@@ -88,10 +96,14 @@ class BlockTables:
             self._residency.release(sequence.lease)
         sequence.lease = None
         sequence.block_table, sequence.num_shared_blocks, sequence.num_computed = [], 0, 0
+        if sequence.reads_encoder:
+            self._leave_encoder(sequence)
 
     def _share_cached(self, sequence: Sequence) -> None:
-        """Share cached blocks, up to the first token whose logits are wanted."""
+        """Share cached blocks, up to the first token whose logits or hidden state are wanted."""
         limit = sequence.num_target - 1
+        if sequence.next_hidden is not None:
+            limit = min(limit, sequence.next_hidden)
         if sequence.next_score is not None:
             limit = min(limit, sequence.next_score - 1)
         index = 0
@@ -103,6 +115,30 @@ class BlockTables:
             sequence.block_table.append(block)
             sequence.num_computed = end
             index += 1
+
+    def _hold_encoder(self, sequence: Sequence) -> None:
+        """Let a sequence read its encoder's output. The first reader allocates the blocks."""
+        encoder = sequence.group.encoder
+        if encoder is None:
+            return
+        missing = self._num_cross(sequence) - len(encoder.block_table)
+        encoder.block_table.extend(self._blocks.allocate() for _ in range(missing))
+        encoder.num_readers += 1
+        sequence.reads_encoder = True
+
+    def _leave_encoder(self, sequence: Sequence) -> None:
+        """A sequence reads no more. The last one frees the blocks."""
+        encoder = sequence.group.encoder
+        assert encoder is not None
+        sequence.reads_encoder = False
+        encoder.num_readers -= 1
+        if encoder.num_readers == 0:
+            self._blocks.free_all(encoder.block_table)
+            encoder.block_table, encoder.is_computed = [], False
+
+    def _num_cross(self, sequence: Sequence) -> int:
+        encoder = sequence.group.encoder
+        return 0 if encoder is None else -(-encoder.num_positions // self._size)
 
     def _num_total(self, sequence: Sequence) -> int:
         return -(-(sequence.num_virtual + sequence.num_target) // self._size)

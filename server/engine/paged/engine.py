@@ -1,6 +1,6 @@
 """The step loop: schedule, compute, sample, hand out.
 
-Synchronous and single-threaded; `AsyncEngine` gives it a thread.
+Synchronous and single-threaded, as a `StepEngine` is; `AsyncEngine` gives it a thread.
 """
 
 from __future__ import annotations
@@ -12,17 +12,21 @@ import torch
 
 from server.engine.client import EngineStats
 from server.engine.errors import NumbersOverflow, StepFailed
-from server.engine.events import TokenLogprob
+from server.engine.events import EventSink, TokenLogprob
+from server.engine.paged.encode_group import EncodeGroup
 from server.engine.paged.generate_group import GenerateGroup
+from server.engine.paged.holders import read_usage
 from server.engine.paged.open_requests import OpenRequests
 from server.engine.paged.options import EngineOptions
 from server.engine.paged.scheduler import Scheduler
 from server.engine.paged.score_group import ScoreGroup
-from server.engine.paged.sequence import EventSink, RequestGroup, Sequence
+from server.engine.paged.sequence import RequestGroup, Sequence
 from server.engine.paged.step_plan import StepPlan
 from server.engine.paged.step_rows import StepRows, plan_rows
-from server.engine.request import Generate, Kind, Request, Score
+from server.engine.request import Encode, Generate, Kind, Request, Score
+from server.engine.usage import EngineUsage
 from server.model.errors import NonFiniteValues
+from server.model.hidden_rows import all_finite
 from server.model.memory_guard import MemoryGuard
 from server.model.runner import PrefixPlacement, Runner
 from server.model.sampling.readout import Readout, RowLogprobs, Scoring, read
@@ -42,6 +46,10 @@ class Engine:
         self._num_arrivals = 0
         self._num_steps = 0
         self._num_step_tokens = 0
+        self._num_last_sequences = 0
+        self._num_last_tokens = 0
+        self._num_prompt_tokens = 0
+        self._num_generated_tokens = 0
         self._num_step_failures = 0
 
     @property
@@ -68,7 +76,19 @@ class Engine:
             num_step_tokens=self._num_step_tokens,
             num_step_failures=self._num_step_failures,
             num_out_of_memory=self._runner.num_out_of_memory,
+            num_last_sequences=self._num_last_sequences,
+            num_last_tokens=self._num_last_tokens,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_cached_tokens=scheduler.num_cached_tokens,
+            num_generated_tokens=self._num_generated_tokens,
+            num_finished=self.requests.num_finished,
+            num_aborted=self.requests.num_aborted,
+            num_failed=self.requests.num_failed,
         )
+
+    def read_usage(self) -> EngineUsage:
+        """See `StepEngine`."""
+        return read_usage(self.scheduler)
 
     def add(self, request: Request[Kind], sink: EventSink) -> None:
         """Accept a request that passed `check_request`; its events go to `sink`, in order."""
@@ -86,6 +106,7 @@ class Engine:
         """
         plan = self.scheduler.schedule()
         self._num_steps += 1
+        self._num_last_sequences, self._num_last_tokens = len(plan.chunks), plan.num_tokens
         self._num_step_tokens += plan.num_tokens
         try:
             self._runner.zero_blocks(self.scheduler.blocks.take_fresh())
@@ -107,9 +128,12 @@ class Engine:
     def _group(self, request: Request[Kind], sink: EventSink) -> RequestGroup:
         match request.kind:
             case Generate() as generate:
-                return GenerateGroup(request, generate, sink, self._num_arrivals, self._options.eos_token_ids)
+                eos_token_ids = self._options.eos_token_ids
+                return GenerateGroup(request, generate, sink, self._num_arrivals, eos_token_ids, self._options.decoding)
             case Score() as score:
-                return ScoreGroup(request, score, sink, self._num_arrivals)
+                return ScoreGroup(request, score, sink, self._num_arrivals, self._options.decoding)
+            case Encode() as encode:
+                return EncodeGroup(request, encode, sink, self._num_arrivals)
 
     # --- the parts of a step ------------------------------------------------------------------------------------------
 
@@ -130,22 +154,28 @@ class Engine:
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
         readouts = read(logits, [plan.wanted for plan in plans])
+        finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []
-        for plan, readout in zip(plans, readouts, strict=True):
+        for plan, readout, is_finite in zip(plans, readouts, finite_hidden, strict=True):
             sequence = plan.sequence
             if sequence.is_finished:  # a sibling in this very batch has failed the request
                 continue
-            if not readout.is_finite:
-                overflow = NonFiniteValues("the logits hold NaN or infinity")
+            if not (readout.is_finite and is_finite):
+                overflow = NonFiniteValues("the logits or hidden states hold NaN or infinity")
                 self.requests.fail(sequence.group, _overflow(overflow))
                 continue
+            num_given_left = max(0, sequence.num_given - sequence.num_computed)
+            self._num_prompt_tokens += min(plan.chunk.num_tokens, num_given_left) + plan.num_encoder_text_tokens
             self.scheduler.commit(sequence, plan.chunk.num_tokens)
+            if plan.chunk.hidden is not None:
+                sequence.keep_hidden(plan.chunk.hidden)
             if sequence.score_from is not None:
                 sequence.scores.extend(_token_logprobs(plan.wanted.scoring, readout.scores))
             if sequence.num_remaining == 0:
                 computed.append((sequence, readout))
         for sequence, readout in computed:
             if not sequence.is_finished:
+                self._num_generated_tokens += len(readout.sampled)
                 sequence.group.advance(sequence, readout, self.requests)
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:

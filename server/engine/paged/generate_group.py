@@ -7,14 +7,16 @@ from collections import abc
 
 from server.engine.events import (
     ChoiceFinished,
+    EventSink,
     FinishReason,
     PromptProcessed,
     RequestFinished,
     TokenEvent,
     TokenLogprob,
 )
-from server.engine.paged.sequence import EventSink, RequestGroup, Sequence, SequenceControl
+from server.engine.paged.sequence import RequestGroup, Sequence, SequenceControl
 from server.engine.request import Generate, Kind, Request
+from server.model.encoder_decoder.decoding import Decoding
 from server.model.sampling.readout import Readout, SampledRow, Scoring
 from server.model.sampling.sampling_row import SamplingRow
 
@@ -31,15 +33,16 @@ class GenerateGroup(RequestGroup):
         sink: EventSink,
         arrival: int,
         eos_token_ids: frozenset[int],
+        decoding: Decoding | None = None,
     ) -> None:
-        super().__init__(request, sink, arrival)
+        super().__init__(request, sink, arrival, decoding)
         sampling = kind.sampling
         self._sampling = sampling
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._end_token_ids = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else eos_token_ids)
         self._is_prompt_reported = False
         self.num_top_logprobs = sampling.prompt_logprobs or 0
-        prompt = request.prompt_token_ids
+        prompt = request.prompt_token_ids if decoding is None else (decoding.start,)
         self.sequences = [Sequence(self, choice, list(prompt), len(prompt)) for choice in range(kind.num_choices)]
         first, *others = self.sequences
         first.pending_forks = others
@@ -78,7 +81,14 @@ class GenerateGroup(RequestGroup):
             prompt=sequence.tokens[: sequence.num_prompt] if sampling.penalises else (),
             output=sequence.tokens[sequence.num_prompt :] if sampling.penalises else (),
             forbidden=self._end_token_ids if sequence.num_output < sampling.min_tokens else frozenset(),
+            forced=None if self.decoding is None else self._forced(self.decoding, sequence.num_output),
         )
+
+    def _forced(self, decoding: Decoding, num_output: int) -> int | None:
+        """The token that the base model's generation configuration puts next, whatever the logits. An end wins."""
+        if num_output == self._sampling.max_tokens - 1 and decoding.forced_eos is not None:
+            return decoding.forced_eos
+        return decoding.forced_bos if num_output == 0 else None
 
     def _report_prompt(self, sequence: Sequence, control: SequenceControl) -> list[Sequence]:
         """The first time that the prompt is computed: emit the event, and start the other choices on its blocks."""
@@ -107,6 +117,10 @@ class GenerateGroup(RequestGroup):
             control.close(self, RequestFinished())
 
     def _finish_reason(self, sequence: Sequence) -> FinishReason | None:
+        is_last = sequence.num_output >= self._sampling.max_tokens
+        has_forced_end = self.decoding is not None and self.decoding.forced_eos is not None
+        if is_last and has_forced_end:  # the limit cut the text off, whatever its last token is
+            return FinishReason.LENGTH
         if sequence.tokens[-1] in self._end_token_ids:
             return FinishReason.STOP
-        return FinishReason.LENGTH if sequence.num_output >= self._sampling.max_tokens else None
+        return FinishReason.LENGTH if is_last else None

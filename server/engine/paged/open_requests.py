@@ -21,6 +21,9 @@ class OpenRequests:
         self._scheduler = scheduler
         self._runner = runner
         self._groups: dict[str, RequestGroup] = {}
+        self.num_finished = 0
+        self.num_aborted = 0
+        self.num_failed = 0
 
     def __iter__(self) -> abc.Iterator[RequestGroup]:
         return iter(list(self._groups.values()))
@@ -42,7 +45,10 @@ class OpenRequests:
             if not sequence.is_finished and (choice is None or sequence.choice == choice):
                 self._withdraw(sequence)
                 group.report_abort(sequence)
-        if choice is None or group.is_complete:
+        if choice is None:
+            self.num_aborted += 1
+            self._close(group, RequestFinished())
+        elif group.is_complete:
             self.close(group, RequestFinished())
 
     def fork(self, parent: Sequence, children: abc.Sequence[Sequence]) -> None:
@@ -58,8 +64,7 @@ class OpenRequests:
 
     def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
         """See `SequenceControl`."""
-        if self._groups.pop(group.request_id, None) is not None:
-            group.emit(terminal)
+        self.num_finished += self._close(group, terminal)
 
     def fail(self, group: RequestGroup, cause: BaseException) -> None:
         """End a request with its cause. Its blocks may hold wrong values: they are never found again."""
@@ -71,13 +76,20 @@ class OpenRequests:
                     self._scheduler.blocks.forget(block)
                 self._scheduler.remove(sequence)
             sequence.is_finished = True
-        self.close(group, RequestFailed(cause))
+        self.num_failed += self._close(group, RequestFailed(cause))
 
     def fail_leaseholders(self, entry: ResidentPrefix, cause: BaseException) -> None:
         """End the requests that hold a lease on a prefix."""
         for group in self:
             if any(sequence.lease is entry for sequence in group.sequences):
                 self.fail(group, cause)
+
+    def _close(self, group: RequestGroup, terminal: EngineEvent) -> bool:
+        """End a request. False if it has ended already."""
+        if self._groups.pop(group.request_id, None) is None:
+            return False
+        group.emit(terminal)
+        return True
 
     def _withdraw(self, sequence: Sequence) -> None:
         """Take an aborted sequence out. The first choice that waits for its prompt computes it instead."""

@@ -9,11 +9,11 @@ from collections import Counter
 
 from server.engine.paged.block_manager import BlockManager
 from server.engine.paged.block_tables import BlockTables
-from server.engine.paged.fairness import TokenCounters
 from server.engine.paged.options import EngineOptions
-from server.engine.paged.queues import WaitingQueues, age
 from server.engine.paged.sequence import Sequence
 from server.engine.paged.step_plan import StepPlan
+from server.engine.thread.fairness import TokenCounters
+from server.engine.thread.queues import WaitingQueues
 from server.soft_prompts.residency import PrefixResidency
 
 _MIN_TURN_TOKENS = 16  # output tokens before a sequence may lose its slot to let another task have a turn
@@ -29,7 +29,7 @@ class Preemption:
         residency: PrefixResidency,
         tables: BlockTables,
         counters: TokenCounters,
-        waiting: WaitingQueues,
+        waiting: WaitingQueues[Sequence],
         running: dict[Sequence, None],
     ) -> None:
         self._options = options
@@ -96,12 +96,12 @@ class Preemption:
     def _blocks_held(self) -> Counter[str]:
         held: Counter[str] = Counter()
         for sequence in self._running:
-            held[sequence.task] += len(sequence.block_table) - sequence.num_shared_blocks
+            held[sequence.task] += len(sequence.block_table) - sequence.num_shared_blocks + len(sequence.cross_blocks)
         return held
 
     def _youngest(self, task: str) -> Sequence:
         candidates = (sequence for sequence in self._running if sequence.task == task)
-        return max(candidates, key=age)
+        return max(candidates, key=lambda sequence: sequence.age)
 
     def _preempt(self, sequence: Sequence, plan: StepPlan) -> None:
         """Take everything from a running sequence and queue it again."""

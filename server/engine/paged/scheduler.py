@@ -2,8 +2,8 @@
 
 A step first continues every decode, then spends the rest of its token budget on prompts: chunks of running sequences
 and newly admitted ones. The best priority comes first, and among equals the task that was served least.
-Positions of prefixes that become resident count against the budget and are charged to the task that needs them. Only
-the first load of a step may exceed it, so that a long prefix is loaded too.
+Positions of prefixes that become resident, and inputs of an encoder, count against the budget and are charged to the
+task that needs them. Only the first load of a step may exceed it, so that a long prefix is loaded too.
 A prompt that is scored token by token takes a shorter chunk once the step's rows of logits are used up.
 Within a task and a priority, the order is first come, first served. A better priority does not interrupt a sequence
 that runs. Without a free block, the youngest sequence of the task that holds most is preempted and later recomputed.
@@ -17,12 +17,12 @@ from collections.abc import Iterable
 
 from server.engine.paged.block_manager import BlockManager
 from server.engine.paged.block_tables import BlockTables
-from server.engine.paged.fairness import TokenCounters
 from server.engine.paged.options import EngineOptions
 from server.engine.paged.preemption import Preemption
-from server.engine.paged.queues import WaitingQueues
 from server.engine.paged.sequence import Sequence
 from server.engine.paged.step_plan import StepPlan
+from server.engine.thread.fairness import TokenCounters
+from server.engine.thread.queues import WaitingQueues
 from server.model.kv_cache import BlockCopy
 from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
 
@@ -36,7 +36,8 @@ class Scheduler:
         self.residency = PrefixResidency(self.blocks, options.block_size, options.max_prefix_blocks)
         self._tables = BlockTables(self.blocks, self.residency)
         self.counters = TokenCounters()
-        self._waiting = WaitingQueues()
+        self.num_cached_tokens = 0  # prompt tokens found in the prefix cache so far
+        self._waiting: WaitingQueues[Sequence] = WaitingQueues()
         self._running: dict[Sequence, None] = {}
         self._preemption = Preemption(
             options, self.blocks, self.residency, self._tables, self.counters, self._waiting, self._running
@@ -48,7 +49,7 @@ class Scheduler:
         return self._running
 
     @property
-    def waiting(self) -> Iterable[Sequence]:
+    def waiting(self) -> WaitingQueues[Sequence]:
         """The sequences in the queues."""
         return self._waiting
 
@@ -132,7 +133,8 @@ class Scheduler:
             sequence = self._next_unfinished(unfinished.get(task), plan)
             if sequence is None and self._waiting.has(task) and served <= bar:
                 head = self._waiting.head(task)
-                if num_load_tokens and self.residency.num_load_tokens(head.prefix) >= budget:
+                num_first = self.residency.num_load_tokens(head.prefix) + head.num_encoder_tokens
+                if num_load_tokens and num_first >= budget:
                     continue  # the next step has room: its first load
                 sequence = self._admit(head, plan)
                 if sequence is None:
@@ -197,6 +199,8 @@ class Scheduler:
         if not self._make_room(sequence, plan):
             self._tables.release(sequence)
             return None
+        plan.num_load_tokens += sequence.num_encoder_tokens
+        self.counters.charge(sequence.task, sequence.num_encoder_tokens)
         copy = self._tables.fill(sequence)
         if copy is not None:
             plan.copies[sequence] = copy
@@ -205,6 +209,7 @@ class Scheduler:
         sequence.num_turn_start, sequence.waits_for_room_since = len(sequence.tokens), None
         if sequence.group.num_cached_tokens is None:
             sequence.group.num_cached_tokens = sequence.num_computed
+            self.num_cached_tokens += sequence.num_computed
         return sequence
 
     def _take_lease(self, sequence: Sequence, plan: StepPlan) -> ResidentPrefix | None:
@@ -221,13 +226,14 @@ class Scheduler:
         if num_tokens:
             plan.num_load_tokens += num_tokens
             self.counters.charge(sequence.task, num_tokens)
+        lease.task = sequence.task
         return lease
 
     def _make_room(self, sequence: Sequence, plan: StepPlan) -> bool:
         """Free the blocks that a sequence lacks, and a reserve from which running sequences can grow."""
-        needed = self._tables.num_missing(sequence)
         reserve = min(len(self._running), self.blocks.num_blocks // 16)
-        while self.blocks.num_free < needed + reserve:
+        # Counted anew: a preempted sibling may give up the encoder's output that both would have read.
+        while self.blocks.num_free < self._tables.num_to_start(sequence) + reserve:
             if not (self.residency.evict_idle() or self._preemption.for_blocks(sequence, plan)):
                 return False
         return True

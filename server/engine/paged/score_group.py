@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import abc
 
-from server.engine.events import Scored, TokenLogprob
-from server.engine.paged.sequence import EventSink, RequestGroup, Sequence, SequenceControl
+from server.engine.events import EventSink, Scored, TokenLogprob
+from server.engine.paged.sequence import RequestGroup, Sequence, SequenceControl
 from server.engine.request import Kind, Request, Score
+from server.model.encoder_decoder.decoding import Decoding
 from server.model.sampling.readout import Readout, RowLogprobs, Scoring
 from server.model.sampling.sampling_row import SamplingRow
 
@@ -14,11 +15,18 @@ from server.model.sampling.sampling_row import SamplingRow
 class ScoreGroup(RequestGroup):
     """The stem, whose last row scores the first token of each continuation, and a fork for each longer one."""
 
-    def __init__(self, request: Request[Kind], kind: Score, sink: EventSink, arrival: int) -> None:
-        super().__init__(request, sink, arrival)
+    def __init__(
+        self,
+        request: Request[Kind],
+        kind: Score,
+        sink: EventSink,
+        arrival: int,
+        decoding: Decoding | None = None,
+    ) -> None:
+        super().__init__(request, sink, arrival, decoding)
         self._continuations = kind.continuations
         self._scores: list[float | None] = [None] * len(kind.continuations)
-        prompt = request.prompt_token_ids
+        prompt = request.prompt_token_ids if decoding is None else decoding.given
         self.sequences = [Sequence(self, 0, list(prompt), len(prompt))]
 
     def read_last_row(self, sequence: Sequence, row: int) -> tuple[abc.Sequence[SamplingRow], Scoring | None]:

@@ -5,20 +5,23 @@ Of the state of a request only this is mutable, and only the engine thread touch
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import abc
-from collections.abc import Callable
 from typing import Protocol
 
-from server.engine.events import EngineEvent, TokenLogprob
+import torch
+
+from server.engine.events import EngineEvent, EventSink, TokenLogprob
 from server.engine.paged.block_manager import BlockKey, chain_root
+from server.engine.paged.encoder_state import EncoderState
 from server.engine.request import Kind, Request
-from server.model.prefix import Prefix
+from server.model.encoder_decoder.decoding import Decoding
+from server.model.hidden_rows import HiddenRows
+from server.model.prefix import Prefix, PrefixKind
 from server.model.sampling.readout import Readout, Scoring
 from server.model.sampling.sampling_row import SamplingRow
 from server.soft_prompts.residency import ResidentPrefix
-
-EventSink = Callable[[EngineEvent], None]
 
 
 class Sequence:
@@ -27,7 +30,10 @@ class Sequence:
     `tokens` are text tokens: prompt, then output or the continuation to score. `num_computed` of them have their keys
     and values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
     prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on. Where `is_scored`, all
-    tokens are given, and the last one is predicted but never read.
+    tokens are given, and the last one is predicted but never read. `next_hidden` is the index of the next token whose
+    hidden state is wanted, None if none ever is; `hidden` holds those computed.
+
+    Behind an encoder, the prompt is what the decoder is given; the request's prompt is the encoder's (`group.encoder`).
     """
 
     def __init__(
@@ -41,19 +47,33 @@ class Sequence:
         self.num_computed = 0
         self.block_table: list[int] = []
         self.num_shared_blocks = 0
-        self.block_keys: list[BlockKey] = [chain_root(group.prefix, group.salt)]
+        encoder_digest = b"" if group.encoder is None else group.encoder.digest
+        self.block_keys: list[BlockKey] = [chain_root(group.request.prefix, group.salt, encoder_digest)]
         self.lease: ResidentPrefix | None = None
         self.score_from: int | None = None
         self.scores: list[TokenLogprob] = []
+        self.next_hidden: int | None = None
+        self.hidden: list[torch.Tensor] = []
         self.num_turn_start = num_prompt  # tokens at the latest admission
         self.waits_for_room_since: int | None = None  # tokens served to all tasks when it first found no room
         self.pending_forks: list[Sequence] = []
+        self.reads_encoder = False  # whether it holds the blocks of its encoder's output, with its siblings
         self.is_finished = False
 
     @property
     def task(self) -> str:
         """The fairness key."""
         return self.group.task
+
+    @property
+    def age(self) -> tuple[int, int, int]:
+        """The place in its task's queue: by priority, then requests by arrival, then their choices."""
+        return self.group.request.priority, self.group.arrival, self.choice
+
+    @property
+    def arrived_at(self) -> float:
+        """The time at which its request came, monotonic, in seconds."""
+        return self.group.arrived_at
 
     @property
     def prefix(self) -> Prefix | None:
@@ -98,6 +118,15 @@ class Sequence:
         """Text tokens to compute before the first whose row of logits scores the token after it, or None."""
         return None if self.next_score is None else max(0, self.next_score - 1 - self.num_computed)
 
+    def keep_hidden(self, rows: HiddenRows) -> None:
+        """A step has computed hidden states up to the last committed token: keep those that are wanted."""
+        assert self.next_hidden is not None
+        computed = rows.joined()
+        num_wanted = max(0, self.num_computed - self.next_hidden)
+        if num_wanted:
+            self.hidden.append(computed[-num_wanted:])
+            self.next_hidden += num_wanted
+
     @property
     def num_turn_tokens(self) -> int:
         """Tokens sampled since it was last admitted."""
@@ -113,6 +142,22 @@ class Sequence:
         """Blocks of the table that this sequence holds a reference on."""
         return self.block_table[self.num_shared_blocks :]
 
+    @property
+    def cross_blocks(self) -> list[int]:
+        """Blocks of the encoder's output, which all running sequences of the request share."""
+        return [] if self.group.encoder is None else self.group.encoder.block_table
+
+    @property
+    def num_encoder_tokens(self) -> int:
+        """Positions of the encoder that the next step must compute for this sequence."""
+        return 0 if self.group.encoder is None else self.group.encoder.num_to_compute
+
+
+def _encoder_state(request: Request[Kind]) -> EncoderState:
+    prefix = request.prefix
+    prompt = prefix.tensor if prefix is not None and prefix.kind is PrefixKind.EMBEDDINGS else None
+    return EncoderState(prompt, request.prompt_token_ids)
+
 
 class SequenceControl(Protocol):
     """The engine, as a group uses it to start and end its sequences, and to end itself."""
@@ -126,22 +171,30 @@ class SequenceControl(Protocol):
     def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
         """End a request with its terminal event."""
 
+    def fail(self, group: RequestGroup, cause: BaseException) -> None:
+        """End a request with its cause."""
+
 
 class RequestGroup(ABC):
     """All sequences of one request, and the sink of its events.
 
     Each kind of request has a subclass. The first of `sequences` is queued when the request is accepted; `advance`
     forks the others. `num_top_logprobs` is the number of most likely tokens that are wanted with each scored one.
-    `has_choices` says whether a choice can be aborted alone.
+    `has_choices` says whether a choice can be aborted alone. `arrival` numbers the requests. `arrived_at` is
+    the monotonic time of it, in seconds. A base with an encoder has `decoding`, and `encoder` is the request's part of
+    it.
     """
 
     num_top_logprobs = 0
     has_choices = False
 
-    def __init__(self, request: Request[Kind], sink: EventSink, arrival: int) -> None:
+    def __init__(self, request: Request[Kind], sink: EventSink, arrival: int, decoding: Decoding | None) -> None:
         self.request = request
+        self.decoding = decoding
+        self.encoder = None if decoding is None else _encoder_state(request)
         self.emit = sink
         self.arrival = arrival
+        self.arrived_at = time.monotonic()
         self.num_cached_tokens: int | None = None  # set at the first admission
         self.sequences: list[Sequence] = []
 
@@ -157,8 +210,9 @@ class RequestGroup(ABC):
 
     @property
     def prefix(self) -> Prefix | None:
-        """The soft prompt, or None for the bare base model."""
-        return self.request.prefix
+        """The soft prompt before the text of the sequences, or None; an encoder may have it before its input."""
+        is_encoded = self.encoder is not None and self.encoder.has_prompt
+        return None if is_encoded else self.request.prefix
 
     @property
     def salt(self) -> bytes:

@@ -11,7 +11,10 @@ from server.soft_prompts.residency import ResidentPrefix
 
 @dataclass(slots=True)
 class StepPlan:
-    """One step: prefixes to load, then blocks to copy, then the number of tokens of each sequence to compute."""
+    """One step: prefixes to load, then blocks to copy, then the number of tokens of each sequence to compute.
+
+    `num_load_tokens` counts positions of prefixes and of encoder inputs.
+    """
 
     chunks: dict[Sequence, int] = field(default_factory=dict)
     copies: dict[Sequence, BlockCopy] = field(default_factory=dict)

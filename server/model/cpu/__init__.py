@@ -1,6 +1,9 @@
 """Attention and linear layers for a CPU. `_cpu.c` is an optional C module.
 
-attention.py    attention through the C module
-fused_layer.py  Llama decoder layers in ten calls
-packing.py      linear layers in oneDNN's memory layout
+attention.py       attention through the C module
+fused_parts.py     the parts of an encoder layer in one kernel each
+fused_layer.py     Llama decoder layers in ten calls
+mapped_weights.py  pages of weights that packing replaced
+pack_model.py      replaces linear layers by packed ones, layer by layer
+packing.py         linear layers in oneDNN's memory layout
 """

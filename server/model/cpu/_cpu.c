@@ -37,6 +37,9 @@ typedef struct {
     int64_t num_sequences, num_heads, num_kv_heads, dim, block_size, table_width;
     int64_t query_row_stride, query_head_stride;
     int64_t window;           /* 0 for none: else the slots above position - window are seen */
+    const float *bias;        /* [num_heads, bias_entries], or NULL: see `bias_of` */
+    int64_t bias_entries;
+    int bias_is_relative;
     float scale;
 } Task;
 
@@ -50,6 +53,13 @@ typedef int32_t ivec __attribute__((vector_size(4 * TILE)));
 typedef struct {
     int64_t sequence, following, first, last;
 } Heads;
+
+/* What is added to a head's score of the key at `slot`, for the query at `position` (server/model/attention_bias.py). */
+static inline float bias_of(const Task *t, int64_t head, int64_t position, int64_t slot)
+{
+    const int64_t last = t->bias_entries - 1, entry = t->bias_is_relative ? last - position + slot : slot;
+    return t->bias[head * t->bias_entries + (entry < 0 ? 0 : entry < last ? entry : last)];
+}
 
 static inline void prefetch(const float *row, int64_t dim)
 {
@@ -119,12 +129,13 @@ typedef struct {
 } Running;
 
 /* `num_heads` query heads of one KV head over a tile: `count` slots at `offsets` (the other offsets name any slot, to be
- * read and to weigh nothing), while the tile at `next` is fetched. The heads take each phase together, so that a key or
- * value is loaded once for all, and one head's wait is another's work. Inlined into callers that know `num_heads` and
- * `dim`, so that loops unroll and sums stay in registers. */
+ * read and to weigh nothing), while the tile at `next` is fetched. `bias` [num_heads, TILE] is added to scores, or NULL.
+ * The heads take each phase together, so that a key or value is loaded once for all, and one head's wait is another's
+ * work. Inlined into callers that know `num_heads` and `dim`, so that loops unroll and sums stay in registers. */
 static ALWAYS_INLINE void attend_tile(const float *query, const float *keys, const float *values,
-                                      const int64_t offsets[TILE], int64_t count, const int64_t *next, float *sum,
-                                      Running *running, const int num_heads, const int64_t dim)
+                                      const int64_t offsets[TILE], int64_t count, const int64_t *next,
+                                      const float *bias, float *sum, Running *running, const int num_heads,
+                                      const int64_t dim)
 {
     const int64_t num_vectors = dim / TILE;
     vec products[MAX_GROUP][TILE], weights[MAX_GROUP], shrink[MAX_GROUP], queries[MAX_GROUP][MAX_DIM / TILE];
@@ -141,7 +152,9 @@ static ALWAYS_INLINE void attend_tile(const float *query, const float *keys, con
     }
     const ivec lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}, seen = lanes < (int32_t)count;
     for (int h = 0; h < num_heads; h++) {
-        const vec scores = choose(seen, sum_each(products[h]), (vec){} - INFINITY);
+        vec scores = sum_each(products[h]);
+        if (bias) scores += LOAD(bias + h * TILE);
+        scores = choose(seen, scores, (vec){} - INFINITY);
         vec highest = highest_lane(scores);
         highest = choose(running[h].highest > highest, running[h].highest, highest);
         shrink[h] = exponential(running[h].highest - highest);
@@ -214,8 +227,13 @@ static ALWAYS_INLINE void attend_dim(const Task *t, const Heads *h, const int64_
             const int64_t wanted = left < num_heads - head ? left : num_heads - head;
             const int64_t group = wanted < max_group ? wanted : max_group;
             const float *keys = t->keys + kv_head * dim, *values = t->values + kv_head * dim;
+            float biases[MAX_GROUP * TILE];
+            const float *bias = t->bias ? biases : NULL;
+            if (bias)
+                for (int64_t i = 0; i < group * TILE; i++)
+                    biases[i] = bias_of(t, h->first + head + i / TILE, last, position - count + i % TILE);
 #define ATTEND(size)                                                                                                   \
-    attend_tile(query + head * dim, keys, values, here, count, next, sum + head * dim, &running[head], size, dim)
+    attend_tile(query + head * dim, keys, values, here, count, next, bias, sum + head * dim, &running[head], size, dim)
             switch (group) {
             case 1: ATTEND(1); break;
             case 2: ATTEND(2); break;
@@ -374,9 +392,25 @@ static ALWAYS_INLINE void hide(float *weights, const int32_t from[FEW], const in
         }
 }
 
+/* Keys of one KV head from `position` on, and the first query that is computed over them. */
+typedef struct {
+    int64_t kv_head, query, position;
+} Panel;
+
+/* Add the bias to the scores of FEW queries from `query` on, over the panel whose first key is at `position`. */
+static void add_bias(const Task *t, int64_t kv_head, int64_t query, int64_t position, float *scores)
+{
+    const int64_t group = t->num_heads / t->num_kv_heads, last = t->num_sequences * group - 1;
+    for (int64_t i = 0; i < FEW; i++) {
+        const int64_t q = query + i < last ? query + i : last, own = t->positions[0] + q / group;
+        for (int64_t slot = 0; slot < PANEL; slot++)
+            scores[i * PANEL + slot] += bias_of(t, kv_head * group + q % group, own, position + slot);
+    }
+}
+
 /* FEW queries from `first` on over the panel; query i sees the slots `from[i]` to `to[i]` (exclusive). */
 static ALWAYS_INLINE void attend_panel(const Task *t, Scratch *s, int64_t first, const int32_t from[FEW],
-                                       const int32_t to[FEW])
+                                       const int32_t to[FEW], const Panel *panel)
 {
     const int64_t dim = t->dim;
     const float *query = s->queries + first * dim;
@@ -391,6 +425,7 @@ static ALWAYS_INLINE void attend_panel(const Task *t, Scratch *s, int64_t first,
         is_whole &= from[i] == 0 && to[i] == PANEL;
         for (int w = 0; w < WIDE; w++) LOAD(s->weights + i * PANEL + w * TILE) = scores[i][w];
     }
+    if (t->bias) add_bias(t, panel->kv_head, panel->query + first, panel->position, s->weights);
     if (!is_whole) hide(s->weights, from, to, -INFINITY);
     for (int i = 0; i < FEW; i++) {
         highest[i] = LOAD(s->weights + i * PANEL);
@@ -436,6 +471,7 @@ static void attend_queries(const Task *t, int64_t kv_head, int64_t first, int64_
     const int64_t start = t->positions[0], end = start + (last - 1) / group + 1;
     const int64_t low = start + first / group + 1 - t->window;
     for (int64_t position = t->window && low > 0 ? low : 0; position < end; position += PANEL) {
+        const Panel panel = {kv_head, first, position};
         gather_panel(t, kv_head, position, end - position < PANEL ? end - position : PANEL, s);
         for (int64_t q = 0; q < padded; q += FEW) {
             int32_t from[FEW], to[FEW];
@@ -445,7 +481,7 @@ static void attend_queries(const Task *t, int64_t kv_head, int64_t first, int64_
                 to[i] = (int32_t)(own < 0 ? 0 : own < PANEL ? own + 1 : PANEL);
                 from[i] = (int32_t)(lowest < 0 ? 0 : lowest < PANEL ? lowest : PANEL);
             }
-            if (to[FEW - 1] > from[0]) attend_panel(t, s, q, from, to);
+            if (to[FEW - 1] > from[0]) attend_panel(t, s, q, from, to, &panel);
         }
     }
     for (int64_t q = 0; q < count; q++) {
@@ -560,12 +596,14 @@ static PyObject *store(PyObject *self, PyObject *arguments)
 /* The arguments of either attention; false, with an exception set, where they are no such. */
 static int parse(PyObject *arguments, Task *t, int *num_threads)
 {
-    unsigned long long output, query, keys, values, tables, positions;
+    unsigned long long output, query, keys, values, tables, positions, bias;
     long long num_sequences, num_heads, num_kv_heads, dim, block_size, table_width, row_stride, head_stride, window;
+    long long bias_entries;
+    int bias_is_relative;
     double scale;
-    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLLLLLLLdi", &output, &query, &keys, &values, &tables, &positions,
+    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLLLLLLLKLpdi", &output, &query, &keys, &values, &tables, &positions,
                           &num_sequences, &num_heads, &num_kv_heads, &dim, &block_size, &table_width, &row_stride,
-                          &head_stride, &window, &scale, num_threads))
+                          &head_stride, &window, &bias, &bias_entries, &bias_is_relative, &scale, num_threads))
         return 0;
     *t = (Task){
         .output = (float *)(uintptr_t)output,
@@ -583,6 +621,9 @@ static int parse(PyObject *arguments, Task *t, int *num_threads)
         .query_row_stride = row_stride,
         .query_head_stride = head_stride,
         .window = window,
+        .bias = (const float *)(uintptr_t)bias,
+        .bias_entries = bias_entries,
+        .bias_is_relative = bias_is_relative,
         .scale = (float)scale,
     };
     if (t->dim <= MAX_DIM) return 1;

@@ -79,6 +79,7 @@ class CpuPagedAttention(PagedAttention):
         keys, values = self._cache.keys[call.layer], self._cache.values[call.layer]
         output = torch.empty(query.shape)
         num_rows, num_heads, dim = query.shape
+        bias = call.bias
         attention(
             output.data_ptr(),
             query.data_ptr(),
@@ -95,6 +96,9 @@ class CpuPagedAttention(PagedAttention):
             query.stride(0),
             query.stride(1),
             call.sliding_window or 0,
+            0 if bias is None else bias.table.data_ptr(),
+            0 if bias is None else bias.table.shape[1],
+            bias is not None and bias.is_relative,
             call.scaling,
             torch.get_num_threads(),
         )

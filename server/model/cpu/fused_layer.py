@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from server.model.attention import AttentionCall, AttentionContext
+from server.model.attention import AttentionCall, AttentionContext, attending, current_context
 from server.model.cpu.attention import is_built
 from server.model.cpu.packing import PROJECTIONS, JointLinear, PackedLinear
 from server.model.errors import UnsupportedArchitecture
@@ -69,7 +69,7 @@ class FusedLayer:
     def __init__(self, layer: Any, call: AttentionCall) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self._constants = {
-            name: getattr(call, name) for name in ("layer", "scaling", "sliding_window", "softcap", "sinks")
+            name: getattr(call, name) for name in ("layer", "scaling", "sliding_window", "softcap", "sinks", "bias")
         }
         self._head_dim = call.query.shape[-1]
         self._before_attention = RMSNorm(layer.input_layernorm)
@@ -85,7 +85,6 @@ class FusedLayer:
         hidden_states: torch.Tensor,
         *,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
-        paged: AttentionContext,
         **_: Any,
     ) -> torch.Tensor:
         """`[1, num_tokens, hidden_size]` to the same shape; the two of `position_embeddings` `[1, num_tokens, dim]`."""
@@ -96,7 +95,7 @@ class FusedLayer:
         self._rotate(query, position_embeddings)
         self._rotate(key, position_embeddings)
         value = self._heads(values, None)
-        attended = paged.attend(
+        attended = current_context().attend(
             AttentionCall(
                 query=query.transpose(0, 1), key=key.transpose(0, 1), value=value.transpose(0, 1), **self._constants
             )
@@ -207,7 +206,8 @@ def _inputs(hidden_size: int, head_dim: int, num_tokens: int = 5) -> dict[str, A
 def _try(layer: Callable[..., Any], inputs: dict[str, Any], attention: AttentionContext) -> torch.Tensor | None:
     """None where the layer wants other inputs or gives another kind of output."""
     try:
-        output = layer(**inputs, paged=attention)
+        with attending(attention):
+            output = layer(**inputs)
     except (TypeError, ValueError, RuntimeError, AttributeError, UnsupportedArchitecture):
         return None
     return output if isinstance(output, torch.Tensor) else None

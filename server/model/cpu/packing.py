@@ -1,39 +1,19 @@
 """Frozen linear layers in the memory layout that a CPU multiplies fastest (oneDNN's blocked weights).
 
-The packed weight replaces the original. Only a matrix that is the token embedding too is kept twice: look-ups need the
-original. A layer is replaced only if its packed form gives the original's numbers. The query, key and value projections
-of an attention layer read the same rows, and are packed as one.
+`pack_model.py` says which layers are replaced.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
-from transformers.pytorch_utils import Conv1D
 
-# Below this many weights the kernel's fixed cost (about 13 µs per call) is larger than its gain.
-_MIN_WEIGHTS = 1 << 16
-# oneDNN makes a kernel per number of rows and shape of layer, in about 0.5 ms and 0.6 MiB. By default it and PyTorch
-# each keep 1,024 of them: over 600 MiB for one model.
-_KERNELS_KEPT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256", "LRU_CACHE_CAPACITY": "256"}
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 2e-2}
-
-
-@dataclass(frozen=True, slots=True)
-class Packing:
-    """The result of packing. `num_bytes_twice` is the memory of packed weights whose originals are kept too."""
-
-    num_layers: int
-    num_bytes_twice: int
 
 
 class PackedLinear(torch.nn.Module):
@@ -67,11 +47,16 @@ class PackedLinear(torch.nn.Module):
         if hidden.requires_grad and torch.is_grad_enabled():
             product: torch.Tensor = _PackedProduct.apply(hidden, self)  # type: ignore[no-untyped-call]
             return product
-        return _multiply(hidden, self.packed, self.bias)
+        return multiply(hidden, self.packed, self.bias)
 
     def silu(self, hidden: torch.Tensor) -> torch.Tensor:
-        """`silu(self(hidden))` in one kernel, without a gradient, as the next two."""
+        """`silu(self(hidden))` in one kernel, without a gradient, as the next three."""
         product: torch.Tensor = _LINEAR.default(hidden, self.packed, self.bias, "swish", [], "")
+        return product
+
+    def gelu(self, hidden: torch.Tensor) -> torch.Tensor:
+        """`gelu(self(hidden))` in one kernel, by the error function."""
+        product: torch.Tensor = _LINEAR.default(hidden, self.packed, self.bias, "gelu", [], "none")
         return product
 
     def times(self, hidden: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -166,90 +151,8 @@ def padded_rows(num_rows: int) -> int:
     return num_rows if num_rows <= _EXACT_ROWS else -(-num_rows // _ROWS_STEP) * _ROWS_STEP
 
 
-def pack_linears(model: torch.nn.Module) -> Packing:
-    """Replace every frozen linear layer on a CPU whose packed form is faster and gives the same numbers.
-
-    Bounds the libraries' caches of kernels, unless the environment sets them. The libraries read the environment when
-    they first cache a kernel.
-    """
-    for name, number in _KERNELS_KEPT.items():
-        os.environ.setdefault(name, number)
-    modules = list(model.named_modules(remove_duplicate=False))
-    kept = {
-        parameter.data_ptr()
-        for _, module in modules
-        if _weight_of(module) is None
-        for parameter in module.parameters(recurse=False)
-    }
-    num_joint = sum(_join(module) for _, module in modules)
-    replaced: dict[int, PackedLinear | None] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        weight = _weight_of(module)
-        if weight is None or weight.numel() < _MIN_WEIGHTS:
-            continue
-        if id(module) not in replaced:
-            replaced[id(module)] = _pack(weight, module.bias, is_kept=weight.data_ptr() in kept)
-        packed = replaced[id(module)]
-        if packed is not None:
-            model.set_submodule(name, packed)
-    layers = [packed for packed in replaced.values() if packed is not None]
-    num_bytes_twice = sum(layer.kept.nbytes for layer in layers if layer.kept is not None)
-    return Packing(len(layers) + num_joint, num_bytes_twice)
-
-
-def _join(attention: torch.nn.Module) -> int:
-    """Pack an attention layer's projections as one, if it has them; returns how many there are."""
-    linears: list[Any] = [
-        linear for name in PROJECTIONS if type(linear := getattr(attention, name, None)) is torch.nn.Linear
-    ]
-    weights = [weight for linear in linears if (weight := _weight_of(linear)) is not None]
-    biases = [linear.bias for linear in linears if linear.bias is not None]
-    if len(weights) < len(PROJECTIONS) or len(biases) not in (0, len(PROJECTIONS)):
-        return 0
-    if len({weight.shape[1] for weight in weights}) > 1 or sum(weight.numel() for weight in weights) < _MIN_WEIGHTS:
-        return 0
-    whole = _pack(torch.cat(weights), torch.cat(biases) if biases else None, is_kept=False)
-    if whole is None:
-        return 0
-    joint = JointProjection(whole, tuple(weight.shape[0] for weight in weights))
-    for index, name in enumerate(PROJECTIONS):
-        attention.set_submodule(name, JointLinear(joint, index).train(False))
-    return len(PROJECTIONS)
-
-
-def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
-    """The weight `[out_features, in_features]` of a layer that packing may replace; None for any other module."""
-    if type(module) is torch.nn.Linear:
-        weight = module.weight.detach()
-    elif type(module) is Conv1D:
-        weight = module.weight.detach().t()
-    else:
-        return None
-    if module.weight.requires_grad or weight.device.type != "cpu":
-        return None
-    return weight if _is_supported(weight.dtype) else None
-
-
-def _is_supported(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    if dtype == torch.bfloat16:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return dtype == torch.float32
-
-
-def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> PackedLinear | None:
-    """The packed layer, or None if its numbers differ from the original's."""
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
-    probe = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
-    expected = F.linear(probe, weight, bias)
-    close = torch.allclose(
-        _multiply(probe, packed, bias), expected, rtol=0, atol=_TOLERANCE[weight.dtype] * float(expected.abs().max())
-    )
-    return PackedLinear(packed, bias, weight if is_kept else None).train(False) if close else None
-
-
-def _multiply(hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+def multiply(hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """`[..., in_features]` to `[..., out_features]`, over a packed weight."""
     product: torch.Tensor = _LINEAR.default(hidden, packed, bias, "none", [], "")
     return product
 
@@ -260,7 +163,7 @@ class _PackedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
         ctx.layer = layer
-        return _multiply(hidden, layer.packed, layer.bias)
+        return multiply(hidden, layer.packed, layer.bias)
 
     @staticmethod
     @once_differentiable

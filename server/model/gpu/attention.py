@@ -111,6 +111,7 @@ def _attend(
     num_tiles = len(group.tiles)
     unused = output  # a pointer that the kernel never follows
     sinks = unused if call.sinks is None else call.sinks
+    bias = unused if call.bias is None else call.bias.table
     parts = maxima = sums = unused
     if num_splits > 1:
         parts = output.new_empty(num_splits, num_tokens, num_heads, value_dim, dtype=torch.float32)
@@ -123,8 +124,8 @@ def _attend(
         "num_warps": 4,
     }
     attend_kernel[(num_tiles, num_kv_heads, num_splits)](
-        *(query, key_pages, value_pages, sinks, output, parts, maxima, sums, group.tiles, group.tables),
-        *(float(call.scaling), float(call.softcap or 0.0)),
+        *(query, key_pages, value_pages, sinks, bias, output, parts, maxima, sums, group.tiles, group.tables),
+        *(float(call.scaling), float(call.softcap or 0.0), 0 if call.bias is None else bias.shape[1]),
         *(*query.stride()[:2], *group.tables.stride(), num_kv_heads, num_tokens),
         BLOCK_SIZE=block_size,
         GROUP=num_heads // num_kv_heads,
@@ -134,6 +135,8 @@ def _attend(
         SLOTS=_slots(max(key_dim, value_dim), key_pages.dtype),
         WINDOW=call.sliding_window or 0,
         HAS_SOFTCAP=call.softcap is not None,
+        HAS_BIAS=call.bias is not None,
+        BIAS_IS_RELATIVE=call.bias is not None and call.bias.is_relative,
         # Triton's interpreter, which stands in for a GPU in tests, would multiply bfloat16's bit patterns.
         WIDEN=query.dtype is torch.bfloat16 and not query.is_cuda,
         num_stages=2,

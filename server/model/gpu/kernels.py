@@ -48,6 +48,7 @@ def attend_kernel(
     key_pages,
     value_pages,
     sinks,
+    bias,
     output,
     parts,
     maxima,
@@ -56,6 +57,7 @@ def attend_kernel(
     tables,
     scaling,
     softcap,
+    bias_entries,
     query_head_stride,
     query_token_stride,
     table_sequence_stride,
@@ -73,13 +75,16 @@ def attend_kernel(
     WINDOW: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
     HAS_SINKS: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    BIAS_IS_RELATIVE: tl.constexpr,
     NUM_SPLITS: tl.constexpr,
     WIDEN: tl.constexpr,
 ):
     """Program (tile, KV head, split) attends `GROUP` query heads of a tile's tokens over a part of its context.
 
     A tile is four numbers: sequence (row of `tables`), first flat-batch row, tokens, position of the first token.
-    `WINDOW` 0 is none. `WIDEN` multiplies in float32, which changes no product of two bfloat16 numbers. With one split
+    `WINDOW` 0 is none. `bias` is `[num_heads, bias_entries]`, see `AttentionBias`.
+    `WIDEN` multiplies in float32, which changes no product of two bfloat16 numbers. With one split
     the answer goes to `output` `[num_tokens, num_heads, VALUE_DIM]`, else weighted sums, maxima and sums of weights go
     to `parts`, `maxima` and `sums` (`[NUM_SPLITS, num_tokens, num_heads, …]`).
     """
@@ -142,6 +147,12 @@ def attend_kernel(
             decay = tl.exp(-2.0 * tl.abs(scores / softcap))
             squashed = softcap * (1.0 - decay) / (1.0 + decay)
             scores = tl.where(scores < 0, -squashed, squashed)
+        if HAS_BIAS:
+            entry = slot[None, :] + position[:, None] * 0
+            if BIAS_IS_RELATIVE:
+                entry += bias_entries - 1 - position[:, None]
+            entry = tl.minimum(tl.maximum(entry, 0), bias_entries - 1)
+            scores += tl.load(bias + head[:, None] * bias_entries + entry, mask=is_row[:, None], other=0.0)
         visible = is_slot[None, :] & (slot[None, :] <= position[:, None])
         if WINDOW > 0:
             visible = visible & (slot[None, :] > position[:, None] - WINDOW)

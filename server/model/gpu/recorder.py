@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from server.model.attention import AttentionBackend, AttentionContext
+from server.model.attention import AttentionBackend, AttentionContext, attending
 from server.model.base_model import LoadedModel
 from server.model.errors import SelfProofFailed
 from server.model.flat_batch import Chunk, DecodeGroup, FlatBatch
@@ -78,12 +78,8 @@ def _static_batch(inputs: DecodeInputs) -> FlatBatch:
 
 
 def _forward(loaded: LoadedModel, context: AttentionContext, inputs: DecodeInputs) -> torch.Tensor:
-    output = loaded.model(
-        input_ids=inputs.input_ids[None],
-        position_ids=inputs.positions[None],
-        use_cache=False,
-        paged=context,
-    )
+    with attending(context):
+        output = loaded.model(input_ids=inputs.input_ids[None], position_ids=inputs.positions[None], use_cache=False)
     logits: torch.Tensor = output.logits[0]
     return logits.float()
 

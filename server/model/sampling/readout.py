@@ -66,6 +66,8 @@ class Readout:
 
 def read(logits: torch.Tensor, wanted: Sequence[Wanted]) -> list[Readout]:
     """Check, sample and score float32 `logits` `[num_logits, vocab_size]`: one result per entry of `wanted`."""
+    if not len(logits):
+        return [Readout(is_finite=True, sampled=(), scores=()) for _ in wanted]
     device = logits.device
     samplings = [row for one in wanted for row in one.samplings]
     scorings = [one.scoring for one in wanted if one.scoring is not None]

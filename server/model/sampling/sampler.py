@@ -60,6 +60,10 @@ def choose(logits: torch.Tensor, best: torch.Tensor, rows: Sequence[SamplingRow]
         parts = [most_likely(changed[: len(greedy)])] if greedy else []
         parts += _draw(changed[len(greedy) :], picked[len(greedy) :])
         tokens = tokens.index_copy(0, to_index(others, device), torch.cat(parts))
+    forced = {number: row.forced for number, row in enumerate(rows) if row.forced is not None}
+    if forced:
+        ids = to_index(list(forced.values()), device)
+        tokens = tokens.index_copy(0, to_index(list(forced), device), ids)
     return tokens
 
 

@@ -13,7 +13,8 @@ class SamplingRow:
     """One row of logits, and the parameters that turn it into a token.
 
     `seed` is the one drawn where `params` has none. `prompt` and `output` are the token ids so far, read by penalties
-    alone and empty without any. `forbidden` ids are masked (the end tokens while `min_tokens` is not reached).
+    alone and empty without any. `forbidden` ids are masked (the end tokens while `min_tokens` is not reached). `forced`
+    is the token whatever the logits.
     """
 
     row: int
@@ -24,6 +25,7 @@ class SamplingRow:
     prompt: Sequence[int] = ()
     output: Sequence[int] = ()
     forbidden: frozenset[int] = frozenset()
+    forced: int | None = None
 
     @property
     def changes_logits(self) -> bool:

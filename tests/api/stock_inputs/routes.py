@@ -62,7 +62,7 @@ LISTS = [
     get("OpenAI's reference: jobs without metadata", f"{JOBS}?metadata=null", "metadata"),
     get("the Assistants' pages", f"{FILES}?before=file-1", "before"),
     get("stored chats", f"{CHAT}?limit=20", "", status=405),
-    get("embedding clients", "/v1/embeddings", "", method="POST", status=404),
+    get("a request for embeddings without a body", "/v1/embeddings", "body", method="POST"),
     get("Vercel AI SDK's openai()", "/v1/responses", "", method="POST", status=404),
     get("a base URL without its version", "/chat/completions", "", method="POST", status=404),
     get("browsers", COMPLETIONS, "", method="OPTIONS", status=405),

@@ -16,10 +16,18 @@ from server.engine.events import (
     Scored,
 )
 from server.engine.request import Generate, Kind, Request, Score
-from server.model.prefix import Prefix
+from server.model.encoder_decoder.decoding import Decoding
+from server.model.prefix import Prefix, PrefixKind
 from server.model.sampling.sampling_row import SamplingRow
 from tests.engine.paged.requests import is_nan, prompt_event, reason_of, tokens_of
-from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, history_of, scripted_logits
+from tests.engine.paged.scripted_runner import (
+    EOS,
+    NAN_TOKEN,
+    History,
+    encoder_history,
+    history_of,
+    scripted_logits,
+)
 from tests.model.row_by_row import sample_row
 
 
@@ -36,16 +44,32 @@ def alone_fails(request: Request[Kind]) -> bool:
     return NAN_TOKEN in request.prompt_token_ids
 
 
-def alone_choice(request: Request[Generate], choice: int) -> AloneChoice:
+def alone_history(request: Request[Kind], tokens: Sequence[int], decoding: Decoding | None = None) -> History:
+    """The history after the request's soft prompt, its prompt, and tokens of an answer.
+
+    With `decoding`, an encoder reads the prompt, and the first of `tokens` are those that the decoder is given.
+    """
+    prefix, prompt = request.prefix, request.prompt_token_ids
+    if decoding is None:
+        return history_of(prefix, [*prompt, *tokens])
+    if prefix is not None and prefix.kind is PrefixKind.EMBEDDINGS:
+        return history_of(None, tokens, encoder_history(prefix.tensor, prompt))
+    return history_of(prefix, tokens, encoder_history(None, prompt))
+
+
+def alone_choice(request: Request[Generate], choice: int, decoding: Decoding | None = None) -> AloneChoice:
     """Generate without an engine. The request must carry a seed or be greedy."""
     sampling = request.kind.sampling
     tokens: list[int] = []
     if NAN_TOKEN in request.prompt_token_ids:
         return AloneChoice((), None)
     while len(tokens) < sampling.max_tokens:
-        logits = torch.tensor(scripted_logits(history_of(request.prefix, [*request.prompt_token_ids, *tokens])))
-        token = sample_row(logits, _alone_row(request, choice, tokens))
+        given = () if decoding is None else (decoding.start,)
+        logits = torch.tensor(scripted_logits(alone_history(request, [*given, *tokens], decoding)))
+        token = sample_row(logits, _alone_row(request, choice, tokens, decoding))
         tokens.append(token)
+        if len(tokens) == sampling.max_tokens and decoding is not None and decoding.forced_eos is not None:
+            break
         if token in sampling.stop_token_ids or (token == EOS and not sampling.ignore_eos):
             return AloneChoice(tuple(tokens), FinishReason.STOP)
         if token == NAN_TOKEN and len(tokens) < sampling.max_tokens:
@@ -55,16 +79,30 @@ def alone_choice(request: Request[Generate], choice: int) -> AloneChoice:
 
 def alone_logprobs(prefix: Prefix | None, prompt: Sequence[int], given: Sequence[int]) -> list[float]:
     """Log-probabilities of given tokens after a prompt."""
-    answer, tokens = [], list(prompt)
-    for token in given:
-        row = torch.tensor(scripted_logits(history_of(prefix, tokens))).log_softmax(-1)
-        answer.append(float(row[token]))
+    return [
+        float(torch.tensor(scripted_logits(history_of(prefix, [*prompt, *given[:number]]))).log_softmax(-1)[token])
+        for number, token in enumerate(given)
+    ]
+
+
+def _alone_score(request: Request[Score], continuation: Sequence[int], decoding: Decoding | None) -> float:
+    """The sum of the log-probabilities of a continuation's tokens."""
+    tokens = [] if decoding is None else [*decoding.given]
+    total = 0.0
+    for token in continuation:
+        row = torch.tensor(scripted_logits(alone_history(request, tokens, decoding))).log_softmax(-1)
+        total += float(row[token])
         tokens.append(token)
-    return answer
+    return total
 
 
-def _alone_row(request: Request[Generate], choice: int, output: list[int]) -> SamplingRow:
+def _alone_row(request: Request[Generate], choice: int, output: list[int], decoding: Decoding | None) -> SamplingRow:
     sampling = request.kind.sampling
+    forced = None
+    if decoding is not None:
+        forced = decoding.forced_bos if not output else None
+        if len(output) == sampling.max_tokens - 1 and decoding.forced_eos is not None:
+            forced = decoding.forced_eos
     ends = sampling.stop_token_ids | (frozenset() if sampling.ignore_eos else {EOS})
     return SamplingRow(
         0,
@@ -72,19 +110,20 @@ def _alone_row(request: Request[Generate], choice: int, output: list[int]) -> Sa
         sampling.seed or 0,
         choice=choice,
         num_output=len(output),
-        prompt=request.prompt_token_ids,
+        prompt=request.prompt_token_ids if decoding is None else (decoding.start,),
         output=output,
         forbidden=frozenset(ends) if len(output) < sampling.min_tokens else frozenset(),
+        forced=forced,
     )
 
 
-def check_answer(request: Request[Kind], events: Sequence[EngineEvent]) -> None:
+def check_answer(request: Request[Kind], events: Sequence[EngineEvent], decoding: Decoding | None = None) -> None:
     """Assert that a request which was neither aborted nor disturbed got exactly what it gets alone."""
     last = events[-1]
     if isinstance(request.kind, Score):
-        _check_scores(request, last)
+        _check_scores(request, last, decoding)
         return
-    alone = [alone_choice(request, choice) for choice in range(request.kind.num_choices)]
+    alone = [alone_choice(request, choice, decoding) for choice in range(request.kind.num_choices)]
     if any(choice.finish_reason is None for choice in alone):
         assert isinstance(last, RequestFailed) and is_nan(last.cause), last
         for number, choice in enumerate(alone):
@@ -98,13 +137,13 @@ def check_answer(request: Request[Kind], events: Sequence[EngineEvent]) -> None:
     _check_prompt_logprobs(request, prompt_event(events))
 
 
-def _check_scores(request: Request[Score], last: EngineEvent) -> None:
+def _check_scores(request: Request[Score], last: EngineEvent, decoding: Decoding | None) -> None:
     read = [*request.prompt_token_ids, *(token for tokens in request.kind.continuations for token in tokens[:-1])]
     if NAN_TOKEN in read:
         assert isinstance(last, RequestFailed) and is_nan(last.cause), last
         return
     assert isinstance(last, Scored), last
-    expected = [sum(alone_logprobs(request.prefix, request.prompt_token_ids, c)) for c in request.kind.continuations]
+    expected = [_alone_score(request, continuation, decoding) for continuation in request.kind.continuations]
     assert len(last.logprobs) == len(expected)
     assert all(abs(a - b) < 1e-4 for a, b in zip(last.logprobs, expected, strict=True))
 

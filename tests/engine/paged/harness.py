@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from server.engine.events import (
     TERMINAL,
     EngineEvent,
     TokenEvent,
 )
+from server.engine.paged.encoder_state import EncoderState
 from server.engine.paged.engine import Engine
+from server.engine.paged.holders import read_usage
 from server.engine.paged.options import EngineOptions, check_request
+from server.engine.paged.sequence import Sequence
 from server.engine.request import Kind, Request
+from server.model.encoder_decoder.decoding import Decoding
 from tests.engine.paged.alone import check_answer
 from tests.engine.paged.scripted_runner import EOS, VOCAB_SIZE, ScriptedRunner
 
 
-def make_options(**changes: int | frozenset[int]) -> EngineOptions:
+def make_options(**changes: int | frozenset[int] | Decoding | None) -> EngineOptions:
     """Roomy options over blocks of four tokens; a test names what it wants otherwise."""
-    values: dict[str, int | frozenset[int]] = {
+    values: dict[str, int | frozenset[int] | Decoding | None] = {
         "num_blocks": 129,
         "block_size": 4,
         "max_prefix_blocks": 32,
@@ -85,7 +91,7 @@ class EngineHarness:
     def check_all(self) -> None:
         """Assert that every request got what it gets alone, and that nothing is left."""
         for request_id, request in self.requests.items():
-            check_answer(request, self.events[request_id])
+            check_answer(request, self.events[request_id], self.options.decoding)
         self.check_empty()
 
     def check_books(self) -> None:
@@ -102,6 +108,11 @@ class EngineHarness:
         for entry in resident:
             for block in entry.blocks:
                 held[block] += 1
+        for encoder, num_readers in self._encoders(running):
+            assert encoder.num_readers == num_readers
+            assert len(encoder.block_table) == -(-encoder.num_positions // self.options.block_size)
+            for block in encoder.block_table:
+                held[block] += 1
         assert held == [0, *(scheduler.blocks.references(block) for block in range(1, len(held)))]
         for entry in resident:
             assert entry.num_leases == sum(sequence.lease is entry for sequence in running)
@@ -111,12 +122,26 @@ class EngineHarness:
             assert (sequence.lease is None) == (sequence.prefix is None)
         waiting = list(scheduler.waiting)
         assert not any(sequence.lease or sequence.block_table or sequence.num_computed for sequence in waiting)
+        assert not any(sequence.reads_encoder for sequence in waiting)
         assert len(running) <= self.options.max_num_seqs
         self._check_requests({*running, *waiting})
         open_of_task: dict[str, int] = {}
         for sequence in (*running, *waiting):
             open_of_task[sequence.task] = open_of_task.get(sequence.task, 0) + 1
         assert scheduler.counters.num_open == open_of_task
+        self._check_usage(open_of_task)
+
+    def _encoders(self, running: list[Sequence]) -> list[tuple[EncoderState, int]]:
+        """The encoder parts of the requests that run, each with the number of its running sequences."""
+        numbers = Counter(sequence.group for sequence in running)
+        return [(group.encoder, number) for group, number in numbers.items() if group.encoder is not None]
+
+    def _check_usage(self, open_of_task: dict[str, int]) -> None:
+        """Every block has one holder in the usage, and every sequence is counted."""
+        usage = read_usage(self.scheduler)
+        assert {each.task: each.num_running + each.num_waiting for each in usage.tasks} == open_of_task
+        num_held = sum(each.num_blocks for each in (*usage.tasks, *usage.prefixes))
+        assert num_held + usage.num_cached_blocks + usage.num_empty_blocks == usage.num_blocks
 
     def _check_requests(self, known: set[object]) -> None:
         """Every open request has a sequence that runs or waits; every closed one ended in one terminal event."""
@@ -139,6 +164,7 @@ class EngineHarness:
         """Assert that blocks and leases return to zero: only idle prefixes may stay, and they can leave."""
         self.check_books()
         assert self.engine.stats.num_leases == 0
+        assert not any(group.encoder and group.encoder.block_table for group in self.engine.requests)
         while self.scheduler.residency.evict_idle():
             pass
         assert self.scheduler.residency.num_resident == 0

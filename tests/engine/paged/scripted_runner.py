@@ -49,17 +49,23 @@ def prefix_history(prefix: Prefix, position: int) -> History:
     return hash((int(prefix.digest[:14], 16), position, 1))
 
 
-def next_history(before: History, token: int) -> History:
-    """The history after one more text token."""
-    return hash((before, token, 2))
+def next_history(before: History, token: int, encoded: History = 0) -> History:
+    """The history after one more text token, which a decoder computes from what its encoder read, too."""
+    return hash((before, token, 2, encoded))
 
 
-def history_of(prefix: Prefix | None, tokens: Sequence[int]) -> History:
+def history_of(prefix: Prefix | None, tokens: Sequence[int], encoded: History = 0) -> History:
     """The history after a prefix and tokens."""
     history = text_root() if prefix is None else prefix_history(prefix, prefix.num_virtual_tokens - 1)
     for token in tokens:
-        history = next_history(history, token)
+        history = next_history(history, token, encoded)
     return history
+
+
+def encoder_history(prompt: torch.Tensor | None, tokens: Sequence[int]) -> History:
+    """What an encoder makes of a whole input; each of its positions depends on all others."""
+    rows = () if prompt is None else tuple(prompt[:, 0].tolist())
+    return hash((rows, tuple(tokens), 4))
 
 
 def scripted_logits(history: History) -> list[float]:
@@ -70,10 +76,10 @@ def scripted_logits(history: History) -> list[float]:
     return row
 
 
-def make_prefix(number: int, num_virtual_tokens: int) -> Prefix:
+def make_prefix(number: int, num_virtual_tokens: int, kind: PrefixKind = PrefixKind.EMBEDDINGS) -> Prefix:
     """A soft prompt that exists in name only; equal numbers make equal digests."""
     digest = f"{number:014x}".rjust(14, "0").ljust(64, "0")
-    return Prefix(digest, PrefixKind.EMBEDDINGS, torch.zeros(num_virtual_tokens, 1))
+    return Prefix(digest, kind, torch.full((num_virtual_tokens, 1), float(number)))
 
 
 @dataclass
@@ -98,6 +104,7 @@ class ScriptedRunner:
     batches: list[tuple[int, ...]] = field(default_factory=list)
     loads: list[tuple[int, ...]] = field(default_factory=list)
     num_copies: int = 0
+    num_encoded: int = 0
     on_forward: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -144,11 +151,16 @@ class ScriptedRunner:
         sizes = tuple(chunk.num_tokens for chunk in chunks)
         self.batches.append(sizes)
         self._require(sum(sizes) <= self.max_batch_tokens, f"a step of {sum(sizes)} tokens")
+        inputs = [chunk.cross.num_positions for chunk in chunks if chunk.cross and chunk.cross.new]
+        is_bounded = len(inputs) <= 1 or sum((*sizes, *inputs)) <= self.max_batch_tokens
+        self._require(is_bounded, f"a step of {sum(sizes)} tokens encodes inputs of {inputs}")
         self._require(len(sizes) <= self.max_num_seqs, f"a step of {len(sizes)} sequences")
         num_logits = sum(chunk.num_logits for chunk in chunks)
         self._require(num_logits <= self.max_logits, f"a step of {num_logits} rows of logits")
         self._require(min(sizes) > 0, "an empty chunk")
         failing = "forward" in self.fail_next
+        for chunk in chunks:
+            self._encode(chunk, failing)
         histories = [self._store(chunk, failing) for chunk in chunks]
         self._raise_if_asked("forward")
         rows: list[list[float]] = []
@@ -161,13 +173,42 @@ class ScriptedRunner:
     def _store(self, chunk: Chunk, failing: bool) -> list[History]:
         """Check everything before the chunk, write its cells, and return the history after each of its tokens."""
         assert not isinstance(chunk.tokens, torch.Tensor)
+        encoded = self._read_encoded(chunk)
         history = self._read_back(chunk)
         after = []
         for position, token in enumerate(chunk.tokens, start=chunk.start):
-            before, history = history, next_history(history, token)
+            before, history = history, next_history(history, token, encoded)
             self._write(chunk.block_table, position, Cell(history, before, position, failing or token == NAN_TOKEN))
             after.append(history)
         return after
+
+    def _encode(self, chunk: Chunk, failing: bool) -> None:
+        """Write the cells of a new encoder input."""
+        if chunk.cross is None or chunk.cross.new is None:
+            return
+        new = chunk.cross.new
+        self.num_encoded += 1
+        encoded = encoder_history(new.prompt, new.tokens)
+        num_positions = len(new.tokens) + (0 if new.prompt is None else len(new.prompt))
+        self._require(num_positions == chunk.cross.num_positions, "an encoder input of another length than its table")
+        is_nan = failing or NAN_TOKEN in new.tokens
+        for position in range(num_positions):
+            self._write(chunk.cross.block_table, position, Cell(encoded, encoded, position, is_nan))
+
+    def _read_encoded(self, chunk: Chunk) -> History:
+        """What the cross table holds: one input, whole and in order."""
+        if chunk.cross is None:
+            return 0
+        found = None
+        for position in range(chunk.cross.num_positions):
+            block, slot = divmod(position, self.block_size)
+            cell = self._cells[chunk.cross.block_table[block]][slot]
+            is_next = cell is not None and cell.position == position and cell.history == cell.before
+            if cell is None or not is_next or found not in (None, cell.history):
+                self._require(False, f"encoder position {position} holds {cell}")
+                return hash((position, "lost"))
+            found = cell.history
+        return found or 0
 
     def _read_back(self, chunk: Chunk) -> History:
         """The history that the block table holds before the chunk."""
@@ -188,7 +229,8 @@ class ScriptedRunner:
         self._cells[table[block]][slot] = cell
 
     def _gathered(self, chunk: Chunk) -> Sequence[int]:
-        return chunk.block_table[: -(-(chunk.start + chunk.num_tokens) // self.block_size)]
+        own = chunk.block_table[: -(-(chunk.start + chunk.num_tokens) // self.block_size)]
+        return [*own, *([] if chunk.cross is None else chunk.cross.block_table)]
 
     def _has_nan(self, blocks: Sequence[int]) -> bool:
         return any(cell is not None and cell.is_nan for block in blocks for cell in self._cells[block])

@@ -12,9 +12,9 @@ import pytest
 
 from server.engine.errors import ContextExceeded, EngineOverloaded, EngineStopped, StepFailed
 from server.engine.events import RequestFailed, RequestFinished, TokenEvent
-from server.engine.paged.async_engine import AsyncEngine
 from server.engine.paged.options import EngineOptions
 from server.engine.request import Request, Score
+from server.engine.thread.async_engine import AsyncEngine
 from tests.engine.paged.alone import check_answer
 from tests.engine.paged.harness import EngineHarness, make_options
 from tests.engine.paged.requests import generate, text, tokens_of

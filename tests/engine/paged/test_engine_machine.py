@@ -31,15 +31,24 @@ from server.engine.events import (
     TokenEvent,
 )
 from server.engine.request import Generate, Kind, Request, SamplingParams, Score
+from server.model.encoder_decoder.decoding import Decoding
+from server.model.prefix import PrefixKind
 from tests.engine.paged.alone import alone_choice, check_answer
 from tests.engine.paged.harness import EngineHarness, make_options
 from tests.engine.paged.requests import is_nan, text, tokens_of
-from tests.engine.paged.scripted_runner import NAN_TOKEN, make_prefix
+from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, make_prefix
 
-PREFIXES = [None, *(make_prefix(number, length) for number, length in enumerate((1, 3, 4, 5, 8, 6, 2), start=1))]
+PREFIXES = [
+    None,
+    *(
+        make_prefix(number, length, PrefixKind.EMBEDDINGS if number % 2 else PrefixKind.KEY_VALUES)
+        for number, length in enumerate((1, 3, 4, 5, 8, 6, 2), start=1)
+    ),
+]
 PREFIX = st.integers(0, len(PREFIXES) - 1)
 SHARED_TEXTS = [text(11, seed=1), text(6, seed=2), text(17, seed=3)]
 TASKS = ("", "a", "b", "c", "d")
+DECODINGS = (None, None, None, Decoding(1), Decoding(2, forced_bos=3, forced_eos=EOS))
 SALTS = (b"", b"", b"", b"another caller")
 
 tokens = st.integers(1, NAN_TOKEN - 1)
@@ -68,8 +77,9 @@ class EngineMachine(RuleBasedStateMachine):
         more_tokens=st.integers(1, 12),
         max_prefix_blocks=st.integers(4, 9),
         fair_quantum=st.sampled_from([1, 8, 64]),
+        decoding=st.sampled_from(DECODINGS),
     )
-    def start(self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum):
+    def start(self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum, decoding):
         self.harness = EngineHarness(
             make_options(
                 num_blocks=max_prefix_blocks + 9 + spare,
@@ -79,8 +89,11 @@ class EngineMachine(RuleBasedStateMachine):
                 max_prefix_blocks=max_prefix_blocks,
                 fair_quantum=fair_quantum,
                 max_context=48,
+                decoding=decoding,
+                max_encoder_positions=48,
             )
         )
+        self.decoding = decoding
 
     # --- what callers do ----------------------------------------------------------------------------------------------
 
@@ -213,7 +226,7 @@ class EngineMachine(RuleBasedStateMachine):
         if any(name == request_id for name, _ in self.aborted_choices):
             self.check_partly_aborted(request_id, request)
             return
-        check_answer(request, events)
+        check_answer(request, events, self.decoding)
 
     def check_partly_aborted(self, request_id: str, request: Request[Kind]) -> None:
         """Choices that were not aborted are as ever; those that were have a beginning of it."""
@@ -222,7 +235,7 @@ class EngineMachine(RuleBasedStateMachine):
         if isinstance(events[-1], RequestFailed):
             return
         for choice in range(request.kind.num_choices):
-            alone = alone_choice(request, choice)
+            alone = alone_choice(request, choice, self.decoding)
             got = tokens_of(events, choice)
             ended = [event for event in events if getattr(event, "choice", None) == choice and event.finish_reason]
             assert len(ended) == 1
@@ -257,6 +270,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.saw("shared text blocks", bool(shared_blocks))
         groups = Counter(id(sequence.group) for sequence in scheduler.running)
         self.saw("forks running together", any(count > 1 for count in groups.values()))
+        readers = [sequence.group.encoder.num_readers for sequence in scheduler.running if sequence.group.encoder]
+        self.saw("an encoder's output that forks share", max(readers, default=0) > 1)
         self.saw("a mixed batch", bool(self.harness.runner.batches) and len(set(self.harness.runner.batches[-1])) > 1)
 
     def note_coverage(self) -> None:
@@ -264,6 +279,8 @@ class EngineMachine(RuleBasedStateMachine):
         events = [event for events in self.harness.events.values() for event in events]
         hits = any(isinstance(event, PromptProcessed | Scored) and event.num_cached_tokens for event in events)
         nan = any(isinstance(e, RequestFailed) and is_nan(e.cause) for e in events)
+        num_requests = len(self.harness.requests)
+        self.saw("inputs encoded again after preemption", self.harness.runner.num_encoded > num_requests)
         self.saw("preemption", stats.num_preemptions > 0)
         self.saw("prefix-cache hits", hits)
         self.saw("preemption and prefix-cache hits", hits and stats.num_preemptions > 0)
@@ -285,6 +302,8 @@ MUST_BE_REACHED = (
     "shared text blocks",
     "forks running together",
     "a mixed batch",
+    "an encoder's output that forks share",
+    "inputs encoded again after preemption",
     "NaN",
     "failed steps",
     "failed prefixes",

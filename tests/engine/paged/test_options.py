@@ -41,12 +41,12 @@ REFUSALS = {
     "context": (
         generate("r", text(15), prefix=make_prefix(1, 6), max_tokens=8),
         ContextExceeded,
-        "the context holds 28 tokens: 6 virtual tokens + 15 prompt tokens + 8 new tokens = 29",
+        "the context holds 28 tokens (--max-context): 6 virtual tokens + 15 prompt tokens + 8 new tokens = 29",
     ),
     "context of a score": (
         score(text(25), (1,), (1, 2, 3, 4)),
         ContextExceeded,
-        "the context holds 28 tokens: 0 virtual tokens + 25 prompt tokens + 4 new tokens = 29",
+        "the context holds 28 tokens (--max-context): 0 virtual tokens + 25 prompt tokens + 4 new tokens = 29",
     ),
     "prefix": (
         generate("r", prefix=make_prefix(1, 13)),
@@ -69,7 +69,8 @@ def test_what_could_never_be_served_is_refused_with_its_reason(name):
 
 def test_what_the_cache_cannot_hold_is_refused_with_the_numbers():
     options = make_options(num_blocks=6, max_context=1000, max_prefix_blocks=2)
-    message = "this server's KV cache holds 20 tokens: 0 virtual tokens + 13 prompt tokens + 8 new tokens = 21"
+    numbers = "0 virtual tokens + 13 prompt tokens + 8 new tokens = 21"
+    message = f"this server's KV cache holds 20 tokens (--num-kv-blocks): {numbers}"
     with pytest.raises(ContextExceeded, match=re.escape(message)):
         check_request(generate("r", text(13)), options)
 
@@ -111,7 +112,7 @@ def test_more_prompts_than_the_queue_ever_holds_are_refused():
     """They are not asked to try again later."""
     options = make_options(max_open_requests=3)
     check_together([None] * 3, options)
-    with pytest.raises(RequestRefused, match=r"4 prompts.*at most 3"):
+    with pytest.raises(RequestRefused, match=r"4 prompts.*at most 3 at once \(--max-waiting and --max-num-seqs\)"):
         check_together([None] * 4, options)
 
 

@@ -32,11 +32,11 @@ def main(capability: int) -> None:
 
 
 def attend(capability: int, dtype: torch.dtype, dim: int, *, rows: int, num_splits: int, extras: bool = False) -> None:
-    """The attention kernel, with window, cap and sinks (`extras`) or without."""
+    """The attention kernel, with window, cap, sinks and bias (`extras`) or without."""
     from server.model.gpu.kernels import attend_kernel
 
     pointers = dict.fromkeys(("query", "key_pages", "value_pages", "sinks", "output"), f"*{TYPES[dtype]}")
-    pointers |= dict.fromkeys(("parts", "maxima", "sums"), "*fp32") | dict.fromkeys(("tiles", "tables"), "*i64")
+    pointers |= dict.fromkeys(("bias", "parts", "maxima", "sums"), "*fp32") | dict.fromkeys(("tiles", "tables"), "*i64")
     constants = {
         "BLOCK_SIZE": 16,
         "GROUP": GROUP,
@@ -49,6 +49,8 @@ def attend(capability: int, dtype: torch.dtype, dim: int, *, rows: int, num_spli
         "WINDOW": 100 if extras else 0,
         "HAS_SOFTCAP": extras,
         "HAS_SINKS": extras,
+        "HAS_BIAS": extras,
+        "BIAS_IS_RELATIVE": extras,
         "NUM_SPLITS": num_splits,
         "WIDEN": False,
     }

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.model.attention import AttentionCall
+from server.model.attention_bias import AttentionBias
 from server.model.flat_batch import Chunk, build_flat_batch
 from server.model.gpu import attention
 from server.model.gpu.attention import TritonAttention, choose_splits, is_triton_available
@@ -38,6 +39,7 @@ class Layer:
     softcap: float | None
     has_sinks: bool
     dtype: torch.dtype
+    bias: str | None = None
 
 
 layers = st.builds(
@@ -50,6 +52,7 @@ layers = st.builds(
     softcap=st.none() | st.floats(0.5, 50),
     has_sinks=st.booleans(),
     dtype=st.sampled_from(list(TOLERANCE)),
+    bias=st.none() | st.sampled_from(["relative", "absolute", "short"]),
 )
 # (positions computed before, tokens of this step)
 spans = st.lists(
@@ -83,7 +86,14 @@ def make_call(layer: Layer, num_tokens: int, generator: torch.Generator) -> Atte
         sliding_window=layer.window,
         softcap=layer.softcap,
         sinks=torch.randn(num_heads, generator=generator).to(DEVICE, layer.dtype) if layer.has_sinks else None,
+        bias=None if layer.bias is None else make_bias(layer.bias, num_heads, generator),
     )
+
+
+def make_bias(kind: str, num_heads: int, generator: torch.Generator) -> AttentionBias:
+    """A table over all positions of a span; "short" ends after 20 distances, as relative positions in buckets do."""
+    table = torch.randn(num_heads, 20 if kind == "short" else 250, generator=generator)
+    return AttentionBias(table.to(DEVICE), is_relative=kind != "absolute")
 
 
 def make_cache(layer: Layer, num_blocks: int, block_size: int, generator: torch.Generator) -> KVCache:
@@ -110,7 +120,7 @@ def check(layer: Layer, spans: list[tuple[int, int]], block_size: int, num_split
     call = make_call(layer, sum(chunk.num_tokens for chunk in chunks), generator)
     widened = AttentionCall(
         call.layer, call.query.float(), call.key.float(), call.value.float(), call.scaling, call.sliding_window,
-        call.softcap, None if call.sinks is None else call.sinks.float(),
+        call.softcap, None if call.sinks is None else call.sinks.float(), call.bias,
     )  # fmt: skip
     expected = PagedAttention(exact, build_flat_batch(chunks, block_size, DEVICE)).attend(widened)
     actual = triton(cache, chunks, num_splits).attend(call)
@@ -124,7 +134,7 @@ def check(layer: Layer, spans: list[tuple[int, int]], block_size: int, num_split
 @settings(max_examples=25, deadline=None)
 @given(layers, spans, st.sampled_from([1, 4, 16, 20]), st.sampled_from([1, 2, 8]), st.integers(0, 2**31))
 def test_random_batches_equal_exact_attention_in_float32(layer, spans, block_size, num_splits, seed):
-    """Any heads, sizes, windows, caps, sinks, types, block tables, lengths, and any number of splits."""
+    """Any heads, sizes, windows, caps, sinks, biases, types, block tables, lengths, and any number of splits."""
     check(layer, spans, block_size, num_splits, seed)
 
 
@@ -132,6 +142,13 @@ def test_a_window_smaller_than_what_the_splits_cut():
     """Most splits have nothing to see."""
     layer = Layer(2, 2, 16, 16, window=3, softcap=None, has_sinks=True, dtype=torch.float32)
     check(layer, [(140, 1), (0, 1), (63, 1), (64, 1)], 16, 8, seed=1)
+
+
+@pytest.mark.parametrize("bias", ["relative", "absolute", "short"])
+def test_a_bias_is_that_of_the_exact_path(bias):
+    """Decodes in splits, and a prefill behind a context."""
+    layer = Layer(2, 2, 16, 16, None, None, False, torch.float32, bias)
+    check(layer, [(140, 1), (30, 9), (0, 1)], 16, 2, seed=2)
 
 
 def test_what_other_owners_left_in_blocks_is_never_read():
