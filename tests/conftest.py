@@ -1,6 +1,7 @@
 """What every test shares: no network for models, and one tensor thread a worker."""
 
 import gc
+import logging
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -10,6 +11,8 @@ import tests.devices  # noqa: I001 - before anything imports Triton, which looks
 
 import pytest
 import torch
+
+from server.logging import PROMPTS
 
 torch.set_num_threads(1)
 collect_ignore = ["vllm"]  # `make vllm-test`, in the venv of vLLM
@@ -31,6 +34,21 @@ def no_outside_settings(monkeypatch):
     """A developer's own SOFTPROMPT_ variables never reach a test."""
     for name in [name for name in os.environ if name.startswith("SOFTPROMPT_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was():
+    """What a command sets for its process, the level of a logger or a handler, does not reach the next test."""
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in ("server", "prompts_store", PROMPTS, "uvicorn.access")]
+    handlers, level, levels = root.handlers[:], root.level, [logger.level for logger in loggers]
+    uvicorn = logging.getLogger("uvicorn.error")
+    filters = uvicorn.filters[:]
+    yield
+    root.handlers[:], uvicorn.filters[:] = handlers, filters
+    root.setLevel(level)
+    for logger, before in zip(loggers, levels, strict=True):
+        logger.setLevel(before)
 
 
 @pytest.fixture

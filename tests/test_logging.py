@@ -11,21 +11,12 @@ from server.logging import PROMPTS, configure_logging
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was(monkeypatch):
-    """The process's logging is put back. uvicorn's own configuration, which another test may have left, is not ours."""
+def uvicorn_as_it_was(monkeypatch):
+    """uvicorn's own configuration, which another test may have left, is not ours; nor is the request's id."""
     for name in ("uvicorn", "uvicorn.access"):
         monkeypatch.setattr(logging.getLogger(name), "propagate", True)
         monkeypatch.setattr(logging.getLogger(name), "handlers", [])
-    root = logging.getLogger()
-    names = ("server", "prompts_store", PROMPTS, "uvicorn.access")
-    before = root.handlers[:], root.level, {name: logging.getLogger(name).level for name in names}
-    filters = logging.getLogger("uvicorn.error").filters[:]
     yield
-    root.handlers[:], level, levels = before
-    root.setLevel(level)
-    logging.getLogger("uvicorn.error").filters[:] = filters
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
     structlog.contextvars.clear_contextvars()
 
 
