@@ -27,7 +27,7 @@ NODE_MODULES = SOURCES / "node_modules"
 STEPS = ("publish", "movealias", "complete", "stream", "classify", "tune", "notfound")
 """What each program does, in its order and without the separators of its language."""
 PASSED = "passed: "
-TIMEOUT_S = 240.0
+TIMEOUT_S = 600.0
 KEY = "the-key-of-the-round-trips"
 
 Command = Sequence[str | Path]
