@@ -2,8 +2,8 @@
 
 Run it beside `make serve`, where langchain-openai is installed:  python examples/langchain_desk.py
 
-A task is a model's name. Soft prompts of the demo's tasks are asked by `OpenAI`, the interface of completions; a base model
-with a chat template is asked by `ChatOpenAI` in the same way.
+A task is a model's name. The demo's tasks are asked by `OpenAI`, the interface of completions. With a base model that
+has a chat template, `ChatOpenAI` does the same.
 """
 
 import os

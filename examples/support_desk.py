@@ -2,8 +2,8 @@
 
 Run it beside `make serve`:  .venv/bin/python examples/support_desk.py
 
-The demo's tasks: `route` chooses one of five departments, with a probability, and `intent` answers with one of eight words.
-All requests share one base model; those in flight together share its batches, whatever their task.
+Of the demo's tasks, `route` chooses one of five departments, with a probability, and `intent` answers with one of eight
+words. All requests share one base model; those in flight together share its batches, whatever their task.
 """
 
 import asyncio
