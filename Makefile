@@ -36,8 +36,9 @@ $(STAMP): pyproject.toml constraints.txt
 serve: install ## serve the demo model (HOST, PORT, ARGS="--base-model …")
 	@exec $(BIN)/softprompt serve --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
+# Each worker imports the whole product, and so does each process that a test starts: Python compiles it once.
 test: install ## run the tests (TESTS=tests/engine for a part)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 # One worker: they would share the one GPU's memory.
 gpu-test: install ## the tests of everything that computes, on the GPU (skipped with a word where there is none)
@@ -54,7 +55,8 @@ test-real: real-model ## serve, prove, chat, tune and compare with transformers 
 soak: install ## everything at once on one server for half an hour (MINUTES=10): memory, log, answers, blocks
 	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)
 
-replica-test: install ## three servers: 1,000 alias moves, a lost database; two behind HAProxy: swaps, stops, kills
+replica-test: install ## 1,000 alias moves on one server and on three, a lost database; two behind HAProxy: swaps, stops, kills
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.system.live_swaps
 	$(BIN)/python -m tests.system.replicas $(ARGS)
 	$(BIN)/python -m tests.system.proxied
 
