@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import signal
 from collections.abc import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,6 +17,8 @@ import torch
 from server.logging import PROMPTS
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = ["vllm"]  # `make vllm-test`, in the venv of vLLM
 
 
