@@ -139,10 +139,12 @@ bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memo
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # vLLM wants libraries of other versions: a venv of its own. Dependencies are listed in full, since some are not wanted.
-bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` compares with it
+bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that `make bench` compares with them
 	test -x .bench/peers/vllm/bin/python || $(BIN)/python -m venv .bench/peers/vllm
 	.bench/peers/vllm/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	.bench/peers/vllm/bin/python -m pip install --quiet --no-deps -r benchmarks/vllm_requirements.txt
+	test -x .bench/peers/llama.cpp/bin/python || $(BIN)/python -m venv .bench/peers/llama.cpp
+	.bench/peers/llama.cpp/bin/python -m pip install --quiet --no-deps -r benchmarks/llama_cpp_requirements.txt
 
 # vLLM wants libraries of other versions than the server: a venv of its own. Where there is CUDA, pip resolves vLLM's own
 # requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list of a CPU build.
