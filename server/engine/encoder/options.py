@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.engine.errors import ContextExceeded, RequestRefused
 from server.engine.request import Encode, Kind, Request
-from server.engine.thread.checks import check_number, check_prompt
+from server.engine.checks import check_number, check_prompt
 from server.model.prefix import Prefix
 
 
