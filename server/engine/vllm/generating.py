@@ -7,6 +7,7 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from server.engine.errors import NumbersOverflow
@@ -43,7 +44,7 @@ class GenerateRequest(OpenRequest):
     def start(self) -> None:
         """See `OpenRequest`."""
         for choice in self._open:
-            self._running[choice] = self.run(self._sample(choice))
+            self._running[choice] = self.run(partial(self._sample, choice))
 
     def abort(self, choice: int | None) -> None:
         """See `OpenRequest`."""

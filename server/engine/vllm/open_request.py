@@ -67,7 +67,7 @@ class OpenRequest(ABC):
         """End the request with its cause."""
         self.emit(RequestFailed(cause))
 
-    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run a part of the request. What it raises ends the request."""
         task = asyncio.create_task(self._guarded(work))
         self._tasks.add(task)
@@ -78,9 +78,9 @@ class OpenRequest(ABC):
         """Return once nothing of the request runs any more."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except EngineError as error:
             self.fail(error)
         except Exception as error:

@@ -36,7 +36,7 @@ class ScoreRequest(OpenRequest):
 
     def start(self) -> None:
         """See `OpenRequest`."""
-        self.run(self._score())
+        self.run(self._score)
 
     def abort(self, choice: int | None) -> None:
         """End the whole request: it has no choices. See `OpenRequest`."""
