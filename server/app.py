@@ -172,6 +172,8 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
     observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
     chosen = choose_engine(settings, origin, observers)
+    if chosen.metrics_prefix:
+        metrics.include(chosen.metrics_prefix)
     engine, base, tokenizer, eos_token_ids = chosen.engine, chosen.base, chosen.tokenizer, chosen.eos_token_ids
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")

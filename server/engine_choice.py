@@ -44,7 +44,8 @@ class Tuning:
 class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
-    `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
+    `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why. The
+    engine's library has metrics of its own, whose names begin with `metrics_prefix`, unless that is empty.
     """
 
     name: Literal["own", "vllm"]
@@ -58,6 +59,7 @@ class ChosenEngine:
     vector_size: int
     tuning: Tuning | None
     no_tuning: str = ""
+    metrics_prefix: str = ""
 
 
 def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[EngineObserver]) -> ChosenEngine:
@@ -106,4 +108,5 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.base.hidden_size,
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
+        metrics_prefix="vllm:",
     )

@@ -68,7 +68,7 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     _set_environment(settings, origin, device)
     key, folder = new_capture_key(), _make_folder()
     max_prefix_bytes = int(settings.vllm_prefix_gib * _GIB)
-    transfer = transfer_config(folder, capture_key=key, max_host_bytes=max_prefix_bytes)
+    transfer = transfer_config(folder, capture_key=key, max_host_bytes=max_prefix_bytes, front_end_pid=os.getpid())
     from server.engine.vllm.start import VllmBackend
 
     backend = VllmBackend(engine_args(_own_args(settings, origin, read), transfer, parse_args(settings.vllm_args)))

@@ -13,6 +13,7 @@ kept_blocks.py     whole blocks of soft prompts on the host, with copies on the 
 plan.py            the messages between scheduler and workers
 cache_layout.py    the groups and sizes of vLLM's KV cache
 supported.py       the models and settings of vLLM that are refused by name
+front_end.py       the end of a front end ends its engine
 settings.py        `kv_connector_extra_config`, read strictly
 errors.py          the errors
 

@@ -1,7 +1,7 @@
 """A backend without vLLM: the scripted model of the paged engine's tests, and the connector's rules about requests.
 
-The answer of a sequence depends on the digest that its salt names. A salt and parameters that do not agree, and a digest
-that is not kept, are refused as the connector refuses them.
+The answer of a sequence depends on the digest that its salt names. A salt and parameters that do not agree fail a test;
+a digest that is not kept is refused, as the connector refuses it.
 """
 
 from __future__ import annotations
