@@ -15,7 +15,7 @@ from server.model.prefix import Prefix, PrefixKind
 from softprompt_vllm.requests import new_capture_key, transfer_config
 from tests.engine.contract import EngineContract, Subject
 from tests.engine.observing import Begun
-from tests.vllm.engines import WITHOUT_COMPILER
+from tests.vllm.environment import WITHOUT_COMPILER
 from tests.vllm.worlds import VOCAB, digest_of, make_world
 
 EOS, HIDDEN_SIZE, NUM_LAYERS, NUM_KV_HEADS, HEAD_DIM = 2, 128, 3, 2, 32
@@ -45,9 +45,7 @@ def shared(tmp_path_factory):
     world, key = make_world("llama", folder, ()), new_capture_key()
     own = {"model": str(world.model), "dtype": "float32", "max_model_len": MAX_CONTEXT, "max_num_seqs": 8}
     own |= {"block_size": 32, "num_gpu_blocks_override": 60, "max_num_batched_tokens": 64, "max_logprobs": 20}
-    transfer = transfer_config(
-        world.files, capture_key=key, max_host_bytes=MAX_PREFIX_BYTES, front_end_pid=os.getpid()
-    )
+    transfer = transfer_config(world.files, capture_key=key, max_host_bytes=MAX_PREFIX_BYTES, front_end_pid=os.getpid())
     backend = VllmBackend(engine_args(own, transfer, {"enforce_eager": True}))
     yield Shared(backend, key, world.files)
     backend.close()
@@ -75,7 +73,11 @@ class TestVllm(EngineContract):
     async def subject(self, shared):
         """An engine of its own over the one vLLM."""
         options = VllmOptions(
-            shared.facts, frozenset({EOS}), max_num_seqs=8, max_open_requests=MAX_OPEN, max_prefix_bytes=MAX_PREFIX_BYTES
+            shared.facts,
+            frozenset({EOS}),
+            max_num_seqs=8,
+            max_open_requests=MAX_OPEN,
+            max_prefix_bytes=MAX_PREFIX_BYTES,
         )
         observer = Begun()
         engine = VllmEngine(shared, options, shared.key, shared.folder, observers=[observer])
