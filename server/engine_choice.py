@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from prompts_store.records import BaseKind, BaseModel
+from prompts_store.checkpoint_records import BaseKind, BaseModel
 from server.base_model_source import LoadedBase, Origin, load_base
 from server.engine.client import EngineClient, PieceRunner
 from server.engine.events import EngineObserver

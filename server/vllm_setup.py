@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from server.base_model_source import Origin, ReadBase, load_tokenizer, read_base
 from server.engine.events import EngineObserver
 from server.engine.vllm.engine import VllmEngine
