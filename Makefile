@@ -173,7 +173,7 @@ vllm-gpu-test: install vllm ## the connector in vLLM on a GPU: captures against 
 	$(VLLM)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "no GPU here: nothing was run" >&2; exit 0; }; \
 		$(VLLM)/bin/python -m tests.vllm.gpu float32 && $(VLLM)/bin/python -m tests.vllm.gpu bfloat16 && \
-		$(MAKE) vllm-test TESTS="tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+		$(MAKE) vllm-test TESTS="tests/vllm/test_contract.py tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
 
 bench-vllm: install vllm ## soft prompts in vLLM, by connector and by rows, beside this engine: one thread (ARGS="--rounds 3")
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -W ignore -m benchmarks.vllm_cost $(ARGS)
