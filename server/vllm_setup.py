@@ -24,6 +24,7 @@ from server.engine.vllm.proof import prove
 from server.model.base_model import choose_device, dtype_name
 from server.model.errors import EngineUnavailable, UnsupportedArchitecture
 from server.model.gguf.base_file import is_gguf
+from server.model.memory import cpu_cache_bytes
 from server.settings import ServeSettings
 from server.tokenizer.tokenizer import Tokenizer
 from server.vllm_args import parse_args
@@ -71,7 +72,9 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     transfer = transfer_config(folder, capture_key=key, max_host_bytes=max_prefix_bytes, front_end_pid=os.getpid())
     from server.engine.vllm.start import VllmBackend
 
-    backend = VllmBackend(engine_args(_own_args(settings, origin, read), transfer, parse_args(settings.vllm_args)))
+    backend = VllmBackend(
+        engine_args(_own_args(settings, origin, read, device), transfer, parse_args(settings.vllm_args))
+    )
     try:
         engine, tokenizer, eos_token_ids = _build(settings, origin, read, backend, key, folder, observers)
     except BaseException:
@@ -106,8 +109,10 @@ def _build(
     return engine, tokenizer, eos_token_ids
 
 
-def _own_args(settings: ServeSettings, origin: Origin, read: ReadBase) -> dict[str, Any]:
+def _own_args(settings: ServeSettings, origin: Origin, read: ReadBase, device: str) -> dict[str, Any]:
     """The arguments of vLLM that options of the server set. None is vLLM's choice."""
+    # vLLM would take almost all of the memory of a CPU.
+    own_bytes = cpu_cache_bytes() if device == "cpu" else None
     gib = settings.kv_cache_gib
     return {
         "model": origin.source,
@@ -118,7 +123,7 @@ def _own_args(settings: ServeSettings, origin: Origin, read: ReadBase) -> dict[s
         "max_num_batched_tokens": settings.max_batch_tokens,
         "block_size": settings.block_size if "block_size" in settings.model_fields_set else None,
         "num_gpu_blocks_override": settings.num_kv_blocks,
-        "kv_cache_memory_bytes": None if gib is None else int(gib * _GIB),
+        "kv_cache_memory_bytes": own_bytes if gib is None else int(gib * _GIB),
         "max_logprobs": max(settings.max_logprobs, 20),
     }
 
