@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -166,15 +166,16 @@ bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that
 	test -x .bench/peers/llama.cpp/bin/python || $(BIN)/python -m venv .bench/peers/llama.cpp
 	.bench/peers/llama.cpp/bin/python -m pip install --quiet --no-deps -r benchmarks/llama_cpp_requirements.txt
 
-# vLLM wants libraries of other versions than the server: a venv of its own. Where there is CUDA, pip resolves vLLM's own
-# requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list of a CPU build.
+# vLLM wants libraries of other versions than the server: a venv of its own, in which the server runs too. Where there is CUDA,
+# pip resolves vLLM's own requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list.
 VLLM := .venv-vllm
-vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM with the connector softprompt_vllm (see docs/engines.md)
+VLLM_TOO := peft|accelerate|pytest|pytest-asyncio|alembic|limits|platformdirs|sqlalchemy|structlog
+vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
 
 $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 	test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
 	if command -v nvidia-smi >/dev/null; then \
-		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -E '^(peft|accelerate|pytest)==' constraints-vllm.txt); \
+		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -iE '^($(VLLM_TOO))==' constraints-vllm.txt); \
 	else \
 		$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
 		$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
@@ -184,7 +185,7 @@ $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 
 # The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures
 # need libraries that this venv lacks.
-vllm-test: install vllm ## the connector in vLLM on a CPU: parity with PEFT, lies, faults, two ranks (TESTS=tests/vllm/test_lies.py for a part)
+vllm-test: install vllm ## vLLM on a CPU: the engine's contract, the server, parity with PEFT, lies, faults (TESTS=tests/vllm/test_lies.py for a part)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -c tests/vllm/pytest.toml --rootdir . --confcutdir tests/vllm \
 		$(if $(filter tests,$(TESTS)),tests/vllm,$(TESTS)) $(ARGS)
 
@@ -192,7 +193,10 @@ vllm-gpu-test: install vllm ## the connector in vLLM on a GPU: captures against 
 	$(VLLM)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "no GPU here: nothing was run" >&2; exit 0; }; \
 		$(VLLM)/bin/python -m tests.vllm.gpu float32 && $(VLLM)/bin/python -m tests.vllm.gpu bfloat16 && \
-		$(MAKE) vllm-test TESTS="tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+		$(MAKE) vllm-test TESTS="tests/vllm/test_contract.py tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+
+bench-vllm: install vllm ## soft prompts in vLLM, by connector and by rows, beside this engine: one thread (ARGS="--rounds 3")
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -W ignore -m benchmarks.vllm_cost $(ARGS)
 
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
 	$(BIN)/python -m benchmarks.store_growth $(ARGS)
