@@ -8,6 +8,7 @@ base_model_source.py  which base model is meant, and loading it
 engine_setup.py       the engine's options, KV cache and runner
 api/                  HTTP: routes, wire types, event streams, authentication
 jobs/                 tuning jobs, from the store's queue to a version
+batches/              batches of requests, from the store's queue to their files
 tuning/               from examples to a soft prompt
 answering/            from token ids to answers: texts, label scores, votes
 telemetry/            metrics and traces

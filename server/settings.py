@@ -148,8 +148,8 @@ class ServeSettings(BaseSettings):
         0.1,
         ge=0,
         lt=1,
-        description="Share of the time for batches while other requests run; 0: none. An idle server gives them all its "
-        "time.",
+        description="Share of the time for batches while other requests run; 0: none. An idle server gives them all "
+        "its time.",
     )
     batch_lines: int = Field(
         64,

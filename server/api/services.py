@@ -14,6 +14,7 @@ from server.api.inference.inference import Inference
 from server.api.limits import ApiSettings
 from server.api.management.store_access import StoreAccess
 from server.api.middleware.drain import Drain
+from server.batches.runner import BatchRunner
 from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner
 from server.telemetry.metrics import Metrics
@@ -38,6 +39,7 @@ class Services:
     device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobRunner | None = None
+    batches: BatchRunner | None = None
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)

@@ -8,8 +8,8 @@ A prompt that is scored token by token takes a shorter chunk once the step's row
 Within a task and a priority, the order is first come, first served. A better priority does not interrupt a sequence
 that runs. Without a free block, the youngest sequence of the task that holds most is preempted and later recomputed.
 
-Batch requests have a scheduler of their own over the same blocks (`lower`): its sequences run in steps of their own, and
-are preempted before any other.
+Batch requests have a scheduler of their own over the same blocks (`lower`): its sequences run in steps of their own,
+and are preempted before any other.
 """
 
 from __future__ import annotations
