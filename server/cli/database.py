@@ -109,8 +109,8 @@ def collect_garbage(
     _print(
         report,
         f"freed {report.num_tensors} tensors ({report.num_tensor_bytes} bytes) of {report.num_versions} versions, "
-        f"the states of {report.num_states} failed jobs, and {report.num_batches} batches with {report.num_batch_files} "
-        "files",
+        f"the states of {report.num_states} failed jobs, and {report.num_batches} batches with "
+        f"{report.num_batch_files} files",
         json,
     )
 
