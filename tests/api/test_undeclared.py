@@ -9,7 +9,7 @@ from tests.api.conftest import error_of, publish
 OPERATIONS = [
     (method.upper(), path.format_map({
         "task": "sentiment", "alias": "production", "version": "1", "model_id": "sentiment", "key_name": "victim",
-        "job_id": "ftjob-1", "file_id": "file-1",
+        "job_id": "ftjob-1", "file_id": "file-1", "batch_id": "batch-1",
     }))
     for path, methods in build_document(build_routes())["paths"].items()
     for method in methods
