@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -66,8 +67,6 @@ def create(store, batches):
     """Puts a batch into the store."""
 
     def create(num_lines=6, owner="anonymous", expires_at=None, data=None):
-        from datetime import UTC, datetime, timedelta
-
         data = input_file(*(line(f"l{number}") for number in range(1, num_lines + 1))) if data is None else data
         file = TuningStore(store).add_file("in.jsonl", "batch", [data], actor=owner)
         expires_at = datetime.now(UTC) + timedelta(hours=1) if expires_at is None else expires_at

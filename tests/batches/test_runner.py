@@ -104,7 +104,7 @@ async def test_a_stopped_runner_gives_its_batch_back(batches, create, asker, run
 async def test_the_batch_of_a_silent_server_is_taken_over(batches, create, asker, runner):
     """The other server has kept nothing of it; its late result is refused."""
     create(3)
-    claim, _ = batches.claim(F, "killed")
+    assert batches.claim(F, "killed") is not None
     asker.gate.set()
     async with runner().running():
         await asyncio.sleep(0.1)
@@ -241,7 +241,7 @@ async def test_kills_in_the_middle_lose_no_kept_line(store, batches, create, ask
 
         held.ask = few
         async with killed(runner(held, server=f"killed-{number}")):
-            await until(lambda: len(asker.asked) >= before + 7)
+            await until(lambda most=before + 7: len(asker.asked) >= most)
             await asyncio.sleep(0.15)
         kept = set(batches.done(_claim_of(batches)))
         assert len(kept) >= 7 * (number + 1) - 4
