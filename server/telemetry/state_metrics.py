@@ -167,10 +167,14 @@ _SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ..
 _ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
     ("softprompt_sequences_waiting", "Sequences in the queue.", lambda stats: stats.num_waiting),
     ("softprompt_sequences_running", "Sequences in the batch.", lambda stats: stats.num_running),
-    ("softprompt_batch_sequences_waiting", "The same, of batches.", lambda stats: stats.num_batch_waiting),
+    (
+        "softprompt_batch_sequences_waiting",
+        "Sequences of batch lines that wait.",
+        lambda stats: stats.num_batch_waiting,
+    ),
     (
         "softprompt_batch_sequences_running",
-        "The same, of batches.",
+        "Sequences of batch lines that run.",
         lambda stats: stats.num_batch_running,
     ),
     ("softprompt_kv_blocks", "Blocks of the KV cache.", lambda stats: stats.num_blocks),
