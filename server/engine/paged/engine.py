@@ -6,6 +6,7 @@ Synchronous and single-threaded, as a `StepEngine` is; `AsyncEngine` gives it a 
 from __future__ import annotations
 
 import logging
+import time
 from collections import abc
 
 import torch
@@ -39,13 +40,15 @@ logger = logging.getLogger(__name__)
 class Engine:
     """All requests over one runner. The schedulers and `requests` are its parts, to be read between steps."""
 
-    def __init__(self, runner: Runner, options: EngineOptions) -> None:
+    def __init__(
+        self, runner: Runner, options: EngineOptions, clock: abc.Callable[[], float] = time.perf_counter
+    ) -> None:
         self._runner = MemoryGuard(runner)
         self._options = options
         self.batch_scheduler = Scheduler(options)
         self.scheduler = Scheduler(options, lower=self.batch_scheduler)
         self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
-        self._turns = LaneTurns(options.batch_share)
+        self._turns = LaneTurns(options.batch_share, clock)
         self._num_batch_steps = 0
         self._num_arrivals = 0
         self._num_steps = 0

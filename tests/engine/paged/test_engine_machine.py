@@ -78,8 +78,11 @@ class EngineMachine(RuleBasedStateMachine):
         max_prefix_blocks=st.integers(4, 9),
         fair_quantum=st.sampled_from([1, 8, 64]),
         decoding=st.sampled_from(DECODINGS),
+        batch_share=st.sampled_from([0.0, 0.2, 0.9]),
     )
-    def start(self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum, decoding):
+    def start(
+        self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum, decoding, batch_share
+    ):
         self.harness = EngineHarness(
             make_options(
                 num_blocks=max_prefix_blocks + 9 + spare,
@@ -91,6 +94,7 @@ class EngineMachine(RuleBasedStateMachine):
                 max_context=48,
                 decoding=decoding,
                 max_encoder_positions=48,
+                batch_share=batch_share,
             )
         )
         self.decoding = decoding
@@ -108,12 +112,15 @@ class EngineMachine(RuleBasedStateMachine):
         temperature=st.sampled_from([0.0, 1.0]),
         prompt_logprobs=st.sampled_from([None, None, None, 2]),
         is_nan=st.sampled_from([False] * 9 + [True]),
+        is_batch=st.sampled_from([False, False, True]),
     )
-    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, **sampling):
+    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, **sampling):
         if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
             prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
-        self.submit(Request(self.new_name(), task, prompt, Generate(params, num_choices), PREFIXES[prefix], salt))
+        kind = Generate(params, num_choices)
+        self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], salt, is_batch=is_batch))
+        self.saw("a batch", is_batch)
         self.saw("choices", num_choices > 1)
         self.saw("prompt log-probabilities", params.prompt_logprobs is not None)
 
@@ -122,9 +129,11 @@ class EngineMachine(RuleBasedStateMachine):
         prefix=PREFIX,
         task=st.sampled_from(TASKS),
         continuations=st.lists(st.lists(tokens, min_size=1, max_size=6).map(tuple), min_size=1, max_size=4),
+        is_batch=st.booleans(),
     )
-    def score(self, prompt, prefix, task, continuations):
-        self.submit(Request(self.new_name(), task, prompt, Score(tuple(continuations)), PREFIXES[prefix]))
+    def score(self, prompt, prefix, task, continuations, is_batch):
+        kind = Score(tuple(continuations))
+        self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], is_batch=is_batch))
 
     @rule(words=st.sampled_from(SHARED_TEXTS), prefix=PREFIX, count=st.integers(3, 8), num_tasks=st.integers(1, 3))
     def burst(self, words, prefix, count, num_tasks):
