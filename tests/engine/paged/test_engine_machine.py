@@ -269,17 +269,18 @@ class EngineMachine(RuleBasedStateMachine):
 
     def observe(self) -> None:
         scheduler = self.harness.scheduler
+        running = [sequence for lane in self.harness.lanes for sequence in lane.running]
         prefix_blocks = {block for entry in scheduler.residency.resident for block in entry.blocks}
         shared_blocks = [
             block
-            for sequence in scheduler.running
+            for sequence in running
             for block in sequence.own_blocks
             if scheduler.blocks.references(block) > 1 and block not in prefix_blocks
         ]
         self.saw("shared text blocks", bool(shared_blocks))
-        groups = Counter(id(sequence.group) for sequence in scheduler.running)
+        groups = Counter(id(sequence.group) for sequence in running)
         self.saw("forks running together", any(count > 1 for count in groups.values()))
-        readers = [sequence.group.encoder.num_readers for sequence in scheduler.running if sequence.group.encoder]
+        readers = [sequence.group.encoder.num_readers for sequence in running if sequence.group.encoder]
         self.saw("an encoder's output that forks share", max(readers, default=0) > 1)
         self.saw("a mixed batch", bool(self.harness.runner.batches) and len(set(self.harness.runner.batches[-1])) > 1)
 
@@ -311,6 +312,7 @@ MUST_BE_REACHED = (
     "shared text blocks",
     "forks running together",
     "a mixed batch",
+    "a batch",
     "an encoder's output that forks share",
     "inputs encoded again after preemption",
     "NaN",
