@@ -56,15 +56,18 @@ def test_a_line_that_is_wrong_is_named(text, fault):
 
 
 def test_all_faults_are_listed_up_to_a_bound():
+    """So that one answer names what is to be mended."""
     assert len(faults(*["{"] * 30)) == 30
     assert len(faults(*["{"] * 300)) == 100
 
 
 def test_a_file_without_lines_is_refused():
+    """There would be no answer to wait for."""
     assert faults(" ", "") == [("empty_file", None, None)]
 
 
 def test_a_file_of_too_many_lines_is_refused():
+    """Empty lines do not count."""
     limits = InputLimits(max_lines=2, max_line_bytes=1_000)
     assert faults(line("a"), line("b"), line("c"), limits=limits) == [("too_many_lines", 3, None)]
     assert faults(line("a"), "", line("b"), limits=limits) == []

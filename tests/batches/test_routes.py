@@ -104,6 +104,7 @@ async def test_a_batch_from_its_file_to_its_answers(client):
     ],
 )
 async def test_the_other_endpoints_answer_as_their_routes(client, endpoint, body):
+    """Chats and classifications have the bodies of their routes."""
     await publish(client)
     done = await ended(client, await begin(client, line("a", body, url=endpoint), endpoint=endpoint))
     (answer,) = await content(client, done["output_file_id"])
@@ -164,6 +165,7 @@ async def test_a_batch_that_cannot_be_is_refused(client, change, status, param):
 
 
 async def test_a_file_of_examples_is_no_batch(client):
+    """A file has one purpose."""
     file = (await upload(client, b"{}", purpose="fine-tune")).json()
     body = {"input_file_id": file["id"], "endpoint": PATH, "completion_window": "24h"}
     assert (await client.post("/v1/batches", json=body)).status_code == 404
@@ -262,6 +264,7 @@ def _status(store):
 
 
 async def test_an_expired_key_has_no_answers(keyed, key):
+    """What was answered before stays, for an operator to see."""
     headers = await key("short", expires_at=datetime.now(UTC) + timedelta(seconds=0.6))
     batch = await begin(keyed, line("a"), headers=headers)
     first = await ended(keyed, batch, ADMIN)
@@ -296,6 +299,7 @@ async def test_the_queue_of_a_key_is_bounded(services, engine):
 
 
 async def test_an_input_file_in_use_is_not_deleted(client, engine):
+    """After the end it can be."""
     await publish(client)
     engine.gate.clear()
     batch = await begin(client, line("a"))
@@ -307,6 +311,7 @@ async def test_an_input_file_in_use_is_not_deleted(client, engine):
 
 
 async def test_a_purge_removes_the_batches_of_the_task(client, store):
+    """With input and output files."""
     await publish(client)
     done = await ended(client, await begin(client, line("a")))
     purged = (await client.delete("/v1/tasks/sentiment", params={"purge": "true"})).json()
@@ -329,6 +334,7 @@ async def test_lines_yield_and_are_counted_apart(client, engine, services):
 
 
 async def test_a_running_batch_is_in_the_state_of_the_engine(client, engine):
+    """The page and monitors see how many lines are in flight."""
     await publish(client)
     engine.gate.clear()
     batch = await begin(client, line("a"), line("b"))

@@ -140,6 +140,7 @@ async def test_a_cancelled_batch_ends_with_what_is_answered(store, batches, crea
 
 
 async def test_a_batch_that_expires_says_which_lines_never_ran(store, batches, create, asker, runner):
+    """Its answers until then are kept, and no line is missing from both files."""
     asker.gate.set()
     create(6, expires_at=datetime.now(UTC) + timedelta(seconds=0.4))
     asker.ask, answer = (lambda ask: asyncio.Event().wait() if ask.body["prompt"] == "l6" else answer(ask)), asker.ask
@@ -152,6 +153,7 @@ async def test_a_batch_that_expires_says_which_lines_never_ran(store, batches, c
 
 
 async def test_a_batch_that_expired_while_nobody_worked_is_ended(batches, create, asker, runner):
+    """No line is asked after the window."""
     create(2, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     async with runner().running():
         await until(lambda: status(batches) == "expired")
@@ -169,6 +171,7 @@ async def test_a_line_that_must_wait_is_asked_later(batches, create, asker, runn
 
 
 async def test_an_invalid_file_fails_its_batch(batches, create, asker, runner):
+    """Before any line is asked."""
     create(data=b"{\n")
     async with runner().running():
         await until(lambda: status(batches) == "failed")

@@ -83,6 +83,7 @@ def test_answers_come_in_the_order_of_the_input(batch, engine):
 
 
 def test_a_batch_without_errors_succeeds(batch):
+    """Exit code 0, and the outcome as JSON."""
     code, out, _ = batch("one", "two", options=("--model", "mood", "--json"))
     assert (code, json.loads(out)) == (
         0,
@@ -100,6 +101,7 @@ def test_an_output_that_exists_is_not_written_over(batch):
 
 @pytest.mark.parametrize("endpoint", ["/v1/chat/completions", "/v1/classify"])
 def test_texts_fit_every_endpoint(batch, endpoint):
+    """A plain text is a message or an input, as the endpoint has it."""
     extra = '{"input": "a", "labels": ["x", "y"]}' if endpoint == "/v1/classify" else "plain"
     code, _, err = batch(extra, options=("--model", "mood", "--endpoint", endpoint))
     assert (code, err.count("softprompt:")) == (0, 0)
@@ -115,6 +117,7 @@ def test_texts_fit_every_endpoint(batch, endpoint):
     ],
 )
 def test_a_file_that_cannot_be_asked_is_refused_before_a_request(batch, engine, lines, message):
+    """With the number of the line, and no journal is left."""
     code, _, err = batch(*lines, options=())
     assert code == 1
     assert message in err
@@ -165,6 +168,7 @@ def test_a_command_killed_before_it_learned_an_id_finds_it(batch, engine, url, m
 
 
 def test_a_journal_of_another_input_is_refused(batch, monkeypatch):
+    """Its batch would be collected as the answers to this input."""
     with monkeypatch.context() as patch:
         patch.setattr(remote.RemoteBatch, "watch", _interrupted)
         assert batch("one")[0] == 130

@@ -87,6 +87,7 @@ def test_files_of_many_lines_are_whole(store: Store, batches: BatchStore, create
 
 
 def test_lines_that_never_ran_are_errors_but_no_failures(store: Store, batches: BatchStore, create: Create) -> None:
+    """They are in the error file, and in none of the counts."""
     create()
     claim = begun(batches, 2)
     batches.keep(claim, [LineResult(1, "one")])
@@ -98,6 +99,7 @@ def test_lines_that_never_ran_are_errors_but_no_failures(store: Store, batches: 
 
 
 def test_only_the_latest_claim_writes(batches: BatchStore, create: Create) -> None:
+    """A server that was thought dead changes nothing, and one that beats is not taken over."""
     create()
     first = begun(batches)
     assert batches.claim(F, "b") is None
@@ -129,6 +131,7 @@ def test_a_batch_that_stops_servers_fails_with_what_is_kept(batches: BatchStore,
 
 
 def test_a_cancelled_batch_waits_for_its_end(batches: BatchStore, create: Create) -> None:
+    """Nobody asks its lines any more; whoever looks next ends it."""
     create()
     claim = begun(batches)
     assert batches.cancel(F, claim.batch_id).status is BatchStatus.CANCELLING
@@ -143,6 +146,7 @@ def test_a_cancelled_batch_waits_for_its_end(batches: BatchStore, create: Create
 
 
 def test_an_expired_batch_is_only_ended(batches: BatchStore, create: Create) -> None:
+    """Its lines are not asked."""
     create(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     assert batches.claim(F, "a") is None
     claimed_batch(batches.claim(F, "a", to_end=True))
@@ -169,12 +173,14 @@ def test_batches_and_their_files_belong_to_their_key(store: Store, batches: Batc
 
 
 def test_a_file_of_examples_is_no_input(store: Store, batches: BatchStore) -> None:
+    """Examples are shared by keys that tune; a batch would make answers of them."""
     file = TuningStore(store).add_file("train.jsonl", "fine-tune", [b"{}"], actor="key:a")
     with pytest.raises(FileNotFound, match="purpose batch"):
         batches.create(NewBatch(F, "key:a", "/v1/completions", file.id, "24h", LATER, {}), max_unfinished=9)
 
 
 def test_the_queue_of_a_key_is_bounded(batches: BatchStore, create: Create) -> None:
+    """Each key has its own bound."""
     create("key:a", max_unfinished=1)
     create("key:b", max_unfinished=1)
     with pytest.raises(BatchQueueFull, match="--max-batches"):
@@ -182,6 +188,7 @@ def test_the_queue_of_a_key_is_bounded(batches: BatchStore, create: Create) -> N
 
 
 def test_an_input_file_stays_while_its_batch_needs_it(store: Store, batches: BatchStore, create: Create) -> None:
+    """Once the batch has ended it can go, and the batch keeps its faults."""
     batch, tuning = create(), TuningStore(store)
     with pytest.raises(FileInUse):
         tuning.delete_file(batch.input_file)
@@ -212,6 +219,7 @@ def test_a_purge_reaches_batches_of_the_task(store: Store, batches: BatchStore, 
 
 
 def test_old_batches_are_garbage_and_others_are_not(store: Store, batches: BatchStore, create: Create) -> None:
+    """By the time of their end; an unfinished one is never garbage."""
     create()
     batches.end(begun(batches), BatchStatus.COMPLETED)
     kept = create()
@@ -226,6 +234,7 @@ def test_old_batches_are_garbage_and_others_are_not(store: Store, batches: Batch
 def test_a_backup_has_batches_with_their_kept_lines(
     store: Store, batches: BatchStore, create: Create, tmp_path: Path
 ) -> None:
+    """A restored server goes on where the other was."""
     create()
     claim = begun(batches, 2)
     batches.keep(claim, [LineResult(2, "two")])
@@ -236,6 +245,7 @@ def test_a_backup_has_batches_with_their_kept_lines(
 
 
 def test_verify_finds_a_count_that_is_wrong(store: Store, batches: BatchStore, create: Create) -> None:
+    """A lost result does not pass unseen."""
     create()
     batches.keep(begun(batches), [LineResult(1, "one")])
     with store.database.write() as connection:

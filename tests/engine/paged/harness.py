@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from itertools import count
 
 from server.engine.events import (
     TERMINAL,
@@ -53,7 +53,7 @@ class EngineHarness:
     def __init__(self, options: EngineOptions | None = None) -> None:
         self.options = options or make_options()
         self.runner = make_runner(self.options)
-        self.engine = Engine(self.runner, self.options, clock=count().__next__)  # each step takes one tick
+        self.engine = Engine(self.runner, self.options, clock=itertools.count().__next__)  # each step takes one tick
         self.scheduler = self.engine.scheduler
         self.lanes = (self.scheduler, self.engine.batch_scheduler)
         self.runner.references = self.scheduler.blocks.references

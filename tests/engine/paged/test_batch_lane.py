@@ -84,6 +84,7 @@ def test_a_batch_does_not_count_as_load():
 
 
 def test_a_batch_is_aborted_like_any_request():
+    """All of its choices leave the lane, and nothing stays held."""
     harness = EngineHarness()
     events = harness.add(batch("b", text(5), max_tokens=20, num_choices=3))
     harness.steps(3)

@@ -42,6 +42,7 @@ def test_batches_get_their_share_and_no_more(share, batch_s):
 
 
 def test_with_a_share_of_0_a_batch_waits_for_the_last_live_request():
+    """Then every step is its own."""
     order, _ = turns(0.0, 0.01, 0.01, 100, has_live=lambda step: step < 60)
     assert order == [False] * 60 + [True] * 40
 
@@ -55,6 +56,7 @@ def test_a_live_request_that_arrives_waits_for_one_batch_step_at_most():
 
 
 def test_an_idle_lane_takes_no_turn():
+    """A step is live where no batch waits."""
     lanes = LaneTurns(0.5)
     assert not lanes.begin(has_live=True, has_batch=False)
     assert not lanes.begin(has_live=False, has_batch=False)
@@ -62,5 +64,6 @@ def test_an_idle_lane_takes_no_turn():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_that_is_none_is_refused(share):
+    """Below 0 is no share, and with 1 no live request would end."""
     with pytest.raises(ValueError, match="share"):
         LaneTurns(share)
