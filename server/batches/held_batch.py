@@ -91,15 +91,23 @@ class HeldBatch:
         stopping = asyncio.create_task(self._until_stopped())
         try:
             await asyncio.wait((keeping, asking, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            asking.cancel()
-            stopping.cancel()
-            await asyncio.gather(asking, stopping, return_exceptions=True)
-            self._results.put_nowait(None)
-            async with asyncio.timeout(_LEAVE_S):
-                await keeping
+        except asyncio.CancelledError:  # the server stops: what is answered is kept, if the store takes it soon
+            await self._stop(asking, stopping)
+            await asyncio.wait((keeping,), timeout=_LEAVE_S)
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            raise
+        await self._stop(asking, stopping)
+        await keeping
         if not asking.cancelled() and (error := asking.exception()) is not None:
             raise error
+
+    async def _stop(self, *tasks: asyncio.Task[None]) -> None:
+        """End the asking; the keeping ends behind the results until now."""
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._results.put_nowait(None)
 
     async def _until_stopped(self) -> None:
         """Wait until the batch is cancelled, lost or expired."""

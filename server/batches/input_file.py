@@ -7,7 +7,7 @@ Source: https://platform.openai.com/docs/guides/batch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from prompts_store.strict_json import JsonRefused, parse_object
 MAX_FAULTS = 100
 """Faults that a failed batch lists."""
 MAX_ID_LENGTH = 256
+_LINES_AT_ONCE = 100
 _FIELDS = ("custom_id", "method", "url", "body")
 
 
@@ -60,13 +61,17 @@ class _LineRefused(Exception):
         self.code, self.param = code, param
 
 
-def read_input(data: bytes, endpoint: str, limits: InputLimits) -> InputFile:
-    """Read a file. Empty lines count as lines and ask nothing."""
+def read_input(
+    data: bytes, endpoint: str, limits: InputLimits, pause: Callable[[], object] = lambda: None
+) -> InputFile:
+    """Read a file. Empty lines count as lines and ask nothing. `pause` is called after each hundred lines."""
     lines: list[InputLine] = []
     tasks: set[str] = set()
     faults: list[BatchFault] = []
     first_line: dict[str, int] = {}
     for number, line in _numbered(data):
+        if number % _LINES_AT_ONCE == 0:
+            pause()
         if len(lines) >= limits.max_lines:
             message = f"The file has more than the maximum of {limits.max_lines} lines (--max-batch-lines)."
             return InputFile(faults=(BatchFault("too_many_lines", message, number),))

@@ -21,7 +21,7 @@ from functools import partial
 from prompts_store.batch_errors import BatchClaimLost
 from prompts_store.batch_records import BatchClaim, BatchFault, BatchRecord, BatchStatus
 from prompts_store.batch_store import BatchStore
-from prompts_store.errors import StoreError, StoreUnavailable
+from prompts_store.errors import StoreCorrupt, StoreError, StoreUnavailable
 from prompts_store.store import Store
 from prompts_store.tuning_errors import FileNotFound
 from prompts_store.tuning_store import TuningStore
@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 """Batches that a server asks at once."""
+_PAUSE_S = 0.005
+"""Pause in the reading of a file, so that it does not hold up the steps of live requests."""
 _FILE_GONE = BatchFault("file_not_found", "The input file has been deleted or is damaged.")
 
 
@@ -68,6 +70,7 @@ class BatchRunner:
         self._asker = asker
         self._options = options
         self._threads = Threads("batches", 4)
+        self._beat_threads = Threads("batch-heartbeat", 1)
         self._take_over = BatchTakeOver(self._batches, self._threads, fingerprint, options.takeover_s, options.clock)
         self._slots = asyncio.Semaphore(options.max_lines_in_flight)
         self._held: dict[BatchClaim, BatchHeartbeat] = {}
@@ -83,6 +86,7 @@ class BatchRunner:
                 yield
         finally:
             self._threads.close()
+            self._beat_threads.close()
 
     @property
     def stats(self) -> BatchStats:
@@ -142,7 +146,10 @@ class BatchRunner:
     # --- one batch ----------------------------------------------------------------------------------------------------
 
     async def _next(self, *, to_end: bool) -> bool:
-        """Claim a batch and work on it to its end. Give it back if the runner is stopped."""
+        """Claim a batch and work on it to its end. Give it back if the runner is stopped.
+
+        After a failure the claim is left: it is taken over without a heartbeat, and counts as fruitless.
+        """
         claim_next = partial(self._batches.claim, self._fingerprint, self._options.server, to_end=to_end)
         claiming = asyncio.create_task(self._threads.run(claim_next))
         try:
@@ -155,7 +162,7 @@ class BatchRunner:
         if found is None:
             return False
         claim, record = found
-        heartbeat = BatchHeartbeat(self._batches, claim, self._threads, self._options.heartbeat_s)
+        heartbeat = BatchHeartbeat(self._batches, claim, self._beat_threads, self._options.heartbeat_s)
         self._held[claim] = heartbeat
         try:
             async with heartbeat.beating():
@@ -164,7 +171,7 @@ class BatchRunner:
             _log.info("batch %d is %s", record.id, status)
         except BatchClaimLost:
             pass  # purged, or taken over while the store was away
-        except BaseException:  # stopped, or failed: another server may go on
+        except asyncio.CancelledError:
             await asyncio.shield(self._release(claim))
             raise
         finally:
@@ -186,9 +193,9 @@ class BatchRunner:
     def _read(self, record: BatchRecord) -> InputFile:
         try:
             data = self._files.load_file(record.input_file)
-        except FileNotFound:
+        except (FileNotFound, StoreCorrupt):
             return InputFile(faults=(_FILE_GONE,))
-        return read_input(data, record.endpoint, self._options.limits)
+        return read_input(data, record.endpoint, self._options.limits, pause=partial(time.sleep, _PAUSE_S))
 
     async def _release(self, claim: BatchClaim) -> None:
         with suppress(StoreError):  # another server takes the batch over

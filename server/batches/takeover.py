@@ -14,8 +14,8 @@ _log = logging.getLogger(__name__)
 
 HOPELESS = BatchFault(
     "server_stopped",
-    "One server after another stopped while it worked on this batch, without a further result. Its files have the "
-    "results until then.",
+    "One server after another stopped or failed while it worked on this batch, without a further result. Its files "
+    "have the results until then.",
 )
 
 

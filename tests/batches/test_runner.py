@@ -197,20 +197,62 @@ async def test_an_outage_of_the_store_loses_no_answer(batches, create, asker, ru
     assert (len(asker.asked), away) == (4, [])
 
 
-async def test_an_asker_that_fails_stops_no_other_batch(batches, create, asker, runner):
-    """A fault of ours is logged, and the batch tried again until it fails for good."""
-    create(1, data=None)
+async def test_a_fault_of_ours_fails_its_batch_in_the_end(batches, create, asker, runner, caplog):
+    """It is logged and tried again, three times without a result; other batches go on meanwhile."""
+    create(1)
+    create(2)
     asker.gate.set()
-    broken = Asker()
 
-    async def fail(ask):
-        raise RuntimeError("a fault")
+    async def fail(ask, answer=asker.ask):
+        if ask.request_id.startswith("batch_req_1_"):
+            raise RuntimeError("a fault")
+        return await answer(ask)
 
-    broken.ask = fail
-    async with runner(broken).running():
-        await asyncio.sleep(0.1)
+    asker.ask = fail
+    async with runner().running():
+        await until(lambda: batches.page(F)[0].status == "completed")
+        await until(lambda: batches.page(F)[1].status == "failed")
+    assert batches.page(F)[1].faults[0].code == "server_stopped"
+    assert "the runner of batches failed in a step" in caplog.text
+
+
+async def test_a_runner_stops_although_its_batch_is_lost(store, batches, create, asker, runner):
+    """A write that is refused while the server stops must not keep it from stopping."""
+    create(9)
+    async with asyncio.timeout(10), runner(heartbeat_s=60).running():
+        await until(lambda: asker.num_open == 4)
+        with store.database.write() as connection:
+            connection.exec_driver_sql("UPDATE batches SET claim = claim + 1")
+        asker.gate.set()
+        await asyncio.sleep(0)
+
+
+async def test_a_runner_stops_although_the_store_is_away(batches, create, asker, runner, monkeypatch):
+    """What could not be kept is asked again."""
+    monkeypatch.setattr("server.batches.held_batch._LEAVE_S", 0.1)
+    create(9)
+
+    def away(self, claim, results):
+        raise StoreUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(batches), "keep", away)
+        asker.gate.set()
+        async with asyncio.timeout(10), runner().running():
+            await until(lambda: len(asker.asked) == 9)
     async with runner().running():
         await until(lambda: status(batches) == "completed")
+
+
+async def test_a_batch_that_is_cancelled_before_its_file_is_read(store, batches, create, asker, runner):
+    """It is read to name its lines, also by a second server behind one that was killed there."""
+    create(2)
+    batches.cancel(F, 1)
+    claim, _ = batches.claim(F, "killed", to_end=True)
+    batches.accept(claim, 2, ["sentiment"])
+    async with runner().running():
+        await until(lambda: status(batches) == "cancelled")
+    assert len(lines_of(store, batches.page(F)[0].error_file)) == 2
 
 
 @asynccontextmanager

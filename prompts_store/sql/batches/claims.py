@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, insert, select
 
 from prompts_store.batch_errors import BatchClaimLost
 from prompts_store.batch_records import (
@@ -95,6 +95,7 @@ def release(connection: Connection, claim: BatchClaim) -> None:
 def accept(connection: Connection, claim: BatchClaim, num_lines: int, tasks: Collection[str]) -> None:
     """Begin to ask a batch whose file is valid. `tasks` are those that its lines name. Raises BatchClaimLost."""
     found = held(connection, claim)
+    connection.execute(delete(batch_tasks).where(batch_tasks.c.batch_id == found.id))
     if tasks:
         connection.execute(insert(batch_tasks), [{"batch_id": found.id, "task": task} for task in sorted(tasks)])
     values: dict[str, Any] = {"num_lines": num_lines, "fruitless_claims": 0}

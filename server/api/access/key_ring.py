@@ -25,9 +25,10 @@ _KEY_CHANGES = frozenset({ChangeKind.KEY_CREATED, ChangeKind.KEY_REVOKED})
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Keys by their digest, as of one reading of the store."""
+    """Keys by their digest and by their caller's name in the store, as of one reading of the store."""
 
     by_digest: Mapping[str, tuple[KeyRecord, Caller]]
+    by_actor: Mapping[str, tuple[KeyRecord, Caller]]
     ever_had_keys: bool
 
 
@@ -77,9 +78,9 @@ class KeyRing:
             return ANYBODY
         if actor == BOOTSTRAP.actor and self._admin_digest is not None:
             return BOOTSTRAP
-        for record, caller in self._known.by_digest.values():
-            if caller.actor == actor and record.is_live(self._now()):
-                return caller
+        record, caller = self._known.by_actor.get(actor, (None, ANYBODY))
+        if record is not None and record.is_live(self._now()):
+            return caller
         raise Unauthorized("the API key is revoked or expired")
 
     def note(self, changes: Sequence[Change]) -> None:
@@ -103,4 +104,6 @@ class KeyRing:
 
     def _read(self) -> _Known:
         table = self._store.key_table()
-        return _Known({key.sha256: (key, caller_of(key)) for key in table.keys}, table.ever_had_keys)
+        known = [(key, caller_of(key)) for key in table.keys]
+        by_actor = {caller.actor: (key, caller) for key, caller in known}
+        return _Known({key.sha256: (key, caller) for key, caller in known}, by_actor, table.ever_had_keys)
