@@ -169,7 +169,7 @@ class Beside:
             f"  between tokens: mean {statistics.mean(alone.between) * 1e3:.2f} -> "
             f"{statistics.mean(together.between) * 1e3:.2f} ms, x {between:.3f} (the share allows x "
             f"{1 / (1 - self.share):.3f})\n"
-            f"  {self.num_batch_steps} of {self.num_steps} steps were the batch's, beside {len(together.first)} requests"
+            f"  {self.num_batch_steps} of {self.num_steps} steps were the batch's, beside {len(together.first)} streams"
         )
 
 
