@@ -1,7 +1,8 @@
 """Whose turn it is: vLLM serves in the order of arrival, so what it gets is chosen here.
 
-The task that was served the fewest tokens is next; batch requests begin behind all others. At most `max_running` sequences run, and their soft prompts
-fit together into what the workers keep: a sequence in vLLM never waits for room there.
+The task that was served the fewest tokens is next; batch requests begin behind all others. At most `max_running`
+sequences run, and their soft prompts fit together into what the workers keep: a sequence in vLLM never waits for room
+there.
 """
 
 from __future__ import annotations
