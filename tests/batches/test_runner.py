@@ -120,7 +120,7 @@ async def test_two_servers_share_batches_and_no_line_is_asked_twice(batches, cre
     other = Asker()
     for one in (asker, other):
         one.gate.set()
-    async with runner().running(), runner(other).running():
+    async with runner(takeover_s=60).running(), runner(other, takeover_s=60).running():
         await until(lambda: all(batch.status == "completed" for batch in batches.page(F)))
     assert len(asker.asked) + len(other.asked) == 30
 

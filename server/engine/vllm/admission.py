@@ -1,7 +1,8 @@
 """Whose turn it is: vLLM serves in the order of arrival, so what it gets is chosen here.
 
-The task that was served the fewest tokens is next. At most `max_running` sequences run, and their soft prompts
-fit together into what the workers keep: a sequence in vLLM never waits for room there.
+The task that was served the fewest tokens is next; batch requests begin behind all others. At most `max_running`
+sequences run, and their soft prompts fit together into what the workers keep: a sequence in vLLM never waits for room
+there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _QUANTUM = 1024
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A sequence that waits for its turn, or has it. See `queues.Queued`."""
+    """A sequence that waits for its turn, or has it. See `queues.Queued`. `age` begins with 1 for a batch request."""
 
     task: str
     age: tuple[int, ...]
@@ -98,12 +99,14 @@ class Admission:
 
     def _next(self) -> Waiting | None:
         """The first sequence of the task served least, or of one served little more where that does not fit."""
-        tasks = sorted(self._waiting.tasks, key=self._counters.served)
+        heads = {task: self._waiting.head(task) for task in self._waiting.tasks}
+        tasks = sorted(heads, key=lambda task: (heads[task].age[0], self._counters.served(task)))
         for task in tasks:
-            if self._counters.served(task) > self._counters.served(tasks[0]) + _QUANTUM:
+            is_far_ahead = self._counters.served(task) > self._counters.served(tasks[0]) + _QUANTUM
+            if is_far_ahead or heads[task].age[0] > heads[tasks[0]].age[0]:
                 return None
-            if self._fits(self._waiting.head(task).prefix):
-                return self._waiting.head(task)
+            if self._fits(heads[task].prefix):
+                return heads[task]
         return None
 
     def _fits(self, prefix: Prefix | None) -> bool:

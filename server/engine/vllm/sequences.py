@@ -48,7 +48,7 @@ class Sequences:
         Raises `EngineError`. The sequence is aborted where the caller closes the iterator or is cancelled.
         """
         request = sequence.request
-        age = (request.priority, sequence.arrival)
+        age = (int(request.is_batch), request.priority, sequence.arrival)
         async with self.admission.turn(request.task, age, sequence.arrived_at, request.prefix):
             for _ in range(_MAX_ATTEMPTS if request.prefix is not None else 1):
                 is_refused = False

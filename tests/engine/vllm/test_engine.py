@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,6 +132,21 @@ async def test_within_a_task_priority_goes_first(make_face):
 
     await asyncio.gather(*(ask(generate(f"r{n}", priority=-n)) for n in range(4)))
     assert order == ["r0", "r3", "r2", "r1"]
+
+
+async def test_lines_of_batches_begin_behind_all_live_requests(make_face):
+    """Whatever their tasks and priorities are."""
+    face, order = await make_face(max_num_seqs=1), []
+
+    async def ask(request):
+        await face.ask(request)
+        order.append(request.request_id)
+
+    first = generate("first", task="busy")
+    lines = [replace(generate(f"b{n}", task="quiet", priority=-100), is_batch=True) for n in range(2)]
+    live = [generate(f"l{n}", task="busy", priority=100) for n in range(2)]
+    await asyncio.gather(*map(ask, (first, *lines, *live)))
+    assert order == ["first", "l0", "l1", "b0", "b1"]
 
 
 async def test_a_cancelled_wait_gives_its_turn_to_the_next(make_face):
