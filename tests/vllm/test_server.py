@@ -183,7 +183,7 @@ def test_an_echo_is_computed_where_it_can_be(client):
     base = client.get("/version").json()["base_model"]["id"]
     plain = complete(client, base, echo=True, logprobs=1, max_tokens=2).json()["choices"][0]
     assert plain["text"].startswith(PROMPT) and len(plain["logprobs"]["tokens"]) > 2
-    assert text_of(complete(client, "sentiment", "So good", echo=True)).startswith("So good")
+    assert "So good" in text_of(complete(client, "sentiment", "So good", echo=True))
 
 
 def test_metrics_of_both(client):
