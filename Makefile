@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,9 @@ tuning-seeds: install ## a new task over HTTP with default settings, ten seeds: 
 
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)
+
+batch-test: install ## a batch of 2,000 lines through three kills, then beside live streams (minutes)
+	$(BIN)/python -m tests.system.batches $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from server.api.management.file_upload import FILE_SCHEMA
+from server.api.wire.batches import CreateBatch
 from server.api.wire.bodies import RequestBody
 from server.api.wire.chat import ChatMessageBody, ChatRequest, ChatTextPart
 from server.api.wire.completions import CompletionRequest
@@ -21,6 +22,7 @@ PLACES: Mapping[str, type[RequestBody]] = {
     "POST /v1/completions": CompletionRequest,
     "POST /v1/embeddings": EmbeddingsRequest,
     "stream_options": StreamOptions,
+    "POST /v1/batches": CreateBatch,
     "POST /v1/fine_tuning/jobs": CreateJob,
     "POST /v1/fine_tuning/jobs: method": MethodBody,
     "POST /v1/fine_tuning/jobs: method.supervised": Supervised,
