@@ -20,6 +20,7 @@ soft_prompts/         which soft prompts are loaded, and which are resident
 model/                base model, KV cache, attention, sampling: all that runs tensors
 demo/                 the bundled base model and its soft prompts
 web/                  the page at `/`: the files that a browser runs
+admin_key.py          how the admin key may look, and its file
 vllm_args.py          arguments of vLLM's engine that the operator gives
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from server.admin_key import check_admin_key, read_key_file
 from server.vllm_args import check_args, check_settings, parse_args
 
 DATABASE_FILE = "softprompt.db"
@@ -49,8 +50,7 @@ class ServeSettings(BaseSettings):
     insecure: bool = Field(False, description="Allow an address that is not loopback although there is no key.")
 
     engine: Literal["own", "vllm"] = Field(
-        "own",
-        description="Engine: own, or vllm in a virtual environment that has vLLM (`make vllm`).",
+        "own", description="Engine: own, or vllm in a virtual environment that has vLLM (`make vllm`)."
     )
     vllm_args: str = Field(
         "",
@@ -58,10 +58,7 @@ class ServeSettings(BaseSettings):
         "tensor_parallel_size=2.",
     )
     vllm_prefix_gib: float = Field(
-        4.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Memory for soft prompts in each worker of vLLM, in GiB.",
+        4.0, gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."
     )
 
     base_model: str | None = Field(
@@ -293,14 +290,14 @@ class ServeSettings(BaseSettings):
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _check_admin_key(value.get_secret_value())
+            check_admin_key(value.get_secret_value())
         return value
 
     @field_validator("admin_key_file")
     @classmethod
     def _check_key_file(cls, value: Path | None) -> Path | None:
         if value is not None:
-            _read_key_file(value)
+            read_key_file(value)
         return value
 
     @model_validator(mode="after")
@@ -324,7 +321,7 @@ class ServeSettings(BaseSettings):
     def read_admin_key(self) -> str | None:
         """Return the key with every scope, or None."""
         if self.admin_key_file is not None:
-            return _read_key_file(self.admin_key_file)
+            return read_key_file(self.admin_key_file)
         return None if self.admin_key is None else self.admin_key.get_secret_value()
 
     @property
@@ -351,17 +348,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _read_key_file(file: Path) -> str:
-    try:
-        key = file.expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError("cannot be read") from error
-    _check_admin_key(key)
-    return key
-
-
-def _check_admin_key(key: str) -> None:
-    if not key or not all("!" <= character <= "~" for character in key):
-        raise ValueError("must consist of visible ASCII characters, without spaces")

@@ -58,7 +58,6 @@ _OF_OURS = frozenset(
         "tuning_micro_batch_tokens",
         "tuning_memory_gib",
         "tuning_checkpoint_s",
-        "tuning_takeover_s",
     }
 )
 """Settings that one of the engines reads and the other does not."""

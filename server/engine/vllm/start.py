@@ -104,7 +104,7 @@ class VllmBackend:
         """On vLLM's loop: hand on each output of a request, then its failure or None."""
         try:
             params = SamplingParams(**inputs.sampling, output_kind=RequestOutputKind.DELTA)
-            async for output in self._llm.generate(inputs.prompt, params, request_id):
+            async for output in self._llm.generate(_rendered(inputs.prompt), params, request_id):
                 put(_output(output))
         except EngineDeadError:
             put(EngineStopped("the engine of vLLM has died"))
@@ -176,6 +176,11 @@ class _Counts:
             num_last_tokens=num_tokens,
             kv_usage=before.kv_usage if scheduler is None else scheduler.kv_cache_usage,
         )
+
+
+def _rendered(prompt: Mapping[str, Any]) -> dict[str, Any]:
+    """A prompt as vLLM's own renderer would make it: ours has nothing left to tokenize."""
+    return {"type": "embeds" if "prompt_embeds" in prompt else "token", **prompt}
 
 
 def _output(output: Any) -> Output:
