@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 
 import torch
 from fastapi import FastAPI
@@ -44,9 +45,11 @@ from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.store_follower import StoreFollower
+from server.structured_outputs.compiler import ConstraintCompiler
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
+from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.kept_runs import KeptRuns
@@ -201,6 +204,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
             ShadowRuns(),
             chat_defaults,
             _base_facts(loaded),
+            ConstraintCompiler(partial(describe, tokenizer, loaded.model.architecture.vocab_size, eos_token_ids)),
         ),
         store_access=StoreAccess(
             store, base, base_names, follower, limits, folder, _kept_runs(settings, base), base_embeddings(settings)

@@ -11,8 +11,8 @@ class StructureLimits:
 
     A form has at most `max_bytes` UTF-8 bytes, a regular expression `max_regex_bytes`. `max_depth` bounds brackets
     within brackets, `max_nodes` the subschemas that one place of a schema stands for, its references followed.
-    `max_enum` bounds the values of an enumeration or choice, `max_repetition` each number of repetitions (of characters,
-    items or properties).
+    `max_enum` bounds the values of an enumeration or choice, `max_repetition` each number of repetitions, of
+    characters, items or properties.
 
     The rest bounds the automaton (llguidance's `LLParserLimits`). The compiler keeps `max_entries` compiled forms of
     together `max_kept_bytes` bytes of source; at most `max_waiting` wait, and none longer than `max_compile_s` seconds.

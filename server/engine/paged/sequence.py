@@ -32,8 +32,8 @@ class Sequence:
     and values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
     prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on. Where `is_scored`, all
     tokens are given, and the last one is predicted but never read. `next_hidden` is the index of the next token whose
-    hidden state is wanted, None if none ever is; `hidden` holds those computed. `matcher` says which tokens may come next,
-    None if any; it stands behind the last of `tokens`, also while the sequence is preempted.
+    hidden state is wanted, None if none ever is; `hidden` holds those computed. `matcher` says which tokens may come
+    next, None if any may. It stands behind the last of `tokens`, also while the sequence is preempted.
 
     Behind an encoder, the prompt is what the decoder is given; the request's prompt is the encoder's (`group.encoder`).
     """

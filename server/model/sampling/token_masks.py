@@ -15,8 +15,8 @@ from server.model.transfer import to_device, to_index
 def forbid(logits: torch.Tensor, masks: Mapping[int, NDArray[np.int32]]) -> None:
     """Set forbidden tokens of float32 `logits` `[num_rows, vocab_size]` to -infinity, in place.
 
-    `masks` has, for each row with a form, at least `vocab_size / 32` words: bit i of word w stands for token 32 * w + i,
-    and is 1 where the token is allowed. Other rows stay as they are.
+    `masks` has, for each row with a form, at least `vocab_size / 32` words: bit i of word w stands for token
+    32 * w + i, and is 1 where the token is allowed. Other rows stay as they are.
     """
     if not masks:
         return
