@@ -17,6 +17,13 @@ Mask = NDArray[np.int32]
 """`[num_words]`: bit i of word w stands for token 32 * w + i, and is 1 where the token may come next."""
 
 
+def clear_bits(mask: Mask, token_ids: Collection[int]) -> None:
+    """Forbid some tokens, in place."""
+    bits = mask.view(np.uint8)
+    for token_id in token_ids:
+        bits[token_id >> 3] &= ~np.uint8(1 << (token_id & 7))
+
+
 class CompiledConstraint:
     """A form, compiled for one vocabulary. Answers share it: each has a matcher of its own.
 
@@ -92,10 +99,9 @@ class Matcher:
 
     def _adjusted(self) -> Mask:
         mask = self._mask.copy()
-        bits = mask.view(np.uint8)
-        for token_id in self._without:
-            bits[token_id >> 3] &= ~np.uint8(1 << (token_id & 7))
+        clear_bits(mask, self._without)
         if self.matcher.is_accepting():
+            bits = mask.view(np.uint8)
             for token_id in self._with:
                 bits[token_id >> 3] |= np.uint8(1 << (token_id & 7))
         return mask

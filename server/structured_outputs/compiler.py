@@ -13,7 +13,7 @@ import numpy as np
 from llguidance import LLMatcher
 from llguidance._lib import LLParserLimits
 
-from server.structured_outputs.compiled import CompiledConstraint
+from server.structured_outputs.compiled import CompiledConstraint, clear_bits
 from server.structured_outputs.constraint import Constraint
 from server.structured_outputs.errors import CompilerBusy, ConstraintRefused, VocabularyUnsupported
 from server.structured_outputs.grammar import grammar_of
@@ -123,6 +123,8 @@ def compile_constraint(
     mask = np.zeros(vocabulary.num_words, np.int32)
     if not matcher.is_error():
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        if after_space:
+            clear_bits(mask, vocabulary.spaces_kept)
     if matcher.is_error():
         found = matcher.get_error()
         what = next((advice for sign, advice in _ADVICE if sign in found), "is not valid")

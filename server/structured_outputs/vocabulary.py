@@ -11,16 +11,23 @@ class Vocabulary:
     """`tokens` are the bytes of each row of the base model's logits, empty for one that no token has.
 
     `special` tokens are no text. `ends` are the tokens that end an answer. `drops_space`: a text of its own begins
-    with a token whose space is no part of it, as sentencepiece has it.
+    with a token whose space is no part of it, as sentencepiece has it; not one of `spaces_kept`, whose space is.
     """
 
     def __init__(
-        self, tokens: Sequence[bytes], special: Collection[int], ends: Collection[int], *, drops_space: bool
+        self,
+        tokens: Sequence[bytes],
+        special: Collection[int],
+        ends: Collection[int],
+        *,
+        drops_space: bool = False,
+        spaces_kept: Collection[int] = (),
     ) -> None:
         self.num_tokens = len(tokens)
         self.special = frozenset(special)
         self.ends = frozenset(ends)
         self.drops_space = drops_space
+        self.spaces_kept = frozenset(spaces_kept)
         # llguidance needs an end token: where the base model has none, one beyond its rows.
         given = list(tokens) if self.ends else [*tokens, b""]
         ends_given = sorted(self.ends) or [self.num_tokens]

@@ -38,6 +38,7 @@ def describe(tokenizer: Tokenizer, vocab_size: int, end_token_ids: Collection[in
         [token_id for token_id in special if token_id in rows],
         [token_id for token_id in end_token_ids if token_id in rows],
         drops_space=_drops_space(tokenizer),
+        spaces_kept=[token_id for token_id, data in enumerate(tokens) if _keeps_space(tokenizer, token_id, data)],
     )
 
 
@@ -45,3 +46,8 @@ def _drops_space(tokenizer: Tokenizer) -> bool:
     """Whether a text begins with a token whose space is no part of the text."""
     ids = [one for one in tokenizer.encode("a", add_special_tokens=False) if one not in tokenizer.special_token_ids]
     return b"".join(map(tokenizer.token_bytes, ids)) == b" a" and tokenizer.decode(ids) == "a"
+
+
+def _keeps_space(tokenizer: Tokenizer, token_id: int, data: bytes) -> bool:
+    """Whether a token that begins with a space keeps it at the beginning of a text, as the byte 0x20 does."""
+    return data.startswith(b" ") and tokenizer.decode([token_id]).encode() != data[1:]
