@@ -40,8 +40,8 @@ async def main() -> None:
     parser.add_argument("--base-model")
     options = parser.parse_args()
     settings = {} if options.base_model is None else {"base_model": options.base_model}
-    with tempfile.TemporaryDirectory() as folder, live_server(data_dir=Path(folder), device="cpu", **settings) as server:
-        async with httpx.AsyncClient(base_url=server.url, timeout=300) as client:
+    with tempfile.TemporaryDirectory() as folder, live_server(data_dir=Path(folder), device="cpu", **settings) as at:
+        async with httpx.AsyncClient(base_url=at.url, timeout=300) as client:
             model = (await client.get("/v1/models")).json()["data"][0]["id"]
             is_right = await _answers(client, model, options)
             is_right &= await _hostile(client, model, options)
@@ -147,10 +147,12 @@ async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Name
     attacks = asyncio.gather(*(attack(forms[number::4]) for number in range(4)))
     began = time.monotonic()
     beside = await _gaps(client, model, asyncio.ensure_future(attacks))
-    print(f"{options.hostile} hostile forms in {time.monotonic() - began:.0f} s: {dict(statuses)}; slowest {slowest[0]:.2f} s")
+    took_s = time.monotonic() - began
+    print(f"{options.hostile} hostile forms in {took_s:.0f} s: {dict(statuses)}; slowest {slowest[0]:.2f} s")
     for message, count in messages.most_common(40):
         print(f"  {count:6d}  {message}")
-    print(f"a neighbour's waits between tokens in ms (median, 99 %, longest): alone {_told(alone)}, beside {_told(beside)}")
+    print("a neighbour's waits between tokens in ms (median, 99 %, longest):", end=" ")
+    print(f"alone {_told(alone)}, beside {_told(beside)}")
     print(f"{len(unexpected)} unexpected", *unexpected[:10], sep="\n  ")
     health = await client.get("/health")
     return not unexpected and health.status_code == 200
@@ -174,7 +176,8 @@ async def _gaps(client: httpx.AsyncClient, model: str, until: asyncio.Future[Any
 
 
 def _told(gaps: list[float]) -> str:
-    return f"{statistics.median(gaps) * 1e3:.1f}, {statistics.quantiles(gaps, n=100)[98] * 1e3:.1f}, {max(gaps) * 1e3:.1f}"
+    slow = statistics.quantiles(gaps, n=100)[98]
+    return ", ".join(f"{gap * 1e3:.1f}" for gap in (statistics.median(gaps), slow, max(gaps)))
 
 
 if __name__ == "__main__":

@@ -144,25 +144,27 @@ def _mutated(rng: random.Random) -> dict[str, Any]:
 
 def _regex_trap(rng: random.Random) -> dict[str, Any]:
     number = rng.choice([2, 9, 100, 5000, 10**5, 10**12])
-    pieces = ["(a+)+", ".*", f"a{{{number}}}", f"(.{{0,{number}}}x)", "(a|aa)*", "[^x]", r"\b", "(?=a)", r"\1", "(", "$"]
+    pieces = ["(a+)+", ".*", f"a{{{number}}}", f"(.{{0,{number}}}x)", "(a|aa)*", "[^x]"]
+    pieces += [rng.choice([r"\b", "(?=a)", r"\1", "(", "$"])] if rng.random() < 0.3 else []
     return {"regex": "".join(rng.choice(pieces) for _ in range(rng.randrange(1, 30)))}
 
 
 def _grammar_trap(rng: random.Random) -> dict[str, Any]:
     size = rng.randrange(1, 1500)
+    doubled = "".join(f"{one}: {other} {other}\n" for one, other in zip("abcdefghij", "bcdefghijk", strict=True))
     return {
         "grammar": rng.choice(
             [
                 "start: start start | ",
                 "start: r0\n" + "".join(f'r{at}: "(" r{at + 1}\n' for at in range(size)) + f'r{size}: "x"',
                 "start: T0\n" + "".join(f'T{at}: "(" T{at + 1}\n' for at in range(size)) + f'T{size}: "x"',
-                "start: a a\n" + "".join(f"{x}: {y} {y}\n" for x, y in zip("abcdefghij", "bcdefghijk", strict=True)) + 'k: "x"',
+                f'start: a a\n{doubled}k: "x"',
                 'start: %json {"$ref": "#"}',
                 f"start: /{_letters(rng, 40)}/",
                 "start: " + "(" * size + '"a"' + ")" * size,
                 "root ::= " + _letters(rng, 60),
                 _letters(rng, 200),
-                'start: A | B\nA: /(.|\\n)*x/\nB: /[^y]{1,900}z/',
+                "start: A | B\nA: /(.|\\n)*x/\nB: /[^y]{1,900}z/",
             ]
         )
     }

@@ -15,8 +15,8 @@ from tests.engine.paged.alone import alone_history
 from tests.engine.paged.harness import EngineHarness, make_options
 from tests.engine.paged.requests import generate, reason_of, text, tokens_of
 from tests.engine.paged.scripted_runner import EOS, make_prefix, scripted_logits
-from tests.model.row_by_row import sample_row
 from tests.model.row_by_row import row as sampling_row
+from tests.model.row_by_row import sample_row
 from tests.structured_outputs.forms import LETTERS, allowed_slowly, compiled
 
 FORMS = [
