@@ -36,8 +36,9 @@ $(STAMP): pyproject.toml constraints.txt
 serve: install ## serve the demo model (HOST, PORT, ARGS="--base-model …")
 	@exec $(BIN)/softprompt serve --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
+# Each worker imports the whole product, and so does each process that a test starts: Python compiles it once.
 test: install ## run the tests (TESTS=tests/engine for a part)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
+	OMP_NUM_THREADS=1 env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal $(TESTS)
 
 # One worker: they would share the one GPU's memory.
 gpu-test: install ## the tests of everything that computes, on the GPU (skipped with a word where there is none)
@@ -54,7 +55,8 @@ test-real: real-model ## serve, prove, chat, tune and compare with transformers 
 soak: install ## everything at once on one server for half an hour (MINUTES=10): memory, log, answers, blocks
 	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)
 
-replica-test: install ## three servers: 1,000 alias moves, a lost database; two behind HAProxy: swaps, stops, kills
+replica-test: install ## 1,000 alias moves on one server and on three, a lost database; two behind HAProxy: swaps, stops, kills
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.system.live_swaps
 	$(BIN)/python -m tests.system.replicas $(ARGS)
 	$(BIN)/python -m tests.system.proxied
 
@@ -143,10 +145,12 @@ bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memo
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 # vLLM wants libraries of other versions: a venv of its own. Dependencies are listed in full, since some are not wanted.
-bench-peers: install ## install vLLM for a CPU in .bench/, so that `make bench` compares with it
+bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that `make bench` compares with them
 	test -x .bench/peers/vllm/bin/python || $(BIN)/python -m venv .bench/peers/vllm
 	.bench/peers/vllm/bin/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	.bench/peers/vllm/bin/python -m pip install --quiet --no-deps -r benchmarks/vllm_requirements.txt
+	test -x .bench/peers/llama.cpp/bin/python || $(BIN)/python -m venv .bench/peers/llama.cpp
+	.bench/peers/llama.cpp/bin/python -m pip install --quiet --no-deps -r benchmarks/llama_cpp_requirements.txt
 
 # vLLM wants libraries of other versions than the server: a venv of its own. Where there is CUDA, pip resolves vLLM's own
 # requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list of a CPU build.

@@ -6,6 +6,7 @@ session.py              what its parts share: model, threads, contenders
 machine_lock.py         keeps other work off the machine
 folders.py              where models and results are kept
 models.py               the models
+gguf_file.py            their weights as llama.cpp reads them
 tokenizer_stub.py       a tokenizer for random weights
 workload.py             the requests
 clients.py              sends them, all at once or one by one
@@ -15,6 +16,7 @@ process.py              starts a contender's process
 worker.py               the contender's process
 live_server.py          a server process and its clients
 comparison.py           contenders side by side
+single_stream.py        one request at a time
 promises/               what the design promises
 growth.py               cost along one axis at a time
 lower_bound.py          the time of a step's linear layers alone

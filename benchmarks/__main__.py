@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import against_lower_bound, comparison, growth
+from benchmarks import against_lower_bound, comparison, growth, single_stream
 from benchmarks.comparison import ENTRANTS
 from benchmarks.folders import RESULTS
 from benchmarks.machine_lock import MachineLock
@@ -43,6 +43,7 @@ class Section:
 
 SECTIONS = {
     "lower-bound": Section(against_lower_bound.measure, threads=(1, 2)),
+    "single": Section(single_stream.measure, threads=(1, 2)),
     "mixed": Section(mixed_tasks.measure),
     "virtual": Section(virtual_tokens.measure),
     "publish": Section(publish.measure, DEMO),

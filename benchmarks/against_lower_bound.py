@@ -15,13 +15,17 @@ from benchmarks.records import Record
 from benchmarks.session import Session
 
 DECODE = "decode step s"
+DECODE_ONE = "decode step of one sequence s"
 PREFILL = "prefill of 512 tokens s"
 
 _PREFILL_TOKENS = 512  # the engine's largest step on a CPU
 
 
 def measure(session: Session) -> Iterator[Record]:
-    """Seconds of a decode step of a full batch and of 512 prompt tokens; engine and lower bound in turn."""
+    """Seconds of a decode step of a full batch, of one of a single sequence, and of 512 prompt tokens.
+
+    Engine and lower bound take turns.
+    """
     batch = session.sizes.concurrency
     with session.start("engine") as engine:
         for number in session.rounds():
@@ -33,6 +37,11 @@ def measure(session: Session) -> Iterator[Record]:
             bounds = _lower_bounds(session, batch)
             yield session.record(DECODE, "lower bound", number, **bounds[batch])
             yield session.record(DECODE, "engine", number, decode_step_seconds(engine.run(decode)))
+            one = session.workload(
+                5_000 + number, num_requests=1, num_output=session.sizes.num_output, prompt_lengths=(16, 16)
+            )
+            yield session.record(DECODE_ONE, "lower bound", number, **bounds[1])
+            yield session.record(DECODE_ONE, "engine", number, decode_step_seconds(engine.run(one)))
             yield session.record(PREFILL, "lower bound", number, **bounds[_PREFILL_TOKENS])
             seconds = engine.run(prefill).seconds * _PREFILL_TOKENS / num_prompt
             yield session.record(PREFILL, "engine", number, seconds)
@@ -56,7 +65,7 @@ def _lower_bounds(session: Session, batch: int) -> dict[int, dict[str, Any]]:
     """By number of tokens, the seconds as `value` and the kernels that took them."""
     threads = str(session.threads)
     command = [sys.executable, "-m", "benchmarks.lower_bound", "--model", session.model.name, "--threads", threads]
-    command += ["--decode", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "2"]
+    command += ["--decode", "1", str(batch), "--prefill", str(_PREFILL_TOKENS), "--repeats", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return {

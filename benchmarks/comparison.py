@@ -38,6 +38,8 @@ ENTRANTS = (
     Entrant("vllm-embeds-uncached", "vllm", {"embeds": True, "prefix_caching": False}),
     Entrant("vllm-plain", "vllm", {"embeds": False, "prefix_caching": True}),
     Entrant("vllm-plain-uncached", "vllm", {"embeds": False, "prefix_caching": False}),
+    Entrant("llama.cpp F32", "llama.cpp", {"weights": "F32"}, is_everywhere=True),
+    Entrant("llama.cpp Q8_0", "llama.cpp", {"weights": "Q8_0"}, is_everywhere=True),
     Entrant("engine", "engine", is_everywhere=True),
     Entrant("http", "http", is_everywhere=True),
 )

@@ -1,4 +1,4 @@
-"""The models of the benchmarks: the demo model, and random weights in the shapes of Llamas and a small GPT-2."""
+"""The models of the benchmarks: the demo model, a real one, random weights shaped as Llamas and a small GPT-2."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.folders import CACHE
+from benchmarks.folders import CACHE, REAL_MODEL
 from benchmarks.tokenizer_stub import save_tokenizer
 
 DEMO = "demo"
 LLAMA_135M = "llama-135m"
+SMOLLM2 = "smollm2-135m"
 GPT2 = "gpt2-tiny"
-NAMES = (LLAMA_135M, DEMO)
+NAMES = (LLAMA_135M, DEMO, SMOLLM2)
 
 _EMBEDDING_STD = 0.02
 # Large enough that an answer depends on its context, small enough that rounding is not amplified into other tokens.
@@ -78,6 +79,10 @@ def prepare(name: str, device: str = "cpu") -> BenchModel:
         from server.demo import BASE_DIR
 
         return _describe(name, BASE_DIR, embedding_std=0.04)
+    if name == SMOLLM2:
+        if not REAL_MODEL.exists():
+            raise FileNotFoundError(f"there is no {REAL_MODEL}: make real-model")
+        return _describe(name, REAL_MODEL, embedding_std=0.136)
     folder = CACHE / "models" / name
     if not (folder / "complete").exists():
         if name == GPT2:

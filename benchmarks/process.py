@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.contender import Run, Setup, run_from_json
-from benchmarks.folders import CACHE, ROOT, VLLM_PYTHON
+from benchmarks.folders import CACHE, PEERS, ROOT
 from benchmarks.workload import Workload
 
 
@@ -25,7 +25,7 @@ class ContenderProcess:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        python = VLLM_PYTHON if setup.contender == "vllm" else Path(sys.executable)
+        python = PEERS.get(setup.contender, Path(sys.executable))
         if not python.exists():
             raise ContenderUnavailable("not installed")
         self.log = CACHE / "logs" / f"{setup.contender}-{os.getpid()}-{id(self):x}.log"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks import gguf_file
 from benchmarks.contender import Setup
 from benchmarks.machine_lock import MachineLock
 from benchmarks.models import BenchModel
@@ -43,6 +44,8 @@ class Session:
     ) -> Iterator[ContenderProcess]:
         """Start a contender and warm it up with eight requests. Raises `ContenderUnavailable`."""
         chosen = self.settings | (settings or {})
+        if contender == "llama.cpp":
+            gguf_file.prepare(self.model, chosen["weights"])
         setup = Setup(contender, self.model, self.threads, max_num_seqs or self.sizes.concurrency, chosen)
         with ContenderProcess(setup) as process:
             process.run(self.workload(1, num_requests=8, num_output=2))

@@ -23,9 +23,9 @@ import numpy as np
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.safetensors_format import write_tensors
+from prompts_store.checkpoint_records import BaseModel, StoredTensor
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, StoredTensor
 from prompts_store.store import Store
 
 SIZES = (10, 100, 1_000, 10_000)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import against_lower_bound, comparison
+from benchmarks import against_lower_bound, comparison, single_stream
 from benchmarks.promises import abort, flood, mixed_tasks, publish, virtual_tokens, zipf
 from benchmarks.records import Record
 from benchmarks.spread import Spread, paired_ratios
@@ -72,8 +72,26 @@ THRESHOLDS = (
         0.9,
     ),
     Threshold(
+        "(e) decode at 1 against the lower bound",
+        ratio(against_lower_bound.DECODE_ONE, "lower bound", "engine"),
+        0.75,
+        0.9,
+    ),
+    Threshold(
         "(e) prefill against the lower bound", ratio(against_lower_bound.PREFILL, "lower bound", "engine"), 0.75, 0.9
     ),
+    Threshold("(f) HTTP over (g) llama.cpp F32", ratio(comparison.MEASURE, "http", "llama.cpp F32")),
+    Threshold("(f) HTTP over (g) llama.cpp Q8_0", ratio(comparison.MEASURE, "http", "llama.cpp Q8_0")),
+    Threshold(
+        "one stream: (f) HTTP over (g) llama.cpp F32",
+        ratio(single_stream.THROUGHPUT, "http", "llama.cpp F32"),
+        1.0,
+        1.1,
+    ),
+    Threshold(
+        "one stream: (f) HTTP over (g) llama.cpp Q8_0", ratio(single_stream.THROUGHPUT, "http", "llama.cpp Q8_0")
+    ),
+    Threshold("one stream: (f) HTTP over (e)", ratio(single_stream.THROUGHPUT, "http", "engine")),
     Threshold("(f) HTTP over (e)", ratio(comparison.MEASURE, "http", "engine"), 0.92, 0.97),
     Threshold("64 tasks mixed over one task", ratio(mixed_tasks.MEASURE, "64 tasks", "1 task"), 0.98, 1.0),
     Threshold(

@@ -20,6 +20,7 @@ CONTENDERS = {
     "peft-batched": "benchmarks.contenders.peft_batched:PeftBatchedContender",
     "transformers": "benchmarks.contenders.transformers_batching:TransformersBatchingContender",
     "vllm": "benchmarks.contenders.vllm_engine:VllmContender",
+    "llama.cpp": "benchmarks.contenders.llama_cpp:LlamaCppContender",
     "engine": "benchmarks.contenders.engine:EngineContender",
     "aborting": "benchmarks.contenders.aborting:AbortingContender",
     "http": "benchmarks.contenders.http_server:HttpContender",

@@ -17,6 +17,7 @@ names.py                names and task references
 base_names.py           the spellings of a base model's name
 keys.py                 API keys and their rights
 records.py              the records that the store takes and returns
+checkpoint_records.py   the records of a checkpoint and of a base model
 tuning_records.py       the same for files and jobs
 reports.py              the same for maintenance
 errors.py               the exceptions of the store

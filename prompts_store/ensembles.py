@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prompts_store.checkpoint.digests import ensemble_digest
+from prompts_store.checkpoint_records import TaskType
 from prompts_store.errors import InvalidMembers
 from prompts_store.limits import MAX_MEMBERS, MIN_MEMBERS
 from prompts_store.manifest import SHARED_BY_MEMBERS, Manifest
 from prompts_store.names import MAX_VERSION
-from prompts_store.records import EnsembleDraft, EnsembleMember, TaskType, VersionRecord
+from prompts_store.records import EnsembleDraft, EnsembleMember, VersionRecord
 from prompts_store.strict_json import canonical
 
 

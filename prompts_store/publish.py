@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from prompts_store.checkpoint.digests import content_digest
+from prompts_store.checkpoint_records import ParsedCheckpoint
 from prompts_store.ensembles import draft_ensemble
 from prompts_store.errors import CheckpointTooLarge, InvalidManifest, InvalidMembers, InvalidTaskIndex
 from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION
-from prompts_store.records import ChangeKind, EnsembleDraft, ParsedCheckpoint, Published
+from prompts_store.records import ChangeKind, EnsembleDraft, Published
 from prompts_store.sql import aliases, changes, tasks, tensors, versions
 from prompts_store.sql.alias_history import AliasKey, Author
 from prompts_store.sql.versions import VersionDraft

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from prompts_store.change_feed import ChangeFeed
+from prompts_store.checkpoint_records import ParsedCheckpoint
 from prompts_store.ensembles import check_members
 from prompts_store.errors import StoreError, StoreUnavailable, TaskExists
 from prompts_store.key_store import KeyStore
@@ -20,7 +21,6 @@ from prompts_store.records import (
     AliasMove,
     AliasRecord,
     AliasTarget,
-    ParsedCheckpoint,
     Published,
     Resolution,
     TaskRecord,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prompts_store.checkpoint_records import BaseKind, ParsedCheckpoint, TaskType
 from prompts_store.errors import InvalidManifest
 from prompts_store.manifest import Manifest, Pooling, ProblemType
-from prompts_store.records import BaseKind, ParsedCheckpoint, TaskType
 
 _GENERATING = ("stop", "defaults")
 _OF_HEADS: Mapping[TaskType, tuple[str, ...]] = {

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from prompts_store.checkpoint_records import ParsedCheckpoint
 from prompts_store.manifest import Manifest
 from prompts_store.names import PRODUCTION, check_not_reserved, check_task_name
 from prompts_store.publish import draft_version, publish
-from prompts_store.records import AliasTarget, ParsedCheckpoint, Published
+from prompts_store.records import AliasTarget, Published
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots

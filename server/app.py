@@ -10,10 +10,10 @@ from functools import partial
 import torch
 from fastapi import FastAPI
 
+from prompts_store.checkpoint_records import BaseKind, BaseModel
 from prompts_store.errors import StoreUnavailable
 from prompts_store.keys import KeyLimits
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind, BaseModel
 from prompts_store.store import Store
 from server import __version__
 from server.answering.label_scores import end_token_id

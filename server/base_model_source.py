@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from prompts_store.base_names import hub_id_of
 from prompts_store.checkpoint.embedding_check import BaseEmbeddings
-from prompts_store.records import BaseKind, BaseModel
+from prompts_store.checkpoint_records import BaseKind, BaseModel
 from server.demo import BASE_DIR, BASE_NAME
 from server.model.architecture import Architecture
 from server.model.attention import AttentionBackend

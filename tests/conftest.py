@@ -3,6 +3,9 @@
 import gc
 import logging
 import os
+import signal
+import sys
+from collections.abc import Generator
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,7 +18,22 @@ import torch
 from server.logging import PROMPTS
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a script
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LOGGERS = (None, "server", "prompts_store", PROMPTS, "uvicorn", "uvicorn.access", "uvicorn.asgi", "uvicorn.error")
+TRANSFORMERS_LOGGING = "transformers.utils.logging"
 collect_ignore = ["vllm"]  # `make vllm-test`, in the venv of vLLM
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Nearly all that importing makes stays: no garbage collection looks through it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:
@@ -37,18 +55,33 @@ def no_outside_settings(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """What a command sets for its process, the level of a logger or a handler, does not reach the next test."""
-    root = logging.getLogger()
-    loggers = [logging.getLogger(name) for name in ("server", "prompts_store", PROMPTS, "uvicorn.access")]
-    handlers, level, levels = root.handlers[:], root.level, [logger.level for logger in loggers]
-    uvicorn = logging.getLogger("uvicorn.error")
-    filters = uvicorn.filters[:]
+def process_as_it_was():
+    """What a command sets for its process does not reach the next test: variables, signals, progress bars, logging."""
+    environment, handlers = dict(os.environ), {number: signal.getsignal(number) for number in SIGNALS}
+    shows_progress = _shows_progress()
+    loggers = {logger: _state_of(logger) for logger in map(logging.getLogger, LOGGERS)}
     yield
-    root.handlers[:], uvicorn.filters[:] = handlers, filters
-    root.setLevel(level)
-    for logger, before in zip(loggers, levels, strict=True):
-        logger.setLevel(before)
+    for logger, (level, propagate, handles, filters) in loggers.items():
+        logger.setLevel(level)
+        logger.propagate, logger.handlers[:], logger.filters[:] = propagate, handles, filters
+    if shows_progress and not _shows_progress():
+        sys.modules[TRANSFORMERS_LOGGING].enable_progress_bar()
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    for name in os.environ.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
+
+
+def _state_of(logger: logging.Logger):
+    return logger.level, logger.propagate, logger.handlers[:], logger.filters[:]
+
+
+def _shows_progress() -> bool:
+    """Whether transformers draws bars; it does when it is imported."""
+    library = sys.modules.get(TRANSFORMERS_LOGGING)
+    return library is None or library.is_progress_bar_enabled()
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ def lines(capsys):
 def test_a_line_is_json_with_the_requests_id(capsys):
     """Away from a terminal that is the default."""
     configure_logging("info")
-    structlog.contextvars.bind_contextvars(request_id="req-1")
-    logging.getLogger("server.x").warning("number %d", 1, extra={"task": "a"})
+    with structlog.contextvars.bound_contextvars(request_id="req-1"):
+        logging.getLogger("server.x").warning("number %d", 1, extra={"task": "a"})
     (line,) = lines(capsys)
     assert line.pop("timestamp").endswith("Z")
     assert line == {"message": "number 1", "level": "warning", "logger": "server.x", "request_id": "req-1", "task": "a"}

@@ -13,9 +13,9 @@ from transformers import AutoModelForSequenceClassification
 
 from benchmarks.beside_peft.rounds import NUM_TASKS, Prompts
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel
 from server.engine.events import Encoded, EngineEvent
 from server.engine.request import Encode, Request
 from server.model.base_model import LoadedModel

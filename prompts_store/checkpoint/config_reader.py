@@ -16,6 +16,7 @@ from prompts_store.base_names import MAX_BASE_NAME_LENGTH, is_base_name, is_fold
 from prompts_store.checkpoint.head import check_saved_modules
 from prompts_store.checkpoint.layouts import LAYOUTS, Counts
 from prompts_store.checkpoint.task_types import check_task_type
+from prompts_store.checkpoint_records import BaseKind, BaseModel, PeftType, TaskType, num_submodules_of
 from prompts_store.errors import (
     BaseMismatch,
     MalformedConfig,
@@ -24,7 +25,6 @@ from prompts_store.errors import (
     UnsupportedTaskType,
 )
 from prompts_store.limits import MAX_CONFIG_BYTES
-from prompts_store.records import BaseKind, BaseModel, PeftType, TaskType, num_submodules_of
 from prompts_store.strict_json import JsonRefused, parse_object
 
 PARAM = "adapter_config"

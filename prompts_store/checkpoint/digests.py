@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prompts_store.checkpoint_records import Checkpoint, TensorKind
 from prompts_store.manifest import Manifest, content_fields
-from prompts_store.records import Checkpoint, TensorKind
 from prompts_store.strict_json import canonical
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from prompts_store.checkpoint.left_out import FileEntries, is_embedding, is_output_layer, uncompared
 from prompts_store.checkpoint.safetensors_format import FLOAT_DTYPES, widen
 from prompts_store.checkpoint.safetensors_header import PARAM, ByteSource, Entry, harmless
+from prompts_store.checkpoint_records import LeftOut
 from prompts_store.errors import EmbeddingMismatch, InvalidFolder, MalformedTensors, ShapeMismatch
-from prompts_store.records import LeftOut
 
 BaseEmbeddings = Callable[[], Sequence[FileEntries]]
 """Returns the embedding layers in the base model's files; nothing if these are no safetensors files."""

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.checkpoint.safetensors_format import listed
+from prompts_store.checkpoint_records import Checkpoint, HeadShapes, TaskType
 from prompts_store.errors import MalformedConfig, MalformedTensors, ShapeMismatch
-from prompts_store.records import Checkpoint, HeadShapes, TaskType
 
 HEAD_PREFIX = "base_model."
 _WRAPPER = re.compile(r"modules_to_save\.([^.]+\.)?|original_module\.|(?<=\.)default\.")

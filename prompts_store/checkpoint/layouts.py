@@ -15,8 +15,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from prompts_store.checkpoint_records import BaseModel, PeftType, TensorKind
 from prompts_store.errors import ShapeMismatch
-from prompts_store.records import BaseModel, PeftType, TensorKind
 
 Arrays = Mapping[str, NDArray[np.float32]]
 Shapes = dict[str, tuple[int, ...]]

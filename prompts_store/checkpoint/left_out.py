@@ -19,8 +19,8 @@ from prompts_store.checkpoint.safetensors_header import (
     header_bytes,
     read_header,
 )
+from prompts_store.checkpoint_records import LeftOut
 from prompts_store.errors import CheckpointTooLarge, MalformedTensors
-from prompts_store.records import LeftOut
 
 _INPUT_LAYERS = {"word_embeddings", "embed_tokens", "wte", "shared", "embed_in"}
 _OUTPUT_LAYERS = {"lm_head", "embed_out"}

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from prompts_store.checkpoint.digests import prefix_digest
 from prompts_store.checkpoint.layouts import LAYOUTS, Counts
+from prompts_store.checkpoint_records import BaseModel, Checkpoint, ResolvedPrefix
 from prompts_store.errors import InvalidTaskIndex, NotFinite, ShapeMismatch
-from prompts_store.records import BaseModel, Checkpoint, ResolvedPrefix
 
 PARAM = "adapter_model"
 

@@ -12,8 +12,8 @@ from prompts_store.checkpoint.left_out import FileEntries, needed_tensors
 from prompts_store.checkpoint.prefix import check_task_index, resolve_prefix
 from prompts_store.checkpoint.safetensors_format import read_shapes, read_tensors
 from prompts_store.checkpoint.safetensors_header import BytesSource
+from prompts_store.checkpoint_records import BaseModel, Checkpoint, ParsedCheckpoint, StoredTensor
 from prompts_store.limits import MAX_FRAME_BYTES
-from prompts_store.records import BaseModel, Checkpoint, ParsedCheckpoint, StoredTensor
 
 
 def read_checkpoint(

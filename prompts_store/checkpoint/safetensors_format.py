@@ -18,9 +18,9 @@ from prompts_store.checkpoint.safetensors_header import (
     header_bytes,
     read_header,
 )
+from prompts_store.checkpoint_records import StoredTensor
 from prompts_store.errors import CheckpointTooLarge, MalformedTensors, ShapeMismatch
 from prompts_store.limits import MAX_FRAME_BYTES
-from prompts_store.records import StoredTensor
 
 # In the order in which the library writes them.
 _ITEM_BYTES = {"F32": 4, "BF16": 2, "F16": 2}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prompts_store.checkpoint_records import BaseKind, BaseModel, PeftType, TaskType
 from prompts_store.errors import UnsupportedTaskType
-from prompts_store.records import BaseKind, BaseModel, PeftType, TaskType
 
 PARAM = "adapter_config"
 

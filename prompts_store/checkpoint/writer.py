@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from prompts_store.checkpoint import safetensors_format
-from prompts_store.records import Checkpoint, VersionContent
+from prompts_store.checkpoint_records import Checkpoint
+from prompts_store.records import VersionContent
 
 
 def write_config(content: VersionContent) -> bytes:

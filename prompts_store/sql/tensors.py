@@ -14,8 +14,9 @@ from prompts_store.checkpoint.digests import canonical_bytes, content_digest
 from prompts_store.checkpoint.head import HEAD_PREFIX
 from prompts_store.checkpoint.layouts import LAYOUTS
 from prompts_store.checkpoint.prefix import restore_prefix
+from prompts_store.checkpoint_records import Checkpoint, StoredTensor
 from prompts_store.errors import NoCheckpoint, StoreCorrupt, VersionNotFound
-from prompts_store.records import Checkpoint, StoredTensor, VersionContent
+from prompts_store.records import VersionContent
 from prompts_store.sql import versions
 from prompts_store.sql.tables import tensors, version_tensors
 from prompts_store.strict_json import canonical

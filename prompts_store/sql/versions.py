@@ -10,18 +10,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 
+from prompts_store.checkpoint_records import ParsedCheckpoint, PeftType, task_type_of
 from prompts_store.ensembles import members_from_json, members_to_json
 from prompts_store.errors import VersionInUse, VersionNotFound
 from prompts_store.manifest import Manifest, manifest_from_json, manifest_to_json
 from prompts_store.names import MAX_VERSION, check_task_name
-from prompts_store.records import (
-    ChangeKind,
-    EnsembleDraft,
-    ParsedCheckpoint,
-    PeftType,
-    VersionRecord,
-    task_type_of,
-)
+from prompts_store.records import ChangeKind, EnsembleDraft, VersionRecord
 from prompts_store.sql import changes
 from prompts_store.sql.tables import alias_targets, tasks, versions
 from prompts_store.sql.tasks import task_id

@@ -15,7 +15,7 @@ from server.cli.output import one_line, print_json, working
 from server.cli.tuning.workbench import WorkbenchOptions, open_local_workbench
 
 if TYPE_CHECKING:
-    from prompts_store.records import Checkpoint, ResolvedPrefix
+    from prompts_store.checkpoint_records import Checkpoint, ResolvedPrefix
     from server.app import Workbench
 
 
@@ -71,7 +71,7 @@ def _as_json(one: Exported) -> dict[str, Any]:
 
 def _export(bench: Workbench, name: str, folder: Path) -> Exported:
     """Write one soft prompt. Raises BaseUnreadable, FilesProblem and StoreError."""
-    from prompts_store.records import BaseKind
+    from prompts_store.checkpoint_records import BaseKind
     from server.model.errors import UnsupportedArchitecture
     from server.model.key_values import key_values_of
     from server.model.prefix import prefix_of

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import partial
 
-from prompts_store.records import BaseKind, BaseModel
+from prompts_store.checkpoint_records import BaseKind, BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id

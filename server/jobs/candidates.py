@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.errors import NotFound, StoreError, StoreUnavailable
 from prompts_store.names import PRODUCTION
-from prompts_store.records import AliasRecord, BaseModel, VersionRecord
+from prompts_store.records import AliasRecord, VersionRecord
 from prompts_store.store import Store
 from server.model.errors import ModelError
 from server.tuning.candidate import Candidate, published

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from prompts_store.checkpoint_records import BaseKind, BaseModel, ParsedCheckpoint
 from prompts_store.errors import StoreError, StoreUnavailable
-from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint, Published
+from prompts_store.records import Published
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobClaim, JobOutcome, JobRecord, NewEvent
 from prompts_store.tuning_store import TuningStore

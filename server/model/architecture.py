@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from server.model.attention import AttentionCall, attending
 from server.model.encoder_decoder import families as encoder_decoder
 from server.model.encoder_decoder.install import install

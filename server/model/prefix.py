@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import torch
 
-from prompts_store.records import ResolvedPrefix
+from prompts_store.checkpoint_records import ResolvedPrefix
 
 
 class PrefixKind(StrEnum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prompts_store.records import BaseModel, Published
+from prompts_store.checkpoint_records import BaseModel
+from prompts_store.records import Published
 from prompts_store.store import Store
 from server.soft_prompts.tasks_folder import publish_checkpoint
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.errors import InvalidCheckpoint, NotFound, StoreError, StoreUnavailable, UnsupportedTaskType
 from prompts_store.names import TaskReference
-from prompts_store.records import BaseModel, Change, EnsembleMember, Resolution, VersionRecord
+from prompts_store.records import Change, EnsembleMember, Resolution, VersionRecord
 from prompts_store.store import Store
 from prompts_store.targets import choose_version
 from server.background_task import uninterrupted

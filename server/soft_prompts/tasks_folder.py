@@ -11,10 +11,11 @@ from pathlib import Path
 from prompts_store.checkpoint.embedding_check import BaseEmbeddings
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, TENSORS, read_files, read_manifest
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.errors import InvalidManifest, StoreError, StoreUnavailable
 from prompts_store.manifest import parse_manifest
 from prompts_store.names import check_task_name
-from prompts_store.records import BaseModel, Published
+from prompts_store.records import Published
 from prompts_store.store import Store
 from server.background_task import background_task, uninterrupted
 from server.threads import Threads

@@ -5,15 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from prompts_store.checkpoint_records import BaseModel, Checkpoint, ParsedCheckpoint, ResolvedPrefix
 from prompts_store.manifest import Manifest, ProblemType
-from prompts_store.records import (
-    BaseModel,
-    Checkpoint,
-    ParsedCheckpoint,
-    ResolvedPrefix,
-    VersionContent,
-    VersionRecord,
-)
+from prompts_store.records import VersionContent, VersionRecord
 from server.model.heads.head import Head
 from server.model.prefix import Prefix, prefix_of
 from server.tokenizer.template import PLACEHOLDER

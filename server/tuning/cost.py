@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
-from prompts_store.records import BaseModel, PeftType
+from prompts_store.checkpoint_records import BaseModel, PeftType
 from server.model.base_model import LoadedModel
 from server.tuning.plan import Method, TuningPlan
 

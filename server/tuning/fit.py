@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import torch
 
 from prompts_store.checkpoint.layouts import LAYOUTS
+from prompts_store.checkpoint_records import BaseKind, BaseModel, PeftType
 from prompts_store.errors import InvalidManifest, ShapeMismatch
 from prompts_store.manifest import Manifest, Pooling
-from prompts_store.records import BaseKind, BaseModel, PeftType
 from server.engine.client import EngineClient
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
 from server.engine.request import Encode, Generate, Kind, Request, SamplingParams, Score

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.manifest import MAX_LABELS
-from prompts_store.records import BaseModel
 from server.tuning.cost import MORE_MEMORY, bytes_of_copies, parameter_bytes, too_much
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.models.head_twin import is_trained

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prompts_store.checkpoint_records import BaseModel, Checkpoint, TaskType
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel, Checkpoint, TaskType
 from server.model.heads.head import Head
 from server.model.heads.heads import Heads
 from server.tuning.errors import EvaluationFailed

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseModel, ParsedCheckpoint
 from prompts_store.manifest import Manifest
-from prompts_store.records import AliasRecord, BaseModel, ParsedCheckpoint
+from prompts_store.records import AliasRecord
 from prompts_store.tuning_records import Promotion
 from server.tuning.candidate import Candidate, unpublished
 from server.tuning.errors import EvaluationFailed, ExamplesRefused

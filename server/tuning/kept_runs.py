@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.manifest import content_fields
-from prompts_store.records import BaseModel
 from server.tuning.errors import RunNotKept
 from server.tuning.job import TuningJob
 from server.tuning.plan import plan_to_json

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.tuning.errors import PlanRefused
 
 AUTO: Literal["auto"] = "auto"

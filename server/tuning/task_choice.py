@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.tuning.encoding import AnswerForm
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.plan import TuningPlan

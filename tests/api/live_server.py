@@ -16,7 +16,8 @@ from server.app import create_app
 @contextmanager
 def live_server(services: Services) -> Iterator[str]:
     """The URL of a server on a free port of loopback, which ends with the context."""
-    server = uvicorn.Server(uvicorn.Config(create_app(services), port=0, log_level="warning", ws="none"))
+    config = uvicorn.Config(create_app(services), port=0, log_config=None, access_log=False, ws="none")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -7,11 +7,10 @@ import pytest
 
 from prompts_store.keys import KeyGrant
 from server.api.access.key_ring import KeyRing
-from server.api.application import build_routes
 from server.api.engine_state import EngineStates
-from server.api.openapi import build_document
 from server.engine.usage import EngineUsage, PrefixUsage, TaskUsage
 from tests.api.conftest import client_of, publish
+from tests.fakes import openapi
 from tests.fakes.services import with_parts
 
 
@@ -153,6 +152,6 @@ async def test_a_stopping_server_still_answers(client, services):
 
 def test_the_schema_names_every_field():
     """Each property that is not evident has its sentence."""
-    schemas = build_document(build_routes())["components"]["schemas"]
+    schemas = openapi.document()["components"]["schemas"]
     for name in ("time_s", "started_at", "running", "waiting", "tasks", "soft_prompts"):
         assert schemas["EngineState"]["properties"][name]["description"]

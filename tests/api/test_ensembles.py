@@ -232,7 +232,7 @@ async def test_a_failing_member_fails_the_answer_and_ends_the_others(client, ens
     engine.fail_after = 1
     response = await client.post("/v1/completions", json=PROMPT)
     assert response.status_code == 500
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while engine.unfinished:
             await asyncio.sleep(0.01)
 
@@ -249,7 +249,7 @@ async def test_an_ensemble_can_be_an_aliass_target_and_its_shadow(client, ensemb
     ensemble.update({1: " positive", 2: " negative", 3: " negative"})
     response = await client.post("/v1/completions", json=PROMPT | {"model": "sentiment"})
     assert response.json()["choices"][0]["text"] == " positive"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while services.inference.shadows.agreement("sentiment", "production", 4).num_compared == 0:
             await asyncio.sleep(0.01)
     assert services.inference.shadows.agreement("sentiment", "production", 4).num_agreed == 0

@@ -5,10 +5,9 @@ from datetime import datetime
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
-from server.api.application import build_routes
-from server.api.openapi import build_document
 from server.api.wire.bodies import RequestBody
 from server.api.wire.examples import heads, inference, keys, tasks, tuning
+from tests.fakes import openapi
 
 BINARY = {"type": "string", "format": "binary"}
 FORMATS = FormatChecker()
@@ -22,7 +21,7 @@ def is_moment(text):
 
 @pytest.fixture(scope="module")
 def document():
-    return build_document(build_routes())
+    return openapi.document()
 
 
 @pytest.fixture(scope="module")

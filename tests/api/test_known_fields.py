@@ -28,10 +28,8 @@ from openai.types.fine_tuning import (
 )
 from openai.types.fine_tuning.jobs import checkpoint_list_params
 
-from server.api.application import build_routes
 from server.api.fields_page import PLACES, fields_page
 from server.api.management.file_upload import FILE_SCHEMA
-from server.api.openapi import build_document
 from server.api.wire.chat import ChatMessageBody, ChatRequest, ChatTextPart
 from server.api.wire.completions import CompletionRequest
 from server.api.wire.passive_fields import CHAT_FIELDS, FILE_FIELDS, MESSAGE_FIELDS, TEXT_PART_FIELDS
@@ -40,6 +38,7 @@ from server.api.wire.tuning import CreateJob, Hyperparameters, MethodBody, Super
 from server.settings import ServeSettings
 from server.tuning.line_fields import LINE_KEYS, MESSAGE_HINTS, PART_HINTS, asks_nothing
 from tests.api.conftest import client_of, error_of, events_of
+from tests.fakes import openapi
 from tests.fakes.services import with_parts
 from tests.fakes.tokenizers import byte_level
 
@@ -274,7 +273,7 @@ LISTS = {
 @pytest.mark.parametrize("path", LISTS)
 def test_every_parameter_of_the_openai_packages_lists_is_known(path):
     """All but the filter of jobs by metadata are done; that one is refused by name."""
-    parameters = build_document(build_routes())["paths"][path]["get"]["parameters"]
+    parameters = openapi.document()["paths"][path]["get"]["parameters"]
     done = {one["name"] for one in parameters if one["in"] == "query"}
     assert fields_of(LISTS[path]) - done == ({"metadata"} if path == "/v1/fine_tuning/jobs" else set())
 

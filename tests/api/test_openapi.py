@@ -5,8 +5,8 @@ import json
 import pytest
 
 from server.api.__main__ import DOCUMENT
-from server.api.application import build_routes
-from server.api.openapi import as_text, build_document
+from server.api.openapi import as_text
+from tests.fakes import openapi
 
 OPERATIONS = {
     "aliases_delete", "aliases_get", "aliases_history", "aliases_list", "aliases_put", "aliases_rollback",
@@ -28,7 +28,7 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def document():
-    return build_document(build_routes())
+    return openapi.document()
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,15 @@
 
 import pytest
 
-from server.api.application import build_routes
-from server.api.openapi import build_document
 from tests.api.conftest import error_of, publish
+from tests.fakes import openapi
 
 OPERATIONS = [
     (method.upper(), path.format_map({
         "task": "sentiment", "alias": "production", "version": "1", "model_id": "sentiment", "key_name": "victim",
         "job_id": "ftjob-1", "file_id": "file-1",
     }))
-    for path, methods in build_document(build_routes())["paths"].items()
+    for path, methods in openapi.document()["paths"].items()
     for method in methods
 ]  # fmt: skip
 PROBED = [("GET", path) for path in ("/health", "/ready", "/metrics", "/version")]

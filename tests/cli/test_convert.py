@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from server.cli.tasks import pickle_process
 from server.demo import TASKS_DIR
+from tests.cli import forked_worker
 
 ROWS = torch.arange(32, dtype=torch.float32).reshape(4, 8)
 
@@ -29,6 +30,17 @@ def old_folder(tmp_path):
         return folder
 
     return write
+
+
+EXECUTED = {"test_a_converted_checkpoint_is_published", "test_a_module_in_the_present_folder_is_not_imported"}
+"""In these tests the worker is a process that Python starts, as for users."""
+
+
+@pytest.fixture(autouse=True)
+def forked(request, monkeypatch):
+    """In all others it is forked."""
+    if request.function.__name__ not in EXECUTED:
+        monkeypatch.setattr(pickle_process.subprocess, "run", forked_worker.run)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_the_server_says_ready_when_it_answers():
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            assert ready.wait(timeout=10)
+            assert ready.wait(timeout=60)
             assert httpx.get(f"http://127.0.0.1:{listener.getsockname()[1]}/health").json() == "ok"
         finally:
             server.should_exit = True
@@ -90,7 +90,7 @@ def test_a_stop_lets_a_long_answer_be_read():
         server = HttpServer(http_config(app, ServeSettings()), ready.set, drain, grace_s=30)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
-        assert ready.wait(timeout=10)
+        assert ready.wait(timeout=60)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         client.connect(listener.getsockname())
         client.sendall(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.cli.errors import BaseUnreadable, FilesProblem
 from server.cli.vllm_export import _export
 from server.demo import TASKS_DIR

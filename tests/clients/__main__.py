@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.demo import BASE_DIR, BASE_NAME, TASKS_DIR
 from tests.clients.scenario import PREFIX
 from tests.parity.head_oracle import save_checkpoint

@@ -9,8 +9,8 @@ import numpy as np
 from safetensors.numpy import save
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseModel, HeadShapes, ParsedCheckpoint, TaskType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel, HeadShapes, ParsedCheckpoint, TaskType
 
 BASE_NAME = "tiny/base-model"
 BASE = BaseModel(

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.jobs.preparer import JobPreparer

@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from tests.parity.oracle import given_sizes, peft_config, save_files
 
 CLASSES: dict[TaskType, Any] = {

@@ -22,7 +22,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from tests.parity.architectures import CONFIGS
 from tests.parity.encoder_decoders import ENCODER_DECODERS, encoder_decoder_config, other_encoder_decoders
 from tests.parity.encoders import ENCODERS, encoder_config, other_encoders

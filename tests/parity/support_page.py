@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from tests.parity.oracle import KINDS
 from tests.parity.support_row import EXACT, TASK_TYPES, Row
 

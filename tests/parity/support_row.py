@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 
 EXACT = "exact"
 _HEADS = tuple(task_type for task_type in TaskType if task_type.has_head)

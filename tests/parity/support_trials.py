@@ -15,7 +15,7 @@ from typing import Protocol
 
 from transformers import AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
-from prompts_store.records import BaseKind, ParsedCheckpoint, TaskType
+from prompts_store.checkpoint_records import BaseKind, ParsedCheckpoint, TaskType
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
 from server.model.encoder.proof import prove_encoder

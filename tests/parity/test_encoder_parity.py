@@ -18,10 +18,10 @@ from transformers import (
 )
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from prompts_store.errors import InvalidCheckpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from server.engine.encoder.engine import EncoderEngine
 from server.engine.encoder.options import EncoderOptions
 from server.engine.events import Encoded, EngineEvent

@@ -13,9 +13,9 @@ import torch
 from transformers import PreTrainedModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from server.engine.errors import NumbersOverflow
 from server.engine.events import Encoded, EngineEvent, RequestFailed, RequestFinished
 from server.engine.paged.engine import Engine

@@ -13,8 +13,8 @@ import torch
 from transformers import PreTrainedModel
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseKind, BaseModel, ParsedCheckpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint
 from server.engine.events import EngineEvent, PromptProcessed, TokenEvent
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions, check_request

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.model.encoder_decoder.families import FAMILIES as ENCODER_DECODER_FAMILIES
 from tests.parity.architectures import CONFIGS, REFUSED_BY_PEFT
 from tests.parity.encoder_decoders import ENCODER_DECODERS

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseModel, ParsedCheckpoint, PeftType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseModel, ParsedCheckpoint, PeftType
 
 BASE = BaseModel(
     fingerprint="f" * 64,

@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from prompts_store import maintenance
 from prompts_store.checkpoint.digests import content_digest
+from prompts_store.checkpoint_records import TensorKind
 from prompts_store.errors import VersionNotFound
 from prompts_store.manifest import Manifest
-from prompts_store.records import AliasTarget, TensorKind
+from prompts_store.records import AliasTarget
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 

@@ -7,9 +7,10 @@ from unittest import mock
 
 import pytest
 
+from prompts_store.checkpoint_records import BaseKind, ParsedCheckpoint, PeftType
 from prompts_store.errors import InvalidTargets
 from prompts_store.manifest import Manifest
-from prompts_store.records import AliasRecord, AliasTarget, BaseKind, ParsedCheckpoint, PeftType
+from prompts_store.records import AliasRecord, AliasTarget
 from prompts_store.sql import aliases
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobRecord, Promotion

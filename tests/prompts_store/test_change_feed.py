@@ -16,8 +16,8 @@ from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
 F = BASE.fingerprint
-SOON_S = 5.0  # far above what it takes, far below a timeout
-TIMEOUT_S = 60.0
+SOON_S = 30.0  # far above what it takes, far below a timeout
+TIMEOUT_S = 120.0
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from prompts_store.checkpoint import reader
 from prompts_store.checkpoint.digests import prefix_digest
 from prompts_store.checkpoint.prefix import resolve_prefix
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import PeftType
 from prompts_store.errors import InvalidCheckpoint, InvalidTaskIndex, NotFinite
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import PeftType
 from tests.prompts_store.checkpoints import (
     BASE,
     NUM_TASKS,
@@ -178,4 +178,4 @@ def test_only_the_reader_makes_a_parsed_checkpoint() -> None:
     root = Path(reader.__file__).parents[2]
     files = [path for package in ("prompts_store", "server") for path in (root / package).rglob("*.py")]
     makers = [path.name for path in files if "ParsedCheckpoint(" in path.read_text(encoding="utf-8")]
-    assert sorted(makers) == ["reader.py", "records.py"]
+    assert sorted(makers) == ["checkpoint_records.py", "reader.py"]

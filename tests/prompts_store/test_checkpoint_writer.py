@@ -8,9 +8,9 @@ import pytest
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
+from prompts_store.checkpoint_records import PeftType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import PeftType
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, config, task_index
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from prompts_store.checkpoint.config_reader import read_config
+from prompts_store.checkpoint_records import PeftType
 from prompts_store.errors import (
     BaseMismatch,
     InvalidCheckpoint,
@@ -19,7 +20,6 @@ from prompts_store.errors import (
     UnsupportedTaskType,
 )
 from prompts_store.limits import MAX_CONFIG_BYTES
-from prompts_store.records import PeftType
 from tests.prompts_store.checkpoints import BASE, config, config_bytes
 
 MULTITASK = PeftType.MULTITASK_PROMPT_TUNING

@@ -12,8 +12,8 @@ import pytest
 
 from prompts_store.checkpoint.digests import content_digest, prefix_digest
 from prompts_store.checkpoint.prefix import resolve_prefix
+from prompts_store.checkpoint_records import Checkpoint, PeftType, StoredTensor, TensorKind
 from prompts_store.manifest import parse_manifest
-from prompts_store.records import Checkpoint, PeftType, StoredTensor, TensorKind
 from tests.prompts_store.checkpoints import BASE, checkpoint
 
 VALUES = np.arange(6, dtype=np.float32).reshape(2, 3)

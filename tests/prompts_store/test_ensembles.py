@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from prompts_store import maintenance
+from prompts_store.checkpoint_records import PeftType
 from prompts_store.errors import (
     InvalidManifest,
     InvalidMembers,
@@ -22,7 +23,7 @@ from prompts_store.errors import (
 from prompts_store.limits import MAX_MEMBERS
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import PeftType, VersionRecord
+from prompts_store.records import VersionRecord
 from prompts_store.sql.tables import versions
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint

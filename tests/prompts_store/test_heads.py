@@ -22,11 +22,11 @@ from transformers import (
 from prompts_store.checkpoint.digests import content_digest
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_tensors
+from prompts_store.checkpoint_records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest, MalformedConfig, MalformedTensors, ShapeMismatch
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest, Pooling, ProblemType
 from prompts_store.publish import draft_version
-from prompts_store.records import BaseKind, BaseModel, ParsedCheckpoint, TaskType
 from server.model.heads.heads import Heads
 from server.model.heads.held import HeldParameters
 from tests.model.heads.test_classes import DECODERS, ENCODERS

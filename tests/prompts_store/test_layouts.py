@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prompts_store.checkpoint.layouts import LAYOUTS, Counts
-from prompts_store.records import PeftType
+from prompts_store.checkpoint_records import PeftType
 from tests.fakes.checkpoints import BASE
 
 

@@ -25,6 +25,7 @@ from prompts_store.checkpoint.folder import CONFIG, TENSORS, FileSource, read_fi
 from prompts_store.checkpoint.left_out import FileEntries, file_entries, needed_tensors
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.safetensors_header import BytesSource, read_header
+from prompts_store.checkpoint_records import HeadShapes, LeftOut, ParsedCheckpoint, PeftType, TaskType
 from prompts_store.errors import (
     CheckpointTooLarge,
     EmbeddingMismatch,
@@ -34,7 +35,6 @@ from prompts_store.errors import (
     ShapeMismatch,
 )
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import HeadShapes, LeftOut, ParsedCheckpoint, PeftType, TaskType
 from tests.prompts_store.checkpoints import BASE, NUM_VIRTUAL_TOKENS, config_bytes, container, tensor_bytes
 from tests.prompts_store.test_peft_files import base_model, prompt_of
 

@@ -14,9 +14,9 @@ from peft import PeftModel
 from safetensors.torch import save_file
 
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import ParsedCheckpoint
 from prompts_store.errors import InvalidCheckpoint
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import ParsedCheckpoint
 from tests.prompts_store.test_peft_files import BASES, base_model, prompt_of
 
 pytestmark = [

@@ -20,6 +20,7 @@ from tests.prompts_store.checkpoints import BASE, checkpoint
 from tests.prompts_store.conftest import without_postgres
 
 F = BASE.fingerprint
+SOON_S = 30.0  # far above what it takes, far below the time that a wait is given
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +48,12 @@ def test_a_store_outlives_a_restart_of_its_server(cluster: postgres.Cluster) -> 
         assert store.wait_for_changes(revision, 0.01) == revision
         for stop in (cluster.stop, cluster.kill):
             stop()
-            for call in (store.revision, lambda: store.create_task(F, "u"), lambda: store.wait_for_changes(9, 9.0)):
+            for call in (store.revision, lambda: store.create_task(F, "u"), lambda: store.wait_for_changes(9, 120.0)):
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailable) as failed:
                     call()
                 assert failed.value.__cause__ is not None
-                assert time.monotonic() - began < 5
+                assert time.monotonic() - began < SOON_S
             with pytest.raises(StoreUnavailable):
                 Store.open(cluster.url())
             cluster.start()
@@ -78,11 +79,11 @@ def test_a_server_that_falls_silent_is_given_up(cluster: postgres.Cluster) -> No
         revision = store.revision()
         cluster.signal(signal.SIGSTOP)
         try:
-            for call in (store.revision, lambda: Store.open(cluster.url()), lambda: store.wait_for_changes(9, 9.0)):
+            for call in (store.revision, lambda: Store.open(cluster.url()), lambda: store.wait_for_changes(9, 120.0)):
                 began = time.monotonic()
                 with pytest.raises(StoreUnavailable):
                     call()
-                assert time.monotonic() - began < 8
+                assert time.monotonic() - began < SOON_S
         finally:
             cluster.signal(signal.SIGCONT)
         assert store.revision() == revision
@@ -107,7 +108,7 @@ def test_a_client_that_falls_silent_does_not_keep_the_others_from_writing(cluste
         holder = threading.Thread(target=hold)
         holder.start()
         locked.wait()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             try:
                 other.put_alias(F, "t", "other", 1, if_match=None, must_not_exist=False)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from prompts_store.checkpoint.prefix import resolve_prefix
+from prompts_store.checkpoint_records import PeftType, TensorKind
 from prompts_store.errors import InvalidTaskIndex
-from prompts_store.records import PeftType, TensorKind
 from tests.prompts_store.checkpoints import BASE, arrays, checkpoint, task_index
 
 KEY_VALUE_TYPES = (PeftType.PREFIX_TUNING, PeftType.CARTRIDGE)

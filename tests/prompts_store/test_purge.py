@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from prompts_store import maintenance
+from prompts_store.checkpoint_records import Checkpoint
 from prompts_store.errors import AliasNotFound, InvalidName, TaskNotFound, VersionNotFound
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, Checkpoint
+from prompts_store.records import ChangeKind
 from prompts_store.reports import GcReport, VersionKey
 from prompts_store.store import Store
 from prompts_store.tuning_errors import JobNotFound, JobStatusConflict

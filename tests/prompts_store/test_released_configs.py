@@ -28,8 +28,8 @@ from transformers import (
 
 from prompts_store.checkpoint.head import head_values
 from prompts_store.checkpoint.reader import read_checkpoint
+from prompts_store.checkpoint_records import BaseKind, BaseModel, Checkpoint, PeftType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
-from prompts_store.records import BaseKind, BaseModel, Checkpoint, PeftType
 from server.model.heads.heads import Heads
 from server.model.heads.held import HeldParameters
 from tests.model.heads.test_classes import DECODERS, ENCODERS

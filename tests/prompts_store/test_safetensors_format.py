@@ -15,9 +15,9 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 from safetensors.torch import save
 
 from prompts_store.checkpoint.safetensors_format import read_tensors, write_tensors
+from prompts_store.checkpoint_records import StoredTensor
 from prompts_store.errors import CheckpointTooLarge, InvalidCheckpoint, MalformedTensors, ShapeMismatch
 from prompts_store.limits import MAX_HEADER_BYTES
-from prompts_store.records import StoredTensor
 from tests.prompts_store.checkpoints import container
 
 SHAPE = (2, 3)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from prompts_store.checkpoint_records import PeftType
 from prompts_store.errors import (
     AliasNotFound,
     CheckpointTooLarge,
@@ -29,7 +30,7 @@ from prompts_store.errors import (
 )
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import ChangeKind, PeftType, Published
+from prompts_store.records import ChangeKind, Published
 from prompts_store.sql.tables import tasks
 from prompts_store.store import Store
 from tests.prompts_store.checkpoints import BASE, checkpoint, task_index

@@ -10,10 +10,10 @@ import pytest
 from prompts_store.checkpoint.digests import content_digest
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.task_types import check_task_type
+from prompts_store.checkpoint_records import BaseKind, BaseModel, HeadShapes, ParsedCheckpoint, PeftType, TaskType
 from prompts_store.errors import UnsupportedTaskType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind, BaseModel, HeadShapes, ParsedCheckpoint, PeftType, TaskType
 from tests.prompts_store.checkpoints import BASE, arrays, config_bytes, container, header, task_index
 
 HEADS = {task_type: HeadShapes() for task_type in TaskType if task_type.has_head}

@@ -216,7 +216,7 @@ def test_a_header_ends_at_its_limit(services):
         thread.start()
         assert ready.wait(10)
         try:
-            with socket.create_connection(listener.getsockname(), timeout=10) as client:
+            with socket.create_connection(listener.getsockname(), timeout=60) as client:
                 client.sendall(b"GET /health HTTP/1.1\r\nhost: test\r\nx: " + b"a" * 200_000)
                 assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
         except ConnectionError:

@@ -10,9 +10,8 @@ import pytest
 
 from prompts_store.keys import KeyGrant
 from server.api.access.key_ring import KeyRing
-from server.api.application import build_routes
-from server.api.openapi import build_document
 from tests.api.conftest import client_of, error_of, publish
+from tests.fakes import openapi
 from tests.fakes.services import with_parts
 
 SCOPES = ["infer", "tasks:read", "tasks:write", "tune", "admin"]
@@ -34,7 +33,7 @@ OF_NO_TASK = {
 OF_ANY_KEY = {"GET /v1/keys/self"}
 """Routes that need a key, whatever its scopes."""
 
-DOCUMENT = build_document(build_routes())
+DOCUMENT = openapi.document()
 OPERATIONS = {
     f"{method.upper()} {path}": operation
     for path, methods in DOCUMENT["paths"].items()

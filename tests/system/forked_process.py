@@ -12,13 +12,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
     ["server.app", "server.cli", "server.cli.serving.http_server", "server.cli.serving.watchdog"]
 )
+
+
+def forked(target: Callable[..., None], arguments: tuple[object, ...]) -> multiprocessing.process.BaseProcess:
+    """Run a function of a module in a forked process, which is started and ends with this one."""
+    process = _context.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
 
 
 class ForkedProcess:
@@ -28,8 +35,7 @@ class ForkedProcess:
         self, arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdout: Path, stderr: Path
     ) -> None:
         self.args = arguments
-        self._process = _context.Process(target=_run, args=(arguments, cwd, dict(env), stdout, stderr), daemon=True)
-        self._process.start()
+        self._process = forked(_run, (arguments, cwd, dict(env), stdout, stderr))
         assert self._process.pid is not None
         self.pid = self._process.pid
 

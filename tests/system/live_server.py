@@ -34,7 +34,7 @@ class LiveServer:
     url: str
     services: Services
 
-    def idle_stats(self, within_s: float = 10.0) -> EngineStats:
+    def idle_stats(self, within_s: float = 30.0) -> EngineStats:
         """The engine's state once nothing runs or waits and no lease is open; fails if that does not come."""
         deadline = time.monotonic() + within_s
         while True:

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.base_model_source import read_base_model
 from server.settings import ServeSettings
 from tests.parity.encoders import ENCODERS, build_encoder

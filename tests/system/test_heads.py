@@ -14,8 +14,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from prompts_store.checkpoint_records import TaskType
 from prompts_store.maintenance import verify
-from prompts_store.records import TaskType
 from server.demo import BASE_DIR
 from server.soft_prompts.tasks_folder import publish_checkpoint
 from tests.parity.head_oracle import HeadOracle, save_checkpoint

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from prompts_store.checkpoint_records import BaseKind
 from prompts_store.errors import InvalidManifest
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
 from server.engine.thread.async_engine import AsyncEngine

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from prompts_store.checkpoint_records import HeadShapes, TaskType
 from prompts_store.manifest import MAX_LABELS
-from prompts_store.records import HeadShapes, TaskType
 from server.tuning.cost import bytes_of_copies, parameter_bytes
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.head_fit import TrainedHead, check_task_type

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from prompts_store.checkpoint_records import Checkpoint, PeftType
 from prompts_store.manifest import Pooling, ProblemType
-from prompts_store.records import Checkpoint, PeftType
 from server.engine.events import Encoded
 from server.engine.request import Encode
 from server.model.heads.pooling import PoolingHead

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.tuning.errors import ExamplesRefused
 from server.tuning.events import Validated
 from server.tuning.plan import Method, Optimizer, TuningPlan

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.tuning import piece_time
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.examples import read_examples

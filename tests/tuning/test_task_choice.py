@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from prompts_store.records import BaseKind, TaskType
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.tuning.encoding import AnswerForm
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.example_line import Example

@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseModel
 from server.model.architecture import read_architecture
 from server.model.attention import register_attention
 from server.model.base_model import LoadedModel

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.demo import BASE_DIR
 from tests.parity.encoders import ENCODERS, build_encoder
 from tests.parity.head_oracle import save_checkpoint

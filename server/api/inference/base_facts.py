@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prompts_store.checkpoint_records import BaseKind, TaskType
 from prompts_store.manifest import ProblemType
-from prompts_store.records import BaseKind, TaskType
 from server.answering.head_outputs import head_labels, head_problem_type
 from server.api.errors import InvalidRequest
 from server.api.inference.served_model import ServedModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.api.errors import InvalidRequest
 from server.api.inference.base_facts import check_classifies
 from server.api.inference.head_answer import HeadAnswer, ItemWriter

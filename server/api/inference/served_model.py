@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from prompts_store.base_names import is_base_name
+from prompts_store.checkpoint_records import TaskType
 from prompts_store.errors import InvalidName, NotFound
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import TaskType, VersionRecord
+from prompts_store.records import VersionRecord
 from server.api.access.caller import Caller
 from server.api.errors import ModelNotFound
 from server.model.heads.head import Head

@@ -10,8 +10,8 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 from fastapi import Depends, Request
 
 from prompts_store.checkpoint.embedding_check import BaseEmbeddings
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.errors import StoreUnavailable
-from prompts_store.records import BaseModel
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.api.errors import TaskReadOnly

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import prompts_store.records as store
+from prompts_store.checkpoint_records import LeftOut
 from prompts_store.manifest import Manifest
 from prompts_store.reports import PurgeReport
 from server.api.wire.tasks import (
@@ -77,7 +78,7 @@ def version_body(record: store.VersionRecord) -> Version:
     )
 
 
-def published_body(published: store.Published, left_out: Sequence[store.LeftOut]) -> PublishedVersion:
+def published_body(published: store.Published, left_out: Sequence[LeftOut]) -> PublishedVersion:
     """The answer to a publish."""
     version = version_body(published.version)
     body = PublishedVersion(**dict(version), created=published.created, promoted=published.promoted)

@@ -9,9 +9,10 @@ from fastapi import APIRouter, Path, Query, Response
 
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
+from prompts_store.checkpoint_records import LeftOut
 from prompts_store.manifest import Manifest, parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
-from prompts_store.records import LeftOut, Published
+from prompts_store.records import Published
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires

@@ -12,8 +12,8 @@ from typing import Annotated, TypeVar
 import typer
 
 from prompts_store.checkpoint.folder import CONFIG, MANIFEST, PICKLE, TENSORS, read_regular
+from prompts_store.checkpoint_records import LeftOut
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES
-from prompts_store.records import LeftOut
 from server.cli.errors import FilesProblem
 from server.cli.output import one_line, working
 from server.cli.tasks.pickle_process import WantedTensors, write_tensors

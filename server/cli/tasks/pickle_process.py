@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prompts_store.checkpoint.folder import check_regular
 from prompts_store.checkpoint.left_out import is_embedding
-from prompts_store.records import LeftOut
+from prompts_store.checkpoint_records import LeftOut
 from server.cli.errors import FilesProblem
 
 MAX_FILE_BYTES = 16 * 1024**3

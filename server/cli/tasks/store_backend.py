@@ -13,9 +13,10 @@ from prompts_store.checkpoint.embedding_check import BaseEmbeddings
 from prompts_store.checkpoint.left_out import FileEntries
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
+from prompts_store.checkpoint_records import BaseModel
 from prompts_store.manifest import manifest_to_json, parse_manifest
 from prompts_store.names import TaskReference
-from prompts_store.records import Alias, AliasMove, BaseModel, Published, TaskRecord, VersionRecord
+from prompts_store.records import Alias, AliasMove, Published, TaskRecord, VersionRecord
 from prompts_store.reports import PurgeReport
 from prompts_store.store import Store
 from server.cli.errors import BaseUnreadable, FilesProblem, UsageProblem

@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.progress import Progress, TaskID
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from server.app import Workbench
 from server.cli.output import console_of
 from server.tuning.candidate import Candidate

@@ -6,6 +6,7 @@
  * - prefill_attention: the rows of one sequence's chunk, in blocks of rows and of keys that stay in the caches (Dao et
  *   al., "FlashAttention", 2022).
  * - store: new keys and values into the cache.
+ * - few_rows: see few_rows.c.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
@@ -17,15 +18,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define EACH_CPU __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define EACH_CPU
-#endif
+#include "few_rows.h"
+#include "vectors.h"
 
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
-enum { MAX_GROUP = 4, MAX_DIM = 256, MAX_WIDTH = 4096, TILE = 16, SMALL = 1 << 15 };
+enum { MAX_GROUP = 4, MAX_DIM = 256, MAX_WIDTH = 4096, SMALL = 1 << 15 };
 
 typedef struct {
     float *output;            /* [num_sequences, num_heads, dim] */
@@ -43,12 +39,6 @@ typedef struct {
     float scale;
 } Task;
 
-/* Sixteen floats (GCC's and Clang's vector extension); memory is read and written wherever it lies. */
-typedef float vec __attribute__((vector_size(4 * TILE)));
-typedef float unaligned_vec __attribute__((vector_size(4 * TILE), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(4 * TILE)));
-#define LOAD(address) (*(unaligned_vec *)(address))
-
 /* Query heads `first` to `last` (exclusive) of one sequence. `following` is the sequence that is computed after it. */
 typedef struct {
     int64_t sequence, following, first, last;
@@ -64,25 +54,6 @@ static inline float bias_of(const Task *t, int64_t head, int64_t position, int64
 static inline void prefetch(const float *row, int64_t dim)
 {
     for (int64_t d = 0; d < dim; d += 16) __builtin_prefetch(row + d, 0, 2);
-}
-
-/* Lanes of `yes` where `mask` is all ones, of `no` where it is zero. */
-static ALWAYS_INLINE vec choose(ivec mask, vec yes, vec no) { return (vec)((mask & (ivec)yes) | (~mask & (ivec)no)); }
-
-/* e^x for x <= 0, to a few units in the last place (Cephes' expf polynomial); NaN stays NaN. */
-static ALWAYS_INLINE vec exponential(vec x)
-{
-    x = choose(x < -87.0f, (vec){} - 87.0f, x);
-    const ivec n = __builtin_convertvector(x * 1.44269504f - 0.5f, ivec); /* to the nearest, as x is not positive */
-    const vec rounded = __builtin_convertvector(n, vec);
-    const vec r = (x - rounded * 0.693359375f) + rounded * 2.12194440e-4f;
-    vec p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return p * (vec)((n + 127) << 23);
 }
 
 /* Every lane the highest lane of x; NaN is passed over. */
@@ -575,6 +546,33 @@ static PyObject *rotate(PyObject *self, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
+static PyObject *few_rows_product(PyObject *self, PyObject *arguments)
+{
+    unsigned long long output, input, panels, bias, term;
+    long long num_rows, num_inputs, padded_inputs, num_outputs;
+    int after, lanes, num_threads;
+    if (!PyArg_ParseTuple(arguments, "KKKKKLLLLiii", &output, &input, &panels, &bias, &term, &num_rows, &num_inputs,
+                          &padded_inputs, &num_outputs, &after, &lanes, &num_threads))
+        return NULL;
+    const Product product = {.output = floats(output),
+                             .input = floats(input),
+                             .panels = floats(panels),
+                             .bias = floats(bias),
+                             .term = floats(term),
+                             .num_rows = num_rows,
+                             .num_inputs = num_inputs,
+                             .padded_inputs = padded_inputs,
+                             .num_outputs = num_outputs,
+                             .after = after,
+                             .lanes = lanes};
+    Py_BEGIN_ALLOW_THREADS
+    few_rows(&product, num_threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
+static PyObject *lanes_of_cpu(PyObject *self, PyObject *none) { return PyLong_FromLong(few_rows_lanes()); }
+
 static PyObject *store(PyObject *self, PyObject *arguments)
 {
     unsigned long long keys, values, new_keys, new_values, slots;
@@ -658,6 +656,8 @@ static PyMethodDef methods[] = {
     {"decode_attention", decode_attention, METH_VARARGS, NULL},
     {"prefill_attention", prefill_attention, METH_VARARGS, NULL},
     {"store", store, METH_VARARGS, NULL},
+    {"few_rows", few_rows_product, METH_VARARGS, NULL},
+    {"few_rows_lanes", lanes_of_cpu, METH_NOARGS, NULL},
     {"rms_norm", rms_norm, METH_VARARGS, NULL},
     {"rotate", rotate, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -50,3 +50,19 @@ def rotate(
     num_threads: int,
     /,
 ) -> None: ...
+def few_rows(
+    output: int,
+    input: int,
+    panels: int,
+    bias: int,
+    term: int,
+    num_rows: int,
+    num_inputs: int,
+    padded_inputs: int,
+    num_outputs: int,
+    after: int,
+    lanes: int,
+    num_threads: int,
+    /,
+) -> None: ...
+def few_rows_lanes() -> int: ...

@@ -18,6 +18,7 @@ from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
 from server.model.allocator import trim_heap
+from server.model.cpu.few_rows import panels_of
 from server.model.cpu.mapped_weights import MappedFiles
 from server.model.cpu.packing import PROJECTIONS, JointLinear, JointProjection, PackedLinear, multiply
 from server.model.loading.progress import Progress
@@ -184,7 +185,12 @@ def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> Pac
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     probe = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
     expected = F.linear(probe, weight, bias)
-    close = torch.allclose(
-        multiply(probe, packed, bias), expected, rtol=0, atol=_TOLERANCE[weight.dtype] * float(expected.abs().max())
-    )
-    return PackedLinear(packed, bias, weight if is_kept else None).train(False) if close else None
+    atol = _TOLERANCE[weight.dtype] * float(expected.abs().max())
+    if not torch.allclose(multiply(probe, packed, bias), expected, rtol=0, atol=atol):
+        return None
+    panels = panels_of(packed, weight)
+    if panels is not None:
+        few = panels.multiply(probe, bias, "none")
+        if few is None or not torch.allclose(few, expected, rtol=0, atol=atol):
+            panels = None
+    return PackedLinear(packed, bias, weight if is_kept else None, panels).train(False)

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from server.model.cpu.few_rows import After, Panels
+
 _EXACT_ROWS, _ROWS_STEP = 64, 8
 _LINEAR = torch.ops.mkldnn._linear_pointwise
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
@@ -19,19 +21,27 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 class PackedLinear(torch.nn.Module):
     """`x @ weight.T + bias` over a packed frozen weight `[out_features, in_features]`.
 
-    Gradients reach the input alone. `kept` is the original weight, if another module holds it anyway.
+    Gradients reach the input alone. `kept` is the original weight, if another module holds it anyway. `panels` are the
+    packed numbers as products of few rows read them, if they can be.
     """
 
-    def __init__(self, packed: torch.Tensor, bias: torch.Tensor | None, kept: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        packed: torch.Tensor,
+        bias: torch.Tensor | None,
+        kept: torch.Tensor | None = None,
+        panels: Panels | None = None,
+    ) -> None:
         super().__init__()
         self.packed = packed
         self.bias = bias
         self.kept = kept
+        self.panels = panels
         self.out_features, self.in_features = packed.shape
 
     def clone(self) -> PackedLinear:
         """Another module over the same numbers."""
-        return PackedLinear(self.packed, self.bias, self.kept).train(self.training)
+        return PackedLinear(self.packed, self.bias, self.kept, self.panels).train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
         """Share the packed tensor: it cannot be copied, and is never written."""
@@ -47,12 +57,11 @@ class PackedLinear(torch.nn.Module):
         if hidden.requires_grad and torch.is_grad_enabled():
             product: torch.Tensor = _PackedProduct.apply(hidden, self)  # type: ignore[no-untyped-call]
             return product
-        return multiply(hidden, self.packed, self.bias)
+        return self._multiply(hidden, "none")
 
     def silu(self, hidden: torch.Tensor) -> torch.Tensor:
         """`silu(self(hidden))` in one kernel, without a gradient, as the next three."""
-        product: torch.Tensor = _LINEAR.default(hidden, self.packed, self.bias, "swish", [], "")
-        return product
+        return self._multiply(hidden, "swish")
 
     def gelu(self, hidden: torch.Tensor) -> torch.Tensor:
         """`gelu(self(hidden))` in one kernel, by the error function."""
@@ -61,12 +70,19 @@ class PackedLinear(torch.nn.Module):
 
     def times(self, hidden: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         """`self(hidden) * factor` `[..., out_features]`."""
-        product: torch.Tensor = _LINEAR.binary(hidden, factor, self.packed, self.bias, "mul")
-        return product
+        return self._combine(hidden, factor, "mul")
 
     def plus(self, hidden: torch.Tensor, term: torch.Tensor) -> torch.Tensor:
         """`self(hidden) + term` `[..., out_features]`."""
-        product: torch.Tensor = _LINEAR.binary(hidden, term, self.packed, self.bias, "add")
+        return self._combine(hidden, term, "add")
+
+    def _multiply(self, hidden: torch.Tensor, after: After) -> torch.Tensor:
+        few = None if self.panels is None else self.panels.multiply(hidden, self.bias, after)
+        return multiply(hidden, self.packed, self.bias, after) if few is None else few
+
+    def _combine(self, hidden: torch.Tensor, term: torch.Tensor, after: After) -> torch.Tensor:
+        few = None if self.panels is None else self.panels.multiply(hidden, self.bias, after, term)
+        product: torch.Tensor = _LINEAR.binary(hidden, term, self.packed, self.bias, after) if few is None else few
         return product
 
     def extra_repr(self) -> str:
@@ -151,9 +167,11 @@ def padded_rows(num_rows: int) -> int:
     return num_rows if num_rows <= _EXACT_ROWS else -(-num_rows // _ROWS_STEP) * _ROWS_STEP
 
 
-def multiply(hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """`[..., in_features]` to `[..., out_features]`, over a packed weight."""
-    product: torch.Tensor = _LINEAR.default(hidden, packed, bias, "none", [], "")
+def multiply(
+    hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, after: After = "none"
+) -> torch.Tensor:
+    """`[..., in_features]` to `[..., out_features]`, over a packed weight, by oneDNN."""
+    product: torch.Tensor = _LINEAR.default(hidden, packed, bias, after, [], "")
     return product
 
 

@@ -11,7 +11,7 @@ import inspect
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from server.model.architecture import Architecture, embedding_weight
 from server.model.encoder.attention import EncoderCall, encoding
 from server.model.encoder.positions import read_positions

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutputWithPoolingAndCrossAttentions
 
-from prompts_store.records import TaskType
+from prompts_store.checkpoint_records import TaskType
 from server.model.families.registry import stock_attention
 from server.model.heads.head import Rows
 

@@ -13,8 +13,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from prompts_store.checkpoint.head import count_labels, head_values
 from prompts_store.checkpoint.layouts import LAYOUTS
+from prompts_store.checkpoint_records import BaseKind, Checkpoint, HeadShapes, TaskType, TensorKind
 from prompts_store.manifest import Manifest, Pooling, ProblemType
-from prompts_store.records import BaseKind, Checkpoint, HeadShapes, TaskType, TensorKind
 from server.model.errors import UnsupportedArchitecture
 from server.model.foreign import foreign_errors
 from server.model.heads.classes import ClassHead, build_class, has_class

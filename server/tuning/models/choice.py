@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prompts_store.records import BaseKind
+from prompts_store.checkpoint_records import BaseKind
 from server.model.allocator import map_large_blocks
 from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads

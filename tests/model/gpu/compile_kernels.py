@@ -19,7 +19,7 @@ GROUP = 4
 
 
 def main(capability: int) -> None:
-    """Print one line a kernel: name, what it was compiled for, bytes of shared memory."""
+    """Print one line a kernel: capability, name, what it was compiled for, bytes of shared memory."""
     for dtype in (torch.bfloat16, torch.float32):
         if dtype is torch.bfloat16 and capability < 80:
             dtype = torch.float16
@@ -84,9 +84,10 @@ def compile_kernel(kernel, types, constants, capability: int, label: str, num_wa
     )
     assert compiled.asm["cubin"]
     assert compiled.metadata.shared <= SHARED_BYTES[capability], f"{label}: {compiled.metadata.shared} bytes"
-    print(label, compiled.metadata.shared)
+    print(capability, label, compiled.metadata.shared)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    main(int(sys.argv[1]))
+    for capability in sys.argv[1:]:
+        main(int(capability))

@@ -29,8 +29,8 @@ from transformers import (
     modeling_layers,
 )
 
+from prompts_store.checkpoint_records import BaseKind, Checkpoint, PeftType, StoredTensor, TaskType
 from prompts_store.manifest import Manifest
-from prompts_store.records import BaseKind, Checkpoint, PeftType, StoredTensor, TaskType
 from server.model.heads.classes import build_class
 from server.model.heads.head import Rows
 from server.model.heads.heads import Heads

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,18 +22,23 @@ SERVER = {"threads": 1, "num_kv_blocks": 200, "max_prefix_share": 0.05, "max_num
 """Room for few: sequences queue and are preempted, and soft prompts make room for one another."""
 
 
-def soak(folder: Path, duration_s: float, max_slope_mib_h: float | None) -> list[Row]:
+def soak(
+    folder: Path, duration_s: float, max_slope_mib_h: float | None, kinds: frozenset[str] = frozenset()
+) -> list[Row]:
     """Start a server, load it for so long, and stop it; everything that was found.
 
-    Without `max_slope_mib_h` memory is not judged: a server that has just started is still warming up.
+    The load goes on until each of `kinds` was answered, a minute at most. Without `max_slope_mib_h` memory is not
+    judged: a server that has just started is still warming up.
     """
     with ServerProcess(folder / "log", data_dir=folder / "data", **SERVER) as server:
-        rows = asyncio.run(_load(server, duration_s, max_slope_mib_h))
+        rows = asyncio.run(_load(server, duration_s, max_slope_mib_h, kinds))
         rows.append(findings.zero("exit status", server.stop()))
     return [*rows, *findings.from_log(server.log)]
 
 
-async def _load(server: ServerProcess, duration_s: float, max_slope_mib_h: float | None) -> list[Row]:
+async def _load(
+    server: ServerProcess, duration_s: float, max_slope_mib_h: float | None, kinds: frozenset[str]
+) -> list[Row]:
     samples: list[tuple[float, float]] = []
     async with httpx.AsyncClient(base_url=server.url, timeout=120, limits=httpx.Limits(max_connections=None)) as client:
         world = load.World(client, await load.learn(client))
@@ -44,6 +50,7 @@ async def _load(server: ServerProcess, duration_s: float, max_slope_mib_h: float
                 group.create_task(load.again(world, ask, stop))
             watching = group.create_task(memory.watch(server, samples))
             await asyncio.sleep(duration_s)
+            await _until_answered(world, kinds)
             watching.cancel()
             stop.set()
         found, home = await findings.at_rest(client)
@@ -56,6 +63,13 @@ async def _load(server: ServerProcess, duration_s: float, max_slope_mib_h: float
     if max_slope_mib_h is not None:
         rows.append(_memory(memory.fit(samples), max_slope_mib_h))
     return [*rows, *findings.from_metrics(found), *home]
+
+
+async def _until_answered(world: load.World, kinds: frozenset[str], within_s: float = 60.0) -> None:
+    """Let the load go on until each kind has an answer, or until the time is over."""
+    deadline = time.monotonic() + within_s
+    while not kinds <= world.outcomes.keys() and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
 
 
 def _memory(line: memory.Line, max_slope_mib_h: float) -> Row:
