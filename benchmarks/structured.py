@@ -81,7 +81,7 @@ async def _tokens_per_s(client: httpx.AsyncClient, body: dict[str, Any], options
     took_s = time.monotonic() - began
     num_tokens = sum(answer.raise_for_status().json()["usage"]["completion_tokens"] for answer in answers)
     assert num_tokens == options.requests * options.tokens, num_tokens
-    return num_tokens / took_s
+    return float(num_tokens / took_s)
 
 
 if __name__ == "__main__":
