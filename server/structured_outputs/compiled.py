@@ -13,6 +13,8 @@ from server.structured_outputs.constraint import Constraint
 from server.structured_outputs.errors import MatcherFailed
 from server.structured_outputs.vocabulary import Vocabulary
 
+NO_TOKEN = "no token of the base model can continue the answer in its form"
+
 Mask = NDArray[np.int32]
 """`[num_words]`: bit i of word w stands for token 32 * w + i, and is 1 where the token may come next."""
 
@@ -94,7 +96,7 @@ class Matcher:
             raise self._failed()
         mask = self._adjusted() if self._without or self._with else self._mask
         if not mask.any():
-            raise MatcherFailed("no token of the base model can continue the answer in its form")
+            raise MatcherFailed(NO_TOKEN)
         return mask
 
     def _adjusted(self) -> Mask:
@@ -107,5 +109,7 @@ class Matcher:
         return mask
 
     def _failed(self) -> MatcherFailed:
+        if self.matcher.stop_reason() == "NoExtensionBias":
+            return MatcherFailed(NO_TOKEN)
         self._compiled.has_failed = True
         return MatcherFailed("the answer's form has become too complex")

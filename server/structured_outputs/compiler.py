@@ -29,6 +29,7 @@ _ADVICE = (
     ("too large", "is too complex"),
     ("too deeply", "is nested too deeply"),
     ("Unsatisfiable", "cannot be met by any answer"),
+    ("NoExtensionBias", "begins with what no token of the base model can write"),
     ("oneOf", "has oneOf with branches that overlap: use anyOf"),
     ("look", "uses look-around or word boundaries, which are not supported"),
     ("backreferences", "uses back-references, which are not supported"),
@@ -129,8 +130,6 @@ def compile_constraint(
         found = matcher.get_error()
         what = next((advice for sign, advice in _ADVICE if sign in found), "is not valid")
         raise ConstraintRefused(f"the {constraint.form} form {what}", param=constraint.param)
-    if not mask.any():
-        raise ConstraintRefused("no token of the base model can begin an answer in this form", param=constraint.param)
     return CompiledConstraint(constraint, vocabulary, matcher, mask)
 
 

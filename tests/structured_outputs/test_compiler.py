@@ -56,7 +56,7 @@ async def test_what_is_kept_is_bounded():
     assert await compiled(compiler, "a") is a
     await compiled(compiler, "c")
     assert await compiled(compiler, "a") is a
-    await compiled(compiler, "a{" + "0" * 90 + "2}")
+    await compiled(compiler, "a" * 99)
     assert await compiled(compiler, "a") is not a
 
 
@@ -103,8 +103,8 @@ async def test_a_vocabulary_that_cannot_be_described_refuses_every_form():
         ({"regex": ""}, "is empty"),
         ({"regex": r"(a)\1"}, "back-references"),
         ({"regex": "(?=a)a"}, "look-around"),
-        ({"regex": "(.{0,5000}a){200}"}, "too complex"),
-        ({"regex": "é"}, "no token of the base model can begin"),
+        ({"grammar": "start: " + "(/a{0,99}/ | /b/)? " * 3_000}, "too complex"),
+        ({"regex": "é"}, "no token of the base model can write"),
         ({"grammar": "start: ("}, "is not valid"),
         ({"grammar": "root ::= ("}, "not valid"),
         ({"grammar": 'start: %json {"type": "string"}'}, "rules only"),
