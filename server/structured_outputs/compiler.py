@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from llguidance import LLMatcher
 from llguidance._lib import LLParserLimits
 
 from server.structured_outputs.compiled import CompiledConstraint, clear_bits
-from server.structured_outputs.constraint import Constraint
+from server.structured_outputs.constraint import Constraint, Form
 from server.structured_outputs.errors import CompilerBusy, ConstraintRefused, VocabularyUnsupported
 from server.structured_outputs.grammar import grammar_of
 from server.structured_outputs.limits import StructureLimits
@@ -27,6 +28,7 @@ _ADVICE = (
     ("fuel", "is too complex"),
     ("too many", "is too complex"),
     ("too large", "is too complex"),
+    ("too big", "is too complex"),
     ("too deeply", "is nested too deeply"),
     ("Unsatisfiable", "cannot be met by any answer"),
     ("NoExtensionBias", "begins with what no token of the base model can write"),
@@ -120,8 +122,10 @@ def compile_constraint(
 ) -> CompiledConstraint:
     """Compile a form; to be called on a thread with a deep stack. Raises `ConstraintRefused`."""
     grammar = grammar_of(constraint, limits, after_space=after_space)
-    matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0, limits=_parser_limits(limits))
+    parser_limits = _parser_limits(limits, constraint.form)
+    matcher = LLMatcher(vocabulary.tokenizer, grammar, log_level=0, limits=parser_limits)
     mask = np.zeros(vocabulary.num_words, np.int32)
+    began = time.thread_time()
     if not matcher.is_error():
         matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if after_space:
@@ -130,17 +134,19 @@ def compile_constraint(
         found = matcher.get_error()
         what = next((advice for sign, advice in _ADVICE if sign in found), "is not valid")
         raise ConstraintRefused(f"the {constraint.form} form {what}", param=constraint.param)
+    if time.thread_time() - began > limits.max_first_mask_s:
+        raise ConstraintRefused(f"the {constraint.form} form is too complex", param=constraint.param)
     return CompiledConstraint(constraint, vocabulary, matcher, mask)
 
 
-def _parser_limits(limits: StructureLimits) -> LLParserLimits:
+def _parser_limits(limits: StructureLimits, form: Form) -> LLParserLimits:
     return LLParserLimits(
         max_items_in_row=limits.max_items_in_row,
         initial_lexer_fuel=limits.initial_lexer_fuel,
         step_lexer_fuel=limits.step_lexer_fuel,
         step_max_items=limits.step_max_items,
         max_lexer_states=limits.max_lexer_states,
-        max_grammar_size=limits.max_grammar_symbols,
+        max_grammar_size=limits.max_grammar_symbols if form is Form.GRAMMAR else limits.max_symbols,
         verbose_errors=False,
     )
 

@@ -14,7 +14,10 @@ class StructureLimits:
     `max_enum` bounds the values of an enumeration or choice, `max_repetition` each number of repetitions, of
     characters, items or properties.
 
-    The rest bounds the automaton (llguidance's `LLParserLimits`). The compiler keeps `max_entries` compiled forms of
+    The rest bounds the automaton (llguidance's `LLParserLimits`): a mask must come within a few milliseconds, since a
+    step waits for it, and its time grows with the square of a grammar's symbols where rules may be empty. So a `grammar`
+    may have `max_grammar_symbols`, other forms `max_symbols`, and the first mask takes at most `max_first_mask_s`
+    seconds of a processor's time. The compiler keeps `max_entries` compiled forms of
     together `max_kept_bytes` bytes of source; at most `max_waiting` wait, and none longer than `max_compile_s` seconds.
     """
 
@@ -26,8 +29,9 @@ class StructureLimits:
     max_repetition: int = 10_000
 
     max_lexer_states: int = 20_000
-    max_grammar_symbols: int = 200_000
-    max_items_in_row: int = 1_000
+    max_symbols: int = 5_000
+    max_grammar_symbols: int = 1_000
+    max_items_in_row: int = 2_000
     initial_lexer_fuel: int = 1_000_000
     step_lexer_fuel: int = 100_000
     step_max_items: int = 50_000
@@ -36,3 +40,4 @@ class StructureLimits:
     max_kept_bytes: int = 2_097_152
     max_waiting: int = 64
     max_compile_s: float = 5.0
+    max_first_mask_s: float = 0.1
