@@ -15,7 +15,7 @@ class StructureLimits:
     characters, items or properties.
 
     The rest bounds the automaton (llguidance's `LLParserLimits`): a mask must come within a few milliseconds, since a
-    step waits for it, and its time grows with the square of a grammar's symbols where rules may be empty. So a `grammar`
+    step waits for it. Its time grows with the square of a grammar's symbols where rules may be empty: so a `grammar`
     may have `max_grammar_symbols`, other forms `max_symbols`, and the first mask takes at most `max_first_mask_s`
     seconds of a processor's time. The compiler keeps `max_entries` compiled forms of
     together `max_kept_bytes` bytes of source; at most `max_waiting` wait, and none longer than `max_compile_s` seconds.
