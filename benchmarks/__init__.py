@@ -27,6 +27,7 @@ spread.py               medians, spread and ratios
 thresholds.py           the thresholds
 table.py                tables from records
 plots.py                plots from records
+vllm_cost.py            soft prompts in vLLM, by connector and by rows, beside this engine
 store_growth.py         the store's times from 10 to 10,000 tasks
 beside_peft/            this engine beside PEFT one by one: encoder-decoders, heads
 old_and_new/            an earlier commit beside this one

@@ -4,8 +4,10 @@ cli/                  the `softprompt` command
 loading.py            from settings to an application that serves
 ray_serve.py          the same application in many replicas, by Ray Serve
 app.py                the composition root: builds every part and connects them
+engine_choice.py      the engine that the settings choose, with its base model
 base_model_source.py  which base model is meant, and loading it
-engine_setup.py       the engine's options, KV cache and runner
+engine_setup.py       our engine's options, KV cache and runner
+vllm_setup.py         vLLM's engine: its arguments, and the proof at start
 api/                  HTTP: routes, wire types, event streams, authentication
 jobs/                 tuning jobs, from the store's queue to a version
 tuning/               from examples to a soft prompt
@@ -18,6 +20,7 @@ structured_outputs/   which tokens may come next, so that an answer has its form
 model/                base model, KV cache, attention, sampling: all that runs tensors
 demo/                 the bundled base model and its soft prompts
 web/                  the page at `/`: the files that a browser runs
+vllm_args.py          arguments of vLLM's engine that the operator gives
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
 store_follower.py     hands the store's changes to everything that answers from memory

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
-from functools import partial
 
 import torch
 from fastapi import FastAPI
@@ -27,12 +26,12 @@ from server.api.inference.inference import Inference
 from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.management.store_access import StoreAccess
-from server.api.services import Services
-from server.base_model_source import LoadedBase, Origin, base_embeddings, find_origin, load_base
+from server.api.services import NO_END_TOKEN, Services
+from server.base_model_source import Origin, base_embeddings, find_origin
 from server.demo import TASKS_DIR, TEMPLATE
+from server.engine.client import TuningEngine
 from server.engine.events import EngineObserver
-from server.engine.thread.async_engine import AsyncEngine
-from server.engine_setup import build_engine
+from server.engine_choice import ChosenEngine, choose_engine, own_engine
 from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
 from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner, RunnerOptions
@@ -45,11 +44,9 @@ from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.store_follower import StoreFollower
-from server.structured_outputs.compiler import ConstraintCompiler
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
-from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
 from server.tuning.kept_runs import KeptRuns
@@ -131,7 +128,7 @@ class Workbench:
     base_id: str
     loaded: LoadedModel
     tokenizer: Tokenizer
-    engine: AsyncEngine
+    engine: TuningEngine
     end_token_id: int | None
     manifest: Manifest
     tuning_memory_bytes: int | None = None
@@ -147,22 +144,20 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
         origin = find_origin(settings)
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
-        loaded = load_base(settings, origin)
-        base, tokenizer = loaded.base, loaded.tokenizer
-        eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
-        end = end_token_id(tokenizer, eos_token_ids)
+        own = own_engine(settings, origin)
+        base, tokenizer = own.loaded.base, own.loaded.tokenizer
+        end = end_token_id(tokenizer, own.eos_token_ids)
         if end is None and base.kind is not BaseKind.ENCODER:
             raise TokenizerUnsupported("the base model has no end token, so nothing could learn where to stop")
         if origin.is_demo and base.fingerprint not in store.bases():
             publish_folder(store, base, TASKS_DIR, actor="demo")
-        engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids)
         yield Workbench(
             store,
             base,
             origin.base_id,
-            loaded.model,
+            own.loaded.model,
             tokenizer,
-            engine,
+            own.engine,
             end,
             _default_manifest(origin, tokenizer, base.kind),
             settings.tuning_memory_bytes,
@@ -175,21 +170,20 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or _DEMO_THREADS)
-    loaded = load_base(settings, origin)
-    base, tokenizer = loaded.base, loaded.tokenizer
+    observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
+    chosen = choose_engine(settings, origin, observers)
+    if chosen.metrics_prefix:
+        metrics.include(chosen.metrics_prefix)
+    engine, base, tokenizer, eos_token_ids = chosen.engine, chosen.base, chosen.tokenizer, chosen.eos_token_ids
     if origin.is_demo and base.fingerprint not in store.bases():
         publish_folder(store, base, TASKS_DIR, actor="demo")
-    eos_token_ids = tokenizer.eos_token_ids(loaded.model.eos_token_ids)
-    observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
-    engine = build_engine(settings, loaded.model, loaded.attention, eos_token_ids, observers)
     follower = StoreFollower(store)
-    catalog, folder = TaskCatalog(store, base, follower, loaded.heads), _publish_tasks(settings, store, base)
-    tuned = TunedBase(base, origin.base_id, loaded.model, tokenizer, eos_token_ids, engine, engine, follower, folder)
+    catalog, folder = TaskCatalog(store, base, follower, chosen.heads), _publish_tasks(settings, store, base)
     limits = _api_limits(settings)
     api_settings = ApiSettings(limits, settings.cors_origins, is_local=not settings.insecure)
     quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
     base_names = frozenset((origin.base_id, *base.names))
-    chat_defaults = sampling_defaults(getattr(loaded.model.model, "generation_config", None))
+    chat_defaults = sampling_defaults(chosen.generation_config)
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),
         inference=Inference(
@@ -203,16 +197,18 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
             overload,
             ShadowRuns(),
             chat_defaults,
-            _base_facts(loaded),
-            ConstraintCompiler(partial(describe, tokenizer, loaded.model.architecture.vocab_size, eos_token_ids)),
+            BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
+            chosen.constraints,
         ),
         store_access=StoreAccess(
             store, base, base_names, follower, limits, folder, _kept_runs(settings, base), base_embeddings(settings)
         ),
         base_id=origin.base_id,
-        device=str(loaded.model.device),
+        engine_name=chosen.name,
+        device=chosen.device,
         settings=api_settings,
-        jobs=_build_jobs(settings, tuned, store, limits),
+        jobs=_build_jobs(settings, origin.base_id, chosen, follower, folder, store, limits),
+        no_jobs=chosen.no_tuning or NO_END_TOKEN,
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
         tracing=tracing,
@@ -224,15 +220,29 @@ def _tuning_defaults(settings: ServeSettings, manifest: Manifest) -> TuningDefau
     return TuningDefaults(manifest, settings.tuning_micro_batch_tokens)
 
 
-def _base_facts(loaded: LoadedBase) -> BaseFacts:
-    """What answers of heads depend on. An encoder's words may be narrower than the hidden states that it returns."""
-    base, heads = loaded.base, loaded.heads
-    width = loaded.model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size
-    return BaseFacts(base.kind, width, heads.labels, heads.problem_type)
-
-
-def _build_jobs(settings: ServeSettings, tuned: TunedBase, store: Store, limits: ApiLimits) -> JobRunner | None:
-    """The runner of tuning jobs: see `build_job_runner`."""
+def _build_jobs(
+    settings: ServeSettings,
+    base_id: str,
+    chosen: ChosenEngine,
+    follower: StoreFollower,
+    folder: TasksFolder | None,
+    store: Store,
+    limits: ApiLimits,
+) -> JobRunner | None:
+    """The runner of tuning jobs: see `build_job_runner`. None of an engine that cannot tune."""
+    if (tuning := chosen.tuning) is None:
+        return None
+    tuned = TunedBase(
+        chosen.base,
+        base_id,
+        tuning.loaded,
+        chosen.tokenizer,
+        chosen.eos_token_ids,
+        chosen.engine,
+        tuning.pieces,
+        follower,
+        folder,
+    )
     bounds = RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes)
     return build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits), bounds)
 

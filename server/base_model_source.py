@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig, PreTrainedConfig
 
 from prompts_store.base_names import hub_id_of
 from prompts_store.checkpoint.embedding_check import BaseEmbeddings
@@ -24,9 +24,11 @@ from server.model.base_model import (
     choose_device,
     choose_dtype,
     dtype_name,
+    eos_token_ids_of,
     load_base_model,
     load_config,
     load_skeleton,
+    read_generation_config,
 )
 from server.model.embedding_layers import embedding_layers
 from server.model.encoder.kind import is_encoder
@@ -107,11 +109,19 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
     else:
         loaded = load_base_model(options)
         attention = choose_backend(loaded.device, exact=settings.attention == "exact")
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=loaded.architecture.vocab_size)
+    tokenizer = load_tokenizer(settings, origin, loaded.architecture.vocab_size)
     if attention is None:
         logger.info("self-proof passed: %s", prove_encoder(loaded))
     else:
         logger.info("self-proof passed: %s", prove(loaded, attention, text=_proof_text(tokenizer)))
+    heads = _heads(settings, origin, config, loaded.architecture.kind, loaded.device)
+    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype, heads)
+    return LoadedBase(base, heads, loaded, attention, tokenizer)
+
+
+def load_tokenizer(settings: ServeSettings, origin: Origin, vocab_size: int) -> Tokenizer:
+    """The tokenizer. What it cannot do with this base model is logged. Raises `TextError`."""
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision, num_rows=vocab_size)
     if tokenizer.num_ids_without_row:
         logger.warning(
             "%d tokens of the tokenizer, from id %d on, have no row in the base model: texts that hold one are refused",
@@ -120,9 +130,7 @@ def load_base(settings: ServeSettings, origin: Origin) -> LoadedBase:
         )
     if (template := tokenizer.chat_template) is not None and template.problem is not None:
         logger.warning("%s: chats are refused, completions and classifications are answered", template.problem)
-    heads = _heads(settings, origin, config, loaded.architecture.kind, loaded.device)
-    base = _describe(settings, origin, tokenizer, loaded.architecture, loaded.dtype, heads)
-    return LoadedBase(base, heads, loaded, attention, tokenizer)
+    return tokenizer
 
 
 def _proof_text(tokenizer: Tokenizer) -> tuple[int, ...]:
@@ -141,13 +149,30 @@ def base_embeddings(settings: ServeSettings) -> BaseEmbeddings:
 def read_base_model(settings: ServeSettings) -> BaseModel:
     """The base model's identity and sizes, read from its files without loading weights. Raises `ModelError`."""
     origin = find_origin(settings)
+    return read_base(settings, origin, Tokenizer.load(origin.source, revision=settings.revision)).base
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadBase:
+    """What the files of a base model say of it, its weights unread. `eos_token_ids` end a generation."""
+
+    base: BaseModel
+    heads: Heads
+    dtype: torch.dtype
+    eos_token_ids: frozenset[int]
+    generation_config: GenerationConfig
+
+
+def read_base(settings: ServeSettings, origin: Origin, tokenizer: Tokenizer) -> ReadBase:
+    """Read the base model's files without loading weights. Raises `ModelError`."""
     options = _model_options(settings, origin)
     config = load_config(options)
     dtype = choose_dtype(options.dtype, config, choose_device(options.device))
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     skeleton = load_encoder_skeleton(options) if _is_encoder(origin, config) else load_skeleton(options)
     heads = _heads(settings, origin, config, skeleton.kind)
-    return _describe(settings, origin, tokenizer, skeleton, dtype, heads)
+    base = _describe(settings, origin, tokenizer, skeleton, dtype, heads)
+    generation_config = read_generation_config(options, config)
+    return ReadBase(base, heads, dtype, eos_token_ids_of(generation_config, config), generation_config)
 
 
 def _is_encoder(origin: Origin, config: PreTrainedConfig) -> bool:

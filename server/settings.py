@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
+from server.vllm_args import check_args, check_settings, parse_args
 
 DATABASE_FILE = "softprompt.db"
 
@@ -46,6 +47,22 @@ class ServeSettings(BaseSettings):
     )
     admin_key_file: Path | None = Field(None, description="File that contains the admin key.")
     insecure: bool = Field(False, description="Allow an address that is not loopback although there is no key.")
+
+    engine: Literal["own", "vllm"] = Field(
+        "own",
+        description="Engine: own, or vllm in a virtual environment that has vLLM (`make vllm`).",
+    )
+    vllm_args: str = Field(
+        "",
+        description="Arguments of vLLM's engine, as a JSON object or as key=value parted by spaces, such as "
+        "tensor_parallel_size=2.",
+    )
+    vllm_prefix_gib: float = Field(
+        4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Memory for soft prompts in each worker of vLLM, in GiB.",
+    )
 
     base_model: str | None = Field(
         None,
@@ -248,6 +265,12 @@ class ServeSettings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
+    @field_validator("vllm_args")
+    @classmethod
+    def _check_vllm_args(cls, value: str) -> str:
+        check_args(parse_args(value))
+        return value
+
     @field_validator("admin_key")
     @classmethod
     def _check_key(cls, value: SecretStr | None) -> SecretStr | None:
@@ -272,6 +295,7 @@ class ServeSettings(BaseSettings):
             raise ValueError("tls_cert and tls_key go together; give both of them")
         if self.tuning_min_share > self.tuning_share:
             raise ValueError("tuning_min_share is above tuning_share; lower it or raise tuning_share")
+        check_settings(self.engine, self.model_fields_set)
         return self
 
     @property

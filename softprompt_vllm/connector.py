@@ -24,6 +24,7 @@ from vllm.distributed.parallel_state import get_tensor_model_parallel_rank, get_
 from vllm.model_executor.models.utils import extract_layer_index
 
 from softprompt_vllm.cache_layout import read_layout
+from softprompt_vllm.front_end import follow
 from softprompt_vllm.plan import BlockIds, StepPlan, WorkerReport
 from softprompt_vllm.scheduler_half import SchedulerHalf
 from softprompt_vllm.settings import read_settings
@@ -47,6 +48,8 @@ class SoftPromptConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc
         self._scheduler: SchedulerHalf | None = None
         self._worker: WorkerHalf | None = None
         if role == KVConnectorRole.SCHEDULER:
+            if settings.front_end_pid:
+                follow(settings.front_end_pid)
             self._scheduler = SchedulerHalf(settings, layout, vllm_config.parallel_config.world_size)
         else:
             rank = Rank(get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size())

@@ -72,6 +72,7 @@ def transfer_config(
     capture_key: str | None = None,
     max_host_bytes: int | None = None,
     max_device_bytes: int | None = None,
+    front_end_pid: int | None = None,
 ) -> dict[str, Any]:
     """Return vLLM's `kv_transfer_config` for this connector. See `settings.py` for the fields."""
     given = {
@@ -79,6 +80,7 @@ def transfer_config(
         "capture_key": capture_key,
         "max_host_bytes": max_host_bytes,
         "max_device_bytes": max_device_bytes,
+        "front_end_pid": front_end_pid,
     }
     return {
         "kv_connector": "SoftPromptConnector",

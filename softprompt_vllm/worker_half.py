@@ -80,6 +80,11 @@ class WorkerHalf:
             if name in groups
         )
 
+    @property
+    def layout(self) -> CacheLayout:
+        """The groups and sizes of the KV cache."""
+        return self._layout
+
     def load(self, plan: StepPlan) -> None:
         """Drop, refuse and load what a plan says. Requests that wait are reported, served or not."""
         self.kept.drop(plan.drops)

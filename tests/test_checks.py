@@ -18,4 +18,6 @@ def test_hooks_of_a_commit_run_the_commands_of_make_check():
     (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     assert repository["repo"] == "local"
     assert [hook["entry"] for hook in repository["hooks"]] == commands
+    (workflows,) = (command for command in commands if "github-workflows" in command)
+    assert workflows.split()[-3:] == sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*"))
     assert not any(hook["pass_filenames"] for hook in repository["hooks"]), "a check reads the whole tree"

@@ -66,6 +66,8 @@ def engine_state(services: Services, allowed: AllowedTasks, now: float) -> wire.
     requests = services.metrics.requests
     return wire.EngineState(
         object="engine",
+        engine=services.engine_name,
+        no_tuning=services.no_jobs if services.jobs is None else None,
         alive=engine.is_alive,
         started_at=services.started_at,
         time_s=round(now - services.began, 6),
@@ -85,7 +87,7 @@ def engine_state(services: Services, allowed: AllowedTasks, now: float) -> wire.
             free=usage.num_cached_blocks + usage.num_empty_blocks,
             holders=[
                 *view.prefix_holders(prefixes, other_prefixes),
-                *view.sequence_holders(tasks, other_tasks),
+                *view.sequence_holders(tasks, other_tasks, usage.num_other_blocks),
                 *_free_holders(usage),
             ],
         ),
@@ -156,12 +158,12 @@ class _View:
             yield _holder("prefix", sum(prefix.num_blocks for prefix in others))
 
     def sequence_holders(
-        self, listed: Iterable[TaskUsage], others: Collection[TaskUsage]
+        self, listed: Iterable[TaskUsage], others: Collection[TaskUsage], num_other_blocks: int
     ) -> Iterable[wire.BlockHolder]:
         for task in listed:
             yield _holder("sequence", task.num_blocks, self._name(task.task))
-        if others:
-            yield _holder("sequence", sum(task.num_blocks for task in others))
+        if others or num_other_blocks:
+            yield _holder("sequence", sum(task.num_blocks for task in others) + num_other_blocks)
 
     def _allows(self, task: str) -> bool:
         return self.allowed is None or task in self.allowed

@@ -1,7 +1,7 @@
 """The OpenAPI document for client generators. `python -m server.api` writes the committed copy.
 
 FastAPI's own document lacks schemas that are only referred to (error bodies, stream chunks). It also lists a 422, which
-this server never sends.
+this server never sends. Its fields have titles without content, and its integers have no size.
 """
 
 from __future__ import annotations
@@ -52,7 +52,6 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         for method in _METHODS:
             path.get(method, {}).get("responses", {}).pop("422", None)
     _name_scopes(document, app)
-    add_examples(document)
     _, referred = models_json_schema(
         [(model, "serialization") for model in _REFERRED_TO], ref_template="#/components/schemas/{model}"
     )
@@ -63,7 +62,38 @@ def build_document(app: FastAPI) -> dict[str, Any]:
         FILE_SCHEMA["title"]: FILE_SCHEMA,
     }
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas) if name not in _NEVER_SENT}
+    _fit_for_generators(document)
+    add_examples(document)
     return document
+
+
+def _fit_for_generators(node: Any) -> None:
+    """Drop the titles of fields and parameters, the null of parameters, and write the size of integers.
+
+    A generator names an inline union by its title, so that two fields "Input" became `Input` and `Input1`. Without a
+    title it takes the owner's name too. A query or a header is absent or a text, never null. An integer without a
+    format is an int32 in Go, which holds neither the bytes of a large file nor a time after 2038.
+    """
+    if isinstance(node, list):
+        for item in node:
+            _fit_for_generators(item)
+    if not isinstance(node, dict):
+        return
+    if "in" in node and "schema" in node:
+        node["schema"] = _without_null(node["schema"])
+    if node.get("type") == "integer":
+        node.setdefault("format", "int64")
+    for field in node.get("properties", {}).values():
+        field.pop("title", None)
+    for value in node.values():
+        _fit_for_generators(value)
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a parameter: its one alternative to null, and neither title nor the default null."""
+    forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
+    kept = {name: value for name, value in schema.items() if name not in ("title", "anyOf") and value is not None}
+    return {**(forms[0] if len(forms) == 1 else {"anyOf": forms} if forms else {}), **kept}
 
 
 def _name_scopes(document: dict[str, Any], app: FastAPI) -> None:

@@ -14,6 +14,7 @@ from server.api.inference.inference import Inference
 from server.api.limits import ApiSettings
 from server.api.management.store_access import StoreAccess
 from server.api.middleware.drain import Drain
+from server.api.wire.engine import EngineName
 from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner
 from server.telemetry.metrics import Metrics
@@ -21,12 +22,15 @@ from server.telemetry.tracing import NoTracing, Tracing
 from server.threads import Threads
 from server.web.files import PAGE, WebFile, read_files
 
+NO_END_TOKEN = "the base model has no end token, so nothing can be tuned"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Services:
     """Objects that live as long as the application: the one that each room works with, and the rest.
 
-    `base_id` is the base model's name in `model`; `device` is what computes it. `started_at` is Unix time, and `began`
+    `base_id` is the base model's name in `model`; `engine_name` and `device` are what compute it. Without `jobs`,
+    `no_jobs` says why nothing can be tuned. `started_at` is Unix time, and `began`
     the monotonic time of the same moment, both in seconds.
     `page` has the files of the page at `/` by their path; empty, there is none.
     """
@@ -35,9 +39,11 @@ class Services:
     inference: Inference
     store_access: StoreAccess
     base_id: str
+    engine_name: EngineName = "own"
     device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobRunner | None = None
+    no_jobs: str = NO_END_TOKEN
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=NoTracing)

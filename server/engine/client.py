@@ -112,3 +112,7 @@ class PieceRunner(Protocol):
 
         Raises the piece's exception, and `EngineStopped`. Cancelling the caller does not stop a piece that has begun.
         """
+
+
+class TuningEngine(EngineClient, PieceRunner, Protocol):
+    """An engine that also runs background work on the weights that it serves."""

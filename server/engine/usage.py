@@ -34,9 +34,11 @@ class PrefixUsage:
 
 @dataclass(frozen=True, slots=True)
 class EngineUsage:
-    """All holders at one moment. The blocks of `tasks` and `prefixes`, cached and empty ones add up to `num_blocks`.
+    """All holders at one moment. The blocks of `tasks` and `prefixes`, other, cached and empty ones add up to
+    `num_blocks`.
 
-    Cached blocks hold text that a later request can share, and are free for others. Empty blocks hold nothing.
+    Cached blocks hold text that a later request can share, and are free for others. Empty blocks hold nothing. Other
+    blocks are held by running sequences, of an engine that does not say of which.
     """
 
     tasks: tuple[TaskUsage, ...]
@@ -44,3 +46,4 @@ class EngineUsage:
     num_blocks: int
     num_cached_blocks: int
     num_empty_blocks: int
+    num_other_blocks: int = 0

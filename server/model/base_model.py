@@ -15,6 +15,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -94,7 +95,8 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
         _pack(model)
         architecture = read_architecture(model, options.max_context)
         decoding = None if architecture.max_encoder_positions is None else read_decoding(model.generation_config)
-        return LoadedModel(model, architecture, dtype, device, _eos_token_ids(model), decoding)
+        eos_token_ids = eos_token_ids_of(model.generation_config, config)
+        return LoadedModel(model, architecture, dtype, device, eos_token_ids, decoding)
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:
@@ -217,10 +219,19 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _eos_token_ids(model: PreTrainedModel) -> frozenset[int]:
-    configured = getattr(model.generation_config, "eos_token_id", None)
+def read_generation_config(options: BaseModelOptions, config: PreTrainedConfig) -> GenerationConfig:
+    """The generation configuration that transformers would load with the model."""
+    try:
+        return GenerationConfig.from_pretrained(options.source, revision=options.revision or "main")
+    except OSError:  # as transformers: without a file, what the model's configuration says
+        return GenerationConfig.from_model_config(config)
+
+
+def eos_token_ids_of(generation_config: object, config: PreTrainedConfig) -> frozenset[int]:
+    """The ids that end a generation."""
+    configured = getattr(generation_config, "eos_token_id", None)
     if configured is None:
-        configured = getattr(model.config.get_text_config(), "eos_token_id", None)
+        configured = getattr(config.get_text_config(), "eos_token_id", None)
     if configured is None:
         return frozenset()
     return frozenset([configured] if isinstance(configured, int) else configured)

@@ -4,6 +4,7 @@ ModelError
 ├── BaseModelUnavailable      the folder, file or hub id cannot be loaded
 ├── UnsupportedArchitecture   the model cannot be served exactly; the message says why
 ├── SelfProofFailed           the paged path and the stock model disagree
+├── EngineUnavailable         the chosen engine is not installed, or does not start with these settings
 ├── NonFiniteValues           a prefix or a sequence produced NaN or infinity
 └── OutOfDeviceMemory         the KV cache does not fit
 """
@@ -25,6 +26,10 @@ class UnsupportedArchitecture(ModelError):
 
 class SelfProofFailed(ModelError):
     """The start-up self-proof found the paged path and the stock model in disagreement."""
+
+
+class EngineUnavailable(ModelError):
+    """The chosen engine is not installed, or does not start with these settings."""
 
 
 class NonFiniteValues(ModelError):

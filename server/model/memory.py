@@ -72,6 +72,11 @@ def unused_bytes(device: torch.device) -> int:
     return available_bytes()
 
 
+def cpu_cache_bytes() -> int:
+    """Bytes that a KV cache takes of a CPU machine's available memory where nobody says otherwise."""
+    return min(int(available_bytes() * _CPU_SHARE), _CPU_MOST_BYTES)
+
+
 def _numbers(file: Path) -> dict[str, int]:
     return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}
 
@@ -80,4 +85,4 @@ def _free_bytes(device: torch.device, activation_bytes: int) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return max(0, int((free - activation_bytes) * _CUDA_SHARE))
-    return min(int(available_bytes() * _CPU_SHARE), _CPU_MOST_BYTES)
+    return cpu_cache_bytes()

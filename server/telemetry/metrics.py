@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from collections.abc import Iterator
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from server.telemetry.http_metrics import HttpMetrics
 from server.telemetry.request_metrics import RequestMetrics
@@ -26,8 +37,22 @@ class Metrics:
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
+    def include(self, prefix: str) -> None:
+        """Render the metrics of a library too: those of its process-wide registry whose names begin so."""
+        self._registry.register(_Library(prefix))
+
     def render(self, state: ServerState) -> bytes:
         """All metrics in Prometheus's text format. May run in any thread."""
         states = CollectorRegistry(auto_describe=False)
         states.register(StateCollector(state, self.tasks))
         return generate_latest(self._registry) + generate_latest(states)
+
+
+class _Library(Collector):
+    """The metrics that a library registered process-wide, by the beginning of their names."""
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def collect(self) -> Iterator[Metric]:
+        return (metric for metric in REGISTRY.collect() if metric.name.startswith(self._prefix))

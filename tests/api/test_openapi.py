@@ -81,6 +81,19 @@ def test_streams_have_a_schema(document, operations):
     assert "itemSchema" not in json.dumps(document)
 
 
+def test_generators_get_sizes_and_no_empty_words(document, operations):
+    """An integer without a size is 32 bits in Go; titles of fields become names; no query and no header is null."""
+    schemas = document["components"]["schemas"]
+    fields = [field for schema in schemas.values() for field in schema.get("properties", {}).values()]
+    parameters = [one["schema"] for operation in operations.values() for one in operation.get("parameters", ())]
+    for schema in (*fields, *parameters):
+        assert "title" not in schema
+        for form in (schema, *schema.get("anyOf", ())):
+            assert form.get("format") == "int64" or form.get("type") != "integer"
+    assert len(parameters) > 20
+    assert not any("anyOf" in schema or schema.get("type") == "null" for schema in parameters)
+
+
 def test_every_reference_has_its_schema(document):
     """And nothing of the validation errors that are never sent is left."""
     text = json.dumps(document)

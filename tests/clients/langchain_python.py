@@ -8,7 +8,7 @@ from langchain.agents import create_agent
 from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage, message_to_dict, messages_from_dict
 from langchain_openai import ChatOpenAI, OpenAI, OpenAIEmbeddings
 
-from tests.clients.scenario import MODEL, TURNS, VECTORS, check_answer, run, scenario
+from tests.clients.scenario import MODEL, TURNS, VECTORS, check_answer, check_example, run, scenario
 
 chat_model = ChatOpenAI(model=MODEL, max_retries=0)
 
@@ -87,6 +87,11 @@ def embeddings() -> None:
     model = OpenAIEmbeddings(model=VECTORS, check_embedding_ctx_length=False, max_retries=0)
     assert len(model.embed_documents(list(TURNS))) == len(TURNS)
     assert all(isinstance(value, float) for value in model.embed_query(TURNS[0]))
+
+
+@scenario("example")
+def support_desk() -> None:
+    check_example("examples/langchain_desk.py")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.workflow import Context
 from llama_index.llms.openai_like import OpenAILike
 
-from tests.clients.scenario import MODEL, TURNS, URL, check_answer, run, scenario
+from tests.clients.scenario import MODEL, TURNS, URL, check_answer, check_example, run, scenario
 
 llm = OpenAILike(model=MODEL, api_base=URL, api_key="unused", is_chat_model=True, max_retries=0)
 
@@ -73,6 +73,11 @@ def completions() -> None:
     model = OpenAILike(model=MODEL, api_base=URL, api_key="unused", max_retries=0)
     check_answer(model.complete(TURNS[0]).text)
     check_answer([*model.stream_complete(TURNS[0])][-1].text)
+
+
+@scenario("example")
+def support_desk() -> None:
+    check_example("examples/llama_index_desk.py")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -56,6 +58,15 @@ def jsonl(rows: list[dict[str, Any]] = ROWS) -> bytes:
 def check_answer(text: object) -> None:
     """The model said something; whether it is right is for the tests of the engine."""
     assert isinstance(text, str) and text.strip(), f"no answer but {text!r}"
+
+
+def check_example(path: str) -> None:
+    """An example of a support desk, as a newcomer runs it: two departments and two wishes."""
+    environment = os.environ | {"SOFTPROMPT_URL": URL.removesuffix("/v1")}
+    ended = subprocess.run([sys.executable, path], env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-1000:]
+    found = [line.split()[:2] for line in ended.stdout.splitlines()]
+    assert found == [["logistics", "track"], ["helpdesk", "login"]], found
 
 
 def check_refused(call: Callable[[], object], error_class: type[Exception], name: str) -> None:

@@ -32,6 +32,8 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ("docs/how-to/change-the-base-model.md", 'make serve ARGS="--base-model models/SmolLM2'):
         "needs a file from a hub; tests/cli/test_gguf_bases.py serves files of this format",
     ("docs/how-to/classify-and-embed.md", "make serve"): "needs a hub; tests/system/test_encoders.py serves an encoder",
+    ("docs/how-to/generate-an-sdk.md", "npx"): "needs what `make sdks` installs, which runs the generator",
+    ("docs/how-to/generate-an-sdk.md", "openapi-generator-cli"): "likewise",
     ("docs/how-to/publish.md", "softprompt task convert"):
         "needs a checkpoint of an old PEFT; tests/cli/test_convert.py makes some",
     ("docs/how-to/publish.md", "softprompt task publish ORG/NAME"): "needs a hub",

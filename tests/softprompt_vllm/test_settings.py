@@ -29,8 +29,8 @@ def test_what_the_front_end_writes_is_read(tmp_path):
         ({"capture_key": "short"}, "at least 32"),
         ({"folder": "/nowhere"}, "not an existing folder"),
         ({"capture_key": "k" * 32, "store": "."}, "has 'store'"),
-        ({"capture_key": "k" * 32, "max_host_bytes": "1G"}, "number of bytes"),
-        ({"capture_key": "k" * 32, "max_device_bytes": -1}, "number of bytes"),
+        ({"capture_key": "k" * 32, "max_host_bytes": "1G"}, "number from 0"),
+        ({"capture_key": "k" * 32, "max_device_bytes": -1}, "number from 0"),
     ],
 )
 def test_wrong_settings_are_refused(given, message):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from tests.system.live_server import checkpoint, publish
+from tests.system.live_server import HIDDEN_SIZE, checkpoint, publish
 
 TASK = "swapped"
 ALIAS = f"/v1/tasks/{TASK}/aliases/production"
@@ -38,12 +38,12 @@ class Address:
     Construction publishes the versions, and learns the answer of each by its digest.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, hidden_size: int = HIDDEN_SIZE, first_seed: int = 0) -> None:
         self.url = url
         self._answers = {}
         with httpx.Client(base_url=url, timeout=60) as client:
-            for seed in range(NUM_VERSIONS):
-                version = publish(client, TASK, checkpoint(seed, num_virtual_tokens=4), manifest=MANIFEST)
+            for seed in range(first_seed, first_seed + NUM_VERSIONS):
+                version = publish(client, TASK, checkpoint(seed, 4, hidden_size), manifest=MANIFEST)
                 alone = client.post("/v1/completions", json=REQUEST | {"model": f"{TASK}@{version['version']}"})
                 self._answers[version["digest"]] = alone.json()["choices"][0]["text"]
         assert len(set(self._answers.values())) == NUM_VERSIONS, "the versions were meant to answer differently"

@@ -47,6 +47,15 @@ def test_two_tasks_are_asked_together(url):
     assert re.findall(r" (\S+)$", out, re.MULTILINE) == ["negative", "positive", "1976-07-04", "1998-01-05"]
 
 
+def test_a_message_is_routed_by_one_task_and_read_by_another(url):
+    """The department from its probabilities, then the customer's wish."""
+    out = run(url, "examples/support_desk.py")
+    assert re.findall(r"^ +(finance|logistics|helpdesk|retention)  ", out, re.MULTILINE) == [
+        "finance", "logistics", "helpdesk", "retention",
+    ]  # fmt: skip
+    assert "-> Here is where your parcel is." in out
+
+
 def _at(url, example) -> str:
     text = (ROOT / example).read_text()
     assert "http://127.0.0.1:8000" in text

@@ -6,15 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-os.environ.update(
-    VLLM_ENABLE_V1_MULTIPROCESSING="0",
-    VLLM_CPU_KVCACHE_SPACE="1",
-    VLLM_CPU_OMP_THREADS_BIND="nobind",
-    VLLM_NO_USAGE_STATS="1",
-    VLLM_LOGGING_LEVEL=os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
-    OMP_NUM_THREADS="1",
-    HF_HUB_OFFLINE="1",
-)
+from tests.vllm.environment import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT, VLLM_ENABLE_V1_MULTIPROCESSING="0")
 
 import torch
 from vllm import LLM, RequestOutput, SamplingParams

@@ -5,13 +5,13 @@ The scope belongs to the route itself, never to the request's path, which proxie
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request, Response, routing
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.routing import BaseRoute
 
@@ -113,12 +113,18 @@ def requires(scope: Scope) -> Any:
 def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
     """The scope of each route by "METHOD path". None for a route that declares none, or does not check it first."""
     scopes: dict[str, Scope | None] = {}
-    for route in iter_route_contexts(routes):
-        is_guarded = isinstance(route.original_route, GuardedRoute)
+    for route in _flat(routes):
+        is_guarded = isinstance(getattr(route, "original_route", route), GuardedRoute)
         declaration = _declaration_of(route.dependant) if is_guarded else None
         for method in route.methods or {"ANY"}:
             scopes[f"{method} {route.path}"] = None if declaration is None else declaration.scope
     return scopes
+
+
+def _flat(routes: Sequence[BaseRoute]) -> Iterable[Any]:
+    """The routes, those of included routers too. The lists of FastAPI before 0.137, which vLLM pins, have no other."""
+    flatten: Callable[[Sequence[BaseRoute]], Iterable[Any]] = getattr(routing, "iter_route_contexts", iter)
+    return flatten(routes)
 
 
 def _declaration_of(dependant: Dependant) -> _Declaration | None:

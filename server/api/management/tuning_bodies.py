@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import prompts_store.tuning_records as store
 from prompts_store.errors import NotFound
 from prompts_store.tuning_errors import FileNotFound, JobNotFound
-from server.api.wire.files import File
+from server.api.wire.files import FileObject
 from server.api.wire.tuning import (
     GateBody,
     Job,
@@ -61,9 +61,9 @@ CHECKPOINT_ID = IdKind("ftckpt", NotFound("There is no checkpoint of this id."))
 _ORGANIZATION = "softprompt-server"
 
 
-def file_body(record: store.FileRecord) -> File:
+def file_body(record: store.FileRecord) -> FileObject:
     """A file on the wire."""
-    return File(
+    return FileObject(
         id=FILE_ID.of(record.id),
         object="file",
         bytes=record.num_bytes,

@@ -15,7 +15,7 @@ from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
 from server.api.responses.json_response import json_response
-from server.api.wire.files import File, FileDeleted, FileList
+from server.api.wire.files import FileDeleted, FileList, FileObject
 
 router = APIRouter(tags=["files"], route_class=GuardedRoute)
 
@@ -24,7 +24,7 @@ router = APIRouter(tags=["files"], route_class=GuardedRoute)
     "/v1/files",
     name="create",
     summary="Upload a file",
-    response_model=File,
+    response_model=FileObject,
     responses=errors(413, 415, 507),
     openapi_extra=FILE_REQUEST,
     dependencies=[requires(Scope.TUNE)],
@@ -74,7 +74,7 @@ async def list_files(
     "/v1/files/{file_id}",
     name="get",
     summary="Get a file",
-    response_model=File,
+    response_model=FileObject,
     responses=errors(404),
     dependencies=[requires(Scope.TUNE)],
 )

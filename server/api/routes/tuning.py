@@ -35,7 +35,6 @@ from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventLi
 from server.tuning.errors import ExamplesRefused
 
 _TUNE = [requires(Scope.TUNE)]
-_NO_END_TOKEN = "the base model has no end token, so nothing can be tuned"
 
 After = Annotated[str | None, empty_is(None), Query(description="Start after the item of this id.")]
 
@@ -55,7 +54,7 @@ async def create_job(
 ) -> Response:
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     if services.jobs is None:
-        raise NotReady(_NO_END_TOKEN)
+        raise NotReady(services.no_jobs)
     tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
     job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
@@ -79,7 +78,7 @@ async def preview_job(
 ) -> Response:
     """Return examples as a job with these settings would see them, token by token. No job is created."""
     if services.jobs is None:
-        raise NotReady(_NO_END_TOKEN)
+        raise NotReady(services.no_jobs)
     tokenizer, preparer = inference.tokenizer, services.jobs.preparer
     request = await tokenizer.run(
         previewed_request,

@@ -7,6 +7,7 @@ from typing import Literal
 from server.api.wire.bodies import ResponseBody
 
 HolderKind = Literal["prefix", "sequence", "cached", "free"]
+EngineName = Literal["own", "vllm"]
 
 
 class EngineModel(ResponseBody):
@@ -105,7 +106,10 @@ class BlockHolder(ResponseBody):
 
 
 class KvBlocks(ResponseBody):
-    """The blocks of the KV cache. The blocks of all holders add up to `total`."""
+    """The blocks of the KV cache. The blocks of all holders add up to `total`.
+
+    vLLM does not say whose its blocks are: all in use have one holder, and soft prompts are kept beside them.
+    """
 
     total: int
     free: int
@@ -159,6 +163,10 @@ class EngineState(ResponseBody):
     """
 
     object: Literal["engine"]
+    engine: EngineName
+    """`own`: this server's own engine. `vllm`: vLLM's."""
+    no_tuning: str | None
+    """Why tuning jobs are refused here. null: they are not."""
     alive: bool
     """Whether the engine makes progress, as `/health` reports it."""
     started_at: int

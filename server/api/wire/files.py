@@ -7,7 +7,7 @@ from typing import Literal
 from server.api.wire.bodies import ResponseBody
 
 
-class File(ResponseBody):
+class FileObject(ResponseBody):
     """An uploaded file."""
 
     id: str
@@ -26,7 +26,7 @@ class FileList(ResponseBody):
     """A page of files."""
 
     object: Literal["list"]
-    data: list[File]
+    data: list[FileObject]
     has_more: bool
     """True if more files follow. To get them, send the last id as `after`."""
     first_id: str | None

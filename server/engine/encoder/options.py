@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.engine.checks import check_number, check_prompt
 from server.engine.errors import ContextExceeded, RequestRefused
 from server.engine.request import Encode, Kind, Request
-from server.engine.thread.checks import check_number, check_prompt
 from server.model.prefix import Prefix
 
 

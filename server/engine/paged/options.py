@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from server.engine.checks import check_number, check_prompt
 from server.engine.errors import ContextExceeded, PrefixTooLarge, RequestRefused
 from server.engine.request import Generate, Kind, Request, Score
-from server.engine.thread.checks import check_number, check_prompt
 from server.model.encoder_decoder.decoding import Decoding
 from server.model.prefix import Prefix, PrefixKind
 

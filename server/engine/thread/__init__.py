@@ -2,7 +2,6 @@
 
 step_engine.py   the contract with an engine, and with its limits
 async_engine.py  the thread and its client on the event loop
-checks.py        the checks that all of our engines make of a request
 messages.py      messages from the event loop to the thread
 background.py    the time budget of background work between steps
 snapshots.py     the engine's state for other threads

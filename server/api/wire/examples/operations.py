@@ -25,6 +25,8 @@ EXAMPLES = (
         alive=True,
         started_at=CREATED,
         time_s=3_605.25,
+        engine="own",
+        no_tuning=None,
         model=engine.EngineModel(id=BASE, device="cpu", max_model_len=512),
         counters=engine.EngineCounters(
             prompt_tokens_computed=17_140,

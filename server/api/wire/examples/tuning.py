@@ -9,7 +9,7 @@ from server.api.wire.examples.tasks import TEMPLATE
 _FILE_ID, _JOB_ID, _TASK = "file-1", "ftjob-1", "urgency"
 _LABELS = ["whisper", "shout"]
 _GATE = tuning.GateBody(metric="label_accuracy", min_score=0.9, not_worse_than_production=True)
-_FILE = files.File(
+_FILE = files.FileObject(
     id=_FILE_ID,
     object="file",
     bytes=18_204,

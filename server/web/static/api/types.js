@@ -12,7 +12,7 @@
  * @typedef {Schemas["ClassifyResult"]} ClassifyResult
  * @typedef {Schemas["CompletionChunk"]} CompletionChunk
  * @typedef {Schemas["ErrorDetail"]} ErrorDetail
- * @typedef {Schemas["File"]} TrainingFile
+ * @typedef {Schemas["FileObject"]} TrainingFile
  * @typedef {Schemas["Job"]} Job
  * @typedef {Schemas["JobEvent"]} JobEvent
  * @typedef {Schemas["JobPreview"]} JobPreview

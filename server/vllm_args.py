@@ -1,0 +1,104 @@
+"""Arguments of vLLM's engine that the operator gives, and settings that belong to one engine alone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Any
+
+_OPTIONS = {
+    "model": "--base-model",
+    "revision": "--revision",
+    "dtype": "--dtype",
+    "max_model_len": "--max-context",
+    "max_num_seqs": "--max-num-seqs",
+    "max_num_batched_tokens": "--max-batch-tokens",
+    "block_size": "--block-size",
+    "num_gpu_blocks_override": "--num-kv-blocks",
+    "kv_cache_memory_bytes": "--kv-cache-gib",
+    "max_logprobs": "--max-logprobs",
+}
+"""Arguments that options of the server set."""
+
+_OURS = frozenset(
+    {
+        "enable_prefix_caching",
+        "enable_prompt_embeds",
+        "disable_hybrid_kv_cache_manager",
+        "skip_tokenizer_init",
+        "trust_remote_code",
+        "generation_config",
+        "logprobs_mode",
+        "enable_log_requests",
+        "disable_log_stats",
+        "worker_extension_cls",
+        "kv_transfer_config",
+        "runner",
+        "convert",
+        "tokenizer",
+        "tokenizer_mode",
+        "override_generation_config",
+        "scheduling_policy",
+        "logits_processors",
+        "max_num_queued_reqs",
+        "max_num_queued_tokens",
+        "watermark_config",
+    }
+)
+"""Arguments that soft prompts, or the exactness of answers, rest on."""
+
+_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib"})
+_OF_OURS = frozenset(
+    {
+        "attention",
+        "max_prefix_share",
+        "tuning_share",
+        "tuning_min_share",
+        "tuning_micro_batch_tokens",
+        "tuning_memory_gib",
+        "tuning_checkpoint_s",
+        "tuning_takeover_s",
+    }
+)
+"""Settings that one of the engines reads and the other does not."""
+
+
+def parse_args(text: str) -> dict[str, Any]:
+    """Read the operator's arguments: a JSON object, or `key=value` parted by spaces, with values as in JSON.
+
+    Raises ValueError, with a message for the operator.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            given = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"is no JSON object: {error}") from error
+        return dict(given)
+    pairs = [part.partition("=") for part in shlex.split(text)]
+    for name, equals, _ in pairs:
+        if not equals or not name.isidentifier():
+            raise ValueError(f"has {name!r}, which is not key=value; write a JSON object, or pairs parted by spaces")
+    return {name: _value(value) for name, _, value in pairs}
+
+
+def check_args(given: Mapping[str, Any]) -> None:
+    """Raise ValueError for arguments that would contradict ours, by name."""
+    for name in given:
+        if name in _OPTIONS:
+            raise ValueError(f"has {name!r}, which {_OPTIONS[name]} sets")
+        if name in _OURS:
+            raise ValueError(f"has {name!r}, which soft prompts rest on; leave it out")
+
+
+def check_settings(engine: str, given: Collection[str]) -> None:
+    """Raise ValueError where a setting was given that the engine does not read."""
+    if others := sorted(set(given) & (_OF_OURS if engine == "vllm" else _OF_VLLM)):
+        raise ValueError(f"{others[0]} is no setting of the engine {engine!r}; leave it out")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
