@@ -18,6 +18,7 @@ import statistics
 import tempfile
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tests.structured_outputs.schemas import random_junk, random_regex, random_s
 from tests.system.live_server import live_server
 
 _NUM_CLIENTS = 8
+
+print = partial(print, flush=True)
 
 
 async def main() -> None:
