@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +84,9 @@ stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops unde
 
 structured-test: install ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.structured_outputs.long $(ARGS)
+
+batch-test: install ## a batch of 2,000 lines through three kills, then beside live streams (minutes)
+	$(BIN)/python -m tests.system.batches $(ARGS)
 
 crash-test: install ## kill writers and servers at random points, the long form (needs PostgreSQL's binaries)
 	$(BIN)/python -m tests.prompts_store.crashes $(ARGS)

@@ -1,6 +1,6 @@
 """Exceptions of the store. Every class has a stable `code`; every message is written for the caller.
 
-The tree goes on in tuning_errors.py, with files and tuning jobs.
+The tree goes on in tuning_errors.py, with files and tuning jobs, and in batch_errors.py.
 
 StoreError
 ├── NotFound

@@ -28,6 +28,8 @@ GC_GRACE_S = 3600.0
 """Requests that resolved a version before it was retired may still have to load it."""
 KEEP_STATES_S = 7 * 86400.0
 """Minimum time for which a failed job can be resumed."""
+KEEP_BATCHES_S = 30 * 86400.0
+"""Minimum time for which a batch that has ended keeps its files."""
 
 _EXISTS = "A file of this name already exists; give the backup another name."
 
@@ -76,17 +78,20 @@ def gc(
     *,
     grace_s: float = GC_GRACE_S,
     keep_states_s: float = KEEP_STATES_S,
+    keep_batches_s: float = KEEP_BATCHES_S,
     keep: Collection[VersionKey] = (),
 ) -> GcReport:
     """Free the tensors that are named only by versions retired at least `grace_s` ago.
 
     `keep` are versions that another version depends on, retired or not. A freed version stays as a tombstone without
-    content. Jobs that failed at least `keep_states_s` ago can no longer be resumed. Raises StoreUnavailable.
+    content. Jobs that failed at least `keep_states_s` ago can no longer be resumed. Batches that ended at least
+    `keep_batches_s` ago are removed, and files of batches that are as old and that no batch names. Raises
+    StoreUnavailable.
     """
     now = datetime.now(UTC)
-    retired_before, failed_before = now - timedelta(seconds=grace_s), now - timedelta(seconds=keep_states_s)
+    retired, failed, batches = (now - timedelta(seconds=age) for age in (grace_s, keep_states_s, keep_batches_s))
     with store.database.write() as connection:
-        report = purge.collect_garbage(connection, retired_before, failed_before, keep)
+        report = purge.collect_garbage(connection, retired, failed, batches, keep)
     with suppress(StoreUnavailable):  # what is freed stays freed
         store.database.erase_log(ERASE_TIMEOUT_S)
     return report

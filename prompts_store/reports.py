@@ -19,7 +19,8 @@ class PurgeReport:
     """Counts of the records that a purge removed for good.
 
     `num_shared_tensors` of the task's tensors stay, because other tasks have the same bytes. Files go with the tuning
-    jobs that named them, unless other tasks' jobs name them too. `log_is_clear` is True if the database's own log file
+    jobs that named them, unless other tasks' jobs name them too. A batch with a line for the task goes wholly, with its
+    files. `log_is_clear` is True if the database's own log file
     holds no copy either. It is False if a database server decides that, or if a reader still needed the log.
     `num_interrupted_runs` counts saved runs of the command line in the data folder, which the store itself does not
     see.
@@ -35,6 +36,7 @@ class PurgeReport:
     num_files: int
     log_is_clear: bool
     num_interrupted_runs: int = 0
+    num_batches: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class GcReport:
     num_tensors: int
     num_tensor_bytes: int
     num_states: int = 0
+    num_batches: int = 0
+    num_batch_files: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class VerifyReport:
     num_jobs: int
     num_orphan_tensors: int
     problems: tuple[str, ...]
+    num_batches: int = 0
 
     @property
     def is_clean(self) -> bool:
@@ -75,3 +80,4 @@ class BackupReport:
     num_files: int
     num_jobs: int
     revision: int
+    num_batches: int = 0

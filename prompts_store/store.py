@@ -141,7 +141,7 @@ class Store(KeyStore, ChangeFeed):
 
     def purge_task(self, fingerprint: str, name: str, *, actor: str = "") -> PurgeReport:
         """Delete a task, also one deleted before, and remove all it ever held: tensors, texts, metrics, histories, and
-        its tuning jobs with their files.
+        its tuning jobs and the batches with a line for it, with their files.
 
         Its name, its last version number and its rows in the change feed stay, so that no number is given again.
         Raises TaskNotFound.

@@ -6,7 +6,7 @@ StoreError
 │   ├── JobNotFound
 │   └── PlotNotFound
 ├── Conflict
-│   ├── FileInUse              a tuning job still needs the file
+│   ├── FileInUse              a tuning job or a batch still needs the file
 │   ├── JobStatusConflict      the tuning job's status does not allow the operation
 │   └── TaskDeleted            the task was deleted while it was tuned
 ├── QueueFull                  too many tuning jobs are unfinished
@@ -38,7 +38,7 @@ class PlotNotFound(NotFound):
 
 
 class FileInUse(Conflict):
-    """A tuning job that has not ended needs the file."""
+    """A tuning job or a batch that has not ended needs the file."""
 
     code = "file_in_use"
 

@@ -24,6 +24,21 @@ class FileRecord:
     created_by: str
 
 
+@dataclass(frozen=True, slots=True)
+class FileAccess:
+    """The files that a caller sees.
+
+    Files of batches belong to who made them: `owner` None sees those of all. `sees_examples`: files of tuning jobs,
+    which all keys with the right to tune share.
+    """
+
+    owner: str | None = None
+    sees_examples: bool = True
+
+
+ALL_FILES = FileAccess()
+
+
 class JobStatus(StrEnum):
     """Status of a job. The last three are ends, but a failed job that kept its state can be resumed."""
 

@@ -14,11 +14,14 @@ from prompts_store.publish import draft_version, publish
 from prompts_store.records import AliasTarget, Published
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author, Place
+from prompts_store.sql.batches import batches
 from prompts_store.sql.tuning import files, job_claims, job_log, jobs, plots
 from prompts_store.sql.versions import VersionDraft
 from prompts_store.store import Store
 from prompts_store.tuning_errors import TaskDeleted
 from prompts_store.tuning_records import (
+    ALL_FILES,
+    FileAccess,
     FileRecord,
     Heartbeat,
     JobCheckpoint,
@@ -57,26 +60,35 @@ class TuningStore:
             return files.add(connection, filename, purpose, chunks, actor)
 
     def list_files(
-        self, *, after: int | None = None, limit: int = 100, purpose: str | None = None, newest_first: bool = True
+        self,
+        *,
+        after: int | None = None,
+        limit: int = 100,
+        purpose: str | None = None,
+        newest_first: bool = True,
+        access: FileAccess = ALL_FILES,
     ) -> tuple[FileRecord, ...]:
         """Return files: the first `limit` after the id `after`."""
         with self._database.read() as connection:
-            return files.page(connection, after=after, limit=limit, purpose=purpose, newest_first=newest_first)
+            return files.page(
+                connection, after=after, limit=limit, purpose=purpose, newest_first=newest_first, access=access
+            )
 
-    def get_file(self, file_id: int) -> FileRecord:
+    def get_file(self, file_id: int, access: FileAccess = ALL_FILES) -> FileRecord:
         """Return one file. Raises FileNotFound."""
         with self._database.read() as connection:
-            return files.get(connection, file_id)
+            return files.get(connection, file_id, access)
 
-    def load_file(self, file_id: int) -> bytes:
+    def load_file(self, file_id: int, access: FileAccess = ALL_FILES) -> bytes:
         """Return a file's bytes, verified by their digest. Raises FileNotFound and StoreCorrupt."""
         with self._database.read() as connection:
-            return files.content(connection, file_id)
+            return files.content(connection, file_id, access)
 
-    def delete_file(self, file_id: int) -> None:
-        """Remove a file. Raises FileNotFound, and FileInUse while a job that has not ended needs it."""
+    def delete_file(self, file_id: int, access: FileAccess = ALL_FILES) -> None:
+        """Remove a file. Raises FileNotFound, and FileInUse while a job or batch that has not ended needs it."""
         with self._database.write() as connection:
-            files.remove(connection, file_id)
+            batches.check_unused(connection, file_id, access)
+            files.remove(connection, file_id, access)
 
     # --- jobs ---------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ engine_setup.py       our engine's options, KV cache and runner
 vllm_setup.py         vLLM's engine: its arguments, and the proof at start
 api/                  HTTP: routes, wire types, event streams, authentication
 jobs/                 tuning jobs, from the store's queue to a version
+batches/              batches of requests, from the store's queue to their files
 tuning/               from examples to a soft prompt
 answering/            from token ids to answers: texts, label scores, votes
 telemetry/            metrics and traces

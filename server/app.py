@@ -22,12 +22,15 @@ from server.api.access.overload import OverloadGuard
 from server.api.access.quotas import Quotas
 from server.api.application import build_api
 from server.api.inference.base_facts import BaseFacts
+from server.api.inference.batch_lines import BatchLines
 from server.api.inference.inference import Inference
 from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.management.store_access import StoreAccess
-from server.api.services import NO_END_TOKEN, Services
+from server.api.services import Services
 from server.base_model_source import Origin, base_embeddings, find_origin
+from server.batches.input_file import InputLimits
+from server.batches.runner import BatchOptions, BatchRunner
 from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.client import TuningEngine
 from server.engine.events import EngineObserver
@@ -86,6 +89,8 @@ def create_app(services: Services) -> FastAPI:
             await stack.enter_async_context(access.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
+            if services.batches is not None:
+                await stack.enter_async_context(services.batches.running())
             await stack.enter_async_context(inference.shadows.running(inference.engine, inference.catalog))
             if store_access.tasks_folder is not None:
                 await stack.enter_async_context(store_access.tasks_folder.watching())
@@ -184,22 +189,23 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     quotas, overload = _build_quotas(settings), OverloadGuard(settings.max_wait_s, settings.max_num_seqs)
     base_names = frozenset((origin.base_id, *base.names))
     chat_defaults = sampling_defaults(chosen.generation_config)
+    inference = Inference(
+        engine,
+        tokenizer,
+        catalog,
+        base_names,
+        eos_token_ids,
+        limits,
+        quotas,
+        overload,
+        ShadowRuns(),
+        chat_defaults,
+        BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
+        chosen.constraints,
+    )
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),
-        inference=Inference(
-            engine,
-            tokenizer,
-            catalog,
-            base_names,
-            eos_token_ids,
-            limits,
-            quotas,
-            overload,
-            ShadowRuns(),
-            chat_defaults,
-            BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
-            chosen.constraints,
-        ),
+        inference=inference,
         store_access=StoreAccess(
             store, base, base_names, follower, limits, folder, _kept_runs(settings, base), base_embeddings(settings)
         ),
@@ -208,7 +214,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         device=chosen.device,
         settings=api_settings,
         jobs=_build_jobs(settings, origin.base_id, chosen, follower, folder, store, limits),
-        no_jobs=chosen.no_tuning or NO_END_TOKEN,
+        batches=BatchRunner(store, base.fingerprint, BatchLines.beside(inference, keys), _batch_options(settings)),
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
         tracing=tracing,
@@ -245,6 +251,11 @@ def _build_jobs(
     )
     bounds = RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes)
     return build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits), bounds)
+
+
+def _batch_options(settings: ServeSettings) -> BatchOptions:
+    limits = InputLimits(settings.max_batch_lines, settings.max_body_bytes)
+    return BatchOptions(limits, settings.batch_lines, takeover_s=settings.tuning_takeover_s)
 
 
 def _example_limits(limits: ApiLimits) -> ExampleLimits:

@@ -52,9 +52,10 @@ def _encoder(settings: ServeSettings, loaded: LoadedModel) -> tuple[EncoderEngin
     options = EncoderOptions(
         max_num_seqs=settings.max_num_seqs,
         max_batch_tokens=settings.max_batch_tokens or _MAX_BATCH_TOKENS[loaded.device.type],
-        max_open_requests=settings.max_waiting + settings.max_num_seqs,
+        max_open_requests=_max_open_requests(settings),
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,
+        batch_share=settings.batch_share,
     )
     return EncoderEngine(EncoderRunner(loaded), options), options
 
@@ -75,15 +76,21 @@ def _paged(
         max_prefix_blocks=max(1, int((num_blocks - 1) * settings.max_prefix_share)),
         max_num_seqs=settings.max_num_seqs,
         max_batch_tokens=max_batch_tokens,
-        max_open_requests=settings.max_waiting + settings.max_num_seqs,
+        max_open_requests=_max_open_requests(settings),
         max_context=loaded.architecture.max_context,
         vocab_size=loaded.architecture.vocab_size,
         eos_token_ids=eos_token_ids,
         decoding=loaded.decoding,
         max_encoder_positions=loaded.architecture.max_encoder_positions or 0,
+        batch_share=settings.batch_share,
     )
     runner = build_runner(loaded, attention, num_blocks, settings.block_size, settings.max_num_seqs)
     return Engine(runner, options), options
+
+
+def _max_open_requests(settings: ServeSettings) -> int:
+    """Live requests that run or wait, and the lines of batches in flight."""
+    return settings.max_waiting + settings.max_num_seqs + settings.batch_lines
 
 
 def _num_blocks(

@@ -161,6 +161,24 @@ class ServeSettings(BaseSettings):
     max_tuning_jobs: int = Field(
         16, ge=1, description="Maximum number of tuning jobs that have not ended; further ones get status 429."
     )
+    batch_share: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of the time for batches while other requests run; 0: none. An idle server gives them all "
+        "its time.",
+    )
+    batch_lines: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="Maximum number of lines of batches that this server works on at once; the other "
+        "lines of a batch wait in the store.",
+    )
+    max_batch_lines: int = Field(50_000, ge=1, le=1_000_000, description="Maximum number of lines of a batch.")
+    max_batches: int = Field(
+        64, ge=1, description="Maximum number of batches of a key that have not ended; further ones get status 429."
+    )
     max_file_mib: int = Field(64, ge=1, le=1024, description="Maximum size of an uploaded file, in MiB.")
 
     max_wait_s: float = Field(

@@ -11,6 +11,8 @@ catalog               look-ups and loads of what requests name, and what changes
 tasks-folder          publication of the operator's folder
 tuning-jobs           claims and take-overs of jobs, their files and their checkpoints
 tuning-heartbeat      the beats of one job
+batches               claims and take-overs of batches, their files and their results
+batch-heartbeat       the beats of all batches
 
 asyncio's shared threads are left to what comes one at a time. Each of these threads holds one connection to the
 database at most: the store's pools are as large as all of them together.

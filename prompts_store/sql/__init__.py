@@ -12,5 +12,6 @@ changes.py        the change feed
 purge.py          removing for good
 verification.py   recomputes all digests and checks all rules
 tuning/           files, tuning jobs and plots
+batches/          batches, and the results of their lines
 databases/        connections, transactions and schema on SQLite and PostgreSQL
 """

@@ -16,6 +16,7 @@ from prompts_store.records import ChangeKind
 from prompts_store.reports import GcReport, PurgeReport, VersionKey
 from prompts_store.sql import aliases, changes, tasks
 from prompts_store.sql.alias_history import Author
+from prompts_store.sql.batches import removal
 from prompts_store.sql.tables import alias_moves, tensors, version_tensors
 from prompts_store.sql.tables import tasks as task_rows
 from prompts_store.sql.tables import versions as version_rows
@@ -34,12 +35,16 @@ class _Freed:
 
 
 def collect_garbage(
-    connection: Connection, retired_before: datetime, failed_before: datetime, keep: Collection[VersionKey]
+    connection: Connection,
+    retired_before: datetime,
+    failed_before: datetime,
+    batches_before: datetime,
+    keep: Collection[VersionKey],
 ) -> GcReport:
     """Free the tensors that are named only by versions retired before a time, except those of `keep`.
 
     Members of a live ensemble are kept too. The versions stay, marked as freed. Jobs that failed before a time lose the
-    state from which they could be resumed.
+    state from which they could be resumed. Batches that ended before a time go with their files.
     """
     kept = tuple_(task_rows.c.base_fingerprint, task_rows.c.name, version_rows.c.number).in_(
         [(key.base_fingerprint, key.task, key.version) for key in keep]
@@ -56,7 +61,9 @@ def collect_garbage(
         marked = update(version_rows).where(version_rows.c.id.in_(some))
         connection.execute(marked.values(freed_at=datetime.now(UTC)))
     freed = _free_orphans(connection)
-    return GcReport(len(dead), freed.num_tensors, freed.num_bytes, _free_states(connection, failed_before))
+    num_states = _free_states(connection, failed_before)
+    num_batches, num_files = removal.older(connection, batches_before)
+    return GcReport(len(dead), freed.num_tensors, freed.num_bytes, num_states, num_batches, num_files)
 
 
 def _free_states(connection: Connection, failed_before: datetime) -> int:
@@ -91,6 +98,7 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
     freed = _free(connection, [sha256 for sha256 in named if not _is_named(connection, sha256)])
     num_moves = connection.execute(delete(alias_moves).where(alias_moves.c.task_id == found.id)).rowcount
     num_jobs, num_files = _remove_jobs(connection, fingerprint, task)
+    num_batches, num_batch_files = removal.of_task(connection, fingerprint, task)
     emptied = update(task_rows).where(task_rows.c.id == found.id)
     connection.execute(emptied.values(description="", created_by=""))
     changes.record(connection, ChangeKind.TASK_PURGED, fingerprint, task, actor=actor)
@@ -102,18 +110,22 @@ def purge(connection: Connection, fingerprint: str, task: str, actor: str) -> Pu
         num_shared_tensors=len(named) - freed.num_tensors,
         num_alias_moves=num_moves,
         num_jobs=num_jobs,
-        num_files=num_files,
+        num_files=num_files + num_batch_files,
         log_is_clear=False,
+        num_batches=num_batches,
     )
 
 
 def _purge_jobs(connection: Connection, fingerprint: str, task: str, actor: str) -> PurgeReport:
-    """Remove the jobs of a task that none of them has made. Raises TaskNotFound where there are none."""
+    """Remove the jobs and batches of a task that never was. Raises TaskNotFound where there are none."""
     num_jobs, num_files = _remove_jobs(connection, fingerprint, task)
-    if num_jobs == 0:
+    num_batches, num_batch_files = removal.of_task(connection, fingerprint, task)
+    if num_jobs + num_batches == 0:
         raise TaskNotFound(f'There is no task "{task}".')
     changes.record(connection, ChangeKind.TASK_PURGED, fingerprint, task, actor=actor)
-    return PurgeReport(task, 0, 0, 0, 0, 0, num_jobs, num_files, log_is_clear=False)
+    return PurgeReport(
+        task, 0, 0, 0, 0, 0, num_jobs, num_files + num_batch_files, log_is_clear=False, num_batches=num_batches
+    )
 
 
 def _remove_jobs(connection: Connection, fingerprint: str, task: str) -> tuple[int, int]:

@@ -14,6 +14,8 @@ from prompts_store.records import ChangeKind
 from prompts_store.reports import VerifyReport
 from prompts_store.sql import purge, versions
 from prompts_store.sql import tensors as tensor_queries
+from prompts_store.sql.batches import verification as batch_verification
+from prompts_store.sql.batches.tables import batches
 from prompts_store.sql.databases import copying
 from prompts_store.sql.tables import alias_moves, alias_targets, aliases, changes, tasks, tensors
 from prompts_store.sql.tables import versions as version_rows
@@ -32,6 +34,7 @@ def verify(connection: Connection) -> VerifyReport:
         *_wrong_aliases(connection),
         *_wrong_changes(connection),
         *tuning_verification.problems(connection),
+        *batch_verification.problems(connection),
     ]
     return VerifyReport(
         num_tasks=copying.count(connection, tasks),
@@ -41,6 +44,7 @@ def verify(connection: Connection) -> VerifyReport:
         num_jobs=copying.count(connection, jobs),
         num_orphan_tensors=len(purge.orphans(connection)),
         problems=tuple(problems),
+        num_batches=copying.count(connection, batches),
     )
 
 

@@ -19,6 +19,7 @@ from server.api.openapi import install_openapi, operation_id
 from server.api.responses.error_responses import install_error_handlers
 from server.api.routes import (
     aliases,
+    batches,
     chat,
     classify,
     completions,
@@ -42,8 +43,8 @@ _DESCRIPTION = (
     "One frozen base model serves many soft prompts. `model` names a task, and each request may name another one."
 )
 _ROUTES = (
-    completions, chat, classify, embeddings, models, tasks, versions, aliases, files, tuning, keys, engine, tokenize,
-    operations, docs, page,
+    completions, chat, classify, embeddings, models, tasks, versions, aliases, files, batches, tuning, keys, engine,
+    tokenize, operations, docs, page,
 )  # fmt: skip
 
 _CORS_METHODS = ("GET", "POST", "PUT", "DELETE")

@@ -15,7 +15,7 @@ from server.api.wire import engine as wire
 from server.engine.client import EngineStats
 from server.engine.usage import EngineUsage, PrefixUsage, TaskUsage
 from server.telemetry.histogram_totals import HistogramTotals, totals_of
-from server.telemetry.state_metrics import TuningStats
+from server.telemetry.state_metrics import BatchStats, TuningStats
 
 _T = TypeVar("_T")
 
@@ -98,6 +98,7 @@ def engine_state(services: Services, allowed: AllowedTasks, now: float) -> wire.
             leases=sum(prefix.num_leases for prefix in other_prefixes),
         ),
         tuning=None if services.jobs is None else _tuning(services.jobs.stats),
+        batches=None if services.batches is None else _batches(services.batches.stats),
     )
 
 
@@ -227,3 +228,9 @@ def _tuning(stats: TuningStats) -> wire.TuningLoad | None:
     return wire.TuningLoad(
         validating=stats.num_validating, running=stats.num_running, step=stats.step, planned_steps=stats.num_steps
     )
+
+
+def _batches(stats: BatchStats) -> wire.BatchLoad | None:
+    if not stats.num_running:
+        return None
+    return wire.BatchLoad(running=stats.num_running, lines_in_flight=stats.num_lines_in_flight)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from server.api.management.file_upload import FILE_SCHEMA
+from server.api.wire.batches import CreateBatch
 from server.api.wire.bodies import RequestBody
 from server.api.wire.chat import ChatMessageBody, ChatRequest, ChatTextPart
 from server.api.wire.completions import CompletionRequest
@@ -25,6 +26,7 @@ PLACES: Mapping[str, type[RequestBody]] = {
     "response_format": ResponseFormat,
     "response_format: json_schema": JsonSchemaFormat,
     "structured_outputs": StructuredOutputs,
+    "POST /v1/batches": CreateBatch,
     "POST /v1/fine_tuning/jobs": CreateJob,
     "POST /v1/fine_tuning/jobs: method": MethodBody,
     "POST /v1/fine_tuning/jobs: method.supervised": Supervised,

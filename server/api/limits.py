@@ -16,7 +16,8 @@ class ApiLimits:
     `body_timeout_s` is the maximum time without a new piece of a body. `max_sequences` bounds prompts times `n` of one
     completion, `max_label_scores` inputs times labels of one classification, both times the members of an ensemble;
     `max_voted_tokens` the answers that an ensemble votes on, `max_chat_tokens` the answer to a chat that sets no limit
-    (0: the room left), `max_unfinished_jobs` the tuning jobs that have not ended.
+    (0: the room left), `max_unfinished_jobs` the tuning jobs that have not ended, `max_batches` the batches of a key
+    that have not ended.
     The HTTP server limits header sizes and the number of connections.
     """
 
@@ -43,6 +44,8 @@ class ApiLimits:
     max_page_size: int = 100
     max_file_bytes: int = 64 * MIB
     max_unfinished_jobs: int = 16
+    max_batches: int = 64
+    max_batch_lines: int = 50_000
     max_listed_models: int = 10_000
 
     @property

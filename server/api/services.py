@@ -15,6 +15,7 @@ from server.api.limits import ApiSettings
 from server.api.management.store_access import StoreAccess
 from server.api.middleware.drain import Drain
 from server.api.wire.engine import EngineName
+from server.batches.runner import BatchRunner
 from server.jobs.request import TuningDefaults
 from server.jobs.runner import JobRunner
 from server.telemetry.metrics import Metrics
@@ -43,6 +44,7 @@ class Services:
     device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
     jobs: JobRunner | None = None
+    batches: BatchRunner | None = None
     no_jobs: str = NO_END_TOKEN
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     metrics: Metrics = field(default_factory=Metrics)

@@ -4,6 +4,7 @@ serving/          `softprompt serve`
 tasks/            `softprompt task …`
 tuning/           `softprompt tune` and `softprompt evaluate`
 keys/             `softprompt key …` and `softprompt audit`
+batches/          `softprompt batch`
 database.py       `softprompt db …`: upgrade, check, verify, gc, backup, restore
 generate.py       `softprompt generate`: one completion
 vllm_export.py    `softprompt vllm-export`: soft prompts as files for vLLM
@@ -27,6 +28,7 @@ from typer.main import get_command
 
 from prompts_store.errors import StoreError
 from server import __version__
+from server.cli.batches.commands import batch
 from server.cli.database import database
 from server.cli.errors import CliError
 from server.cli.generate import generate
@@ -50,6 +52,7 @@ app.add_typer(database, name="db")
 app.add_typer(keys, name="key")
 app.command("audit")(audit)
 app.command("generate")(generate)
+app.command("batch")(batch)
 app.command("tune")(tune)
 app.command("evaluate")(evaluate)
 app.command("vllm-export")(vllm_export)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -14,6 +15,12 @@ from server.cli.errors import ServerRefused, ServerUnreachable, UsageProblem
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 120.0
 PAGE = 100
+PATIENCE_S = 60.0
+"""Maximum seconds without an answer while work on a server is watched: it survives a restart of its server."""
+RETRY_S = 0.5
+_AWAY = (429, 503)
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,19 @@ def connect(url: str, api_key: str | None, transport: httpx.BaseTransport | None
     timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
     with httpx.Client(base_url=parsed, headers=headers, timeout=timeout, transport=transport) as client:
         yield Connection(client)
+
+
+def patiently(ask: Callable[[], _Result]) -> _Result:
+    """Send a request, and repeat it while the server is unavailable. Return its result."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except (ServerUnreachable, ServerRefused) as error:
+            is_away = isinstance(error, ServerUnreachable) or error.status in _AWAY
+            if not is_away or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_S)
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:

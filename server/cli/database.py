@@ -90,22 +90,27 @@ def collect_garbage(
             "--keep-states-s", min=0, help="Keep the saved states of jobs that failed less than this many seconds ago."
         ),
     ] = 604_800,
+    keep_batches_s: Annotated[
+        float,
+        typer.Option("--keep-batches-s", min=0, help="Keep batches that ended less than this many seconds ago."),
+    ] = 2_592_000,
     database_url: DatabaseUrl = None,
     data_dir: DataDir = None,
     json: Json = False,
 ) -> None:
-    """Delete tensors that only retired versions use, and the saved states of jobs that failed long ago.
+    """Delete tensors that only retired versions use, the saved states of jobs that failed long ago, and old batches.
 
-    The versions and the jobs stay as tombstones.
+    The versions and the jobs stay as tombstones. Of batches, their files go too.
     """
     from prompts_store import maintenance
 
     with open_database(database_url, data_dir) as store, working("Collecting garbage"):
-        report = maintenance.gc(store, grace_s=grace_s, keep_states_s=keep_states_s)
+        report = maintenance.gc(store, grace_s=grace_s, keep_states_s=keep_states_s, keep_batches_s=keep_batches_s)
     _print(
         report,
         f"freed {report.num_tensors} tensors ({report.num_tensor_bytes} bytes) of {report.num_versions} versions, "
-        f"and the states of {report.num_states} failed jobs",
+        f"the states of {report.num_states} failed jobs, and {report.num_batches} batches with "
+        f"{report.num_batch_files} files",
         json,
     )
 

@@ -7,6 +7,7 @@ CliError                 exit code 1
 ├── ServerUnreachable    there was no answer from the URL
 ├── ServerRefused        the server returned an error; the message is the server's
 ├── JobEnded             a tuning job on a server ended without a version, or there is none
+├── BatchEnded           a batch was refused, or some of its lines have no answer
 ├── DatabaseProblem      a check of a database found a problem
 ├── BaseUnreadable       the base model's identity cannot be read
 └── StartFailed          `softprompt serve` could not start
@@ -53,6 +54,10 @@ class ServerRefused(CliError):
 
 class JobEnded(CliError):
     """A tuning job failed or was cancelled, or there is none to watch."""
+
+
+class BatchEnded(CliError):
+    """A batch was refused, or some of its lines have no answer."""
 
 
 class DatabaseProblem(CliError):

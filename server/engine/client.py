@@ -18,8 +18,9 @@ T = TypeVar("T")
 class EngineStats:
     """A snapshot of the engine's state, taken by the engine thread after its latest step.
 
-    The last six count since the start. Computed prompt tokens include those that
-    were computed again and the labels of a classification; cached ones were found in the prefix cache instead.
+    Those from `num_prompt_tokens` to `num_failed`, and `num_batch_steps`, count since the start. Computed prompt tokens
+    include those that were computed again and the labels of a classification; cached ones were found in the prefix
+    cache instead. The sequences of batch requests are counted apart: `num_waiting` and `num_running` leave them out.
     """
 
     num_waiting: int
@@ -44,6 +45,9 @@ class EngineStats:
     num_finished: int = 0
     num_aborted: int = 0
     num_failed: int = 0
+    num_batch_waiting: int = 0
+    num_batch_running: int = 0
+    num_batch_steps: int = 0
 
 
 class RequestRunner(Protocol):

@@ -105,7 +105,7 @@ class Request(Generic[KindT_co]):
     """Work of one kind on one prompt behind one prefix.
 
     `task` is the fairness key (a task's name, or "" for the base model). `salt` isolates the prefix cache. A lower
-    `priority` is admitted earlier.
+    `priority` is admitted earlier. `is_batch`: nobody waits for it, and it yields to all others (`thread/lanes.py`).
     """
 
     request_id: str
@@ -115,3 +115,4 @@ class Request(Generic[KindT_co]):
     prefix: Prefix | None = None
     salt: bytes = b""
     priority: int = 0
+    is_batch: bool = False

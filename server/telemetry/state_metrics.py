@@ -42,6 +42,17 @@ class TuningStats:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchStats:
+    """Batches and lines that the server works on, and what was done since it started, by outcome."""
+
+    num_running: int = 0
+    num_lines_in_flight: int = 0
+    num_lines_answered: int = 0
+    num_lines_failed: int = 0
+    num_ended: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """The server's state at one moment. `store_age_s` is None until the store has been read once."""
 
@@ -56,6 +67,7 @@ class ServerState:
     store_age_s: float | None
     shadows: Mapping[str, ShadowCounts] = field(default_factory=dict)
     tuning: TuningStats = field(default_factory=TuningStats)
+    batches: BatchStats = field(default_factory=BatchStats)
 
 
 class StateCollector(Collector):
@@ -70,6 +82,7 @@ class StateCollector(Collector):
         yield from _server(self._state)
         yield from _engine(self._state.engine)
         yield from _tuning(self._state.tuning)
+        yield from _batches(self._state.batches)
         yield self._shadows()
 
     def _shadows(self) -> Metric:
@@ -126,6 +139,22 @@ def _tuning(stats: TuningStats) -> Iterator[Metric]:
     )
 
 
+def _batches(stats: BatchStats) -> Iterator[Metric]:
+    yield GaugeMetricFamily("softprompt_batches_running", "Batches that this server works on.", value=stats.num_running)
+    yield GaugeMetricFamily(
+        "softprompt_batch_lines_running", "Lines of batches that are being answered.", value=stats.num_lines_in_flight
+    )
+    lines = CounterMetricFamily("softprompt_batch_lines", "Lines of batches whose result is kept.", labels=["outcome"])
+    lines.add_metric(["answered"], stats.num_lines_answered)
+    lines.add_metric(["failed"], stats.num_lines_failed)
+    ended = CounterMetricFamily(
+        "softprompt_batches_ended", "Batches that ended while this server worked on them.", labels=["outcome"]
+    )
+    for outcome in ("completed", "failed", "expired", "cancelled"):
+        ended.add_metric([outcome], stats.num_ended.get(outcome, 0))
+    yield from (lines, ended)
+
+
 _SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ...] = (
     ("softprompt_ready", "1 while requests should be sent here.", lambda state: state.is_ready),
     ("softprompt_draining", "1 from the signal to stop on.", lambda state: state.is_draining),
@@ -138,6 +167,16 @@ _SERVER_GAUGES: tuple[tuple[str, str, Callable[[ServerState], float | None]], ..
 _ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
     ("softprompt_sequences_waiting", "Sequences in the queue.", lambda stats: stats.num_waiting),
     ("softprompt_sequences_running", "Sequences in the batch.", lambda stats: stats.num_running),
+    (
+        "softprompt_batch_sequences_waiting",
+        "Sequences of batch lines that wait.",
+        lambda stats: stats.num_batch_waiting,
+    ),
+    (
+        "softprompt_batch_sequences_running",
+        "Sequences of batch lines that run.",
+        lambda stats: stats.num_batch_running,
+    ),
     ("softprompt_kv_blocks", "Blocks of the KV cache.", lambda stats: stats.num_blocks),
     ("softprompt_kv_blocks_used", "Blocks that are held.", lambda stats: stats.num_blocks - stats.num_free_blocks),
     ("softprompt_prefix_blocks", "Blocks that resident soft prompts hold.", lambda stats: stats.num_prefix_blocks),
@@ -147,6 +186,7 @@ _ENGINE_GAUGES: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
 
 _ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
     ("softprompt_steps", "Steps of the engine.", lambda stats: stats.num_steps),
+    ("softprompt_batch_steps", "Steps that computed lines of batches.", lambda stats: stats.num_batch_steps),
     ("softprompt_step_tokens", "Tokens computed by steps, recomputed ones too.", lambda stats: stats.num_step_tokens),
     ("softprompt_step_failures", "Steps that raised; their requests failed.", lambda stats: stats.num_step_failures),
     ("softprompt_out_of_memory", "Times a batch did not fit on the device.", lambda stats: stats.num_out_of_memory),

@@ -9,6 +9,7 @@ from server.api.openapi import as_text
 from tests.fakes import openapi
 
 OPERATIONS = {
+    "batches_cancel", "batches_create", "batches_get", "batches_list",
     "aliases_delete", "aliases_get", "aliases_history", "aliases_list", "aliases_put", "aliases_rollback",
     "chat_complete", "classify_create", "completions_create", "embeddings_create", "engine_get",
     "files_content", "files_create", "files_delete", "files_get", "files_list",

@@ -8,7 +8,7 @@ from tests.fakes import openapi
 OPERATIONS = [
     (method.upper(), path.format_map({
         "task": "sentiment", "alias": "production", "version": "1", "model_id": "sentiment", "key_name": "victim",
-        "job_id": "ftjob-1", "file_id": "file-1",
+        "job_id": "ftjob-1", "file_id": "file-1", "batch_id": "batch-1",
     }))
     for path, methods in openapi.document()["paths"].items()
     for method in methods

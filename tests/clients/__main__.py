@@ -30,8 +30,8 @@ from tests.system.server_process import ROOT, ServerProcess
 FOLDER = Path(__file__).parent
 VENV_PYTHON = ROOT / ".clients/venv/bin/python"
 NODE = VENV_PYTHON.with_name("node")
-COLUMNS = ("chat", "stream", "turns", "agent", "completions", "embeddings", "heads", "models", "files", "tuning",
-           "example")  # fmt: skip
+COLUMNS = ("chat", "stream", "turns", "agent", "completions", "embeddings", "heads", "models", "files", "batches",
+           "tuning", "example")  # fmt: skip
 HEADS = {"vectors": TaskType.FEATURE_EXTRACTION, "topic": TaskType.SEQ_CLS, "names": TaskType.TOKEN_CLS}
 """Tasks with heads at random, beside the demo's. There is none for questions: the demo model takes none."""
 TIMEOUT_S = 240.0

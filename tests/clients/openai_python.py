@@ -10,6 +10,7 @@ from typing import Any
 import openai
 
 from tests.clients import (  # noqa: F401 - they register scenarios of their own
+    openai_python_batches,
     openai_python_files,
     openai_python_heads,
     openai_python_tuning,

@@ -13,7 +13,7 @@ import openai
 from tests.clients.scenario import check_refused, jsonl, scenario
 
 client = openai.OpenAI(max_retries=0)
-PURPOSES = ("assistants", "batch", "vision", "user_data", "evals")
+PURPOSES = ("assistants", "vision", "user_data", "evals")
 
 
 def _upload(file: Any) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, MetaData, insert, select
 
 from prompts_store import maintenance
+from prompts_store.batch_records import BatchClaim, BatchRecord, BatchStatus, LineResult, NewBatch
+from prompts_store.batch_store import BatchStore
 from prompts_store.keys import KeyGrant, KeyLimits
 from prompts_store.manifest import Manifest
 from prompts_store.records import AliasTarget
@@ -68,6 +71,7 @@ def main() -> None:
             fill_ensemble(store)
             fill_keys(store)
             fill_chunks(store)
+            fill_batches(store)
         needed = maintenance.check(path).needed
         with closing(sqlite3.connect(path)) as connection:
             (FOLDER / f"store_{needed}.sql").write_text("\n".join(connection.iterdump()) + "\n")
@@ -124,11 +128,35 @@ def fill_chunks(store: Store) -> None:
     tuning.save_checkpoint(claim, 5, {}, b"state in chunks")
 
 
+def fill_batches(store: Store) -> None:
+    """Use what revision 0007 brought: a batch with its files, and one of two lines that has one result."""
+    batches, tuning = BatchStore(store), TuningStore(store)
+    lines = [b'{"custom_id": "a"}\n', b'{"custom_id": "b"}\n']
+    file = tuning.add_file("in.jsonl", "batch", lines, actor="key:ci")
+    expires = datetime(2999, 1, 1, tzinfo=UTC)
+    new = NewBatch(BASE.fingerprint, "key:ci", "/v1/completions", file.id, "24h", expires, {"night": "1"})
+    for is_done in (True, False):
+        batches.create(new, max_unfinished=2)
+        claim, _ = claimed_batch(batches.claim(BASE.fingerprint, "server-1"))
+        batches.accept(claim, 2, ["sentiment"])
+        batches.keep(claim, [LineResult(2, '{"answer": "b"}')])
+        if is_done:
+            batches.keep(claim, [LineResult(1, '{"error": "a"}', is_error=True)])
+            batches.begin_files(claim)
+            batches.end(claim, BatchStatus.COMPLETED)
+
+
 def fill_ensemble(store: Store) -> None:
     """Use what revision 0004 brought: a version that lists two others."""
     for seed in (11, 12):
         store.publish("votes", checkpoint(seed=seed), Manifest(labels=("good", "bad")))
     store.publish_ensemble(BASE.fingerprint, "votes", [2, 1], Manifest(note="both"), promote=True)
+
+
+def claimed_batch(found: tuple[BatchClaim, BatchRecord] | None) -> tuple[BatchClaim, BatchRecord]:
+    """A claim that must have come about."""
+    assert found is not None
+    return found
 
 
 def claimed(found: tuple[JobClaim, JobRecord] | None) -> tuple[JobClaim, JobRecord]:

@@ -11,6 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from prompts_store import maintenance
+from prompts_store.batch_records import BatchFault
+from prompts_store.batch_store import BatchStore
 from prompts_store.errors import SchemaOutdated, SchemaUnsupported, StoreUnavailable, VersionNotFound
 from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
@@ -156,6 +158,26 @@ def test_what_the_sixth_revision_brought_is_read(tmp_path: Path) -> None:
         assert tuning.take_over(silent, JobError("server_stopped", "one server after another stopped")) == "queued"
         claim, job = golden_store.claimed(tuning.claim_job(F, JobStatus.QUEUED, "server-2"))
         assert (job.id, tuning.load_checkpoint(claim)) == (silent.claim.job_id, b"state in chunks")
+        assert maintenance.verify(store).problems == ()
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_what_the_seventh_revision_brought_is_read(
+    database: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A batch that is done has its files, and one whose server has stopped goes on behind its kept result."""
+    url = str(tmp_path / "store.db") if database == "sqlite" else request.getfixturevalue("empty_postgres")
+    golden_store.load(golden_store.FOLDER / "store_0007.sql", url)
+    with Store.open(url, migrate=True) as store:
+        batches, tuning = BatchStore(store), TuningStore(store)
+        going, done = batches.page(F, owner="key:ci")
+        assert (done.status, done.num_answered, done.num_failed, done.metadata) == ("completed", 1, 1, {"night": "1"})
+        assert done.output_file is not None
+        assert tuning.load_file(done.output_file) == b'{"answer": "b"}\n'
+        (silent,) = batches.beats(F)
+        assert batches.take_over(silent, BatchFault("server_stopped", "stopped"))
+        claim, record = golden_store.claimed_batch(batches.claim(F, "server-2"))
+        assert (record.id, batches.done(claim)) == (going.id, {2})
         assert maintenance.verify(store).problems == ()
 
 

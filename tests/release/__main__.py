@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 COMPILED, PURE = "abi3", "none-any"
 _NAMED_BY_PAGE = re.compile(r'(?:href|src)="([^":]+[.](?:js|css|svg|json))"')
 _IMPORTED = re.compile(r"""^(?:import|export)\b[^;]*?["']([.]{1,2}/[^"']+)["'];""", re.MULTILINE)
-START_TIMEOUT_S, COMMAND_TIMEOUT_S = 120.0, 600.0
+START_TIMEOUT_S, COMMAND_TIMEOUT_S = 300.0, 1200.0
 
 
 def build(folder: Path, kind: str, *, with_pip: bool) -> Path:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import Engine
 
-POOL_SIZE, MAX_OVERFLOW = 8, 16
+POOL_SIZE, MAX_OVERFLOW = 8, 21
 """Connections that are kept, and those that a burst opens beside them: one a thread of a server (`server.threads`)."""
 
 

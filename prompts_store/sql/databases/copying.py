@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, func, insert, select
 
 from prompts_store.reports import BackupReport
 from prompts_store.sql import changes
+from prompts_store.sql.batches.tables import batches
 from prompts_store.sql.tables import metadata, tasks, tensors, versions
 from prompts_store.sql.tuning.tables import checkpoint_chunks, file_chunks, files, jobs, version_plots
 
@@ -32,6 +33,7 @@ def copy(source: Connection, target: Connection) -> BackupReport:
         num_files=count(target, files),
         num_jobs=count(target, jobs),
         revision=changes.tail(target),
+        num_batches=count(target, batches),
     )
 
 

@@ -20,7 +20,10 @@ from server.api.access.undeclared import Declared
 
 
 class Scope(StrEnum):
-    """A right of a key. `ADMIN` includes all others. `PUBLIC` routes need no key, `ANY` routes any valid one."""
+    """A right of a key. `ADMIN` includes all others. `PUBLIC` routes need no key, `ANY` routes any valid one.
+
+    `FILES` is no right of its own: a key needs `INFER` for the files of batches, and `TUNE` for all others.
+    """
 
     PUBLIC = "public"
     ANY = "any"
@@ -28,8 +31,11 @@ class Scope(StrEnum):
     TASKS_READ = "tasks:read"
     TASKS_WRITE = "tasks:write"
     TUNE = "tune"
+    FILES = "infer or tune"
     ADMIN = "admin"
 
+
+_ALTERNATIVES = {Scope.FILES: (Scope.INFER, Scope.TUNE)}
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="ApiKey", description="An API key of this server.")
 _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
@@ -64,7 +70,7 @@ class _ScopeRequired(_Declaration):
         access, credentials = await access_of(request), await _bearer(request)
         caller = access.identify(request, None if credentials is None else credentials.credentials)
         if self.scope is not Scope.ANY:
-            caller.check_scope(self.scope)
+            caller.check_scope(*_ALTERNATIVES.get(self.scope, (self.scope,)))
         task = request.path_params.get("task")
         if task is not None:
             caller.check_task(task)

@@ -28,10 +28,16 @@ class Caller:
     limits: KeyLimits | None = field(default_factory=KeyLimits)
     expires_at: datetime | None = None
 
-    def check_scope(self, scope: str) -> None:
-        """Raise `Forbidden` unless the caller has this scope, or `admin`, which has all."""
-        if not self.scopes & {scope, "admin"}:
-            raise Forbidden(f"the API key lacks the scope '{scope}'", code="insufficient_scope")
+    @property
+    def is_admin(self) -> bool:
+        """Whether the caller sees what belongs to other keys."""
+        return "admin" in self.scopes
+
+    def check_scope(self, *scopes: str) -> None:
+        """Raise `Forbidden` unless the caller has one of these scopes, or `admin`, which has all."""
+        if not self.scopes & {*scopes, "admin"}:
+            names = " or ".join(f"'{scope}'" for scope in scopes)
+            raise Forbidden(f"the API key lacks the scope {names}", code="insufficient_scope")
 
     def check_task(self, task: str) -> None:
         """Raise `Forbidden` for a task that the key does not allow, whether or not it exists."""

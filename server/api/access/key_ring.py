@@ -25,9 +25,10 @@ _KEY_CHANGES = frozenset({ChangeKind.KEY_CREATED, ChangeKind.KEY_REVOKED})
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Keys by their digest, as of one reading of the store."""
+    """Keys by their digest and by their caller's name in the store, as of one reading of the store."""
 
     by_digest: Mapping[str, tuple[KeyRecord, Caller]]
+    by_actor: Mapping[str, tuple[KeyRecord, Caller]]
     ever_had_keys: bool
 
 
@@ -71,6 +72,17 @@ class KeyRing:
                 return caller
         raise Unauthorized("a valid API key is required: send 'Authorization: Bearer <key>'")
 
+    def named(self, actor: str) -> Caller:
+        """The caller with this name in the store's records, with the rights of now. Raises `Unauthorized`."""
+        if actor == ANYBODY.actor and self.is_open:
+            return ANYBODY
+        if actor == BOOTSTRAP.actor and self._admin_digest is not None:
+            return BOOTSTRAP
+        record, caller = self._known.by_actor.get(actor, (None, ANYBODY))
+        if record is not None and record.is_live(self._now()):
+            return caller
+        raise Unauthorized("the API key is revoked or expired")
+
     def note(self, changes: Sequence[Change]) -> None:
         """See `Subscriber`: the keys are stale once a change names one."""
         if any(change.kind in _KEY_CHANGES for change in changes):
@@ -92,4 +104,6 @@ class KeyRing:
 
     def _read(self) -> _Known:
         table = self._store.key_table()
-        return _Known({key.sha256: (key, caller_of(key)) for key in table.keys}, table.ever_had_keys)
+        known = [(key, caller_of(key)) for key in table.keys]
+        by_actor = {caller.actor: (key, caller) for key, caller in known}
+        return _Known({key.sha256: (key, caller) for key, caller in known}, by_actor, table.ever_had_keys)

@@ -22,6 +22,7 @@ head_items.py           the entry of one input in it
 embedding_answer.py     hidden states -> vectors
 logprobs.py             log-probabilities on the wire
 usage.py                tokens of one request
+batch_lines.py          lines of batches, answered without a connection
 shadows.py              answers compared with a second version
 disconnect.py           work that is cancelled when its client disconnects
 """

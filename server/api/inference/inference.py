@@ -27,6 +27,7 @@ from server.api.inference.plan import (
     Plan,
     ScorePlan,
     StreamedAnswer,
+    as_batch,
 )
 from server.api.inference.request_context import RequestContext, deadline_scope, stop_at
 from server.api.inference.served_model import ServedModel, resolve_model
@@ -60,6 +61,7 @@ class Inference:
 
     `chat_defaults` are the base model's own sampling parameters, for chats. `base_facts` are what it says of heads.
     `constraints` compiles the forms of answers; None where the engine cannot keep them.
+    `is_batch`: its calls are lines of batches, which yield to all others and which no observer of the engine sees.
     """
 
     engine: EngineClient
@@ -74,6 +76,7 @@ class Inference:
     chat_defaults: Mapping[str, Any] = field(default_factory=dict)
     base_facts: BaseFacts = field(default_factory=BaseFacts)
     constraints: ConstraintCompiler | None = None
+    is_batch: bool = False
 
     def room(self, served: ServedModel, num_prompt_tokens: int) -> int:
         """Number of tokens that the context has room for behind a prompt; 1 where it has none: the engine refuses."""
@@ -100,6 +103,14 @@ class Inference:
             )
         return json_response(body, headers=running.served.headers)
 
+    async def body(self, call: Call[Answer[BodyT]], context: RequestContext) -> BodyT:
+        """The body of the answer to a call that no connection waits for. It is compared with no shadow."""
+        running = await self._begin(call, context)
+        try:
+            return await running.plan.answer.body(running.events)
+        finally:
+            running.close()
+
     async def stream(self, call: Call[StreamedAnswer[BodyT]], context: RequestContext) -> Response:
         """The response to a call as server-sent events. Ensembles cannot stream, because they vote on whole texts."""
         running = await self._begin(call, context)
@@ -109,6 +120,8 @@ class Inference:
     async def _begin(self, call: Call[_AnswerT], context: RequestContext) -> _Running[_AnswerT]:
         served = await self.resolve(context.caller, call.model, context.sticky_key)
         plan = await call.plan(served, context)
+        if self.is_batch:
+            plan = as_batch(plan)
         self.engine.check(plan.requests)
         if context.payer is not None:
             async with deadline_scope(context.deadline):
@@ -127,10 +140,11 @@ class Inference:
 
     def _start(self, plan: Plan[_AnswerT]) -> Run:
         """Hand the plan's requests to the engine. Raises `RequestRefused`, `EngineOverloaded` or `EngineStopped`."""
+        engine = self.engine.unobserved if self.is_batch else self.engine
         match plan:
             case GeneratePlan():
                 generation = Generation(
-                    self.engine,
+                    engine,
                     self.tokenizer,
                     plan.requests,
                     is_continued=plan.is_continued,
@@ -140,9 +154,9 @@ class Inference:
                 generation.start()
                 return generation
             case ScorePlan():
-                return SingleResults(self.engine, plan.requests, Scored)
+                return SingleResults(engine, plan.requests, Scored)
             case EncodePlan():
-                return SingleResults(self.engine, plan.requests, Encoded)
+                return SingleResults(engine, plan.requests, Encoded)
 
     async def _texts(self, call: Call[Answer[BodyT]], shadow: ServedModel, context: RequestContext) -> tuple[str, ...]:
         """The shadow's answer to the same call."""

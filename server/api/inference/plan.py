@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from server.answering.generation import TextEvent
@@ -79,6 +79,11 @@ class EncodePlan(Generic[AnswerT_co]):
 
 
 Plan = GeneratePlan[AnswerT_co] | ScorePlan[AnswerT_co] | EncodePlan[AnswerT_co]
+
+
+def as_batch(plan: Plan[AnswerT_co]) -> Plan[AnswerT_co]:
+    """The same plan, whose requests yield to those that somebody waits for."""
+    return replace(plan, requests=tuple(replace(request, is_batch=True) for request in plan.requests))  # type: ignore[arg-type]  # each kind of plan keeps its own kind of requests
 
 
 def encode_requests(

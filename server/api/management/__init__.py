@@ -6,6 +6,7 @@ file_upload.py          a file of examples as it arrives
 tuning_request.py       a job as it is asked for
 task_bodies.py          tasks, versions and aliases -> bodies
 tuning_bodies.py        files and jobs -> bodies, and their public ids
+batch_bodies.py         batches -> bodies
 key_bodies.py           keys and the audit log -> bodies
 paging.py               lists in pages
 """

@@ -10,10 +10,12 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import Depends, Request
 from starlette.datastructures import FormData, UploadFile
 
+from prompts_store.batch_records import INPUT_PURPOSE
 from prompts_store.errors import StoreFull
-from prompts_store.tuning_records import FileRecord
+from prompts_store.tuning_records import FileAccess, FileRecord
 from prompts_store.tuning_store import TuningStore
-from server.api.access.caller import CallerDep
+from server.api.access.authentication import Scope
+from server.api.access.caller import Caller, CallerDep
 from server.api.access.undeclared import PLAIN_NAME
 from server.api.errors import (
     InvalidRequest,
@@ -28,7 +30,9 @@ from server.api.middleware.body_limit import allow_body
 from server.api.wire.passive_fields import FILE_FIELDS
 
 CHUNK_BYTES = 1024**2
-PURPOSE = "fine-tune"
+EXAMPLES_PURPOSE = "fine-tune"
+_SCOPES = {EXAMPLES_PURPOSE: Scope.TUNE, INPUT_PURPOSE: Scope.INFER}
+"""The purposes of uploads, and the scope that each needs."""
 _MAX_NAME_LENGTH = 256
 _ROOM_FOR_MULTIPART = 64 * 1024
 _MAX_FIELDS = 32
@@ -43,10 +47,11 @@ FILE_SCHEMA: dict[str, Any] = {
         "file": {
             "type": "string",
             "format": "binary",
-            "description": "JSONL in UTF-8, each line an object with `prompt` and `completion`, or `messages`, or "
-            "`text` and `label`.",
+            "description": "JSONL in UTF-8. Of examples (fine-tune), each line is an object with `prompt` and "
+            "`completion`, or `messages`, or `text` and `label`. Of requests (batch), with `custom_id`, `method`, "
+            "`url` and `body`.",
         },
-        "purpose": {"type": "string", "enum": [PURPOSE]},
+        "purpose": {"type": "string", "enum": [*_SCOPES]},
     },
 }
 FILE_REQUEST: dict[str, Any] = {
@@ -55,6 +60,13 @@ FILE_REQUEST: dict[str, Any] = {
         "content": {"multipart/form-data": {"schema": {"$ref": "#/components/schemas/FileUpload"}}},
     }
 }
+
+
+def file_access(caller: Caller) -> FileAccess:
+    """The files that a caller may use: those of their own batches, and with the right to tune all examples."""
+    if caller.is_admin:
+        return FileAccess()
+    return FileAccess(caller.actor, sees_examples=Scope.TUNE in caller.scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,10 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
     try:
         async with request.form(max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=1024) as form:
             _check_parts(form)
-            if form.get("purpose") != PURPOSE:
-                raise InvalidRequest(f"purpose must be {PURPOSE}: files are for tuning only", param="purpose")
+            purpose = form.get("purpose")
+            if not isinstance(purpose, str) or purpose not in _SCOPES:
+                raise InvalidRequest(f"purpose must be {' or '.join(_SCOPES)}", param="purpose")
+            caller.check_scope(_SCOPES[purpose])
             part = form.get("file")
             if not isinstance(part, UploadFile):
                 raise InvalidRequest("this file is missing, or was sent without a file name", param="file")
@@ -90,7 +104,7 @@ async def _receive(request: Request, store_access: StoreAccessDep, caller: Calle
                 raise InvalidRequest("the file is empty", param="file")
             name = _CONTROL.sub("", part.filename or "")[:_MAX_NAME_LENGTH]
             chunks = _chunks(part.file)
-            record = await store_access.write_tuning(TuningStore.add_file, name, PURPOSE, chunks, actor=caller.actor)
+            record = await store_access.write_tuning(TuningStore.add_file, name, purpose, chunks, actor=caller.actor)
             return StoredUpload(record)
     except (OSError, StoreFull) as error:
         raise StorageFull("the server's disk has no room for the file now; try again later") from error

@@ -9,6 +9,7 @@ from typing import Annotated, Concatenate, ParamSpec, TypeVar
 
 from fastapi import Depends, Request
 
+from prompts_store.batch_store import BatchStore
 from prompts_store.checkpoint.embedding_check import BaseEmbeddings
 from prompts_store.checkpoint_records import BaseModel
 from prompts_store.errors import StoreUnavailable
@@ -77,6 +78,18 @@ class StoreAccess:
     ) -> _Result:
         """As `read_tuning`, of one that writes. Nothing is answered by files and jobs, so nothing is refreshed."""
         return await self.writes.run(operation, TuningStore(self.store), *args, **kwargs)
+
+    async def read_batches(
+        self, operation: Callable[Concatenate[BatchStore, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _Result:
+        """As `read`, of batches."""
+        return await self.reads.run(operation, BatchStore(self.store), *args, **kwargs)
+
+    async def write_batches(
+        self, operation: Callable[Concatenate[BatchStore, _P], _Result], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _Result:
+        """As `read_batches`, of one that writes."""
+        return await self.writes.run(operation, BatchStore(self.store), *args, **kwargs)
 
     def is_read_only(self, task: str) -> bool:
         """Whether a folder owns the task."""

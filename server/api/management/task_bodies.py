@@ -53,6 +53,7 @@ def purged_body(report: PurgeReport) -> Purged:
         num_jobs=report.num_jobs,
         num_files=report.num_files,
         log_is_clear=report.log_is_clear,
+        num_batches=report.num_batches,
         num_interrupted_runs=report.num_interrupted_runs,
     )
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Literal, cast
 
 import prompts_store.tuning_records as store
+from prompts_store.batch_errors import BatchNotFound
 from prompts_store.errors import NotFound
 from prompts_store.tuning_errors import FileNotFound, JobNotFound
 from server.api.wire.files import FileObject
@@ -53,6 +54,7 @@ class IdKind:
         return int(number)
 
 
+BATCH_ID = IdKind("batch", BatchNotFound("There is no batch of this id."))
 FILE_ID = IdKind("file", FileNotFound("There is no file of this id."))
 JOB_ID = IdKind("ftjob", JobNotFound("There is no tuning job of this id."))
 EVENT_ID = IdKind("ftevent", NotFound("There is no event of this id."))
@@ -69,7 +71,7 @@ def file_body(record: store.FileRecord) -> FileObject:
         bytes=record.num_bytes,
         created_at=_unix(record.created_at),
         filename=record.filename,
-        purpose="fine-tune",
+        purpose=cast(Literal["fine-tune", "batch", "batch_output"], record.purpose),
         status="processed",
         sha256=record.sha256,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -59,6 +60,15 @@ def install_error_handlers(app: FastAPI) -> None:
 def error_body(error: BaseException, request_id: str) -> ErrorBody:
     """The body for an exception in the middle of a stream. Failures of the server are logged."""
     return _body_of(_looked_up(error, request_id), error)
+
+
+def error_answer(error: Exception, request_id: str) -> tuple[int, ErrorBody]:
+    """The status and the body for an exception of a call that no connection waits for, as its route would answer."""
+    if isinstance(error, ValidationError):
+        errors = error.errors(include_url=False, include_context=False, include_input=False)
+        return 400, _validation_body([{**one, "loc": ("body", *one["loc"])} for one in errors])
+    answer = _looked_up(error, request_id)
+    return answer.status, _body_of(answer, error)
 
 
 def error_response(scope: Scope, error: Exception) -> Response:

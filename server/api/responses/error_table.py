@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import prompts_store.batch_errors as batches
 import prompts_store.errors as store
 import prompts_store.tuning_errors as jobs
 from server.api import errors as api
@@ -82,6 +83,10 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
     store.Conflict: Answer(409),
     jobs.JobStatusConflict: Answer(409, headers=_NO_RETRY),
     jobs.FileInUse: Answer(409, headers=_NO_RETRY),
+    batches.BatchStatusConflict: Answer(409, headers=_NO_RETRY),
+    batches.BatchQueueFull: Answer(
+        429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))
+    ),
     jobs.QueueFull: Answer(429, type="rate_limit_error", headers=(("Retry-After", "30"), ("x-should-retry", "true"))),
     store.PreconditionFailed: Answer(412),
     store.InvalidName: Answer(400),

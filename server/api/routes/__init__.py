@@ -10,6 +10,7 @@ tasks.py          `/v1/tasks`
 versions.py       `/v1/tasks/{task}/versions`
 aliases.py        `/v1/tasks/{task}/aliases`
 files.py          `/v1/files`
+batches.py        `/v1/batches`
 tuning.py         `/v1/fine_tuning/jobs`
 keys.py           `/v1/keys`, `/v1/keys/self` and `/v1/audit`
 tokenize.py       `/tokenize` and `/detokenize`

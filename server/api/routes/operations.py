@@ -16,7 +16,7 @@ from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
 from server.api.wire.operations import BaseModelVersion, Health, Readiness, ServerVersion
 from server.telemetry.metrics import CONTENT_TYPE
-from server.telemetry.state_metrics import ServerState, TuningStats
+from server.telemetry.state_metrics import BatchStats, ServerState, TuningStats
 
 router = APIRouter(tags=["operations"], route_class=ProbedRoute)
 
@@ -112,6 +112,7 @@ def _server_state(services: Services) -> ServerState:
         store_age_s=follower.state_age_s,
         shadows=services.inference.shadows.by_task(),
         tuning=TuningStats() if services.jobs is None else services.jobs.stats,
+        batches=BatchStats() if services.batches is None else services.batches.stats,
     )
 
 

@@ -12,6 +12,7 @@ models.py          models
 engine.py          the engine's state
 tasks.py           tasks, versions and aliases
 files.py           files
+batches.py         batches
 tuning.py          tuning jobs
 keys.py            keys and the audit log
 tokenize.py        token ids

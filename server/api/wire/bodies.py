@@ -13,6 +13,10 @@ _HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 _HOLDS_TEXT = (str, list, dict)
 
 ModelName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Metadata = dict[
+    Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, StringConstraints(max_length=512)]
+]
+"""Notes of a client, at most 16 of them."""
 
 
 class RequestBody(BaseModel):

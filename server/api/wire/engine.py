@@ -156,6 +156,13 @@ class TuningLoad(ResponseBody):
     """Optimiser steps that it takes at most."""
 
 
+class BatchLoad(ResponseBody):
+    """The batches that this server works on. Their sequences are among those of their tasks."""
+
+    running: int
+    lines_in_flight: int
+
+
 class EngineState(ResponseBody):
     """The engine's state at one moment.
 
@@ -190,3 +197,5 @@ class EngineState(ResponseBody):
     other_soft_prompts: OtherSoftPrompts
     tuning: TuningLoad | None
     """null: no job is validated or runs."""
+    batches: BatchLoad | None
+    """null: no batch runs."""

@@ -16,7 +16,7 @@ class FileObject(ResponseBody):
     created_at: int
     """Unix time in seconds."""
     filename: str
-    purpose: Literal["fine-tune"]
+    purpose: Literal["fine-tune", "batch", "batch_output"]
     status: Literal["processed"]
     sha256: str
     """SHA-256 of the file's bytes. A version tuned from this file has it as `training_data_digest`."""

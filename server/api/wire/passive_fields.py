@@ -227,12 +227,17 @@ JOB_METHOD_FIELDS: Fields = _table(
     PassiveField("reinforcement", advice="methods are 'supervised'"),
 )
 
+BATCH_FIELDS: Fields = _table(
+    PassiveField("output_expires_after", advice="files are kept until they are deleted, or by `softprompt db gc`"),
+)
+
 FILE_FIELDS: Fields = _table(
     PassiveField("expires_after", ("",), advice="a file is kept until it is deleted"),
 )
 """Fields of the form of `/v1/files`, whose values are texts."""
 
 _BY_NAME: Fields = {
+    **BATCH_FIELDS,
     **JOB_FIELDS,
     **JOB_METHOD_FIELDS,
     **STREAM_OPTION_FIELDS,

@@ -56,9 +56,11 @@ class Purged(ResponseBody):
     num_jobs: int
     """Number of tuning jobs."""
     num_files: int
-    """Number of files that only these jobs named."""
+    """Number of files that only these jobs and batches named."""
     log_is_clear: bool
     """True if the database's own log holds no copy either. False if a database server decides that."""
+    num_batches: int
+    """Number of batches with a line for the task. They are removed with their files."""
     num_interrupted_runs: int
     """Number of saved states of interrupted `softprompt tune` runs. They are removed from the server's data folder if
     the database lies there."""

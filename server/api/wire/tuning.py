@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
+from server.api.wire.bodies import Metadata, ModelName, RequestBody, ResponseBody
 from server.api.wire.passive_fields import JOB_FIELDS, JOB_METHOD_FIELDS, Fields
 
-_Metadata = dict[
-    Annotated[str, StringConstraints(min_length=1, max_length=64)], Annotated[str, StringConstraints(max_length=512)]
-]
 Status = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 
 
@@ -99,7 +96,7 @@ class CreateJob(RequestBody):
     method: MethodBody | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     """The same job with the same seed gives the same soft prompt on the same kind of CPU. Default: 0."""
-    metadata: _Metadata | None = Field(default=None, max_length=16)
+    metadata: Metadata | None = Field(default=None, max_length=16)
     template: str | None = None
     """A text that holds `{input}` exactly once. Default: the base model's chat template, with the input as a user's
     message; without a chat template, "{input}" and a line break."""

@@ -69,7 +69,8 @@ def print_purged(report: PurgeReport) -> None:
     print(
         f"purged {report.task}: {report.num_versions} versions, {report.num_tensors} tensors "
         f"({report.num_tensor_bytes} bytes), {report.num_alias_moves} alias moves, "
-        f"{report.num_jobs} tuning jobs, {report.num_files} files, {report.num_interrupted_runs} interrupted runs"
+        f"{report.num_jobs} tuning jobs, {report.num_batches} batches, {report.num_files} files, "
+        f"{report.num_interrupted_runs} interrupted runs"
     )
     if report.num_shared_tensors:
         print(f"{report.num_shared_tensors} tensors stay: other tasks have the same bytes")

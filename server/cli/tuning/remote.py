@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from server.cli.connection import Connection, connect
-from server.cli.errors import CliError, JobEnded, ServerRefused, ServerUnreachable
+from server.cli.connection import Connection, connect, patiently
+from server.cli.errors import CliError, JobEnded, ServerRefused
 from server.cli.output import one_line
 from server.cli.tasks.checkpoint_folder import write_version
 from server.cli.tasks.http_backend import HttpTaskBackend
@@ -23,12 +23,7 @@ from server.tuning.events import Extended, StepDone, TuningEvent, event_from_jso
 from server.tuning.scores import Scores
 
 POLL_INTERVAL_S = 0.5
-PATIENCE_S = 60.0
-"""Maximum seconds without an answer from a server while its job is watched. A job survives a restart of its server."""
-_AWAY = (429, 503)
 _CONFLICT = 409
-
-_Result = TypeVar("_Result")
 
 
 def tune_remotely(order: Order, url: str, server: ServerOptions, *, base_model: str | None) -> Outcome:
@@ -63,8 +58,8 @@ class WatchedJob:
         """Show the job until it has ended, also across restarts of its server. Raises CliError."""
         with TuneView(self, self.job.task) as view:
             while True:
-                self.job = _patiently(lambda: self.jobs.get(self.job.id))
-                taken = self._take(_patiently(self._news))
+                self.job = patiently(lambda: self.jobs.get(self.job.id))
+                taken = self._take(patiently(self._news))
                 view.show([event for event, _ in taken], [created_at for _, created_at in taken])
                 if self.job.has_ended:  # and all its events have been read
                     return
@@ -192,16 +187,3 @@ def _save(connection: Connection, task: str, version: int, folder: Path) -> None
     picture = HttpJobs(connection).plot(task, version)
     if picture is not None:
         write_plot(folder, picture)
-
-
-def _patiently(ask: Callable[[], _Result]) -> _Result:
-    """Send a request, and repeat it while the server is unavailable. Return its result."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return ask()
-        except (ServerUnreachable, ServerRefused) as error:
-            is_away = isinstance(error, ServerUnreachable) or error.status in _AWAY
-            if not is_away or time.monotonic() > deadline:
-                raise
-        time.sleep(POLL_INTERVAL_S)

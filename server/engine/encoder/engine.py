@@ -17,6 +17,7 @@ from server.engine.encoder.scheduler import EncoderScheduler
 from server.engine.errors import NumbersOverflow, StepFailed
 from server.engine.events import Encoded, EngineEvent, EventSink, RequestFailed, RequestFinished
 from server.engine.request import Kind, Request
+from server.engine.thread.lanes import LaneTurns
 from server.engine.usage import EngineUsage, TaskUsage
 from server.model.encoder.runner import Encoder
 from server.model.errors import NonFiniteValues
@@ -32,6 +33,9 @@ class EncoderEngine:
     def __init__(self, runner: Encoder, options: EncoderOptions) -> None:
         self._runner = runner
         self._scheduler = EncoderScheduler(options)
+        self._batch_scheduler = EncoderScheduler(options)
+        self._turns = LaneTurns(options.batch_share)
+        self._num_batch_steps = 0
         self._open: dict[str, OpenRequest] = {}
         self._num_arrivals = 0
         self._num_steps = 0
@@ -48,7 +52,7 @@ class EncoderEngine:
     @property
     def has_work(self) -> bool:
         """See `StepEngine`."""
-        return bool(self._scheduler.waiting)
+        return bool(self._scheduler.waiting or self._batch_scheduler.waiting)
 
     @property
     def stats(self) -> EngineStats:
@@ -73,13 +77,17 @@ class EncoderEngine:
             num_finished=self._num_finished,
             num_aborted=self._num_aborted,
             num_failed=self._num_failed,
+            num_batch_waiting=len(self._batch_scheduler.waiting),
+            num_batch_steps=self._num_batch_steps,
         )
 
     def read_usage(self) -> EngineUsage:
         """See `StepEngine`."""
-        waiting = self._scheduler.waiting.lengths()
+        waiting, batch = self._scheduler.waiting.lengths(), self._batch_scheduler.waiting.lengths()
+        both = {task: [lane[task] for lane in (waiting, batch) if task in lane] for task in {**waiting, **batch}}
         tasks = tuple(
-            TaskUsage(task, num_waiting=number, oldest_arrival=oldest) for task, (number, oldest) in waiting.items()
+            TaskUsage(task, num_waiting=sum(number for number, _ in lanes), oldest_arrival=min(age for _, age in lanes))
+            for task, lanes in both.items()
         )
         return EngineUsage(tasks, prefixes=(), num_blocks=0, num_cached_blocks=0, num_empty_blocks=0)
 
@@ -88,20 +96,38 @@ class EncoderEngine:
         opened = OpenRequest(request, sink, self._num_arrivals)
         self._num_arrivals += 1
         self._open[opened.request_id] = opened
-        self._scheduler.add(opened)
+        self._scheduler_of(opened).add(opened)
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `StepEngine`. A request has no choices: only the whole can end."""
         request = self._open.get(request_id)
         if request is None or choice is not None:
             return
-        self._scheduler.remove(request)
+        self._scheduler_of(request).remove(request)
         self._num_aborted += 1
         self._end(request, RequestFinished())
 
     def step(self) -> None:
         """See `StepEngine`. A failure ends the requests of the batch, or of one alone where it is that one's."""
-        batch = self._scheduler.take_batch()
+        is_batch = self._turns.begin(
+            has_live=bool(self._scheduler.waiting), has_batch=bool(self._batch_scheduler.waiting)
+        )
+        self._num_batch_steps += is_batch
+        try:
+            self._compute((self._batch_scheduler if is_batch else self._scheduler).take_batch())
+        finally:
+            self._turns.end()
+
+    def check_device(self) -> None:
+        """See `StepEngine`."""
+        self._runner.check_device()
+
+    # --- the parts of a step ------------------------------------------------------------------------------------------
+
+    def _scheduler_of(self, request: OpenRequest) -> EncoderScheduler:
+        return self._batch_scheduler if request.is_batch else self._scheduler
+
+    def _compute(self, batch: Sequence[OpenRequest]) -> None:
         self._num_steps += 1
         self._num_last_sequences = len(batch)
         self._num_last_tokens = sum(request.input.num_rows for request in batch)
@@ -115,12 +141,6 @@ class EncoderEngine:
                 if request.request_id in self._open:
                     self._fail(request, error)
             self.check_device()
-
-    def check_device(self) -> None:
-        """See `StepEngine`."""
-        self._runner.check_device()
-
-    # --- the parts of a step ------------------------------------------------------------------------------------------
 
     def _forward(self, batch: Sequence[OpenRequest]) -> list[tuple[OpenRequest, _Computed]]:
         """The hidden states of each request, in halves where the device is out of memory; the error of a single one."""

@@ -17,6 +17,7 @@ class OpenRequest:
         assert isinstance(request.kind, Encode)
         self.request_id = request.request_id
         self.task = request.task
+        self.is_batch = request.is_batch
         self.head: Head = request.kind.head
         self.input = EncoderInput(request.prompt_token_ids, request.prefix)
         self.emit = sink

@@ -17,7 +17,7 @@ class EncoderOptions:
 
     A step computes at most `max_num_seqs` requests and `max_batch_tokens` rows, or one request that has more.
     `max_open_requests` bounds the requests accepted and not yet answered. `max_context` counts positions: virtual
-    tokens and prompt.
+    tokens and prompt. `batch_share` is the share of the time of batch requests beside live ones.
     """
 
     max_num_seqs: int
@@ -25,6 +25,7 @@ class EncoderOptions:
     max_open_requests: int
     max_context: int
     vocab_size: int
+    batch_share: float = 0.0
 
     @property
     def max_sequence_tokens(self) -> int:

@@ -6,7 +6,9 @@ Synchronous and single-threaded, as a `StepEngine` is; `AsyncEngine` gives it a 
 from __future__ import annotations
 
 import logging
+import time
 from collections import abc
+from itertools import chain
 
 import torch
 
@@ -24,6 +26,7 @@ from server.engine.paged.sequence import RequestGroup, Sequence
 from server.engine.paged.step_plan import StepPlan
 from server.engine.paged.step_rows import StepRows, plan_rows
 from server.engine.request import Encode, Generate, Kind, Request, Score
+from server.engine.thread.lanes import LaneTurns
 from server.engine.usage import EngineUsage
 from server.model.errors import NonFiniteValues
 from server.model.hidden_rows import all_finite
@@ -40,14 +43,19 @@ logger = logging.getLogger(__name__)
 
 
 class Engine:
-    """All requests over one runner. `scheduler` and `requests` are its parts, to be read between steps."""
+    """All requests over one runner. The schedulers and `requests` are its parts, to be read between steps."""
 
-    def __init__(self, runner: Runner, options: EngineOptions) -> None:
+    def __init__(
+        self, runner: Runner, options: EngineOptions, clock: abc.Callable[[], float] = time.perf_counter
+    ) -> None:
         self._runner = MemoryGuard(runner)
         self._options = options
-        self.scheduler = Scheduler(options)
-        self.requests = OpenRequests(self.scheduler, self._runner)
+        self.batch_scheduler = Scheduler(options)
+        self.scheduler = Scheduler(options, lower=self.batch_scheduler)
+        self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
         self._masks = MaskThread()
+        self._turns = LaneTurns(options.batch_share, clock)
+        self._num_batch_steps = 0
         self._num_arrivals = 0
         self._num_steps = 0
         self._num_step_tokens = 0
@@ -60,12 +68,12 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        return self.scheduler.has_work
+        return self.scheduler.has_work or self.batch_scheduler.has_work
 
     @property
     def stats(self) -> EngineStats:
         """A snapshot between steps."""
-        scheduler = self.scheduler
+        scheduler, batch = self.scheduler, self.batch_scheduler
         return EngineStats(
             num_waiting=scheduler.num_waiting,
             num_running=scheduler.num_running,
@@ -74,7 +82,7 @@ class Engine:
             num_resident_prefixes=scheduler.residency.num_resident,
             num_leases=scheduler.residency.num_leases,
             num_steps=self._num_steps,
-            num_preemptions=scheduler.num_preemptions,
+            num_preemptions=scheduler.num_preemptions + batch.num_preemptions,
             num_prefix_loads=scheduler.residency.num_loads,
             num_prefix_evictions=scheduler.residency.num_evictions,
             num_prefix_blocks=scheduler.residency.num_blocks,
@@ -84,16 +92,19 @@ class Engine:
             num_last_sequences=self._num_last_sequences,
             num_last_tokens=self._num_last_tokens,
             num_prompt_tokens=self._num_prompt_tokens,
-            num_cached_tokens=scheduler.num_cached_tokens,
+            num_cached_tokens=scheduler.num_cached_tokens + batch.num_cached_tokens,
             num_generated_tokens=self._num_generated_tokens,
             num_finished=self.requests.num_finished,
             num_aborted=self.requests.num_aborted,
             num_failed=self.requests.num_failed,
+            num_batch_waiting=batch.num_waiting,
+            num_batch_running=batch.num_running,
+            num_batch_steps=self._num_batch_steps,
         )
 
     def read_usage(self) -> EngineUsage:
         """See `StepEngine`."""
-        return read_usage(self.scheduler)
+        return read_usage(self.scheduler, self.batch_scheduler)
 
     def add(self, request: Request[Kind], sink: EventSink) -> None:
         """Accept a request that passed `check_request`; its events go to `sink`, in order."""
@@ -109,7 +120,18 @@ class Engine:
 
         Raises the device's error if the device is unusable for the rest of the process.
         """
-        plan = self.scheduler.schedule()
+        is_batch = self._turns.begin(has_live=self.scheduler.has_work, has_batch=self.batch_scheduler.has_work)
+        self._num_batch_steps += is_batch
+        try:
+            self._compute((self.batch_scheduler if is_batch else self.scheduler).schedule())
+        finally:
+            self._turns.end()
+
+    def check_device(self) -> None:
+        """Raise the device's error if the device is unusable for the rest of the process; called after a failure."""
+        self._runner.check_device()
+
+    def _compute(self, plan: StepPlan) -> None:
         self._num_steps += 1
         self._num_last_sequences, self._num_last_tokens = len(plan.chunks), plan.num_tokens
         self._num_step_tokens += plan.num_tokens
@@ -125,10 +147,6 @@ class Engine:
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
             self.check_device()
-
-    def check_device(self) -> None:
-        """Raise the device's error if the device is unusable for the rest of the process; called after a failure."""
-        self._runner.check_device()
 
     def _group(self, request: Request[Kind], sink: EventSink) -> RequestGroup:
         match request.kind:
@@ -185,7 +203,8 @@ class Engine:
             if not sequence.is_finished:
                 self._num_generated_tokens += len(readout.sampled)
                 self._advance(sequence, readout)
-        matchers = (sequence.matcher for sequence in self.scheduler.running)
+        running = chain(self.scheduler.running, self.batch_scheduler.running)
+        matchers = (sequence.matcher for sequence in running)
         self._masks.fill([matcher for matcher in matchers if matcher is not None and matcher.is_stale])
 
     def _forbid_tokens(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:

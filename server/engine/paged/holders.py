@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 from server.engine.paged.scheduler import Scheduler
 from server.engine.usage import EngineUsage, PrefixUsage, TaskUsage
 
 
-def read_usage(scheduler: Scheduler) -> EngineUsage:
-    """The usage now. Only the engine thread calls this."""
+def read_usage(*schedulers: Scheduler) -> EngineUsage:
+    """The usage now, of all schedulers over the same blocks together. Only the engine thread calls this."""
+    scheduler, *_ = schedulers
     blocks = scheduler.blocks
     return EngineUsage(
-        tasks=_tasks(scheduler),
+        tasks=_tasks(*schedulers),
         prefixes=_prefixes(scheduler),
         num_blocks=blocks.num_blocks,
         num_cached_blocks=blocks.num_cached_free,
@@ -20,21 +22,24 @@ def read_usage(scheduler: Scheduler) -> EngineUsage:
     )
 
 
-def _tasks(scheduler: Scheduler) -> tuple[TaskUsage, ...]:
+def _tasks(*schedulers: Scheduler) -> tuple[TaskUsage, ...]:
     running, held = Counter[str](), Counter[str]()
     counted: set[int] = set()
-    for sequence in scheduler.running:
+    for sequence in chain.from_iterable(scheduler.running for scheduler in schedulers):
         running[sequence.task] += 1
         num_counted = len(counted)
         counted.update(sequence.own_blocks)
         counted.update(sequence.cross_blocks)
         held[sequence.task] += len(counted) - num_counted
-    waiting = scheduler.waiting.lengths()
-    usages = []
-    for task in dict.fromkeys((*running, *waiting)):
-        num_waiting, oldest_arrival = waiting.get(task, (0, None))
-        usages.append(TaskUsage(task, running[task], num_waiting, oldest_arrival, held[task]))
-    return tuple(usages)
+    waiting = Counter[str]()
+    oldest: dict[str, float] = {}
+    for task, (number, arrival) in chain.from_iterable(each.waiting.lengths().items() for each in schedulers):
+        waiting[task] += number
+        oldest[task] = min(arrival, oldest.get(task, arrival))
+    return tuple(
+        TaskUsage(task, running[task], waiting[task], oldest.get(task), held[task])
+        for task in dict.fromkeys((*running, *waiting))
+    )
 
 
 def _prefixes(scheduler: Scheduler) -> tuple[PrefixUsage, ...]:

@@ -17,8 +17,9 @@ from server.soft_prompts.residency import ResidentPrefix
 class OpenRequests:
     """The groups of the open requests; implements `SequenceControl`. Only the engine thread calls this."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+    def __init__(self, scheduler: Scheduler, batch_scheduler: Scheduler, runner: Runner) -> None:
         self._scheduler = scheduler
+        self._batch_scheduler = batch_scheduler
         self._runner = runner
         self._groups: dict[str, RequestGroup] = {}
         self.num_finished = 0
@@ -31,7 +32,7 @@ class OpenRequests:
     def add(self, group: RequestGroup) -> None:
         """Begin a request."""
         self._groups[group.request_id] = group
-        self._scheduler.add(group.sequences[0])
+        self._scheduler_of(group).add(group.sequences[0])
 
     def abort(self, request_id: str, choice: int | None) -> None:
         """End a request, or one of its choices. Unknown ids and ended choices are ignored.
@@ -53,14 +54,14 @@ class OpenRequests:
 
     def fork(self, parent: Sequence, children: abc.Sequence[Sequence]) -> None:
         """See `SequenceControl`."""
-        copies = [self._scheduler.fork(parent, child) for child in children]
+        copies = [self._scheduler_of(parent.group).fork(parent, child) for child in children]
         self._runner.zero_blocks(self._scheduler.blocks.take_fresh())
         self._runner.copy_blocks([copy for copy in copies if copy is not None])
 
     def finish(self, sequence: Sequence) -> None:
         """See `SequenceControl`."""
         sequence.is_finished = True
-        self._scheduler.remove(sequence)
+        self._scheduler_of(sequence.group).remove(sequence)
 
     def close(self, group: RequestGroup, terminal: EngineEvent) -> None:
         """See `SequenceControl`."""
@@ -74,7 +75,7 @@ class OpenRequests:
             if not sequence.is_unforked:
                 for block in sequence.own_blocks:
                     self._scheduler.blocks.forget(block)
-                self._scheduler.remove(sequence)
+                self._scheduler_of(group).remove(sequence)
             sequence.is_finished = True
         self.num_failed += self._close(group, RequestFailed(cause))
 
@@ -102,4 +103,7 @@ class OpenRequests:
         self.finish(sequence)
         if heirs:
             heirs[0].pending_forks, heirs[0].score_from = heirs[1:], sequence.score_from
-            self._scheduler.add(heirs[0])
+            self._scheduler_of(heirs[0].group).add(heirs[0])
+
+    def _scheduler_of(self, group: RequestGroup) -> Scheduler:
+        return self._batch_scheduler if group.request.is_batch else self._scheduler

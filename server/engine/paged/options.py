@@ -25,7 +25,7 @@ class EngineOptions:
     counts positions: virtual tokens, prompt and output. A task may be served `fair_quantum` tokens more than one that
     waits for room; then it must wait too. `max_scored_rows` bounds the rows of logits of a step that score given
     tokens, beside one row per sequence. A base with an encoder has `decoding` and `max_encoder_positions`, and its
-    `max_context` is the decoder's.
+    `max_context` is the decoder's. `batch_share` is the share of the time of batch requests beside live ones.
     """
 
     num_blocks: int
@@ -41,6 +41,7 @@ class EngineOptions:
     max_scored_rows: int = MAX_SCORED_ROWS
     decoding: Decoding | None = None
     max_encoder_positions: int = 0
+    batch_share: float = 0.0
 
     @property
     def max_sequence_tokens(self) -> int:

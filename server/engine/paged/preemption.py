@@ -6,6 +6,7 @@ A preempted sequence waits again and is recomputed, from cached blocks where the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from server.engine.paged.block_manager import BlockManager
 from server.engine.paged.block_tables import BlockTables
@@ -20,7 +21,10 @@ _MIN_TURN_TOKENS = 16  # output tokens before a sequence may lose its slot to le
 
 
 class Preemption:
-    """Makes room at the cost of `running`, whose sequences go back to `waiting`. Only the engine thread calls this."""
+    """Makes room at the cost of `running`, whose sequences go back to `waiting`. Only the engine thread calls this.
+
+    `take_from_lower` preempts a batch request's sequence. False if none runs.
+    """
 
     def __init__(
         self,
@@ -31,6 +35,7 @@ class Preemption:
         counters: TokenCounters,
         waiting: WaitingQueues[Sequence],
         running: dict[Sequence, None],
+        take_from_lower: Callable[[], bool] = lambda: False,
     ) -> None:
         self._options = options
         self._blocks = blocks
@@ -39,19 +44,29 @@ class Preemption:
         self._counters = counters
         self._waiting = waiting
         self._running = running
+        self._take_from_lower = take_from_lower
         self.num_preemptions = 0
 
     def grow(self, sequence: Sequence, plan: StepPlan) -> bool:
         """Give a decoding sequence the block of its next token. False if it was preempted itself."""
         while self._tables.num_missing(sequence):
-            if self._blocks.num_free or self._residency.evict_idle():
-                sequence.block_table.append(self._blocks.allocate())
+            if self._blocks.num_free or self._residency.evict_idle() or self._take_from_lower():
+                if self._blocks.num_free:
+                    sequence.block_table.append(self._blocks.allocate())
                 continue
             held = self._blocks_held()
             victim = self._youngest(max(held, key=lambda task: held[task]))
             self._preempt(victim, plan)
             if victim is sequence:
                 return False
+        return True
+
+    def of_youngest(self, *, only_leases: bool) -> bool:
+        """Preempt the youngest sequence of all, or of those with a lease. False if there is none."""
+        candidates = [sequence for sequence in self._running if sequence.lease is not None or not only_leases]
+        if not candidates:
+            return False
+        self._preempt(max(candidates, key=lambda sequence: sequence.age), StepPlan())
         return True
 
     def for_slot(self, task: str, plan: StepPlan) -> bool:

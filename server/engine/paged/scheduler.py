@@ -7,6 +7,9 @@ task that needs them. Only the first load of a step may exceed it, so that a lon
 A prompt that is scored token by token takes a shorter chunk once the step's rows of logits are used up.
 Within a task and a priority, the order is first come, first served. A better priority does not interrupt a sequence
 that runs. Without a free block, the youngest sequence of the task that holds most is preempted and later recomputed.
+
+Batch requests have a scheduler of their own over the same blocks (`lower`): its sequences run in steps of their own,
+and are preempted before any other.
 """
 
 from __future__ import annotations
@@ -30,18 +33,22 @@ from server.soft_prompts.residency import PrefixResidency, ResidentPrefix
 class Scheduler:
     """Plans steps, and gives sequences blocks and leases on prefixes. Only the engine thread calls this."""
 
-    def __init__(self, options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions, lower: Scheduler | None = None) -> None:
         self._options = options
-        self.blocks = BlockManager(options.num_blocks, options.block_size)
-        self.residency = PrefixResidency(self.blocks, options.block_size, options.max_prefix_blocks)
+        self._lower = lower
+        self.blocks: BlockManager = (
+            BlockManager(options.num_blocks, options.block_size) if lower is None else lower.blocks
+        )
+        self.residency: PrefixResidency = _residency(options, self.blocks) if lower is None else lower.residency
         self._tables = BlockTables(self.blocks, self.residency)
         self.counters = TokenCounters()
         self.num_cached_tokens = 0  # prompt tokens found in the prefix cache so far
         self._waiting: WaitingQueues[Sequence] = WaitingQueues()
         self._running: dict[Sequence, None] = {}
         self._preemption = Preemption(
-            options, self.blocks, self.residency, self._tables, self.counters, self._waiting, self._running
-        )
+            options, self.blocks, self.residency, self._tables, self.counters, self._waiting, self._running,
+            self._take_from_lower,
+        )  # fmt: skip
 
     @property
     def running(self) -> Iterable[Sequence]:
@@ -98,6 +105,13 @@ class Scheduler:
         self.counters.open(child.task)
         self._running[child] = None
         return self._tables.fork(parent, child)
+
+    def give_up(self, *, only_leases: bool) -> bool:
+        """Put the youngest running sequence back into its queue, for a request of a higher scheduler.
+
+        `only_leases` chooses among those with a lease. False if there is none.
+        """
+        return self._preemption.of_youngest(only_leases=only_leases)
 
     def schedule(self) -> StepPlan:
         """Plan the next step; every planned sequence has the blocks it needs."""
@@ -218,9 +232,9 @@ class Scheduler:
         num_tokens = self.residency.num_load_tokens(prefix)
         while (lease := self.residency.acquire(prefix)) is None:
             if self.residency.can_admit(prefix):  # the budget allows it: blocks are short
-                made_room = self._preemption.for_blocks(sequence, plan)
+                made_room = self._take_from_lower() or self._preemption.for_blocks(sequence, plan)
             else:
-                made_room = self._preemption.for_lease(sequence.task, plan)
+                made_room = self._take_from_lower(only_leases=True) or self._preemption.for_lease(sequence.task, plan)
             if not made_room:
                 return None
         if num_tokens:
@@ -234,10 +248,19 @@ class Scheduler:
         reserve = min(len(self._running), self.blocks.num_blocks // 16)
         # Counted anew: a preempted sibling may give up the encoder's output that both would have read.
         while self.blocks.num_free < self._tables.num_to_start(sequence) + reserve:
-            if not (self.residency.evict_idle() or self._preemption.for_blocks(sequence, plan)):
+            if self.residency.evict_idle() or self._take_from_lower():
+                continue
+            if not self._preemption.for_blocks(sequence, plan):
                 return False
         return True
+
+    def _take_from_lower(self, *, only_leases: bool = False) -> bool:
+        return self._lower is not None and self._lower.give_up(only_leases=only_leases)
 
     def _stop(self, sequence: Sequence) -> None:
         del self._running[sequence]
         self._tables.release(sequence)
+
+
+def _residency(options: EngineOptions, blocks: BlockManager) -> PrefixResidency:
+    return PrefixResidency(blocks, options.block_size, options.max_prefix_blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 
 from server.engine.events import (
@@ -20,9 +21,9 @@ from tests.engine.paged.alone import check_answer
 from tests.engine.paged.scripted_runner import EOS, VOCAB_SIZE, ScriptedRunner
 
 
-def make_options(**changes: int | frozenset[int] | Decoding | None) -> EngineOptions:
+def make_options(**changes: float | frozenset[int] | Decoding | None) -> EngineOptions:
     """Roomy options over blocks of four tokens; a test names what it wants otherwise."""
-    values: dict[str, int | frozenset[int] | Decoding | None] = {
+    values: dict[str, float | frozenset[int] | Decoding | None] = {
         "num_blocks": 129,
         "block_size": 4,
         "max_prefix_blocks": 32,
@@ -52,8 +53,9 @@ class EngineHarness:
     def __init__(self, options: EngineOptions | None = None) -> None:
         self.options = options or make_options()
         self.runner = make_runner(self.options)
-        self.engine = Engine(self.runner, self.options)
+        self.engine = Engine(self.runner, self.options, clock=itertools.count().__next__)  # each step takes one tick
         self.scheduler = self.engine.scheduler
+        self.lanes = (self.scheduler, self.engine.batch_scheduler)
         self.runner.references = self.scheduler.blocks.references
         self.requests: dict[str, Request] = {}
         self.events: dict[str, list[EngineEvent]] = {}
@@ -99,7 +101,7 @@ class EngineHarness:
         scheduler, runner = self.scheduler, self.runner
         assert runner.violations == []
         scheduler.blocks.check()
-        running = list(scheduler.running)
+        running = [sequence for lane in self.lanes for sequence in lane.running]
         resident = list(scheduler.residency.resident)
         held = [0] * self.options.num_blocks
         for sequence in running:
@@ -120,15 +122,19 @@ class EngineHarness:
         assert scheduler.residency.num_blocks <= self.options.max_prefix_blocks
         for sequence in running:
             assert (sequence.lease is None) == (sequence.prefix is None)
-        waiting = list(scheduler.waiting)
+        waiting = [sequence for lane in self.lanes for sequence in lane.waiting]
         assert not any(sequence.lease or sequence.block_table or sequence.num_computed for sequence in waiting)
         assert not any(sequence.reads_encoder for sequence in waiting)
-        assert len(running) <= self.options.max_num_seqs
+        assert all(lane.num_running <= self.options.max_num_seqs for lane in self.lanes)
         self._check_requests({*running, *waiting})
         open_of_task: dict[str, int] = {}
         for sequence in (*running, *waiting):
             open_of_task[sequence.task] = open_of_task.get(sequence.task, 0) + 1
-        assert scheduler.counters.num_open == open_of_task
+        in_lanes = Counter[str]()
+        for number, lane in enumerate(self.lanes):
+            in_lanes.update(lane.counters.num_open)
+            assert all(one.group.request.is_batch == bool(number) for one in (*lane.running, *lane.waiting))
+        assert in_lanes == open_of_task
         self._check_usage(open_of_task)
 
     def _encoders(self, running: list[Sequence]) -> list[tuple[EncoderState, int]]:
@@ -138,7 +144,7 @@ class EngineHarness:
 
     def _check_usage(self, open_of_task: dict[str, int]) -> None:
         """Every block has one holder in the usage, and every sequence is counted."""
-        usage = read_usage(self.scheduler)
+        usage = read_usage(*self.lanes)
         assert {each.task: each.num_running + each.num_waiting for each in usage.tasks} == open_of_task
         num_held = sum(each.num_blocks for each in (*usage.tasks, *usage.prefixes))
         assert num_held + usage.num_cached_blocks + usage.num_empty_blocks == usage.num_blocks

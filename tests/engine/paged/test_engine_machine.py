@@ -78,8 +78,11 @@ class EngineMachine(RuleBasedStateMachine):
         max_prefix_blocks=st.integers(4, 9),
         fair_quantum=st.sampled_from([1, 8, 64]),
         decoding=st.sampled_from(DECODINGS),
+        batch_share=st.sampled_from([0.0, 0.2, 0.9]),
     )
-    def start(self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum, decoding):
+    def start(
+        self, block_size, spare, max_num_seqs, more_tokens, max_prefix_blocks, fair_quantum, decoding, batch_share
+    ):
         self.harness = EngineHarness(
             make_options(
                 num_blocks=max_prefix_blocks + 9 + spare,
@@ -91,6 +94,7 @@ class EngineMachine(RuleBasedStateMachine):
                 max_context=48,
                 decoding=decoding,
                 max_encoder_positions=48,
+                batch_share=batch_share,
             )
         )
         self.decoding = decoding
@@ -108,12 +112,15 @@ class EngineMachine(RuleBasedStateMachine):
         temperature=st.sampled_from([0.0, 1.0]),
         prompt_logprobs=st.sampled_from([None, None, None, 2]),
         is_nan=st.sampled_from([False] * 9 + [True]),
+        is_batch=st.sampled_from([False, False, True]),
     )
-    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, **sampling):
+    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, **sampling):
         if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
             prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
-        self.submit(Request(self.new_name(), task, prompt, Generate(params, num_choices), PREFIXES[prefix], salt))
+        kind = Generate(params, num_choices)
+        self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], salt, is_batch=is_batch))
+        self.saw("a batch", is_batch)
         self.saw("choices", num_choices > 1)
         self.saw("prompt log-probabilities", params.prompt_logprobs is not None)
 
@@ -122,9 +129,11 @@ class EngineMachine(RuleBasedStateMachine):
         prefix=PREFIX,
         task=st.sampled_from(TASKS),
         continuations=st.lists(st.lists(tokens, min_size=1, max_size=6).map(tuple), min_size=1, max_size=4),
+        is_batch=st.booleans(),
     )
-    def score(self, prompt, prefix, task, continuations):
-        self.submit(Request(self.new_name(), task, prompt, Score(tuple(continuations)), PREFIXES[prefix]))
+    def score(self, prompt, prefix, task, continuations, is_batch):
+        kind = Score(tuple(continuations))
+        self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], is_batch=is_batch))
 
     @rule(words=st.sampled_from(SHARED_TEXTS), prefix=PREFIX, count=st.integers(3, 8), num_tasks=st.integers(1, 3))
     def burst(self, words, prefix, count, num_tasks):
@@ -260,17 +269,18 @@ class EngineMachine(RuleBasedStateMachine):
 
     def observe(self) -> None:
         scheduler = self.harness.scheduler
+        running = [sequence for lane in self.harness.lanes for sequence in lane.running]
         prefix_blocks = {block for entry in scheduler.residency.resident for block in entry.blocks}
         shared_blocks = [
             block
-            for sequence in scheduler.running
+            for sequence in running
             for block in sequence.own_blocks
             if scheduler.blocks.references(block) > 1 and block not in prefix_blocks
         ]
         self.saw("shared text blocks", bool(shared_blocks))
-        groups = Counter(id(sequence.group) for sequence in scheduler.running)
+        groups = Counter(id(sequence.group) for sequence in running)
         self.saw("forks running together", any(count > 1 for count in groups.values()))
-        readers = [sequence.group.encoder.num_readers for sequence in scheduler.running if sequence.group.encoder]
+        readers = [sequence.group.encoder.num_readers for sequence in running if sequence.group.encoder]
         self.saw("an encoder's output that forks share", max(readers, default=0) > 1)
         self.saw("a mixed batch", bool(self.harness.runner.batches) and len(set(self.harness.runner.batches[-1])) > 1)
 
@@ -302,6 +312,7 @@ MUST_BE_REACHED = (
     "shared text blocks",
     "forks running together",
     "a mixed batch",
+    "a batch",
     "an encoder's output that forks share",
     "inputs encoded again after preemption",
     "NaN",

@@ -10,15 +10,23 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from server.api.wire.examples import heads, inference, keys, operations, tasks, tuning
+from server.api.wire.examples import batches, heads, inference, keys, operations, tasks, tuning
 from server.api.wire.examples.errors import error_example
 
 _REFERENCE = "#/components/schemas/"
 _BINARY = {"type": "string", "format": "binary"}
-_TYPED = (*inference.EXAMPLES, *tasks.EXAMPLES, *tuning.EXAMPLES, *keys.EXAMPLES, *operations.EXAMPLES)
+_TYPED = (
+    *inference.EXAMPLES,
+    *tasks.EXAMPLES,
+    *tuning.EXAMPLES,
+    *batches.EXAMPLES,
+    *keys.EXAMPLES,
+    *operations.EXAMPLES,
+)
 _BY_SCHEMA = {"CheckpointUpload": tasks.UPLOAD, "FileUpload": tuning.UPLOAD}
 _BY_OPERATION = {
     **tuning.AFTER,
+    **batches.AFTER,
     "versions_download_config": tasks.CONFIG,
     "operations_metrics": operations.METRICS,
 }
@@ -29,6 +37,7 @@ _PATH_PARAMETERS = {
     "model_id": inference.SENTIMENT,
     "file_id": "file-1",
     "job_id": "ftjob-1",
+    "batch_id": "batch-1",
     "key_name": "shop",
 }
 

@@ -45,6 +45,8 @@ _BY_RESOURCE = {
     ("files", "409"): _error("file_in_use", "A tuning job that has not ended needs this file."),
     ("fine_tuning", "404"): _error("job_not_found", "There is no tuning job of this id."),
     ("fine_tuning", "409"): _error("job_status_conflict", "The job is succeeded."),
+    ("batches", "404"): _error("batch_not_found", "There is no batch of this id."),
+    ("batches", "409"): _error("batch_status_conflict", "The batch is completed."),
     ("keys", "404"): _error("key_not_found", "There is no key of this name."),
     ("keys", "409"): _error("key_exists", "A key has or had this name; choose another one."),
 }

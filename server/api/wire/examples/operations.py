@@ -74,6 +74,7 @@ EXAMPLES = (
         ],
         other_soft_prompts=engine.OtherSoftPrompts(soft_prompts=0, blocks=0, leases=0),
         tuning=engine.TuningLoad(validating=0, running=1, step=40, planned_steps=200),
+        batches=None,
     ),
 )
 METRICS = (

@@ -87,6 +87,7 @@ EXAMPLES = (
         num_jobs=1,
         num_files=1,
         log_is_clear=True,
+        num_batches=0,
         num_interrupted_runs=0,
     ),
     _VERSION,
