@@ -110,6 +110,7 @@ async def test_a_vocabulary_that_cannot_be_described_refuses_every_form():
         ({"grammar": 'start: %json {"type": "string"}'}, "rules only"),
         ({"grammar": '%llguidance {"no_forcing": false}\nstart: "a"'}, "rules only"),
         ({"grammar": "start: @other"}, "rules only"),
+        ({"grammar": '"\\' * 32_000}, "is not valid"),
         ({"grammar": "x" * 70_000}, "longer than 65536 bytes"),
         ({"choice": [str(number) for number in range(1_001)]}, "more than 1000 entries"),
         ({"choice": ["a", ""]}, "none of them empty"),
