@@ -109,7 +109,7 @@ def _check_repetitions(constraint: Constraint, limits: StructureLimits) -> None:
 
 def _without_texts(source: str) -> str:
     """A grammar without what stands in quotes, in regular expressions' slashes, or in comments."""
-    # An open quote reaches to the end of its line: were it tried again from each quote in it, the time would be squared.
+    # An open quote reaches to the end of its line. If each quote in it were tried again, the time would be squared.
     return re.sub(r'"(?:[^"\\\n]|\\.)*"?|(?://|#)[^\n]*|/(?:[^/\\\n]|\\.)*/?', '""', source)
 
 
