@@ -15,7 +15,7 @@ MINUTES ?= 30
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -81,6 +81,9 @@ tuning-seeds: install ## a new task over HTTP with default settings, ten seeds: 
 
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)
+
+structured-test: install ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.structured_outputs.long $(ARGS)
 
 batch-test: install ## a batch of 2,000 lines through three kills, then beside live streams (minutes)
 	$(BIN)/python -m tests.system.batches $(ARGS)
@@ -157,6 +160,9 @@ bench-peft: install ## beside PEFT: a T5, heads on a Llama and on a BERT (ARGS="
 
 bench-before: install ## this commit beside an earlier one, in pairs of processes (ARGS=folder of the earlier checkout)
 	$(BIN)/python -W ignore -m benchmarks.old_and_new $(ARGS)
+
+bench-structured: install ## answers with a JSON schema beside free text, 32 at once (ARGS="--rounds 3" for a look)
+	$(BIN)/python -W ignore -m benchmarks.structured $(ARGS)
 
 bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)

@@ -11,6 +11,7 @@ checkpoint/             PEFT checkpoints, read and written
 manifest.py             the content of a version besides its tensors
 task_fields.py          the fields of a manifest that a task type has
 generation_defaults.py  a version's default parameters
+answer_form.py          the form that a version's answers have by default
 ensembles.py            versions that combine the answers of other versions
 targets.py              the versions of an alias, and the choice of one per caller
 names.py                names and task references

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prompts_store.answer_form import ALLOWED_FORM, parse_form
 from prompts_store.errors import InvalidManifest
 
 MAX_STOP_TOKEN_IDS = 64
@@ -100,4 +101,5 @@ _PARAMETERS: Mapping[str, _Rule] = {
     "presence_penalty": _real(-2.0, 2.0),
     "frequency_penalty": _real(-2.0, 2.0),
     "repetition_penalty": _real(0.0, 10.0, above_low=True),
+    "structured_outputs": _Rule(parse_form, ALLOWED_FORM),
 }

@@ -17,6 +17,7 @@ telemetry/            metrics and traces
 tokenizer/            text to token ids and back
 engine/               token ids only: sequences, scheduler, blocks, the step
 soft_prompts/         which soft prompts are loaded, and which are resident
+structured_outputs/   which tokens may come next, so that an answer has its form
 model/                base model, KV cache, attention, sampling: all that runs tensors
 demo/                 the bundled base model and its soft prompts
 web/                  the page at `/`: the files that a browser runs

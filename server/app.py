@@ -201,6 +201,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         ShadowRuns(),
         chat_defaults,
         BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
+        chosen.constraints,
     )
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from prompts_store.checkpoint_records import BaseKind, BaseModel
@@ -15,6 +16,8 @@ from server.engine_setup import build_engine
 from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads
 from server.settings import ServeSettings
+from server.structured_outputs.compiler import ConstraintCompiler
+from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 
 NO_TUNING_WITH_VLLM = (
@@ -44,8 +47,9 @@ class Tuning:
 class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
-    `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why. The
-    engine's library has metrics of its own, whose names begin with `metrics_prefix`, unless that is empty.
+    `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
+    `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
+    whose names begin with `metrics_prefix`, unless that is empty.
     """
 
     name: Literal["own", "vllm"]
@@ -59,6 +63,7 @@ class ChosenEngine:
     vector_size: int
     tuning: Tuning | None
     no_tuning: str = ""
+    constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
 
 
@@ -80,6 +85,9 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
         Tuning(model, own.engine),
+        constraints=ConstraintCompiler(
+            partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
+        ),
     )
 
 

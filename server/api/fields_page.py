@@ -13,6 +13,7 @@ from server.api.wire.completions import CompletionRequest
 from server.api.wire.embeddings import EmbeddingsRequest
 from server.api.wire.passive_fields import FILE_FIELDS, Fields, PassiveField
 from server.api.wire.sampling import StreamOptions
+from server.api.wire.structured import JsonSchemaFormat, ResponseFormat, StructuredOutputs
 from server.api.wire.tuning import CreateJob, Hyperparameters, MethodBody, Supervised
 
 PLACES: Mapping[str, type[RequestBody]] = {
@@ -22,6 +23,9 @@ PLACES: Mapping[str, type[RequestBody]] = {
     "POST /v1/completions": CompletionRequest,
     "POST /v1/embeddings": EmbeddingsRequest,
     "stream_options": StreamOptions,
+    "response_format": ResponseFormat,
+    "response_format: json_schema": JsonSchemaFormat,
+    "structured_outputs": StructuredOutputs,
     "POST /v1/batches": CreateBatch,
     "POST /v1/fine_tuning/jobs": CreateJob,
     "POST /v1/fine_tuning/jobs: method": MethodBody,
@@ -48,9 +52,13 @@ An empty value of a list's query parameter (`?after=`) asks for nothing too.
 
 def fields_page() -> str:
     """Return the page as Markdown."""
-    sections = {place: _section(body.model_fields, body.passive_fields) for place, body in PLACES.items()}
+    sections = {place: _section(_names(body), body.passive_fields) for place, body in PLACES.items()}
     sections["POST /v1/files"] = _section(FILE_SCHEMA["properties"], FILE_FIELDS)
     return _HEAD + "".join(f"\n## `{place}`\n\n{section}" for place, section in sections.items())
+
+
+def _names(body: type[RequestBody]) -> list[str]:
+    return [field.alias or name for name, field in body.model_fields.items()]
 
 
 def _section(names: Iterable[str], passive_fields: Fields) -> str:

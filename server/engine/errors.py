@@ -9,6 +9,7 @@ EngineError
 ├── EngineOverloaded      the queue is full: try again later
 ├── EngineStopped         the engine has stopped or is stopping
 ├── NumbersOverflow       the model made NaN or infinity of this prompt
+├── StructureFailed       no token can continue the answer in the form that was asked for
 └── StepFailed            a step raised; its requests failed with it
 """
 
@@ -49,6 +50,10 @@ class EngineStopped(EngineError):
 
 class NumbersOverflow(EngineError):
     """Soft prompt or text make the model's numbers overflow in the serving dtype; the cause is chained."""
+
+
+class StructureFailed(EngineError):
+    """No token can continue the answer in its form, or the form became too complex; the cause is chained."""
 
 
 class StepFailed(EngineError):

@@ -15,14 +15,20 @@ from server.engine.errors import RequestRefused
 from server.model.heads.head import Head
 from server.model.prefix import Prefix
 from server.model.sampling.sampling_params import SamplingParams as SamplingParams  # a part of requests
+from server.structured_outputs.compiled import CompiledConstraint
 
 
 @dataclass(frozen=True, slots=True)
 class Generate:
-    """Sample `num_choices` continuations: one `TokenEvent` per token, and `RequestFinished` after the last."""
+    """Sample `num_choices` continuations: one `TokenEvent` per token, and `RequestFinished` after the last.
+
+    With a `constraint`, only tokens that its form allows are sampled. An answer that is complete ends, whatever
+    `min_tokens` says.
+    """
 
     sampling: SamplingParams
     num_choices: int = 1
+    constraint: CompiledConstraint | None = None
 
     name: ClassVar[str] = "generate"
 

@@ -8,6 +8,7 @@ template.py         a task's template around its input
 detokenizer.py      the text of a growing token sequence
 stop_strings.py     stop strings across token borders
 token_bytes.py      the bytes of each token
+token_table.py      all of them, for answers that must have a form
 gguf_vocabulary.py  the check of a tokenizer that comes of a GGUF file
 errors.py           errors of the text layer
 """

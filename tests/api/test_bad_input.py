@@ -131,7 +131,7 @@ async def test_numbers_that_are_none_are_refused(client, value):
     assert (response.status_code, error_of(response)["param"]) == (400, "temperature")
 
 
-@pytest.mark.parametrize("name", ["tools", "response_format", "best_of", "suffix", "tool_choice", "functions"])
+@pytest.mark.parametrize("name", ["tools", "best_of", "suffix", "tool_choice", "functions"])
 async def test_a_known_parameter_without_support_says_so(client, name):
     """Better than an answer that ignores it."""
     for path in ("/v1/completions", "/v1/chat/completions"):

@@ -299,7 +299,7 @@ def test_lines_of_training_files_have_the_same_hints():
 def test_keys_of_training_lines_ask_for_nothing_with_the_same_values():
     """Those that requests of the chat route have too."""
     shared = LINE_KEYS.keys() & CHAT_FIELDS.keys()
-    assert {"tools", "tool_choice", "response_format"} <= shared
+    assert {"tools", "tool_choice"} <= shared
     for name in shared:
         for value in (None, True, False, "auto", "none", [], ["text"], {"type": "text"}, [{"some": "thing"}], "some"):
             if CHAT_FIELDS[name].asks_nothing(value) and not CHAT_FIELDS[name].is_hint:

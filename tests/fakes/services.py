@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 from prompts_store.store import Store
@@ -18,6 +19,8 @@ from server.api.services import Services
 from server.engine.client import EngineClient
 from server.soft_prompts.catalog import TaskCatalog
 from server.store_follower import StoreFollower
+from server.structured_outputs.compiler import ConstraintCompiler
+from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 from tests.fakes.checkpoints import BASE
 from tests.fakes.tokenizers import byte_level
@@ -37,7 +40,18 @@ def fake_services(
     catalog = TaskCatalog(store, BASE, follower)
     return Services(
         access=Access(KeyRing(store), quotas, overload, engine, settings),
-        inference=Inference(engine, tokenizer, catalog, names, end, settings.limits, quotas, overload, ShadowRuns()),
+        inference=Inference(
+            engine,
+            tokenizer,
+            catalog,
+            names,
+            end,
+            settings.limits,
+            quotas,
+            overload,
+            ShadowRuns(),
+            constraints=ConstraintCompiler(partial(describe, tokenizer, tokenizer.num_ids, end)),
+        ),
         store_access=StoreAccess(store, BASE, names, follower, settings.limits),
         base_id=BASE_ID,
         settings=settings,

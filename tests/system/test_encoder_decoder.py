@@ -129,6 +129,18 @@ def test_a_stop_string_and_a_limit_end_a_text(client, oracle):
     assert body["choices"][0]["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("model", ["base", "prompt", "prefix"])
+def test_an_answer_keeps_its_form(client, model):
+    """The decoder's tokens are masked; what the encoder reads has no form."""
+    named = client.get("/v1/models").json()["data"][0]["id"] if model == "base" else model
+    schema = {"type": "array", "items": {"enum": ["yes", "no"]}, "minItems": 2, "maxItems": 3}
+    sampled = {"temperature": 1, "seed": 3, "n": 3, "max_tokens": 48}
+    answer = post(client, "/v1/completions", model=named, prompt=TEXT, structured_outputs={"json": schema}, **sampled)
+    for choice in answer.json()["choices"]:
+        assert choice["finish_reason"] == "stop"
+        assert 2 <= len(json.loads(choice["text"])) <= 3
+
+
 @pytest.mark.parametrize("kind", ["prompt", "prefix"])
 def test_labels_are_scored_as_answers_of_the_decoder(client, folder, kind):
     """Each label with its end token, behind the start token: the probabilities of PEFT's logits."""

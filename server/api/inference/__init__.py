@@ -12,6 +12,7 @@ request_context.py      deadline, priority, salt, sticky key and payer
 served_model.py         `model` -> the base model or a version
 prompts.py              texts and messages -> token ids
 sampling.py             parameters -> the engine's
+structured.py           the form of the answers, of the request or the version
 answer_form.py          the frame of an answer
 completion_answer.py    events -> a completion's body or chunks
 chat_answer.py          events -> a chat completion's body or chunks

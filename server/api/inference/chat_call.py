@@ -24,6 +24,7 @@ from server.api.inference.sampling import (
     votable_tokens,
 )
 from server.api.inference.served_model import ServedModel
+from server.api.inference.structured import compiled_constraint
 from server.api.limits import ApiLimits
 from server.api.wire.chat import ChatRequest
 from server.tokenizer.template import PromptForm
@@ -42,7 +43,10 @@ class ChatCall:
         return self.body.model
 
     async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[ChatCompletionAnswer]:
-        """The conversation behind every prefix of the served model. Raises `InvalidRequest` and `ChatRefused`."""
+        """The conversation behind every prefix of the served model.
+
+        Raises `InvalidRequest`, `ChatRefused`, and as `compiled_constraint` does.
+        """
         body, limits = self.body, self.inference.limits
         self.inference.base_facts.check_generates(served)
         check_votable(body, served)
@@ -66,8 +70,9 @@ class ChatCall:
             with_logprobs=bool(body.logprobs),
         )
         stop = stop_strings(body, served.manifest.stop, limits)
-        requests = generate_requests(form, served, context, sampling)
         continued = self.inference.base_facts.is_continued(PromptForm.CHAT, served)
+        constraint = await compiled_constraint(body, served, self.inference.constraints, is_continued=continued)
+        requests = generate_requests(form, served, context, sampling, constraint)
         return GeneratePlan(requests, ChatCompletionAnswer(form), continued, stop)
 
 

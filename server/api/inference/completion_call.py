@@ -21,6 +21,7 @@ from server.api.inference.sampling import (
     votable_tokens,
 )
 from server.api.inference.served_model import ServedModel
+from server.api.inference.structured import compiled_constraint
 from server.api.wire.completions import CompletionRequest
 
 _DEFAULT_MAX_TOKENS = 16
@@ -39,7 +40,10 @@ class CompletionCall:
         return self.body.model
 
     async def plan(self, served: ServedModel, context: RequestContext) -> GeneratePlan[CompletionAnswer]:
-        """The prompts behind every prefix of the served model. Raises `InvalidRequest`, and `UnknownToken` for ids."""
+        """The prompts behind every prefix of the served model.
+
+        Raises `InvalidRequest`, `UnknownToken` for ids, and as `compiled_constraint` does.
+        """
         body, limits, tokenizer = self.body, self.inference.limits, self.inference.tokenizer
         self.inference.base_facts.check_generates(served)
         check_votable(body, served)
@@ -69,6 +73,7 @@ class CompletionCall:
             with_logprobs=num_logprobs is not None,
         )
         stop = stop_strings(body, served.manifest.stop, limits)
-        requests = generate_requests(form, served, context, sampling)
         continued = self.inference.base_facts.is_continued(form_of(body.prompt), served)
+        constraint = await compiled_constraint(body, served, self.inference.constraints, is_continued=continued)
+        requests = generate_requests(form, served, context, sampling, constraint)
         return GeneratePlan(requests, CompletionAnswer(form, tokenizer), continued, stop, bool(body.echo))

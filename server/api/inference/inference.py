@@ -38,6 +38,7 @@ from server.api.responses.json_response import json_response
 from server.engine.client import EngineClient
 from server.engine.events import Encoded, Scored
 from server.soft_prompts.catalog import TaskCatalog
+from server.structured_outputs.compiler import ConstraintCompiler
 from server.tokenizer.tokenizer import Tokenizer
 
 _AnswerT = TypeVar("_AnswerT")
@@ -59,6 +60,7 @@ class Inference:
     """Answers of tasks and of the base model. Belongs to the event loop.
 
     `chat_defaults` are the base model's own sampling parameters, for chats. `base_facts` are what it says of heads.
+    `constraints` compiles the forms of answers; None where the engine cannot keep them.
     `is_batch`: its calls are lines of batches, which yield to all others and which no observer of the engine sees.
     """
 
@@ -73,6 +75,7 @@ class Inference:
     shadows: ShadowRuns
     chat_defaults: Mapping[str, Any] = field(default_factory=dict)
     base_facts: BaseFacts = field(default_factory=BaseFacts)
+    constraints: ConstraintCompiler | None = None
     is_batch: bool = False
 
     def room(self, served: ServedModel, num_prompt_tokens: int) -> int:

@@ -15,6 +15,7 @@ from server.api.inference.served_model import ServedModel
 from server.api.wire.bodies import ResponseBody
 from server.engine.events import Encoded, Scored
 from server.engine.request import Encode, Generate, Request, SamplingParams, Score
+from server.structured_outputs.compiled import CompiledConstraint
 
 BodyT = TypeVar("BodyT", bound=ResponseBody)
 AnswerEvent = TextEvent | Scored | Encoded
@@ -107,7 +108,11 @@ def encode_requests(
 
 
 def generate_requests(
-    form: AnswerForm, served: ServedModel, context: RequestContext, sampling: SamplingParams
+    form: AnswerForm,
+    served: ServedModel,
+    context: RequestContext,
+    sampling: SamplingParams,
+    constraint: CompiledConstraint | None = None,
 ) -> tuple[Request[Generate], ...]:
     """The form's prompts, each behind every prefix of the served model."""
     return tuple(
@@ -115,7 +120,7 @@ def generate_requests(
             request_id=f"{form.id}-{number}",
             task=served.task,
             prompt_token_ids=prompt,
-            kind=Generate(sampling, form.num_choices),
+            kind=Generate(sampling, form.num_choices, constraint),
             prefix=prefix,
             salt=context.salt,
             priority=context.priority,

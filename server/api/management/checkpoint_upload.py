@@ -49,7 +49,8 @@ UPLOAD_SCHEMA: Mapping[str, Any] = {
         "manifest": {
             "type": "string",
             "description": "A JSON object with any of `template` (holds `{input}` exactly once), `chat_template`, "
-            "`labels`, `stop`, `add_special_tokens`, `defaults` (generation parameters), `metrics`, `note`, "
+            "`labels`, `stop`, `add_special_tokens`, `defaults` (generation parameters, `structured_outputs` too), "
+            "`metrics`, `note`, "
             "`task_index` (multitask checkpoints only), `pooling` and `normalize` (FEATURE_EXTRACTION only), "
             "`problem_type` (SEQ_CLS only) and `allow_base_mismatch`.",
         },

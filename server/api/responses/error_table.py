@@ -10,6 +10,7 @@ import prompts_store.errors as store
 import prompts_store.tuning_errors as jobs
 from server.api import errors as api
 from server.engine import errors as engine
+from server.structured_outputs import errors as structured
 from server.threads import ThreadsBusy
 from server.tokenizer import errors as text
 from server.tuning import errors as tuning
@@ -71,7 +72,10 @@ ERROR_TABLE: Mapping[type[Exception], Answer] = {
         503, "engine_stopped", type=SERVER_ERROR, message="the engine is not running", headers=_RETRY_SOON
     ),
     engine.NumbersOverflow: Answer(422, "numbers_overflow", "model"),
+    engine.StructureFailed: Answer(422, "structure_failed"),
     engine.EngineError: Answer(500, "engine_failed", type=SERVER_ERROR, message="the engine failed on this request"),
+    structured.ConstraintRefused: Answer(400, "invalid_value"),
+    structured.CompilerBusy: Answer(503, "compiler_busy", type=SERVER_ERROR, headers=_RETRY_SOON),
     tuning.PlanRefused: Answer(400, "invalid_value"),
     text.ChatRefused: Answer(400, "chat_refused", "messages"),
     text.UnknownToken: Answer(400, "token_out_of_range"),

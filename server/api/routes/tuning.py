@@ -8,12 +8,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from prompts_store.generation_defaults import parse_defaults
 from prompts_store.tuning_records import JobRecord
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.inference import InferenceDep
+from server.api.inference.structured import check_kept_form
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import (
@@ -56,6 +58,7 @@ async def create_job(
     tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
     job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
+    await check_kept_form(parse_defaults(body.defaults), inference.constraints, "defaults")
     record = await store_access.write_tuning(
         TuningStore.create_job, job, max_unfinished=store_access.limits.max_unfinished_jobs, actor=caller.actor
     )

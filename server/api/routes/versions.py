@@ -10,13 +10,15 @@ from fastapi import APIRouter, Path, Query, Response
 from prompts_store.checkpoint.reader import read_checkpoint
 from prompts_store.checkpoint.writer import write_config, write_tensors
 from prompts_store.checkpoint_records import LeftOut
-from prompts_store.manifest import parse_manifest
+from prompts_store.manifest import Manifest, parse_manifest
 from prompts_store.names import MAX_VERSION, check_not_reserved, check_task_name
 from prompts_store.records import Published
 from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
+from server.api.inference.inference import InferenceDep
+from server.api.inference.structured import check_kept_form
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
 from server.api.management.store_access import WRITABLE_TASK, StoreAccess, StoreAccessDep
@@ -40,7 +42,9 @@ router = APIRouter(tags=["versions"], route_class=GuardedRoute)
     openapi_extra=UPLOAD_REQUEST,
     dependencies=[requires(Scope.TASKS_WRITE), WRITABLE_TASK],
 )
-async def publish_version(task: str, upload: UploadDep, store_access: StoreAccessDep, caller: CallerDep) -> Response:
+async def publish_version(
+    task: str, upload: UploadDep, store_access: StoreAccessDep, inference: InferenceDep, caller: CallerDep
+) -> Response:
     """Publish a PEFT checkpoint as a new version. The task is created if it does not exist.
 
     With `members` instead of files, the new version is an ensemble of versions of this task. An embedding layer
@@ -48,7 +52,9 @@ async def publish_version(task: str, upload: UploadDep, store_access: StoreAcces
     """
     check_task_name(task)
     check_not_reserved(task, store_access.base_names)
-    published, left_out = await store_access.write(_publish, store_access, task, upload, caller.actor)
+    manifest = parse_manifest(upload.manifest)
+    await check_kept_form(manifest.defaults, inference.constraints, "manifest.defaults")
+    published, left_out = await store_access.write(_publish, store_access, task, upload, manifest, caller.actor)
     number = published.version.version
     return json_response(
         published_body(published, left_out),
@@ -157,10 +163,14 @@ async def download_plot(task: str, version: VersionNumber, store_access: StoreAc
 
 
 def _publish(
-    store: Store, store_access: StoreAccess, task: str, upload: CheckpointUpload | EnsembleUpload, actor: str
+    store: Store,
+    store_access: StoreAccess,
+    task: str,
+    upload: CheckpointUpload | EnsembleUpload,
+    manifest: Manifest,
+    actor: str,
 ) -> tuple[Published, Sequence[LeftOut]]:
     """Check an upload and publish it, off the event loop. Return also what was left out of its file."""
-    manifest = parse_manifest(upload.manifest)
     if isinstance(upload, EnsembleUpload):
         published = store.publish_ensemble(
             store_access.fingerprint, task, upload.members, manifest, promote=upload.promote, actor=actor

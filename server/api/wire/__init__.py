@@ -3,6 +3,7 @@
 bodies.py          bases of all bodies
 passive_fields.py  known fields without effect here: accepted if they ask for nothing
 sampling.py        generation parameters of completions and chat
+structured.py      the form of an answer, among them
 completions.py     completions
 chat.py            chat completions
 classify.py        classifications

@@ -62,6 +62,11 @@ def _vllm(name: str, *passive: Any, is_hint: bool = False, advice: str = "") -> 
     return PassiveField(name, passive, is_hint, advice, "vLLM")
 
 
+def _form(member: str) -> str:
+    """The advice for an older name of a member of `structured_outputs`."""
+    return f"send structured_outputs with {member}"
+
+
 def _llama_cpp(name: str, *passive: Any, is_hint: bool = False, advice: str = "") -> PassiveField:
     return PassiveField(name, passive, is_hint, advice, "llama.cpp")
 
@@ -69,7 +74,6 @@ def _llama_cpp(name: str, *passive: Any, is_hint: bool = False, advice: str = ""
 _BEST_OF = "send n; every answer is returned"
 _TEMPLATE = "the base model's chat template and the version's manifest form the prompt"
 _SPECIAL_TOKENS = "a version's manifest has add_special_tokens"
-_STRUCTURED = "answers are free text; /v1/classify chooses among labels"
 
 _SHARED = _table(
     PassiveField("prompt_cache_key", is_hint=True),
@@ -82,11 +86,11 @@ _SHARED = _table(
     _vllm("cache_salt", advice="the cache of a key is its own; a key can have a salt"),
     _vllm("detokenize", True, advice="send return_token_ids to have the ids too"),
     _vllm("early_stopping", False, advice="it belongs to beam search"),
-    _vllm("guided_choice", [], advice=_STRUCTURED),
+    _vllm("guided_choice", [], advice=_form("choice")),
     _vllm("guided_decoding_backend", is_hint=True),
-    _vllm("guided_grammar", "", advice=_STRUCTURED),
-    _vllm("guided_json", advice=_STRUCTURED),
-    _vllm("guided_regex", "", advice=_STRUCTURED),
+    _vllm("guided_grammar", "", advice=_form("grammar")),
+    _vllm("guided_json", advice=_form("json")),
+    _vllm("guided_regex", "", advice=_form("regex")),
     _vllm("guided_whitespace_pattern", is_hint=True),
     _vllm("include_stop_str_in_output", False, advice="an answer ends before its stop string"),
     _vllm("kv_transfer_params", {}),
@@ -96,16 +100,15 @@ _SHARED = _table(
     _vllm("return_tokens_as_token_ids", False, advice="send return_token_ids"),
     _vllm("skip_special_tokens", True, advice="send return_token_ids to have the ids of special tokens"),
     _vllm("spaces_between_special_tokens", True, advice="special tokens are not in the text"),
-    _vllm("structured_outputs", {}, advice=_STRUCTURED),
     _vllm("truncate_prompt_tokens", -1, advice="shorten the prompt; /tokenize counts its tokens"),
     _vllm("use_beam_search", False),
     _vllm("vllm_xargs", {}),
     _llama_cpp("cache_prompt", is_hint=True),
     _llama_cpp("dry_multiplier", 0, advice="send repetition_penalty"),
     _llama_cpp("dynatemp_range", 0),
-    _llama_cpp("grammar", "", advice=_STRUCTURED),
+    _llama_cpp("grammar", "", advice=_form("grammar")),
     _llama_cpp("id_slot", is_hint=True),
-    _llama_cpp("json_schema", {}, advice=_STRUCTURED),
+    _llama_cpp("json_schema", {}, advice=_form("json")),
     _llama_cpp("mirostat", 0),
     _llama_cpp("n_probs", 0, advice="send logprobs"),
     _llama_cpp("repeat_penalty", 1.0, advice="send repetition_penalty"),
@@ -129,7 +132,6 @@ CHAT_FIELDS: Fields = _SHARED | _table(
     PassiveField("parallel_tool_calls", is_hint=True),
     PassiveField("prediction", is_hint=True),
     PassiveField("reasoning_effort", ("none",), advice="the base model does not reason apart from its answer"),
-    PassiveField("response_format", ({"type": "text"},), advice=_STRUCTURED),
     PassiveField("tool_choice", ("none", "auto")),
     PassiveField("tools", ([],)),
     PassiveField("verbosity", ("medium",), advice="say in a message how long the answer may be"),
@@ -147,14 +149,13 @@ CHAT_FIELDS: Fields = _SHARED | _table(
     _vllm("prompt_logprobs", 0, advice="completions have echo with logprobs"),
     _vllm("reasoning", advice="the base model does not reason apart from its answer"),
     PassiveField("enable_thinking", (False,), advice=_TEMPLATE, origin="Qwen"),
-    PassiveField("format", ("",), advice=_STRUCTURED, origin="Ollama"),
+    PassiveField("format", ("",), advice=_form("json"), origin="Ollama"),
     PassiveField("think", (False,), origin="Ollama"),
 )
 
 COMPLETION_FIELDS: Fields = _SHARED | _table(
     PassiveField("best_of", (1,), advice=_BEST_OF),
     PassiveField("suffix", ("",), advice="the base model continues texts, and fills no gaps"),
-    PassiveField("response_format", ({"type": "text"},), advice=_STRUCTURED, origin="vLLM"),
     _vllm("add_special_tokens", True, advice=_SPECIAL_TOKENS),
     _vllm("lora_request", advice="publish a soft prompt, and name it in model"),
     _vllm("prompt_embeds", [], advice="publish the embeddings as a soft prompt"),
@@ -208,6 +209,15 @@ STREAM_OPTION_FIELDS: Fields = _table(
     PassiveField("include_obfuscation", is_hint=True),
 )
 
+STRUCTURED_FIELDS: Fields = _table(
+    _vllm("disable_additional_properties", False, advice="set additionalProperties to false in the schema"),
+    _vllm("disable_any_whitespace", False, advice="between the parts of JSON is at most a space or a new line"),
+    _vllm("disable_fallback", is_hint=True),
+    _vllm("json_object", False, advice="send response_format with type json_object"),
+    _vllm("structural_tag", advice=_form("grammar")),
+    _vllm("whitespace_pattern", advice="between the parts of JSON is at most a space or a new line"),
+)
+
 JOB_FIELDS: Fields = _table(
     PassiveField("integrations", ([],), advice="GET …/events has a job's progress"),
 )
@@ -231,6 +241,7 @@ _BY_NAME: Fields = {
     **JOB_FIELDS,
     **JOB_METHOD_FIELDS,
     **STREAM_OPTION_FIELDS,
+    **STRUCTURED_FIELDS,
     **TEXT_PART_FIELDS,
     **MESSAGE_FIELDS,
     **EMBEDDING_FIELDS,

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from server.api.wire.bodies import ModelName, RequestBody, ResponseBody
 from server.api.wire.passive_fields import STREAM_OPTION_FIELDS, Fields
+from server.api.wire.structured import ResponseFormat, StructuredOutputs
 
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
@@ -73,6 +74,11 @@ class GenerationParameters(RequestBody):
     repetition_penalty: float | None = Field(default=None, gt=0, le=10)
     """Penalty on tokens of the prompt and the answer: it divides a positive logit and multiplies a negative one.
     Default 1 (off)."""
+    response_format: ResponseFormat | None = None
+    """The form of the answers. Default: that of the task's version, or free text."""
+    structured_outputs: StructuredOutputs | None = None
+    """The form of the answers, named otherwise: send one of the two. Default: that of the task's version, or free
+    text."""
     stream: bool | None = None
     """Send the answer as server-sent events while it is generated. An ensemble cannot stream. Default false."""
     stream_options: StreamOptions | None = None

@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import abc
+from itertools import chain
 
 import torch
 
 from server.engine.client import EngineStats
-from server.engine.errors import NumbersOverflow, StepFailed
+from server.engine.errors import NumbersOverflow, StepFailed, StructureFailed
 from server.engine.events import EventSink, TokenLogprob
 from server.engine.paged.encode_group import EncodeGroup
 from server.engine.paged.generate_group import GenerateGroup
@@ -32,7 +33,11 @@ from server.model.hidden_rows import all_finite
 from server.model.memory_guard import MemoryGuard
 from server.model.runner import PrefixPlacement, Runner
 from server.model.sampling.readout import Readout, RowLogprobs, Scoring, read
+from server.model.sampling.token_masks import forbid
 from server.soft_prompts.residency import ResidentPrefix
+from server.structured_outputs.compiled import Mask
+from server.structured_outputs.errors import MatcherFailed
+from server.structured_outputs.masks import MaskThread
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class Engine:
         self.batch_scheduler = Scheduler(options)
         self.scheduler = Scheduler(options, lower=self.batch_scheduler)
         self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
+        self._masks = MaskThread()
         self._turns = LaneTurns(options.batch_share, clock)
         self._num_batch_steps = 0
         self._num_arrivals = 0
@@ -168,8 +174,11 @@ class Engine:
     def _hand_out(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:
         """Turn logits into scores and tokens. The device is read once: nothing is asked of it in between.
 
+        Tokens that an answer's form does not allow are forbidden first. The masks of the next step are begun last.
+
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
+        self._forbid_tokens(plans, logits)
         readouts = read(logits, [plan.wanted for plan in plans])
         finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []
@@ -193,7 +202,29 @@ class Engine:
         for sequence, readout in computed:
             if not sequence.is_finished:
                 self._num_generated_tokens += len(readout.sampled)
-                sequence.group.advance(sequence, readout, self.requests)
+                self._advance(sequence, readout)
+        running = chain(self.scheduler.running, self.batch_scheduler.running)
+        matchers = (sequence.matcher for sequence in running)
+        self._masks.fill([matcher for matcher in matchers if matcher is not None and matcher.is_stale])
+
+    def _forbid_tokens(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:
+        """Mask the rows that sample for a form. A request fails whose form no token can continue."""
+        masks: dict[int, Mask] = {}
+        for plan in plans:
+            sequence, samplings = plan.sequence, plan.wanted.samplings
+            if sequence.matcher is None or not samplings or samplings[0].forced is not None or sequence.is_finished:
+                continue
+            try:
+                masks[samplings[0].row] = sequence.matcher.next_mask()
+            except MatcherFailed as error:
+                self.requests.fail(sequence.group, _structure_failed(error))
+        forbid(logits, masks)
+
+    def _advance(self, sequence: Sequence, readout: Readout) -> None:
+        try:
+            sequence.group.advance(sequence, readout, self.requests)
+        except MatcherFailed as error:
+            self.requests.fail(sequence.group, _structure_failed(error))
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
         self._num_step_failures += 1
@@ -213,6 +244,12 @@ def _overflow(cause: BaseException) -> BaseException:
     if not isinstance(cause, NonFiniteValues):
         return cause
     failure = NumbersOverflow("the soft prompt's values overflow in this base model")
+    failure.__cause__ = cause
+    return failure
+
+
+def _structure_failed(cause: MatcherFailed) -> BaseException:
+    failure = StructureFailed(str(cause))
     failure.__cause__ = cause
     return failure
 

@@ -44,6 +44,9 @@ class GenerateGroup(RequestGroup):
         self.num_top_logprobs = sampling.prompt_logprobs or 0
         prompt = request.prompt_token_ids if decoding is None else (decoding.start,)
         self.sequences = [Sequence(self, choice, list(prompt), len(prompt)) for choice in range(kind.num_choices)]
+        if kind.constraint is not None:
+            for sequence in self.sequences:
+                sequence.matcher = kind.constraint.matcher(self._end_token_ids)
         first, *others = self.sequences
         first.pending_forks = others
         if sampling.prompt_logprobs is not None:
@@ -107,9 +110,23 @@ class GenerateGroup(RequestGroup):
         logprobs = sampled.logprobs
         logprob = None if logprobs is None else TokenLogprob(sampled.token_id, logprobs.logprob, logprobs.top)
         reason = self._finish_reason(sequence)
-        self.emit(TokenEvent(sequence.choice, sampled.token_id, logprob, reason))
-        if reason is not None:
+        is_complete = reason is not FinishReason.STOP and self._completes(sequence)
+        self.emit(TokenEvent(sequence.choice, sampled.token_id, logprob, None if is_complete else reason))
+        if is_complete:
+            self.emit(ChoiceFinished(sequence.choice, FinishReason.STOP))
+        if is_complete or reason is not None:
             self._finish(sequence, control)
+
+    def _completes(self, sequence: Sequence) -> bool:
+        """Whether the last token completes the form that the answer must have, so that nothing can follow."""
+        matcher = sequence.matcher
+        if matcher is None or self._was_forced(sequence):
+            return False
+        matcher.consume(sequence.tokens[-1])
+        return matcher.is_complete
+
+    def _was_forced(self, sequence: Sequence) -> bool:
+        return self.decoding is not None and self._forced(self.decoding, sequence.num_output - 1) is not None
 
     def _finish(self, sequence: Sequence, control: SequenceControl) -> None:
         control.finish(sequence)

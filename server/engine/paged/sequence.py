@@ -22,6 +22,7 @@ from server.model.prefix import Prefix, PrefixKind
 from server.model.sampling.readout import Readout, Scoring
 from server.model.sampling.sampling_row import SamplingRow
 from server.soft_prompts.residency import ResidentPrefix
+from server.structured_outputs.compiled import Matcher
 
 
 class Sequence:
@@ -31,7 +32,8 @@ class Sequence:
     and values in blocks. `block_table` covers virtual and text positions; its first `num_shared_blocks` belong to the
     prefix. `scores` holds the log-probabilities of given tokens from index `score_from` on. Where `is_scored`, all
     tokens are given, and the last one is predicted but never read. `next_hidden` is the index of the next token whose
-    hidden state is wanted, None if none ever is; `hidden` holds those computed.
+    hidden state is wanted, None if none ever is; `hidden` holds those computed. `matcher` says which tokens may come
+    next, None if any may. It stands behind the last of `tokens`, also while the sequence is preempted.
 
     Behind an encoder, the prompt is what the decoder is given; the request's prompt is the encoder's (`group.encoder`).
     """
@@ -54,6 +56,7 @@ class Sequence:
         self.scores: list[TokenLogprob] = []
         self.next_hidden: int | None = None
         self.hidden: list[torch.Tensor] = []
+        self.matcher: Matcher | None = None
         self.num_turn_start = num_prompt  # tokens at the latest admission
         self.waits_for_room_since: int | None = None  # tokens served to all tasks when it first found no room
         self.pending_forks: list[Sequence] = []

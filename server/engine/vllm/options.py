@@ -72,7 +72,7 @@ def _check_kind(request: Request[Kind]) -> None:
     if isinstance(kind, Encode):
         raise RequestRefused("heads on hidden states are not computed with --engine vllm")
     if isinstance(kind, Generate):
-        if getattr(kind, "constraint", None) is not None:
+        if kind.constraint is not None:
             raise RequestRefused("answers in a given form are not generated with --engine vllm; leave the form out")
         if kind.sampling.prompt_logprobs is not None and request.prefix is not None:
             raise RequestRefused(

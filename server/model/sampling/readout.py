@@ -5,6 +5,7 @@ Everything is computed on the device and fetched together: a device that is wait
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -41,7 +42,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class RowLogprobs:
-    """Log-probability of one token under the model's own distribution, and of the most likely ones, best first."""
+    """Log-probability of one token under the model's own distribution, and of the most likely ones, best first.
+
+    Where an answer has a form, the distribution is that over the tokens which the form allows.
+    """
 
     logprob: float
     top: tuple[tuple[int, float], ...]
@@ -137,7 +141,12 @@ def _row_logprobs(matrix: npt.NDArray[np.float64]) -> list[RowLogprobs]:
         matrix[:, 1 + num_top :].astype(int).tolist(),
         strict=True,
     )
-    return [RowLogprobs(logprob, tuple(zip(ids, values, strict=True))) for logprob, values, ids in rows]
+    return [RowLogprobs(logprob, _possible(ids, values)) for logprob, values, ids in rows]
+
+
+def _possible(ids: Sequence[int], values: Sequence[float]) -> tuple[tuple[int, float], ...]:
+    """Tokens and log-probabilities without those that cannot come: a form may allow fewer than were asked for."""
+    return tuple((token, value) for token, value in zip(ids, values, strict=True) if value != -math.inf)
 
 
 def _fetch(*tensors: torch.Tensor) -> list[npt.NDArray[np.float64]]:

@@ -1,0 +1,58 @@
+"""The form that the answers to a request must have: the request's, else the version's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from prompts_store.errors import InvalidManifest
+from server.api.errors import UnsupportedParameter
+from server.api.inference.served_model import ServedModel
+from server.api.wire.sampling import GenerationParameters
+from server.structured_outputs.compiled import CompiledConstraint
+from server.structured_outputs.compiler import ConstraintCompiler
+from server.structured_outputs.constraint import STRUCTURED_OUTPUTS, Constraint, read_constraint
+from server.structured_outputs.errors import ConstraintRefused
+
+
+def constraint_asked(body: GenerationParameters, served: ServedModel) -> Constraint | None:
+    """The form of the answers; None is free text. Raises `ConstraintRefused`.
+
+    A `response_format` of type `text` asks for nothing, so that a version's answers keep their form.
+    """
+    asked = read_constraint(
+        body.model_dump(include={"response_format", STRUCTURED_OUTPUTS}, by_alias=True, exclude_unset=True)
+    )
+    if asked is not None:
+        return asked
+    kept = kept_constraint(served.manifest.defaults)
+    return None if kept is None else replace(kept, param="model")
+
+
+def kept_constraint(defaults: Mapping[str, Any]) -> Constraint | None:
+    """The form among a version's default parameters."""
+    return read_constraint({STRUCTURED_OUTPUTS: defaults.get(STRUCTURED_OUTPUTS)})
+
+
+async def check_kept_form(defaults: Mapping[str, Any], compiler: ConstraintCompiler | None, param: str) -> None:
+    """Raise `InvalidManifest` for default parameters with a form that cannot be kept; `param` names them."""
+    if compiler is None or (constraint := kept_constraint(defaults)) is None:
+        return
+    try:
+        await compiler.compile(constraint, is_continued=False)
+    except ConstraintRefused as error:
+        raise InvalidManifest(str(error), param=f"{param}.{STRUCTURED_OUTPUTS}") from error
+
+
+async def compiled_constraint(
+    body: GenerationParameters, served: ServedModel, compiler: ConstraintCompiler | None, *, is_continued: bool
+) -> CompiledConstraint | None:
+    """The same, compiled. Raises `ConstraintRefused`, `CompilerBusy`, and `UnsupportedParameter` without a compiler."""
+    constraint = constraint_asked(body, served)
+    if constraint is None:
+        return None
+    if compiler is None:
+        message = "this server's engine cannot keep answers in a form: leave it out"
+        raise UnsupportedParameter(message, param=constraint.param)
+    return await compiler.compile(constraint, is_continued=is_continued)

@@ -1,0 +1,187 @@
+"""The long form: random schemas and regular expressions, then hostile ones, against one server.
+
+    python -m tests.structured_outputs.long --schemas 500 --regexes 50 --hostile 10000
+
+A fresh server of the demo model (or `--base-model`) answers. Every answer that ends with `stop` must fit; the rest are
+counted. The hostile forms come from several clients while another streams without a form, whose longest wait between
+two tokens is compared with one beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import re
+import statistics
+import tempfile
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+
+from tests.structured_outputs.schemas import random_junk, random_regex, random_schema
+from tests.system.live_server import live_server
+
+_NUM_CLIENTS = 8
+
+print = partial(print, flush=True)
+
+
+async def main() -> None:
+    """Serve, ask, print; exit with 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schemas", type=int, default=500)
+    parser.add_argument("--regexes", type=int, default=50)
+    parser.add_argument("--hostile", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--base-model")
+    options = parser.parse_args()
+    settings = {} if options.base_model is None else {"base_model": options.base_model}
+    with tempfile.TemporaryDirectory() as folder, live_server(data_dir=Path(folder), device="cpu", **settings) as at:
+        async with httpx.AsyncClient(base_url=at.url, timeout=300) as client:
+            model = (await client.get("/v1/models")).json()["data"][0]["id"]
+            is_right = await _answers(client, model, options)
+            is_right &= await _hostile(client, model, options)
+    raise SystemExit(not is_right)
+
+
+async def _answers(client: httpx.AsyncClient, model: str, options: argparse.Namespace) -> bool:
+    rng = random.Random(options.seed)
+    forms: list[dict[str, Any]] = [{"json": random_schema(rng)} for _ in range(options.schemas)]
+    forms += [{"regex": random_regex(rng)} for _ in range(options.regexes)]
+    found: Counter[str] = Counter()
+    bad: list[str] = []
+    waiting = asyncio.Semaphore(_NUM_CLIENTS)
+
+    async def ask(number: int, form: dict[str, Any], temperature: float, stream: bool) -> None:
+        body = {
+            "model": model,
+            "prompt": "An example:",
+            "structured_outputs": form,
+            "temperature": temperature,
+            "seed": number,
+            "max_tokens": 400,
+        }
+        async with waiting:
+            status, text, reason = await (_streamed if stream else _whole)(client, body)
+        found["refused" if status != 200 else reason] += 1
+        if status != 200:
+            bad.append(f"{status} {text} {json.dumps(form)[:300]}")
+        elif reason == "stop" and not _fits(form, text):
+            bad.append(f"does not fit: {text!r} {json.dumps(form)[:500]}")
+
+    began = time.monotonic()
+    await asyncio.gather(
+        *(
+            ask(number, form, temperature, stream)
+            for number, form in enumerate(forms)
+            for temperature in (0.0, 1.0)
+            for stream in (False, True)
+        )
+    )
+    num_asked = sum(found.values())
+    share = found["stop"] / num_asked
+    print(f"{num_asked} answers in {time.monotonic() - began:.0f} s: {dict(found)}; {share:.1%} end within their bound")
+    print(f"{len(bad)} wrong", *bad[:10], sep="\n  ")
+    return not bad and share >= 0.95
+
+
+def _fits(form: dict[str, Any], text: str) -> bool:
+    if "regex" in form:
+        return re.fullmatch(form["regex"], text) is not None
+    try:
+        jsonschema.validate(json.loads(text), form["json"])
+    except (ValueError, jsonschema.ValidationError):
+        return False
+    return True
+
+
+async def _whole(client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[int, str, str]:
+    response = await client.post("/v1/completions", json=body)
+    answer = response.json()
+    if response.status_code != 200:
+        return response.status_code, answer["error"]["message"], ""
+    (choice,) = answer["choices"]
+    return 200, choice["text"], choice["finish_reason"]
+
+
+async def _streamed(client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[int, str, str]:
+    text, reason = "", ""
+    async with client.stream("POST", "/v1/completions", json=body | {"stream": True}) as response:
+        if response.status_code != 200:
+            return response.status_code, json.loads(await response.aread())["error"]["message"], ""
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                event = json.loads(line.removeprefix("data: "))
+                if "error" in event:
+                    return 500, event["error"]["message"], ""
+                for choice in event["choices"]:
+                    text, reason = text + choice["text"], choice["finish_reason"] or reason
+    return 200, text, reason
+
+
+async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Namespace) -> bool:
+    alone = await _gaps(client, model, asyncio.create_task(asyncio.sleep(15)))
+    rng = random.Random(options.seed + 1)
+    forms = [random_junk(rng) for _ in range(options.hostile)]
+    statuses: Counter[int] = Counter()
+    messages: Counter[str] = Counter()
+    unexpected: list[str] = []
+    slowest = [0.0]
+
+    async def attack(part: list[dict[str, Any]]) -> None:
+        for form in part:
+            body = {"model": model, "prompt": "x", "structured_outputs": form, "max_tokens": 8, "temperature": 1}
+            began = time.monotonic()
+            response = await client.post("/v1/completions", json=body)
+            slowest[0] = max(slowest[0], time.monotonic() - began)
+            statuses[response.status_code] += 1
+            if response.status_code != 200:
+                messages[re.sub(r"[0-9]+|at /\S*|'[^']*'", "_", response.json()["error"]["message"])[:80]] += 1
+            if response.status_code not in (200, 400, 422):
+                unexpected.append(f"{response.status_code} {response.text[:200]} {json.dumps(form)[:200]}")
+
+    attacks = asyncio.gather(*(attack(forms[number::4]) for number in range(4)))
+    began = time.monotonic()
+    beside = await _gaps(client, model, asyncio.ensure_future(attacks))
+    took_s = time.monotonic() - began
+    print(f"{options.hostile} hostile forms in {took_s:.0f} s: {dict(statuses)}; slowest {slowest[0]:.2f} s")
+    for message, count in messages.most_common(40):
+        print(f"  {count:6d}  {message}")
+    print("a neighbour's waits between tokens in ms (median, 99 %, longest):", end=" ")
+    print(f"alone {_told(alone)}, beside {_told(beside)}")
+    print(f"{len(unexpected)} unexpected", *unexpected[:10], sep="\n  ")
+    health = await client.get("/health")
+    return not unexpected and health.status_code == 200
+
+
+async def _gaps(client: httpx.AsyncClient, model: str, until: asyncio.Future[Any]) -> list[float]:
+    """Seconds between the tokens of one stream after another, until something is done."""
+    gaps: list[float] = []
+    while not until.done():
+        body = {"model": model, "prompt": "x", "stream": True, "ignore_eos": True, "max_tokens": 60}
+        async with client.stream("POST", "/v1/completions", json=body) as response:
+            last = None
+            async for line in response.aiter_lines():
+                if line.startswith("data: {"):
+                    now = time.monotonic()
+                    if last is not None:
+                        gaps.append(now - last)
+                    last = now
+    await until
+    return gaps
+
+
+def _told(gaps: list[float]) -> str:
+    slow = statistics.quantiles(gaps, n=100)[98]
+    return ", ".join(f"{gap * 1e3:.1f}" for gap in (statistics.median(gaps), slow, max(gaps)))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
