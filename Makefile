@@ -218,7 +218,7 @@ bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time t
 	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
 
 # The fast tests: not those of a decoder's arithmetic, of most whole servers and tuning commands, and of the demo model's accuracy.
-COVERED := tests/test_*.py $(addprefix tests/,answering api cli engine jobs prompts_store soft_prompts telemetry tokenizer tuning) \
+COVERED := tests/test_*.py $(addprefix tests/,answering api batches cli engine jobs prompts_store soft_prompts structured_outputs telemetry tokenizer tuning) \
 	$(addprefix tests/model/,encoder encoder_decoder heads loading test_fused_parts.py test_hidden_rows.py test_self_proof.py) \
 	$(addprefix tests/system/,test_encoder_decoder.py test_encoders.py test_heads.py) \
 	$(addprefix --ignore=tests/cli/,test_kept_runs.py test_process.py test_tune.py test_tune_remotely.py)

@@ -148,8 +148,7 @@ def base_embeddings(settings: ServeSettings) -> BaseEmbeddings:
 
 def read_base_model(settings: ServeSettings) -> BaseModel:
     """The base model's identity and sizes, read from its files without loading weights. Raises `ModelError`."""
-    origin = find_origin(settings)
-    return read_base(settings, origin, Tokenizer.load(origin.source, revision=settings.revision)).base
+    return read_base(settings, find_origin(settings)).base
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,13 +162,14 @@ class ReadBase:
     generation_config: GenerationConfig
 
 
-def read_base(settings: ServeSettings, origin: Origin, tokenizer: Tokenizer) -> ReadBase:
-    """Read the base model's files without loading weights. Raises `ModelError`."""
+def read_base(settings: ServeSettings, origin: Origin) -> ReadBase:
+    """Read the base model's files without loading weights. Raises `ModelError` and `TextError`."""
     options = _model_options(settings, origin)
     config = load_config(options)
     dtype = choose_dtype(options.dtype, config, choose_device(options.device))
     skeleton = load_encoder_skeleton(options) if _is_encoder(origin, config) else load_skeleton(options)
     heads = _heads(settings, origin, config, skeleton.kind)
+    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
     base = _describe(settings, origin, tokenizer, skeleton, dtype, heads)
     generation_config = read_generation_config(options, config)
     return ReadBase(base, heads, dtype, eos_token_ids_of(generation_config, config), generation_config)

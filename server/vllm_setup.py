@@ -60,8 +60,7 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     device = _check_device(settings.device)
     if is_gguf(origin.source):
         raise UnsupportedArchitecture("a GGUF file is not served with --engine vllm; leave it out")
-    tokenizer = Tokenizer.load(origin.source, revision=settings.revision)
-    read = read_base(settings, origin, tokenizer)
+    read = read_base(settings, origin)
     if read.base.kind is not BaseKind.DECODER:
         raise UnsupportedArchitecture(
             f"the base model is of the kind {read.base.kind}, and --engine vllm serves decoders alone; leave it out"

@@ -97,7 +97,7 @@ UPLOADS = [
     ),
     _upload("the purpose misspelt", "scripts", _field("purpose", "fine_tune"), _file(), refused="purpose"),
     _upload("a purpose of results", "scripts", _field("purpose", "fine-tune-results"), _file(), refused="purpose"),
-    _upload("another purpose", "openai, Python", _field("purpose", "batch"), _file(), refused="purpose"),
+    _upload("another purpose", "openai, Python", _field("purpose", "vision"), _file(), refused="purpose"),
     _upload("no purpose", "curl", _file(), refused="purpose"),
     _upload("no file", "curl without an @", _PURPOSE, _field("file", "train.jsonl"), refused="file"),
     _upload("the purpose twice", "scripts", _PURPOSE, _PURPOSE, _file(), refused="purpose"),
