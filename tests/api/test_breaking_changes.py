@@ -71,7 +71,7 @@ BREAKING = {
     "a size": (_set("int32", *ANSWER, "properties", "created", "format"), "integer int64 is now integer int32"),
 }  # fmt: skip
 HARMLESS = {
-    "a new route": _set({"post": {"operationId": "batches_create", "responses": {}}}, "paths", "/v1/batches"),
+    "a new route": _set({"post": {"operationId": "another", "responses": {}}}, "paths", "/v1/another"),
     "a new optional field": _set({"type": "string"}, *REQUEST, "properties", "another"),
     "another form of a request": _set(
         {"anyOf": [{"type": "string"}, {"type": "integer"}]}, *REQUEST, "properties", "model"

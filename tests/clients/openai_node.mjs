@@ -202,7 +202,7 @@ scenario("files", "expires_after is refused", async () => {
 });
 
 scenario("files", "another purpose is refused", async () => {
-  await checkRefused(async () => client.files.create({ file: await file(), purpose: "batch" }), "purpose");
+  await checkRefused(async () => client.files.create({ file: await file(), purpose: "vision" }), "purpose");
 });
 
 await run();

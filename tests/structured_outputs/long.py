@@ -86,7 +86,7 @@ async def _answers(client: httpx.AsyncClient, model: str, options: argparse.Name
         )
     )
     num_asked = sum(found.values())
-    share = found["stop"] / num_asked
+    share = found["stop"] / max(1, num_asked)
     print(f"{num_asked} answers in {time.monotonic() - began:.0f} s: {dict(found)}; {share:.1%} end within their bound")
     print(f"{len(bad)} wrong", *bad[:10], sep="\n  ")
     return not bad and share >= 0.95
