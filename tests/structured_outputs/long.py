@@ -3,8 +3,8 @@
     python -m tests.structured_outputs.long --schemas 500 --regexes 50 --hostile 10000
 
 A fresh server of the demo model (or `--base-model`) answers. Every answer that ends with `stop` must fit; the rest are
-counted. The hostile forms come from several clients while another streams without a form, whose longest wait between
-two tokens is compared with one beforehand.
+counted. The hostile forms come from several clients while another streams without a form. Its waits between two tokens
+are compared with those beside as many requests without a form, and with those alone.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ import httpx
 import jsonschema
 
 from tests.structured_outputs.schemas import random_junk, random_regex, random_schema
-from tests.system.live_server import live_server
+from tests.system.server_process import ServerProcess
 
-_NUM_CLIENTS = 8
+_NUM_CLIENTS, _NUM_ATTACKERS = 8, 4
 
 print = partial(print, flush=True)
 
@@ -43,8 +43,11 @@ async def main() -> None:
     parser.add_argument("--base-model")
     options = parser.parse_args()
     settings = {} if options.base_model is None else {"base_model": options.base_model}
-    with tempfile.TemporaryDirectory() as folder, live_server(data_dir=Path(folder), device="cpu", **settings) as at:
-        async with httpx.AsyncClient(base_url=at.url, timeout=300) as client:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ServerProcess(Path(folder) / "server.log", data_dir=folder, device="cpu", **settings) as server,
+    ):
+        async with httpx.AsyncClient(base_url=server.url, timeout=300) as client:
             model = (await client.get("/v1/models")).json()["data"][0]["id"]
             is_right = await _answers(client, model, options)
             is_right &= await _hostile(client, model, options)
@@ -128,6 +131,7 @@ async def _streamed(client: httpx.AsyncClient, body: dict[str, Any]) -> tuple[in
 
 async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Namespace) -> bool:
     alone = await _gaps(client, model, asyncio.create_task(asyncio.sleep(15)))
+    plain = await _gaps(client, model, asyncio.ensure_future(_ask_without_forms(client, model, for_s=15)))
     rng = random.Random(options.seed + 1)
     forms = [random_junk(rng) for _ in range(options.hostile)]
     statuses: Counter[int] = Counter()
@@ -137,7 +141,7 @@ async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Name
 
     async def attack(part: list[dict[str, Any]]) -> None:
         for form in part:
-            body = {"model": model, "prompt": "x", "structured_outputs": form, "max_tokens": 8, "temperature": 1}
+            body = _short(model) | {"structured_outputs": form}
             began = time.monotonic()
             response = await client.post("/v1/completions", json=body)
             slowest[0] = max(slowest[0], time.monotonic() - began)
@@ -147,7 +151,7 @@ async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Name
             if response.status_code not in (200, 400, 422):
                 unexpected.append(f"{response.status_code} {response.text[:200]} {json.dumps(form)[:200]}")
 
-    attacks = asyncio.gather(*(attack(forms[number::4]) for number in range(4)))
+    attacks = asyncio.gather(*(attack(forms[number::_NUM_ATTACKERS]) for number in range(_NUM_ATTACKERS)))
     began = time.monotonic()
     beside = await _gaps(client, model, asyncio.ensure_future(attacks))
     took_s = time.monotonic() - began
@@ -155,10 +159,24 @@ async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Name
     for message, count in messages.most_common(40):
         print(f"  {count:6d}  {message}")
     print("a neighbour's waits between tokens in ms (median, 99 %, longest):", end=" ")
-    print(f"alone {_told(alone)}, beside {_told(beside)}")
+    print(f"alone {_told(alone)}, beside requests without a form {_told(plain)}, beside hostile ones {_told(beside)}")
     print(f"{len(unexpected)} unexpected", *unexpected[:10], sep="\n  ")
     health = await client.get("/health")
     return not unexpected and health.status_code == 200
+
+
+async def _ask_without_forms(client: httpx.AsyncClient, model: str, for_s: float) -> None:
+    end = time.monotonic() + for_s
+
+    async def ask() -> None:
+        while time.monotonic() < end:
+            (await client.post("/v1/completions", json=_short(model))).raise_for_status()
+
+    await asyncio.gather(*(ask() for _ in range(_NUM_ATTACKERS)))
+
+
+def _short(model: str) -> dict[str, Any]:
+    return {"model": model, "prompt": "x", "max_tokens": 8, "temperature": 1}
 
 
 async def _gaps(client: httpx.AsyncClient, model: str, until: asyncio.Future[Any]) -> list[float]:
