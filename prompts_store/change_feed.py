@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Event
 
 from prompts_store.records import Change
 from prompts_store.sql import changes
@@ -30,14 +31,19 @@ class ChangeFeed:
         with self._database.read() as connection:
             return changes.before(connection, before, limit)
 
-    def wait_for_changes(self, revision: int, timeout_s: float) -> int:
+    def wait_for_changes(self, revision: int, timeout_s: float, stop: Event | None = None) -> int:
         """Wait until something is committed after `revision`; return the revision by then, or after `timeout_s`.
+
+        Setting `stop` ends the wait: at once on SQLite, within half a second on PostgreSQL.
 
         A commit of this or any other process is noticed within some hundredths of a second; on PostgreSQL within half a
         second where notifications do not come through.
         """
         deadline = time.monotonic() + timeout_s
+        stop = Event() if stop is None else stop
         with self._database.watching() as watcher:
             while (current := self.revision()) <= revision and (left_s := deadline - time.monotonic()) > 0:
-                watcher.wait(left_s)
+                if stop.is_set():
+                    break
+                watcher.wait(left_s, stop)
             return current

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from threading import Event
 from typing import ParamSpec, Protocol, TypeVar
 
 from prompts_store.records import Change
@@ -122,11 +123,13 @@ class StoreFollower:
         """Follow the store in the background while the context is open."""
         await self.follow_once()
         # A thread of its own: it mostly waits, and must end before the store is closed.
+        stop = Event()
         with ThreadPoolExecutor(1, thread_name_prefix="store-follower-wait") as thread:
             try:
-                async with background_task(self._follow(thread), "store-follower") as self._task:
+                async with background_task(self._follow(thread, stop), "store-follower") as self._task:
                     yield
             finally:
+                stop.set()
                 await self._end_catch_ups()
                 self._threads.close()
 
@@ -140,19 +143,19 @@ class StoreFollower:
         """Seconds since the state of the store that every subscriber has; None before the first one."""
         return None if self._refreshed_at is None else self._clock() - self._refreshed_at
 
-    async def _follow(self, thread: ThreadPoolExecutor) -> None:
+    async def _follow(self, thread: ThreadPoolExecutor, stop: Event) -> None:
         while True:
             if self.store_is_reachable and self._revision is not None:
-                await self._wait(thread, self._revision)
+                await self._wait(thread, stop, self._revision)
             else:
                 await self._sleep(self._poll_interval_s)
             await self.follow_once()
 
-    async def _wait(self, thread: ThreadPoolExecutor, revision: int) -> None:
-        """Wait for a change after a revision; where the store cannot say, for the time alone."""
+    async def _wait(self, thread: ThreadPoolExecutor, stop: Event, revision: int) -> None:
+        """Wait for a change after a revision, or for `stop`; where the store cannot say, for the time alone."""
         loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(thread, self._store.wait_for_changes, revision, self._poll_interval_s)
+            await loop.run_in_executor(thread, self._store.wait_for_changes, revision, self._poll_interval_s, stop)
         except Exception:  # the next round must come; it reports what it meets itself
             _log.debug("no change can be waited for; asking the store after a pause", exc_info=True)
             await self._sleep(self._poll_interval_s)

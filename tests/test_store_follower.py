@@ -58,10 +58,10 @@ class StoreStub:
         self.num_reads += 1
         return self._store.changes_since(revision, limit)
 
-    def wait_for_changes(self, revision, timeout_s):
+    def wait_for_changes(self, revision, timeout_s, stop):
         self._check()
         self.waits.append(timeout_s)
-        while not self.is_over.is_set() and self._store.wait_for_changes(revision, 0.05) == revision:
+        while not (self.is_over.is_set() or stop.is_set()) and self._store.wait_for_changes(revision, 0.05) == revision:
             pass
 
     def _check(self):

@@ -129,6 +129,18 @@ def test_a_commit_without_a_notification_is_found_by_polling(
         assert time.monotonic() - began < SOON_S
 
 
+def test_a_wait_can_be_ended(store: Store) -> None:
+    """On SQLite at once: a server that stops does not wait for it."""
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(store.wait_for_changes, 0, TIMEOUT_S, stop)
+        time.sleep(0.1)
+        assert not waiting.done()
+        stop.set()
+        assert waiting.result(SOON_S) == 0
+    assert store.wait_for_changes(0, TIMEOUT_S, stop) == 0
+
+
 def test_many_wait_at_once(store: Store, other: Store) -> None:
     with ThreadPoolExecutor(12) as pool:
         waiting = [pool.submit(store.wait_for_changes, 0, TIMEOUT_S) for _ in range(12)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Protocol
 
 from sqlalchemy import Engine
@@ -13,8 +14,10 @@ POOL_SIZE, MAX_OVERFLOW = 8, 21
 class Watcher(Protocol):
     """A connection of its own that notices commits of others. It belongs to one thread at a time."""
 
-    def wait(self, timeout_s: float) -> None:
+    def wait(self, timeout_s: float, stop: Event) -> None:
         """Return soon after another connection's commit, or after `timeout_s`; at times without a reason.
+
+        Return within half a second after `stop` is set.
 
         A commit since the last call, or since the watcher was made, counts. Raises StoreUnavailable.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, TypeVar
 
 import psycopg
@@ -78,8 +79,8 @@ class NotificationWatcher:
             connection.autocommit = True
             connection.execute(f"LISTEN {CHANNEL}")
 
-    def wait(self, timeout_s: float) -> None:
-        """Return after a notification, or after `timeout_s` or the poll interval."""
+    def wait(self, timeout_s: float, stop: Event) -> None:
+        """Return after a notification, or after `timeout_s` or the poll interval: soon enough for `stop`."""
         with _unavailable():
             for _ in self._connection.notifies(timeout=min(timeout_s, POLL_INTERVAL_S), stop_after=1):
                 pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from threading import Event
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -77,14 +78,13 @@ class DataVersionWatcher:
         self._connection.detach()
         self._seen = self._data_version()
 
-    def wait(self, timeout_s: float) -> None:
-        """Return after another connection's commit, or after `timeout_s`."""
+    def wait(self, timeout_s: float, stop: Event) -> None:
+        """Return after another connection's commit, after `timeout_s`, or at once when `stop` is set."""
         deadline = time.monotonic() + timeout_s
         while (version := self._data_version()) == self._seen:
             left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            if left_s <= 0 or stop.wait(min(left_s, POLL_INTERVAL_S)):
                 return
-            time.sleep(min(left_s, POLL_INTERVAL_S))
         self._seen = version
 
     def close(self) -> None:
