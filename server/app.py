@@ -27,7 +27,7 @@ from server.api.inference.inference import Inference
 from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.management.store_access import StoreAccess
-from server.api.services import Services
+from server.api.services import NO_END_TOKEN, Services
 from server.base_model_source import Origin, base_embeddings, find_origin
 from server.batches.input_file import InputLimits
 from server.batches.runner import BatchOptions, BatchRunner
@@ -214,6 +214,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         device=chosen.device,
         settings=api_settings,
         jobs=_build_jobs(settings, origin.base_id, chosen, follower, folder, store, limits),
+        no_jobs=chosen.no_tuning or NO_END_TOKEN,
         batches=BatchRunner(store, base.fingerprint, BatchLines.beside(inference, keys), _batch_options(settings)),
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
