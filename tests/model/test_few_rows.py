@@ -110,6 +110,15 @@ def test_other_rows_are_left_to_onednn():
         assert panels.multiply(hidden, None, "none") is None
 
 
+@pytest.mark.parametrize("term", [numbers(64), numbers(1, 64), numbers(3, 64).double()], ids=["row", "one", "double"])
+def test_a_term_of_another_shape_or_type_is_left_to_onednn(term):
+    """The C module reads one number of the term for each of the output."""
+    weight, hidden = numbers(64, 32), numbers(3, 32)
+    panels = panels_of(packed(weight), weight)
+    assert panels.multiply(hidden, None, "add", term) is None
+    assert panels.multiply(hidden, None, "add", numbers(3, 64)) is not None
+
+
 def test_a_weight_that_lies_in_another_way_has_no_panels():
     """Half precision, and numbers that are not where panels would have them."""
     weight = numbers(64, 32)

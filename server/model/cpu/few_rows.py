@@ -45,10 +45,10 @@ class Panels:
         """`[..., in_features]` to `[..., out_features]`; None where the rows are too many, or lie in another way."""
         num_outputs, num_inputs = self.packed.shape
         num_rows = hidden.numel() // num_inputs
-        is_plain = hidden.is_contiguous() and hidden.dtype == torch.float32
-        if not (0 < num_rows <= MAX_ROWS and is_plain and (term is None or term.is_contiguous())):
+        shape = (*hidden.shape[:-1], num_outputs)
+        if not (0 < num_rows <= MAX_ROWS and _is_plain(hidden) and (term is None or _is_plain(term, shape))):
             return None
-        output = hidden.new_empty((*hidden.shape[:-1], num_outputs))
+        output = hidden.new_empty(shape)
         _cpu.few_rows(
             output.data_ptr(),
             hidden.data_ptr(),
@@ -64,6 +64,11 @@ class Panels:
             torch.get_num_threads(),
         )
         return output
+
+
+def _is_plain(rows: torch.Tensor, shape: tuple[int, ...] | None = None) -> bool:
+    """Whether rows lie side by side in float32, and have a shape if one is given: the C module reads them so."""
+    return rows.is_contiguous() and rows.dtype == torch.float32 and shape in (None, tuple(rows.shape))
 
 
 def panels_of(packed: torch.Tensor, weight: torch.Tensor) -> Panels | None:
