@@ -116,5 +116,6 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.base.hidden_size,
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
+        constraints=ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         metrics_prefix="vllm:",
     )

@@ -50,6 +50,7 @@ class BuiltVllm:
     read: ReadBase
     tokenizer: Tokenizer
     eos_token_ids: frozenset[int]
+    vocab_size: int
     device: str
 
 
@@ -79,7 +80,7 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     except BaseException:
         backend.close()
         raise
-    return BuiltVllm(engine, read, tokenizer, eos_token_ids, device)
+    return BuiltVllm(engine, read, tokenizer, eos_token_ids, backend.facts.vocab_size, device)
 
 
 def _build(

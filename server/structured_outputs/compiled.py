@@ -14,6 +14,7 @@ from server.structured_outputs.errors import MatcherFailed
 from server.structured_outputs.vocabulary import Vocabulary
 
 NO_TOKEN = "no token of the base model can continue the answer in its form"
+TOO_COMPLEX = "the answer's form has become too complex"
 
 Mask = NDArray[np.int32]
 """`[num_words]`: bit i of word w stands for token 32 * w + i, and is 1 where the token may come next."""
@@ -29,12 +30,22 @@ def clear_bits(mask: Mask, token_ids: Collection[int]) -> None:
 class CompiledConstraint:
     """A form, compiled for one vocabulary. Answers share it: each has a matcher of its own.
 
-    `first_mask` is that of the first token. Once `has_failed`, its automaton has outgrown its bounds for all answers.
+    `first_mask` is that of the first token. `after_space`: one space comes before the form. Once `has_failed`, its
+    automaton has outgrown its bounds for all answers.
     """
 
-    def __init__(self, constraint: Constraint, vocabulary: Vocabulary, start: LLMatcher, first_mask: Mask) -> None:
+    def __init__(
+        self,
+        constraint: Constraint,
+        vocabulary: Vocabulary,
+        start: LLMatcher,
+        first_mask: Mask,
+        *,
+        after_space: bool = False,
+    ) -> None:
         self.constraint = constraint
         self.vocabulary = vocabulary
+        self.after_space = after_space
         self.first_mask = first_mask
         self.has_failed = False
         self._start = start
@@ -77,6 +88,17 @@ class Matcher:
             raise self._failed()
         self.is_stale = not self.matcher.is_stopped()
 
+    def follow(self, token_id: int) -> None:
+        """Go on by one token that another matcher of the form let pass. Raises `MatcherFailed` if this one does not.
+
+        The other lets everything pass once no token may come, or once it has outgrown its bounds.
+        """
+        if token_id in self._without or not self.matcher.validate_tokens([token_id]):
+            self.next_mask()  # raises where no token may come
+            self._compiled.has_failed = True
+            raise MatcherFailed(TOO_COMPLEX)
+        self.consume(token_id)
+
     def expect(self, mask: Mask, filling: Future[None]) -> None:
         """Another thread fills the next mask; nothing else may use the matcher until it is done."""
         self._mask, self._pending, self.is_stale = mask, filling, False
@@ -109,7 +131,7 @@ class Matcher:
         return mask
 
     def _failed(self) -> MatcherFailed:
-        if self.matcher.stop_reason() == "NoExtensionBias":
+        if "NoExtensionBias" in self.matcher.get_error():
             return MatcherFailed(NO_TOKEN)
         self._compiled.has_failed = True
-        return MatcherFailed("the answer's form has become too complex")
+        return MatcherFailed(TOO_COMPLEX)
