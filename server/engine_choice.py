@@ -48,8 +48,8 @@ class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
-    `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
-    whose names begin with `metrics_prefix`, unless that is empty.
+    `constraints` compiles the forms of answers. The engine's library has metrics of its own, whose names begin with
+    `metrics_prefix`, unless that is empty.
     """
 
     name: Literal["own", "vllm"]
@@ -61,9 +61,9 @@ class ChosenEngine:
     generation_config: object
     device: str
     vector_size: int
+    constraints: ConstraintCompiler
     tuning: Tuning | None
     no_tuning: str = ""
-    constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
 
 
@@ -84,10 +84,8 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         str(model.device),
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
+        ConstraintCompiler(partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)),
         Tuning(model, own.engine),
-        constraints=ConstraintCompiler(
-            partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
-        ),
     )
 
 
@@ -114,8 +112,8 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.generation_config,
         built.device,
         read.base.hidden_size,
+        ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
-        constraints=ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         metrics_prefix="vllm:",
     )

@@ -33,7 +33,7 @@ def test_other_texts_are_refused(text):
 
 def test_what_our_arguments_fix_cannot_be_given():
     """Each is refused by its name."""
-    for name in (*FIXED, "kv_transfer_config", "runner"):
+    for name in (*FIXED, "kv_transfer_config", "runner", "structured_outputs_config", "reasoning_parser"):
         with pytest.raises(ValueError, match=name):
             check_args({name: 1})
 

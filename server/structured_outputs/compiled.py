@@ -84,6 +84,7 @@ class Matcher:
 
     def consume(self, token_id: int) -> None:
         """Go on by one token; a new mask is needed then. Raises `MatcherFailed` if the token is not allowed."""
+        self._wait()
         if not self.matcher.consume_token(token_id):
             raise self._failed()
         self.is_stale = not self.matcher.is_stopped()
@@ -108,9 +109,7 @@ class Matcher:
 
         Waits for the thread that fills it, and fills it itself where no thread was asked.
         """
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        self._wait()
         if self.is_stale:
             self._mask, self.is_stale = np.zeros(self.num_words, np.int32), False
             self.matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
@@ -120,6 +119,11 @@ class Matcher:
         if not mask.any():
             raise MatcherFailed(NO_TOKEN)
         return mask
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
 
     def _adjusted(self) -> Mask:
         mask = self._mask.copy()

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
-from llguidance import LLExecutor
+from llguidance import LLExecutor, LLMatcher
+from numpy.typing import NDArray
 
 from server.structured_outputs.compiled import Matcher
 
@@ -27,12 +28,14 @@ class MaskThread:
             return
         masks = np.zeros((len(matchers), matchers[0].num_words), np.int32)
         numbered = [(one.matcher, number) for number, one in enumerate(matchers)]
-        address, num_bytes = masks.ctypes.data, masks.shape[1] * masks.itemsize
-        filling = self._thread.submit(
-            self._executor.unsafe_compute_mask_ptr, numbered, address, num_bytes, len(matchers)
-        )
+        filling = self._thread.submit(self._fill, numbered, masks)
         for mask, one in zip(masks, matchers, strict=True):
-            one.expect(mask, filling)  # a row keeps the array alive
+            one.expect(mask, filling)
+
+    def _fill(self, numbered: list[tuple[LLMatcher, int]], masks: NDArray[np.int32]) -> None:
+        """Holds the array: a matcher may be dropped before its mask is filled."""
+        num_rows, num_words = masks.shape
+        self._executor.unsafe_compute_mask_ptr(numbered, masks.ctypes.data, num_words * masks.itemsize, num_rows)
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
