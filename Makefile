@@ -82,8 +82,8 @@ tuning-seeds: install ## a new task over HTTP with default settings, ten seeds: 
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)
 
-structured-test: install ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.structured_outputs.long $(ARGS)
+structured-test: install $(filter vllm,$(ENGINE)) ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes; ENGINE=vllm)
+	OMP_NUM_THREADS=1 $(if $(filter vllm,$(ENGINE)),$(VLLM)/bin,$(BIN))/python -m tests.structured_outputs.long --engine $(or $(ENGINE),own) $(ARGS)
 
 batch-test: install ## a batch of 2,000 lines through three kills, then beside live streams (minutes)
 	$(BIN)/python -m tests.system.batches $(ARGS)
