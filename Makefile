@@ -177,6 +177,7 @@ bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that
 
 # vLLM wants libraries of other versions than the server: a venv of its own, in which the server runs too. Where there is CUDA,
 # pip resolves vLLM's own requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list.
+# vLLM asks for an older llguidance, which only its own structured outputs use: the server needs a newer one (decision 0040).
 VLLM := .venv-vllm
 VLLM_TOO := peft|accelerate|pytest|pytest-asyncio|alembic|limits|platformdirs|sqlalchemy|structlog
 vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
@@ -189,7 +190,7 @@ $(VLLM)/.installed: constraints-vllm.txt pyproject.toml
 		$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
 		$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
 	fi
-	$(VLLM)/bin/python -m pip install --quiet --no-deps -e .
+	$(VLLM)/bin/python -m pip install --quiet --no-deps "$$(grep '^llguidance==' constraints-vllm.txt)" -e .
 	@touch $@
 
 # The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures

@@ -35,7 +35,7 @@ HOSTILE = [
     {"json": {"properties": {"a": {"unevaluatedItems": False}}}},
     {"json": {"$ref": "#/a", "a": {"$ref": "#"}}},
     {"json": {"enum": list(range(5000))}},
-    {"json": {"type": "string", "pattern": "(a{1,9999}){1,9999}"}},
+    {"json": {"type": "string", "minLength": 20_000}},
     {"regex": "(" * 4000},
     {"regex": "(?<=a)b"},
     {"choice": []},
@@ -65,7 +65,7 @@ def client(server):
 
 def ask(client, model="sentiment", **body):
     """A completion that succeeds."""
-    asked = {"model": model, "prompt": "A lovely film", "max_tokens": 240} | body
+    asked = {"model": model, "prompt": "A lovely film", "max_tokens": 160} | body
     response = client.post("/v1/completions", json=asked)
     assert response.status_code == 200, response.text
     return response.json()
@@ -103,7 +103,7 @@ def test_a_stream_is_the_whole_answer(server, client):
     whole = ask(client, seed=3, temperature=1, **fields)["choices"][0]["text"]
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as stock:
         chunks = stock.completions.create(
-            model="sentiment", prompt="A lovely film", max_tokens=240, seed=3, temperature=1, stream=True,
+            model="sentiment", prompt="A lovely film", max_tokens=160, seed=3, temperature=1, stream=True,
             extra_body=fields,
         )  # fmt: skip
         assert "".join(choice.text for chunk in chunks for choice in chunk.choices) == whole
