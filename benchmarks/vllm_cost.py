@@ -1,7 +1,8 @@
 """What a soft prompt costs in vLLM: `make bench-vllm`, or `.venv-vllm/bin/python -m benchmarks.vllm_cost [--rounds 5]`.
 
 One thread, one process, rounds interleaved: our engine; vLLM with the connector; vLLM with the rows in each request as
-`prompt_embeds`; vLLM with the text alone. Tasks share a batch, and every text is new. The figure is generated tokens
+`prompt_embeds`; vLLM with as many tokens of text before each text, the same ones for a task, from its prefix cache;
+vLLM with the text alone. Tasks share a batch, and every text is new. The figure is generated tokens
 per second of processor time, which neighbours on the machine disturb less than time by the clock.
 """
 
@@ -52,6 +53,7 @@ def main() -> None:
             ways["own engine", size] = lambda size=size: own(size)  # type: ignore[misc]
             ways["vllm, connector", size] = lambda size=size: vllm.connector(size)  # type: ignore[misc]
             ways["vllm, prompt_embeds", size] = lambda size=size: vllm.embeds(size)  # type: ignore[misc]
+            ways["vllm, cached text", size] = lambda size=size: vllm.cached_text(size)  # type: ignore[misc]
         found = _measure(ways, given.rounds)
     _report(found)
 
@@ -77,6 +79,7 @@ def _report(found: dict[Way, list[float]]) -> None:
         connector = median["vllm, connector", size]
         print(
             f"{size} virtual tokens: connector / prompt_embeds {connector / median['vllm, prompt_embeds', size]:.2f}, "
+            f"connector / cached text {connector / median['vllm, cached text', size]:.2f}, "
             f"connector / text alone {connector / median['vllm, text alone', 0]:.2f}, "
             f"connector / own engine {connector / median['own engine', size]:.2f}"
         )
@@ -152,6 +155,16 @@ class _Vllm:
         texts = enumerate(_texts(self._vocab_size))
         whole = (torch.cat([self._rows[n % NUM_TASKS, size], self._table[text]]) for n, text in texts)
         self._run([EngineInputs({"prompt_embeds": rows}, {}) for rows in whole])
+
+    def cached_text(self, size: int) -> None:
+        """As `connector`, with tokens in place of virtual tokens: what any shared prefix of this length costs."""
+        from softprompt_vllm.requests import EngineInputs
+
+        shared = [
+            random.Random(f"{task} {size}").choices(range(3, self._vocab_size), k=size) for task in range(NUM_TASKS)
+        ]
+        whole = (shared[n % NUM_TASKS] + text for n, text in enumerate(_texts(self._vocab_size)))
+        self._run([EngineInputs({"prompt_token_ids": ids}, {}) for ids in whole])
 
     def _run(self, requests: list[Any]) -> None:
         from vllm import SamplingParams
