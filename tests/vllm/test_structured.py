@@ -39,7 +39,7 @@ HOSTILE = [
     {"regex": "(" * 4000},
     {"regex": "(?<=a)b"},
     {"choice": []},
-    {"grammar": "start: " + " ".join("/a{0,99}/" for _ in range(400))},
+    {"grammar": "start: " + "(/a{0,99}/ | /b/)? " * 3_000},
     {"grammar": "%llguidance {}\nstart: /a/"},
 ]
 
