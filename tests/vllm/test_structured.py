@@ -33,7 +33,7 @@ FORMS = [
 ]
 HOSTILE = [
     {"json": {"properties": {"a": {"unevaluatedItems": False}}}},
-    {"json": {"$ref": "#/a", "a": {"$ref": "#"}}},
+    {"json": {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#"}}}},
     {"json": {"enum": list(range(5000))}},
     {"json": {"type": "string", "minLength": 20_000}},
     {"regex": "(" * 4000},

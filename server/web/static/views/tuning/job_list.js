@@ -25,7 +25,8 @@ const COLUMNS = [
   { title: "Created", render: (job) => html`<${Time} at=${job.created_at} />` },
 ];
 
-export function JobList() {
+/** @param {{ canStart: boolean }} props Whether a job can be started here. */
+export function JobList({ canStart }) {
   const [max, setMax] = useState(PAGE);
   const [isBusy, setIsBusy] = useState(false);
   const jobs = usePoll(async (signal) => {
@@ -39,7 +40,7 @@ export function JobList() {
       ? jobs.isLoading && html`<div class="tuning-inset"><${Spinner} label="Loading the jobs" /></div>`
       : html`<${Table}
           label="Tuning jobs" columns=${COLUMNS} rows=${jobs.data.rows} rowKey=${(/** @type {Job} */ job) => job.id}
-          empty=${html`<${Empty} title="No jobs yet">Choose a file of examples above. The job that it starts appears here.<//>`}
+          empty=${html`<${Empty} title="No jobs yet">${canStart && "Choose a file of examples above. The job that it starts appears here."}<//>`}
         />`}
     ${jobs.data?.hasMore && html`<div class="tuning-inset"><${Button} isBusy=${jobs.isLoading}
       onClick=${() => setMax(max + 200)}>Show older jobs<//></div>`}
