@@ -199,7 +199,6 @@ VLLM_RELEASES := $(patsubst tests/vllm/releases/%.txt,%,$(wildcard tests/vllm/re
 	awk -F== '!seen[tolower($$1)]++' $< constraints-vllm.txt > $(@D)/constraints.txt
 	$(@D)/bin/python -m pip install --quiet "$$(grep '^torch==' $(@D)/constraints.txt)"
 	$(@D)/bin/python -m pip install --quiet --no-deps -r $(@D)/constraints.txt
-	$(@D)/bin/python -m pip install --quiet --no-deps -e .
 	@touch $@
 
 # The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures

@@ -14,13 +14,17 @@ from server.model.prefix import Prefix, PrefixKind
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """Sizes and limits. `max_prefix_bytes` bounds the soft prompts that each worker keeps in host memory."""
+    """Sizes and limits. `max_prefix_bytes` bounds the soft prompts that each worker keeps in host memory.
+
+    `batch_share` is the share of batch requests beside live ones.
+    """
 
     facts: BackendFacts
     eos_token_ids: frozenset[int]
     max_num_seqs: int
     max_open_requests: int
     max_prefix_bytes: int
+    batch_share: float = 0.0
 
     def check(self, request: Request[Kind]) -> None:
         """Raise `RequestRefused` for a request that could never be served."""
