@@ -32,7 +32,15 @@ VllmPrefixGib = Annotated[
     Field(gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."),
 ]
 
-_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib"})
+CaptureOnPromote = Annotated[
+    bool,
+    Field(
+        description="Let vLLM compute a soft prompt when an alias is moved onto its version, and at start those of the "
+        "live versions that there is room for; by default when a request first uses it."
+    ),
+]
+
+_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib", "capture_on_promote"})
 _OF_OURS = frozenset(
     {
         "attention",

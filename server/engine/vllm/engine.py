@@ -25,10 +25,11 @@ from server.engine.vllm.options import VllmOptions
 from server.engine.vllm.scoring import ScoreRequest
 from server.engine.vllm.sequences import Sequences
 from server.engine.vllm.soft_prompts import SoftPrompts
+from server.model.prefix import Prefix
 
 
 class VllmEngine:
-    """Implements `EngineClient` over a backend. All methods belong to one event loop.
+    """Implements `EngineClient` and `Capturer` over a backend. All methods belong to one event loop.
 
     It counts as wedged where sequences run and none has had a token for `wedged_after_s` seconds. `observers` see every
     request that `stream` accepts. `capture_key` and `folder` are those of the connector.
@@ -134,6 +135,18 @@ class VllmEngine:
             stream.is_aborted = True
         if (opened := self._open.get(request_id)) is not None:
             opened.abort(choice)
+
+    def has_room(self, prefix: Prefix) -> bool:
+        """See `Capturer`."""
+        return self._soft_prompts.has_room(prefix)
+
+    async def capture(self, prefix: Prefix, task: str) -> None:
+        """See `Capturer`. Raises `RequestRefused` for what could never be served, and `EngineError`."""
+        self._options.check_prefix(prefix)
+        if prefix.digest not in self._soft_prompts.known:
+            age = (next(self._arrivals),)
+            async with self._admission.turn(Lane.CAPTURE, task, age, self._clock(), prefix):
+                await self._soft_prompts.ready(prefix, task)
 
     def _leave(self, opened: OpenRequest) -> None:
         """A stream was dropped, maybe by the garbage collection of another thread."""

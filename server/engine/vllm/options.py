@@ -31,7 +31,7 @@ class VllmOptions:
         check_prompt(request, self.facts.vocab_size)
         _check_kind(request)
         if request.prefix is not None:
-            self._check_prefix(request.prefix)
+            self.check_prefix(request.prefix)
         self._check_context(request)
 
     def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
@@ -48,7 +48,8 @@ class VllmOptions:
                 f"{num_prompt} prompt tokens + {num_new} new tokens = {total}"
             )
 
-    def _check_prefix(self, prefix: Prefix) -> None:
+    def check_prefix(self, prefix: Prefix) -> None:
+        """Raise `RequestRefused` for a soft prompt that could never be served."""
         facts = self.facts
         num_bytes = facts.prefix_bytes(prefix.num_virtual_tokens)
         if num_bytes > self.max_prefix_bytes:
