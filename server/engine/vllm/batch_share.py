@@ -1,9 +1,9 @@
 """The share of batch requests beside live ones, as far as admission can hold it: vLLM computes both in one step.
 
 While live sequences wait or run, tokens of batches run up a debt, and live tokens pay it off: so batches have at most
-`share` of all tokens. A sequence that runs cannot be stopped. So while the debt is open, no further one begins, and at
-most as many run as is their share of the sequences, but one. With a share of 0, none begins beside a live sequence.
-Without live sequences nothing is owed.
+`share` of all tokens. A sequence that runs cannot be stopped. So while something is owed, none begins, and beside live
+sequences at most as many run as is their share of the sequences, and at least one. With a share of 0, none begins
+beside a live sequence. Without live sequences nothing is owed.
 """
 
 from __future__ import annotations
