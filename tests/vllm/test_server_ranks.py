@@ -15,7 +15,12 @@ from tests.vllm.processes import descendants, kill_a_worker, named, those_left
 from tests.vllm.test_server import EXPECTED, GREEDY, complete, prefix_checkpoint, random_checkpoint, text_of
 
 START_TIMEOUT_S = 600.0
-OPTIONS = {"engine": "vllm", "kv_cache_gib": 0.25, "block_size": 32}
+OPTIONS = {
+    "engine": "vllm",
+    "vllm_args": "enforce_eager=true tensor_parallel_size=2",
+    "kv_cache_gib": 0.25,
+    "block_size": 32,
+}
 CHECKPOINTS = {
     "short": random_checkpoint(90, 5),
     "long": random_checkpoint(91, 40),
@@ -28,6 +33,7 @@ PROMPTS = ["the quick brown fox", "a"]
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where the database is."""
+    server_process.START_TIMEOUT_S = START_TIMEOUT_S
     return tmp_path_factory.mktemp("ranks")
 
 
@@ -43,11 +49,9 @@ def answers(folder):
 @pytest.fixture(scope="module")
 def server(folder, answers):
     """Two ranks over the same database."""
-    server_process.START_TIMEOUT_S = START_TIMEOUT_S
-    options = OPTIONS | {"vllm_args": "enforce_eager=true tensor_parallel_size=2", "data_dir": folder / "data"}
     environment = WITHOUT_COMPILER | {"SOFTPROMPT_CAPTURE_ON_PROMOTE": "true"}
     began = time.monotonic()
-    with ServerProcess(folder / "log", environment=environment, **options) as server:
+    with ServerProcess(folder / "log", environment=environment, **OPTIONS, data_dir=folder / "data") as server:
         assert server.url
         print(f"two ranks are ready after {time.monotonic() - began:.1f} s")
         yield server
@@ -106,12 +110,12 @@ def test_a_killed_worker_ends_the_server(server):
 
 def test_vllms_processes_end_with_a_killed_server(folder):
     """Nobody tells them: the server has no time to."""
-    environment = WITHOUT_COMPILER
-    options = OPTIONS | {"vllm_args": "enforce_eager=true", "data_dir": folder / "data"}
-    with ServerProcess(folder / "killed.log", environment=environment, **options) as server:
+    with ServerProcess(
+        folder / "killed.log", environment=WITHOUT_COMPILER, **OPTIONS, data_dir=folder / "data"
+    ) as server:
         assert server.url
         processes = descendants(server.process.pid)
-        assert named(processes, "EngineCore"), processes
+        assert len(named(processes, "EngineCore")) == 1 and len(named(processes, "Worker")) == 2, processes
         server.kill()
         began = time.monotonic()
         assert not those_left(processes, within_s=15)
