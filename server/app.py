@@ -52,7 +52,7 @@ from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.kept_runs import KeptRuns
-from server.tuning_setup import DEMO_THREADS, TunerParts, build_tuner, job_runner, tuning_command
+from server.tuning_setup import DEMO_THREADS, TunerParts, build_tuner, job_runner, start_tuning_process
 from server.web.files import PAGE, read_files
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
@@ -194,7 +194,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     if settings.threads is not None or origin.is_demo:
         torch.set_num_threads(settings.threads or DEMO_THREADS)
     observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
-    command = tuning_command(settings, origin)
+    child = start_tuning_process(settings, origin)
     chosen = choose_engine(settings, origin, observers)
     if chosen.metrics_prefix:
         metrics.include(chosen.metrics_prefix)
@@ -232,7 +232,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine_name=chosen.name,
         device=chosen.device,
         settings=api_settings,
-        jobs=build_tuner(TunerParts(settings, origin.base_id, store, follower, folder), chosen, command),
+        jobs=build_tuner(TunerParts(settings, origin.base_id, store, follower, folder), chosen, child),
         no_jobs=chosen.no_tuning or NO_END_TOKEN,
         batches=BatchRunner(store, base.fingerprint, BatchLines.beside(inference, keys), _batch_options(settings)),
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),

@@ -58,10 +58,17 @@ _CUDA_CACHE_GIB = 4.0
 """KV cache for evaluations on a GPU, whose other memory is for training. On a CPU it is as large as any server's."""
 
 
-def tuning_command(settings: ServeSettings, origin: Origin) -> TuningCommand | None:
-    """How the tuning process is started; None without one. Read it before vLLM changes the environment."""
-    if settings.tuning_python is None:
-        return None
+def start_tuning_process(settings: ServeSettings, origin: Origin) -> TuningChild | None:
+    """The tuning process, which loads nothing yet; None without one. Raises `TuningProcessFailed`.
+
+    It is started before vLLM, which takes long and changes the environment.
+    """
+    return None if settings.tuning_python is None else TuningChild(tuning_command(settings, origin))
+
+
+def tuning_command(settings: ServeSettings, origin: Origin) -> TuningCommand:
+    """How the tuning process is started."""
+    assert settings.tuning_python is not None
     values = settings.model_dump(mode="json", include=_SHARED) | _OF_THE_PROCESS
     values["device"] = settings.tuning_device
     if settings.tuning_device != "cpu":
@@ -86,7 +93,7 @@ class TunerParts:
         return () if self.folder is None else self.folder.tasks
 
 
-def build_tuner(parts: TunerParts, chosen: ChosenEngine, command: TuningCommand | None) -> Tuner | None:
+def build_tuner(parts: TunerParts, chosen: ChosenEngine, child: TuningChild | None) -> Tuner | None:
     """What works on jobs; None where `chosen.no_tuning` says why, or the base model has no end token.
 
     Raises `TuningProcessFailed`.
@@ -104,7 +111,7 @@ def build_tuner(parts: TunerParts, chosen: ChosenEngine, command: TuningCommand 
             parts.owned_tasks,
         )
         return job_runner(parts.settings, tuned, parts.store)
-    return None if command is None else _process_tuner(parts, chosen, command)
+    return None if child is None else _process_tuner(parts, chosen, child)
 
 
 def job_runner(settings: ServeSettings, tuned: TunedBase, store: Store) -> JobRunner | None:
@@ -114,17 +121,13 @@ def job_runner(settings: ServeSettings, tuned: TunedBase, store: Store) -> JobRu
     return build_job_runner(tuned, store, options, _example_limits(settings), bounds)
 
 
-def _process_tuner(parts: TunerParts, chosen: ChosenEngine, command: TuningCommand) -> ProcessTuner | None:
+def _process_tuner(parts: TunerParts, chosen: ChosenEngine, child: TuningChild) -> ProcessTuner | None:
     settings, store, base = parts.settings, parts.store, chosen.base
     end = end_token_id(chosen.tokenizer, chosen.eos_token_ids)
     if end is None and base.kind is not BaseKind.ENCODER:
-        return None
-    child = TuningChild(command)
-    try:
-        costs = child.prove(base.fingerprint).costs
-    except BaseException:
         child.end()
-        raise
+        return None
+    costs = child.prove(base.fingerprint).costs
     host = Host(
         chosen.engine,
         base,
@@ -141,7 +144,7 @@ def _process_tuner(parts: TunerParts, chosen: ChosenEngine, command: TuningComma
         host,
         parts.owned_tasks,
     )
-    return ProcessTuner(command, child, preparer, parts.owned_tasks)
+    return ProcessTuner(child, preparer, parts.owned_tasks)
 
 
 def _example_limits(settings: ServeSettings) -> ExampleLimits:

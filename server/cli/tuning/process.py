@@ -109,6 +109,8 @@ async def work(server: Server, engine: TuningEngine, runner: JobRunner) -> None:
     server.on_work, server.on_gone = _on(loop, runner.nudge), _on(loop, stop.set)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    leaving = threading.Timer(_LEAVE_S, os._exit, (1,))
+    leaving.daemon = True
     async with trimming_heap(), engine.running(), runner.running():
         Watchdog(lambda: engine.is_alive or (stop.is_set() and not engine.is_wedged)).start()
         told = None
@@ -120,9 +122,8 @@ async def work(server: Server, engine: TuningEngine, runner: JobRunner) -> None:
                 async with asyncio.timeout(_REPORT_S):
                     await stop.wait()
         logger.info("the tuning process stops")
-        leaving = threading.Timer(_LEAVE_S, os._exit, (1,))
-        leaving.daemon = True
         leaving.start()
+    leaving.cancel()
 
 
 def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], object]) -> Callable[[], None]:

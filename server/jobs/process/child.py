@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ class TuningChild:
     """A tuning process. It ends when its channel is closed, as it is by every end of this process."""
 
     def __init__(self, command: TuningCommand) -> None:
-        """Start the process. Raises `TuningProcessFailed`."""
-        self._command = command
+        """Start the process, which must be of this release. It loads nothing yet. Raises `TuningProcessFailed`."""
+        self.command = command
         own, its = socket.socketpair()
         with its:
             try:
@@ -57,6 +56,11 @@ class TuningChild:
                     f"--tuning-python {command.python} cannot be run: {error.strerror}"
                 ) from error
         self.channel = Channel(own)
+        try:
+            self._greet()
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def pid(self) -> int:
@@ -64,15 +68,24 @@ class TuningChild:
         return self._process.pid
 
     def prove(self, fingerprint: str) -> Ready:
-        """Let it load the base model, which must have this fingerprint. Raises `TuningProcessFailed`."""
+        """Let it load the base model, which must have this fingerprint; else it ends. Raises `TuningProcessFailed`."""
+        try:
+            return self._load(fingerprint)
+        except BaseException:
+            self.end()
+            raise
+
+    def _greet(self) -> None:
         hello = self._receive(_HELLO_S)
         assert isinstance(hello, Hello)
         if hello.version != __version__:
             raise TuningProcessFailed(
-                f"--tuning-python {self._command.python} has release {hello.version} of the server, and this is "
+                f"--tuning-python {self.command.python} has release {hello.version} of the server, and this is "
                 f"{__version__}; install the same one"
             )
-        self.channel.send(Settings(self._command.settings))
+
+    def _load(self, fingerprint: str) -> Ready:
+        self.channel.send(Settings(self.command.settings))
         ready = self._receive()
         assert isinstance(ready, Ready)
         if ready.fingerprint != fingerprint:
@@ -87,7 +100,7 @@ class TuningChild:
             message = self.channel.receive(timeout_s)
         except TimeoutError as error:
             raise TuningProcessFailed(
-                f"--tuning-python {self._command.python} says nothing for {timeout_s:.0f} s"
+                f"--tuning-python {self.command.python} says nothing for {timeout_s:.0f} s"
             ) from error
         if isinstance(message, Failed):
             raise TuningProcessFailed(f"the tuning process does not start: {message.message}")
@@ -101,10 +114,13 @@ class TuningChild:
     def end(self) -> int:
         """End it: it saves its job first. One that does not end is killed. Returns its exit status."""
         self.channel.hang_up()
-        with suppress(subprocess.TimeoutExpired):
-            return self._process.wait(_END_S)
-        self._process.kill()
-        return self._process.wait()
+        try:
+            status = self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        self.channel.close()
+        return status
 
 
 def environment_of_child() -> dict[str, str]:

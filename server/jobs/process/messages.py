@@ -76,15 +76,13 @@ class Channel:
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """Wait for the next message. None: the other side has gone. Raises TimeoutError."""
-        self._socket.settimeout(timeout_s)
         try:
+            self._socket.settimeout(timeout_s)
             line = self._lines.readline()
         except TimeoutError:
             raise
         except OSError:
             return None
-        finally:
-            self._socket.settimeout(None)
         if not line.endswith(b"\n"):
             return None
         ((kind, fields),) = json.loads(line).items()
@@ -95,3 +93,8 @@ class Channel:
         """End the conversation: `receive` returns None on both sides."""
         with suppress(OSError):  # the other side has gone
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the socket back, once nobody receives any more."""
+        self._lines.close()
+        self._socket.close()

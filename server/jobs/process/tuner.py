@@ -12,7 +12,7 @@ from dataclasses import asdict
 
 from server.jobs.failures import OwnedTasks
 from server.jobs.preparer import JobPreparer
-from server.jobs.process.child import TuningChild, TuningCommand, TuningProcessFailed
+from server.jobs.process.child import TuningChild, TuningProcessFailed
 from server.jobs.process.messages import Report, Work
 from server.telemetry.state_metrics import TuningStats
 from server.tuning.fit import Host
@@ -34,13 +34,11 @@ class ProcessTuner:
 
     def __init__(
         self,
-        command: TuningCommand,
         child: TuningChild,
         preparer: JobPreparer,
         owned_tasks: OwnedTasks,
         first_pause_s: float = _FIRST_PAUSE_S,
     ) -> None:
-        self._command = command
         self._child = child
         self._preparer = preparer
         self._owned_tasks = owned_tasks
@@ -118,15 +116,11 @@ class ProcessTuner:
     def _start(self) -> str:
         """Start the process again. Returns why that failed; an empty text if it did not."""
         try:
-            self._child = TuningChild(self._command)
-        except TuningProcessFailed as error:
-            return f"does not start: {error}"
-        if self._stopping.is_set():  # its channel was not closed with that of the last one
-            self._child.channel.hang_up()
-        try:
+            self._child = TuningChild(self._child.command)
+            if self._stopping.is_set():  # its channel was not closed with that of the last one
+                self._child.channel.hang_up()
             self._child.prove(self._preparer.host.base.fingerprint)
         except TuningProcessFailed as error:
-            self._child.end()
             return f"does not start: {error}"
         self.problem = None
         _log.info("the tuning process works again")
