@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
+from prompts_store.store import Store
 from server.base_model_source import find_origin
+from server.jobs.process.child import TuningChild
+from server.jobs.process.tuner import ProcessTuner
 from server.settings import ServeSettings
-from server.tuning_setup import start_tuning_process, tuning_command
+from server.store_follower import StoreFollower
+from server.tuning_setup import TunerParts, build_tuner, start_tuning_process, tuning_command
+from tests.fakes.checkpoints import BASE
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tokenizers import byte_level
+from tests.fakes.tuning_run import COSTS
+from tests.jobs.process.commands import scripted
+
+ENGINE = ScriptedEngine(lambda *_: (), frozenset())
+
+
+def chosen():
+    """vLLM's engine, as far as a tuner asks for it."""
+    tokenizer = byte_level()
+    return SimpleNamespace(
+        tuning=None, engine=ENGINE, base=BASE, tokenizer=tokenizer, eos_token_ids=tokenizer.eos_token_ids()
+    )
 
 
 def values_of(**given):
@@ -43,3 +64,28 @@ def test_a_gpu_has_most_of_its_memory_for_training(device, kv_cache_gib):
 def test_the_demo_has_one_thread_there_too():
     """As in a server."""
     assert (values_of().threads, values_of(threads=3).threads) == (1, 3)
+
+
+def test_what_jobs_must_fit_into_is_vllms_and_the_memory_of_the_process(tmp_path):
+    """The server checks requests itself, by its own engine and by what the process has said."""
+    costs = asdict(COSTS)
+    with Store.open(str(tmp_path / "prompts.db")) as store:
+        settings = ServeSettings(engine="vllm", tuning_python=sys.executable, tuning_memory_gib=1.0)
+        parts = TunerParts(settings, "tiny", store, StoreFollower(store), None)
+        child = TuningChild(scripted(fingerprint=BASE.fingerprint, costs=costs))
+        tuner = build_tuner(parts, chosen(), child)
+        assert isinstance(tuner, ProcessTuner)
+        assert (tuner.host.costs, tuner.host.memory_bytes, tuner.host.engine) == (COSTS, 2**30, ENGINE)
+        assert tuner.preparer.end_token_id == byte_level().eos_token_id
+        child.end()
+
+
+def test_without_an_end_token_there_is_no_process(tmp_path, monkeypatch):
+    """No answer could learn where to stop."""
+    with Store.open(str(tmp_path / "prompts.db")) as store:
+        parts = TunerParts(ServeSettings(engine="vllm"), "tiny", store, StoreFollower(store), None)
+        child = TuningChild(scripted(fingerprint=BASE.fingerprint))
+        assert build_tuner(parts, chosen(), None) is None
+        monkeypatch.setattr("server.tuning_setup.end_token_id", lambda *_: None)
+        assert build_tuner(parts, chosen(), child) is None
+        assert child._process.returncode is not None

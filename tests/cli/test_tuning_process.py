@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import threading
@@ -12,8 +13,12 @@ from types import SimpleNamespace
 import pytest
 
 from prompts_store.store import Store
+from server import __version__
+from server.base_model_source import read_base_model
 from server.cli.tuning.process import Server, main, work
 from server.jobs.process.messages import Channel, Failed, Hello, Report, Settings, Work
+from server.settings import ServeSettings
+from server.tuning.cost import Costs
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.jobs.bench import Bench, Gateway
 
@@ -110,3 +115,28 @@ def test_a_server_that_has_gone_at_once_is_no_fault(channels):
     server, own = channels
     server.hang_up()
     assert main(own) == 1
+
+
+def test_it_loads_the_base_model_and_says_what_it_is(channels, monkeypatch, tmp_path):
+    """The real assembly, over the demo's base model: the server compares the fingerprint before it lets it work."""
+    monkeypatch.setattr(os, "_exit", lambda status: None)  # of a process whose server goes before it works
+    server, own = channels
+    said = []
+
+    def be_the_server():
+        said.append(server.receive(120))
+        server.send(Settings({"data_dir": str(tmp_path), "threads": 1, "num_kv_blocks": 64, "log_level": "error"}))
+        said.append(server.receive(120))
+        server.send(Work([]))
+        said.append(server.receive(120))
+        server.hang_up()
+
+    thread = threading.Thread(target=be_the_server)
+    thread.start()
+    status = main(own)
+    thread.join()
+    hello, ready, report = said
+    assert (status, hello) == (0, Hello(__version__))
+    assert ready.fingerprint == read_base_model(ServeSettings(data_dir=tmp_path)).fingerprint
+    assert Costs(**ready.costs).hidden_size == 256
+    assert isinstance(report, Report)

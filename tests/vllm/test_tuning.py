@@ -114,9 +114,11 @@ def test_a_job_is_paused_and_resumed(client):
 
 
 def test_the_limits_of_vllm_are_those_of_a_plan(client):
-    """They are checked at the door, before anything is learnt."""
+    """They are checked at the door, before anything is learnt. Examples can be previewed."""
     with pytest.raises(openai.BadRequestError, match="--max-context"):
-        start(client, "file-1", "long", num_virtual_tokens=100_000)
+        start(client, "file-1", "long", num_virtual_tokens=4096)
+    body = {"examples": [{"prompt": "It is fine", "completion": "whisper"}]}
+    assert client.post("/fine_tuning/preview", body=body, cast_to=object)["examples"]
 
 
 def test_the_process_ends_with_a_server_that_is_killed(server):
