@@ -58,7 +58,7 @@ def allowed_slowly(constraint: CompiledConstraint, so_far: Sequence[int], ends: 
 
 def walk(matcher: Matcher, tokens: Sequence[int]) -> list[list[int]]:
     """The tokens allowed before each of some tokens, and after the last."""
-    num_tokens = matcher._compiled.vocabulary.num_tokens
+    num_tokens = matcher.compiled.vocabulary.num_tokens
     masks = [tokens_in(matcher.next_mask(), num_tokens)]
     for token_id in tokens:
         matcher.consume(token_id)

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import random
 import re
 import statistics
 import tempfile
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,19 +183,32 @@ def _short(model: str) -> dict[str, Any]:
 
 
 async def _gaps(client: httpx.AsyncClient, model: str, until: asyncio.Future[Any]) -> list[float]:
-    """Seconds between the tokens of one stream after another, until something is done."""
+    """Seconds between the tokens of one stream after another, until something is done.
+
+    A process of its own reads the streams: the attackers' bodies would hold up this one's event loop.
+    """
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        is_over = manager.Event()
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            reading = pool.submit(_read_streams, str(client.base_url), model, is_over)
+            await until
+            is_over.set()
+            return await asyncio.wrap_future(reading)
+
+
+def _read_streams(url: str, model: str, is_over: threading.Event) -> list[float]:
     gaps: list[float] = []
-    while not until.done():
-        body = {"model": model, "prompt": "x", "stream": True, "ignore_eos": True, "max_tokens": 60}
-        async with client.stream("POST", "/v1/completions", json=body) as response:
-            last = None
-            async for line in response.aiter_lines():
-                if line.startswith("data: {"):
-                    now = time.monotonic()
-                    if last is not None:
-                        gaps.append(now - last)
-                    last = now
-    await until
+    body = {"model": model, "prompt": "x", "stream": True, "ignore_eos": True, "max_tokens": 60}
+    with httpx.Client(base_url=url, timeout=300) as client:
+        while not is_over.is_set():
+            with client.stream("POST", "/v1/completions", json=body) as response:
+                last = None
+                for line in response.iter_lines():
+                    if line.startswith("data: {"):
+                        now = time.monotonic()
+                        if last is not None:
+                            gaps.append(now - last)
+                        last = now
     return gaps
 
 
