@@ -22,7 +22,8 @@ GRACE_S = 0.002
 _NUM_THREADS = max(1, min(8, (os.cpu_count() or 2) // 2))
 
 Masks = NDArray[np.int32]
-"""`[num_matchers, num_words]`. The work holds it: an answer may be aborted, and its matcher gone, before it is filled."""
+"""`[num_matchers, num_words]`. The work holds it, since an answer may be aborted before its mask is filled."""
+MaskWork = Callable[[Sequence[LLMatcher], Masks], None]
 
 
 class MaskThreads:
@@ -56,7 +57,7 @@ class MaskThreads:
         if self._open:
             wait(self._open, at_most_s, FIRST_COMPLETED)
 
-    def _begin(self, threads: ThreadPoolExecutor, work: Callable[[Sequence[LLMatcher], Masks], None], matchers: Sequence[Matcher]) -> None:
+    def _begin(self, threads: ThreadPoolExecutor, work: MaskWork, matchers: Sequence[Matcher]) -> None:
         masks = np.zeros((len(matchers), matchers[0].num_words), np.int32)
         filling = threads.submit(work, [one.matcher for one in matchers], masks)
         for mask, one in zip(masks, matchers, strict=True):
@@ -75,7 +76,7 @@ class MaskThreads:
 
     @cached_property
     def _late_threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="late-token-masks")
+        return ThreadPoolExecutor(_NUM_THREADS + 1, thread_name_prefix="late-token-masks")
 
     @cached_property
     def _executor(self) -> LLExecutor:

@@ -51,7 +51,7 @@ class Engine:
         self.batch_scheduler = Scheduler(options)
         self.scheduler = Scheduler(options, lower=self.batch_scheduler)
         self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
-        self._structured = StructuredRows(self._fail_structure)
+        self.structured = StructuredRows(self._fail_structure)
         self._turns = LaneTurns(options.batch_share, clock)
         self._num_batch_steps = 0
         self._num_arrivals = 0
@@ -98,7 +98,7 @@ class Engine:
             num_batch_waiting=batch.num_waiting,
             num_batch_running=batch.num_running,
             num_batch_steps=self._num_batch_steps,
-            form_holds=self._structured.holds,
+            form_holds=self.structured.holds,
         )
 
     def read_usage(self) -> EngineUsage:
@@ -128,7 +128,7 @@ class Engine:
             if plan.chunks or plan.loads:
                 self._compute(plan)
             else:
-                self._structured.wait()
+                self.structured.wait()
         finally:
             self._turns.end()
 
@@ -184,7 +184,7 @@ class Engine:
 
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
-        late = self._structured.forbid(plans, logits)
+        late = self.structured.forbid(plans, logits)
         readouts = read(logits, [_without_samplings(plan) if plan.sequence in late else plan.wanted for plan in plans])
         finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []
@@ -210,7 +210,7 @@ class Engine:
             if not sequence.is_finished:
                 self._num_generated_tokens += len(readout.sampled)
                 self._advance(sequence, readout)
-        self._structured.begin_masks(sequence for sequence, _ in computed)
+        self.structured.begin_masks(sequence for sequence, _ in computed)
 
     def _advance(self, sequence: Sequence, readout: Readout) -> None:
         try:
