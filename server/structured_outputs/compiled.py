@@ -32,7 +32,7 @@ class CompiledConstraint:
     `first_mask` is that of the first token. Once `has_failed`, its automaton has outgrown its bounds for all answers.
 
     All its answers share one lock in the library. So while a thread computes masks for some of them, none goes on. A
-    form `is_late` whose masks were not there when a step wanted them. `was_late` says so of the masks before.
+    form `is_late` whose latest masks were not there when a step wanted them.
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, start: LLMatcher, first_mask: Mask) -> None:
@@ -42,7 +42,6 @@ class CompiledConstraint:
         self.has_failed = False
         self.filling: Future[None] | None = None
         self.is_late = False
-        self.was_late = False
         self._start = start
 
     @property
@@ -52,8 +51,7 @@ class CompiledConstraint:
 
     def expect(self, filling: Future[None]) -> None:
         """A thread computes the next masks of some answers, until `filling` is done."""
-        self.filling = filling
-        self.was_late, self.is_late = self.is_late, False
+        self.filling, self.is_late = filling, False
 
     def matcher(self, end_token_ids: Collection[int]) -> Matcher:
         """A matcher before the first token of an answer that `end_token_ids` end."""

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from server.structured_outputs.compiled import CompiledConstraint, Matcher
 
-GRACE_S = 0.002
-"""How long one step waits at most for masks, in seconds."""
 _NUM_THREADS = max(1, min(8, (os.cpu_count() or 2) // 2))
 
 Masks = NDArray[np.int32]
@@ -29,8 +27,7 @@ MaskWork = Callable[[Sequence[LLMatcher], Masks], None]
 class MaskThreads:
     """Fills masks for many answers in one call, which holds no interpreter lock. Its threads start with the first."""
 
-    def __init__(self, grace_s: float = GRACE_S) -> None:
-        self._grace_s = grace_s
+    def __init__(self) -> None:
         self._open: list[Future[None]] = []
 
     def fill(self, matchers: Iterable[Matcher]) -> None:
@@ -46,11 +43,9 @@ class MaskThreads:
             if form.is_late:
                 self._begin(self._late_threads, _fill_in_turn, several)
 
-    def wait_briefly(self, matchers: Iterable[Matcher]) -> None:
-        """Wait until the forms of all matchers are ready, but not for those that were late last time, and not long."""
-        forms = {matcher.compiled for matcher in matchers if not matcher.is_ready and not matcher.compiled.was_late}
-        if forms:
-            wait({form.filling for form in forms if form.filling is not None}, self._grace_s)
+    def wait_for(self, matchers: Iterable[Matcher], at_most_s: float) -> None:
+        """Wait until the forms of all matchers are ready, for `at_most_s` seconds."""
+        wait({one.compiled.filling for one in matchers if one.compiled.filling is not None}, at_most_s)
 
     def wait_for_one(self, at_most_s: float) -> None:
         """Wait until some form is ready, for `at_most_s` seconds. Returns at once if none is being computed."""

@@ -67,7 +67,7 @@ class HeldMasks(MaskThreads):
         wait({filling for filling in self._held if filling is not None})
         self._gates.clear(), self._held.clear(), self._num_held.clear()
 
-    def wait_briefly(self, matchers: Iterable[Matcher]) -> None:
+    def wait_for(self, matchers: Iterable[Matcher], at_most_s: float) -> None:
         """Wait for all that are not held."""
         fillings = {one.compiled.filling for one in matchers} - self._held
         wait({filling for filling in fillings if filling is not None})

@@ -147,7 +147,9 @@ class Engine:
             self._runner.copy_blocks([copy for sequence, copy in plan.copies.items() if sequence in runnable])
             if runnable:
                 plans = plan_rows(runnable)
-                self._hand_out(plans, self._runner.forward([plan.chunk for plan in plans]))
+                began = time.perf_counter()
+                logits = self._runner.forward([plan.chunk for plan in plans])
+                self._hand_out(plans, logits, time.perf_counter() - began)
         except Exception as error:  # the step loop is where any failure of a batch becomes its requests' failure
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
@@ -176,7 +178,7 @@ class Engine:
                 self.requests.fail_leaseholders(entry, _overflow(failure))
                 self.scheduler.residency.discard(entry)
 
-    def _hand_out(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:
+    def _hand_out(self, plans: abc.Sequence[StepRows], logits: torch.Tensor, step_s: float) -> None:
         """Turn logits into scores and tokens. The device is read once: nothing is asked of it in between.
 
         Tokens that an answer's form does not allow are forbidden first. The masks of the next step are begun last. Of
@@ -184,7 +186,7 @@ class Engine:
 
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
-        late = self.structured.forbid(plans, logits)
+        late = self.structured.forbid(plans, logits, step_s)
         readouts = read(logits, [_without_samplings(plan) if plan.sequence in late else plan.wanted for plan in plans])
         finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []

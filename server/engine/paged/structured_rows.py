@@ -1,7 +1,8 @@
 """The rows of logits that are sampled for an answer's form, and the masks that say which tokens may come.
 
-A step waits for masks a moment at most. A sequence whose mask comes later sits out: its row is not read, so its last
-token is computed again by the step that samples, with the same result. Its neighbours go on.
+A sequence whose mask is not there sits out: its row is not read, so its last token is computed again by the step that
+samples, with the same result. Its neighbours go on. A step waits for masks only as long as it would take to compute
+their rows again.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from server.engine.client import FORM_HOLD_BUCKETS_S, FormHolds
 from server.engine.paged.sequence import RequestGroup, Sequence
 from server.engine.paged.step_rows import StepRows
 from server.model.sampling.token_masks import forbid
-from server.structured_outputs.compiled import Mask
+from server.structured_outputs.compiled import Mask, Matcher
 from server.structured_outputs.errors import MatcherFailed
 from server.structured_outputs.masks import MaskThreads
 
-_NOTHING_TO_DO_S = 0.005
+_SHORT_WAIT_S = 0.001
+_LONG_WAIT_S = 0.02
+_IDLE_WAIT_S = 0.005
 
 
 class StructuredRows:
@@ -41,13 +44,16 @@ class StructuredRows:
         """How long forms held steps so far."""
         return FormHolds(tuple(self._num_steps), self._hold_s, self._num_late)
 
-    def forbid(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> frozenset[Sequence]:
-        """Forbid what forms do not allow, in the rows that sample for one. Returns the sequences that sit out."""
+    def forbid(self, plans: abc.Sequence[StepRows], logits: torch.Tensor, step_s: float) -> frozenset[Sequence]:
+        """Forbid what forms do not allow, in the rows that sample for one. Returns the sequences that sit out.
+
+        The rows took `step_s` seconds to compute.
+        """
         wanted = [plan for plan in plans if _needs_mask(plan)]
         if not wanted:
             return frozenset()
         began = time.perf_counter()
-        self.masks.wait_briefly(plan.sequence.matcher for plan in wanted if plan.sequence.matcher is not None)
+        self._wait([plan.sequence.matcher for plan in wanted if plan.sequence.matcher is not None], len(plans), step_s)
         masks: dict[int, Mask] = {}
         late = set()
         for plan in wanted:
@@ -78,7 +84,15 @@ class StructuredRows:
 
     def wait(self) -> None:
         """Wait for some mask, where a step has nothing else to do. A message is taken up after 5 ms at most."""
-        self.masks.wait_for_one(_NOTHING_TO_DO_S)
+        self.masks.wait_for_one(_IDLE_WAIT_S)
+
+    def _wait(self, matchers: abc.Sequence[Matcher], num_rows: int, step_s: float) -> None:
+        missing = [one for one in matchers if not one.is_ready]
+        if not missing:
+            return
+        share = len(missing) / num_rows
+        wait_s = _LONG_WAIT_S if share == 1 else min(max(_SHORT_WAIT_S, share * step_s), _LONG_WAIT_S)
+        self.masks.wait_for(missing, wait_s)
 
     def _count(self, hold_s: float) -> None:
         self._hold_s += hold_s
