@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 
-_TURN_S = 0.001
-
-
 class LoadFailed(Exception):
     """The application cannot be built. The message is written for the operator."""
 
@@ -35,17 +32,7 @@ def load(settings: ServeSettings) -> FastAPI:
     except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
         raise LoadFailed(str(error)) from error
     keep_what_is_loaded()
-    take_short_turns()
     return app
-
-
-def take_short_turns() -> None:
-    """Let a thread that waits for the interpreter have it after a millisecond, not five.
-
-    PyTorch gives the interpreter up at each operation. While another thread runs Python, as to parse or check a large
-    body, each operation of a step would wait for a whole turn.
-    """
-    sys.setswitchinterval(_TURN_S)
 
 
 def keep_what_is_loaded() -> None:
