@@ -9,7 +9,7 @@ PORT   ?= 8000
 ARGS   ?=
 TESTS  ?= tests
 RESULTS ?= tuning_comparison.json
-MINUTES ?= 30
+MINUTES ?= 120
 
 # Test workers share the machine: one tensor thread each. Three on two cores, since tests wait for a third of their time.
 TEST_WORKERS ?= 3
@@ -52,7 +52,7 @@ real-model: install ## fetch and convert SmolLM2-135M-Instruct and movie reviews
 test-real: real-model ## serve, prove, chat, tune and compare with transformers on a real model (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/real_model -m real $(ARGS)
 
-soak: install ## everything at once on one server for half an hour (MINUTES=10): memory, log, answers, blocks
+soak: install ## everything at once on one server for two hours (MINUTES=10 ARGS="--curve FILE"): memory, log, answers, blocks
 	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)
 
 replica-test: install ## 1,000 alias moves on one server and on three, a lost database; two behind HAProxy: swaps, stops, kills
