@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, fields
 
 from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
@@ -62,7 +61,7 @@ def _state() -> ServerState:
     return ServerState(
         version="",
         base_id="",
-        engine=EngineStats(*[0] * sum(each.default is MISSING for each in fields(EngineStats))),
+        engine=EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0),
         engine_is_alive=True,
         is_ready=True,
         is_draining=False,

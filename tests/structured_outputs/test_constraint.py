@@ -37,9 +37,8 @@ def test_the_quick_measure_of_a_schema_is_never_far_above_its_text(value):
 def test_a_schema_of_a_large_body_is_refused_at_once(field):
     """With the bound, and the field at fault."""
     schema = {"enum": list(range(100_000))}
-    asked = (
-        {"type": "json_schema", "json_schema": {"schema": schema}} if field == "response_format" else {"json": schema}
-    )
+    of_format = {"type": "json_schema", "json_schema": {"schema": schema}}
+    asked = {field: of_format if field == "response_format" else {"json": schema}}
     with pytest.raises(ConstraintRefused, match="longer than 65536 bytes") as refused:
-        read_constraint({field: asked[field]})
+        read_constraint(asked)
     assert refused.value.param.startswith(field)
