@@ -16,6 +16,7 @@ from server.engine.client import EngineStats
 from server.engine.errors import NumbersOverflow, StepFailed, StructureFailed
 from server.engine.events import EventSink, TokenLogprob
 from server.engine.paged.encode_group import EncodeGroup
+from server.engine.paged.form_rows import FormRows
 from server.engine.paged.generate_group import GenerateGroup
 from server.engine.paged.holders import read_usage
 from server.engine.paged.open_requests import OpenRequests
@@ -25,7 +26,6 @@ from server.engine.paged.score_group import ScoreGroup
 from server.engine.paged.sequence import RequestGroup, Sequence
 from server.engine.paged.step_plan import StepPlan
 from server.engine.paged.step_rows import StepRows, plan_rows
-from server.engine.paged.structured_rows import StructuredRows
 from server.engine.request import Encode, Generate, Kind, Request, Score
 from server.engine.thread.lanes import LaneTurns
 from server.engine.usage import EngineUsage
@@ -51,7 +51,7 @@ class Engine:
         self.batch_scheduler = Scheduler(options)
         self.scheduler = Scheduler(options, lower=self.batch_scheduler)
         self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
-        self.structured = StructuredRows(self._fail_structure)
+        self.forms = FormRows(self._fail_structure)
         self._turns = LaneTurns(options.batch_share, clock)
         self._num_batch_steps = 0
         self._num_arrivals = 0
@@ -98,7 +98,7 @@ class Engine:
             num_batch_waiting=batch.num_waiting,
             num_batch_running=batch.num_running,
             num_batch_steps=self._num_batch_steps,
-            form_holds=self.structured.holds,
+            form_holds=self.forms.holds,
         )
 
     def read_usage(self) -> EngineUsage:
@@ -128,7 +128,7 @@ class Engine:
             if plan.chunks or plan.loads:
                 self._compute(plan)
             else:
-                self.structured.wait()
+                self.forms.wait()
         finally:
             self._turns.end()
 
@@ -186,7 +186,7 @@ class Engine:
 
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
-        late = self.structured.forbid(plans, logits, step_s)
+        late = self.forms.forbid(plans, logits, step_s)
         readouts = read(logits, [_without_samplings(plan) if plan.sequence in late else plan.wanted for plan in plans])
         finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []
@@ -212,7 +212,7 @@ class Engine:
             if not sequence.is_finished:
                 self._num_generated_tokens += len(readout.sampled)
                 self._advance(sequence, readout)
-        self.structured.begin_masks(sequence for sequence, _ in computed)
+        self.forms.begin_masks(sequence for sequence, _ in computed)
 
     def _advance(self, sequence: Sequence, readout: Readout) -> None:
         try:

@@ -2,7 +2,7 @@
 
 A step first continues every decode, then spends the rest of its token budget on prompts: chunks of running sequences
 and newly admitted ones. The best priority comes first, and among equals the task that was served least. A decode whose
-mask is late sits out (`structured_rows.py`).
+mask is late sits out (`form_rows.py`).
 Positions of prefixes that become resident, and inputs of an encoder, count against the budget and are charged to the
 task that needs them. Only the first load of a step may exceed it, so that a long prefix is loaded too.
 A prompt that is scored token by token takes a shorter chunk once the step's rows of logits are used up.

@@ -99,7 +99,7 @@ class EngineMachine(RuleBasedStateMachine):
             )
         )
         self.decoding = decoding
-        self.masks = self.harness.engine.structured.masks = HeldMasks()
+        self.masks = self.harness.engine.forms.masks = HeldMasks()
         self.forms = some_forms()
 
     # --- what callers do ----------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ def masks():
 def harness_with(masks, **options):
     """An engine with these masks."""
     harness = EngineHarness(make_options(**options))
-    harness.engine.structured.masks = masks
+    harness.engine.forms.masks = masks
     return harness
 
 

@@ -26,7 +26,7 @@ _LONG_WAIT_S = 0.02
 _IDLE_WAIT_S = 0.005
 
 
-class StructuredRows:
+class FormRows:
     """Masks rows, and counts how long that holds each step. Only the engine thread calls this.
 
     `fail` ends a request whose form no token can continue.
