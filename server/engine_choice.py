@@ -22,8 +22,8 @@ from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 
 NO_TUNING_WITH_VLLM = (
-    "this server runs on vLLM's engine, which cannot tune: create the job on a server with --engine own over the same "
-    "database"
+    "this server runs on vLLM's engine, which cannot tune: start it with --tuning-python, or create the job on a "
+    "server with --engine own over the same database"
 )
 
 

@@ -17,7 +17,7 @@ from server.api.middleware.drain import Drain
 from server.api.wire.engine import EngineName
 from server.batches.runner import BatchRunner
 from server.jobs.request import TuningDefaults
-from server.jobs.runner import JobRunner
+from server.jobs.tuner import Tuner
 from server.soft_prompts.live_captures import LiveCaptures
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing
@@ -44,7 +44,7 @@ class Services:
     engine_name: EngineName = "own"
     device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
-    jobs: JobRunner | None = None
+    jobs: Tuner | None = None
     batches: BatchRunner | None = None
     captures: LiveCaptures | None = None
     no_jobs: str = NO_END_TOKEN
@@ -56,6 +56,11 @@ class Services:
     page: Mapping[str, WebFile] = field(default_factory=lambda: read_files(PAGE))
     started_at: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def no_tuning(self) -> str | None:
+        """Why nothing can be tuned now; None where jobs are accepted."""
+        return self.no_jobs if self.jobs is None else self.jobs.problem
 
 
 async def _services_of(request: Request) -> Services:
