@@ -27,6 +27,7 @@ vllm_args.py          arguments of vLLM's engine that the operator gives
 engine_settings.py    settings of one engine: their types, and which engine reads which
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
+queue_worker.py       claims work from the store's queues, without loss when a server stops
 store_follower.py     hands the store's changes to everything that answers from memory
 background_task.py    work that ends with a context
 threads.py            bounded thread pools, one per kind of waiting

@@ -45,6 +45,7 @@ from server.model.sampling_defaults import sampling_defaults
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.live_captures import LiveCaptures
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.store_follower import StoreFollower
 from server.telemetry.metrics import Metrics
@@ -76,6 +77,8 @@ def create_app(services: Services) -> FastAPI:
     access, inference, store_access = services.access, services.inference, services.store_access
     store_access.follower.subscribe(access.keys)
     store_access.follower.subscribe(inference.catalog)
+    if services.captures is not None:
+        store_access.follower.subscribe(services.captures)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +88,8 @@ def create_app(services: Services) -> FastAPI:
                 stack.callback(owner.close)
             await stack.enter_async_context(inference.engine.running())
             await stack.enter_async_context(store_access.follower.following())
+            if services.captures is not None:
+                await stack.enter_async_context(services.captures.running())
             await stack.enter_async_context(access.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
@@ -235,6 +240,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         jobs=build_tuner(TunerParts(settings, origin.base_id, store, follower, folder), chosen, child),
         no_jobs=chosen.no_tuning or NO_END_TOKEN,
         batches=BatchRunner(store, base.fingerprint, BatchLines.beside(inference, keys), _batch_options(settings)),
+        captures=None if chosen.capturer is None else LiveCaptures(store, base, catalog, chosen.capturer),
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
         tracing=tracing,

@@ -34,6 +34,14 @@ VllmPrefixGib = Annotated[
     Field(gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."),
 ]
 
+CaptureOnPromote = Annotated[
+    bool,
+    Field(
+        description="Let vLLM compute a soft prompt when an alias is moved onto its version, and at start those of the "
+        "live versions that there is room for; by default when a request first uses it."
+    ),
+]
+
 
 def _program(value: Path | None) -> Path | None:
     if value is not None and not (value.is_file() and os.access(value, os.X_OK)):
@@ -55,7 +63,7 @@ TuningDevice = Annotated[
     Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="Device of the process of --tuning-python: cpu, cuda or cuda:N."),
 ]
 
-_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib", "tuning_python", "tuning_device"})
+_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib", "capture_on_promote", "tuning_python", "tuning_device"})
 _OF_OURS = frozenset(
     {
         "attention",

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.admin_key import check_admin_key, read_key_file
-from server.engine_settings import TuningDevice, TuningPython, VllmArgs, VllmPrefixGib, check_settings
+from server.engine_settings import CaptureOnPromote, TuningDevice, TuningPython, VllmArgs, VllmPrefixGib, check_settings
 
 DATABASE_FILE = "softprompt.db"
 
@@ -54,6 +54,7 @@ class ServeSettings(BaseSettings):
     )
     vllm_args: VllmArgs = ""
     vllm_prefix_gib: VllmPrefixGib = 4.0
+    capture_on_promote: CaptureOnPromote = False
 
     base_model: str | None = Field(
         None,
