@@ -1,7 +1,8 @@
 """What a soft prompt costs in vLLM: `make bench-vllm`, or `.venv-vllm/bin/python -m benchmarks.vllm_cost [--rounds 5]`.
 
 One thread, one process, rounds interleaved: our engine; vLLM with the connector; vLLM with the rows in each request as
-`prompt_embeds`; vLLM with the text alone. Tasks share a batch, and every text is new. The figure is generated tokens
+`prompt_embeds`; vLLM with as many tokens of text before each text, the same ones for a task, from its prefix cache;
+vLLM with the text alone. Tasks share a batch, and every text is new. The figure is generated tokens
 per second of processor time, which neighbours on the machine disturb less than time by the clock.
 """
 
@@ -52,6 +53,7 @@ def main() -> None:
             ways["own engine", size] = lambda size=size: own(size)  # type: ignore[misc]
             ways["vllm, connector", size] = lambda size=size: vllm.connector(size)  # type: ignore[misc]
             ways["vllm, prompt_embeds", size] = lambda size=size: vllm.embeds(size)  # type: ignore[misc]
+            ways["vllm, cached text", size] = lambda size=size: vllm.cached_text(size)  # type: ignore[misc]
         found = _measure(ways, given.rounds)
     _report(found)
 
@@ -74,12 +76,16 @@ def _report(found: dict[Way, list[float]]) -> None:
         spread = f"{min(values):.0f} to {max(values):.0f} ({len(values)})"
         print(f"{name:22} {size:4} virtual tokens {median[name, size]:7.0f} tokens per CPU second, {spread}")
     for size in SIZES:
-        connector = median["vllm, connector", size]
-        print(
-            f"{size} virtual tokens: connector / prompt_embeds {connector / median['vllm, prompt_embeds', size]:.2f}, "
-            f"connector / text alone {connector / median['vllm, text alone', 0]:.2f}, "
-            f"connector / own engine {connector / median['own engine', size]:.2f}"
-        )
+        connector = found["vllm, connector", size]
+        for other in (
+            ("vllm, prompt_embeds", size),
+            ("vllm, cached text", size),
+            ("vllm, text alone", 0),
+            ("own engine", size),
+        ):
+            ratios = sorted(mine / theirs for mine, theirs in zip(connector, found[other], strict=True))
+            span = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            print(f"{size:3} virtual tokens: connector over {other[0]:20} {statistics.median(ratios):.2f}, {span}")
 
 
 def _texts(vocab_size: int, draw: random.Random = random.Random(0)) -> list[list[int]]:  # noqa: B008  (one stream)
@@ -152,6 +158,16 @@ class _Vllm:
         texts = enumerate(_texts(self._vocab_size))
         whole = (torch.cat([self._rows[n % NUM_TASKS, size], self._table[text]]) for n, text in texts)
         self._run([EngineInputs({"prompt_embeds": rows}, {}) for rows in whole])
+
+    def cached_text(self, size: int) -> None:
+        """As `connector`, with tokens in place of virtual tokens: what any shared prefix of this length costs."""
+        from softprompt_vllm.requests import EngineInputs
+
+        shared = [
+            random.Random(f"{task} {size}").choices(range(3, self._vocab_size), k=size) for task in range(NUM_TASKS)
+        ]
+        whole = (shared[n % NUM_TASKS] + text for n, text in enumerate(_texts(self._vocab_size)))
+        self._run([EngineInputs({"prompt_token_ids": ids}, {}) for ids in whole])
 
     def _run(self, requests: list[Any]) -> None:
         from vllm import SamplingParams

@@ -1,4 +1,4 @@
-"""Return freed heap memory to the system. Only glibc's allocator needs it; elsewhere nothing is done."""
+"""Measure the heap, and return freed memory to the system: with glibc's allocator, and not at all with others."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import platform
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from functools import cache
 
 from server.background_task import background_task
@@ -13,6 +14,47 @@ from server.background_task import background_task
 TRIM_INTERVAL_S = 60.0
 _M_MMAP_THRESHOLD = -3  # of malloc.h
 _LARGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HeapSize:
+    """Bytes of the heap: in blocks that the process uses, and in freed blocks that it holds."""
+
+    live: int
+    free: int
+
+
+def heap_size() -> HeapSize | None:
+    """Of all threads, by `mallinfo2` (glibc 2.33, 2021). None where there is none.
+
+    Python's small objects and memory-mapped files are not part of it.
+    """
+    library = _glibc()
+    if library is None or not hasattr(library, "mallinfo2"):
+        return None
+    library.mallinfo2.restype = _MallInfo
+    found = library.mallinfo2()
+    return HeapSize(live=found.uordblks + found.hblkhd, free=found.fordblks)
+
+
+class _MallInfo(ctypes.Structure):
+    """`struct mallinfo2` of malloc.h. `hblkhd` is the memory of blocks that are mapped on their own."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    )
 
 
 @cache

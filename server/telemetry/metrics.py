@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from server.telemetry.heap_metrics import HeapCollector
 from server.telemetry.http_metrics import HttpMetrics
 from server.telemetry.request_metrics import RequestMetrics
 from server.telemetry.state_metrics import ServerState, StateCollector
@@ -36,6 +37,7 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
+        self._registry.register(HeapCollector())
 
     def include(self, prefix: str) -> None:
         """Render the metrics of a library too: those of its process-wide registry whose names begin so."""

@@ -60,11 +60,25 @@ def test_a_large_block_is_mapped_on_its_own():
     assert allocator.map_large_blocks()
 
 
+@glibc_only
+def test_the_heap_tells_what_is_live_and_what_is_free(holes):
+    """A live block of 8 MiB counts until it is freed; the freed blocks between those in use are free."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    before = allocator.heap_size()
+    block = library.malloc(8 << 20)
+    during = allocator.heap_size()
+    library.free(block)
+    assert during.live - before.live >= 8 << 20
+    assert before.free > NUM_BLOCKS * BLOCK_BYTES * 0.8
+
+
 def test_another_allocator_is_left_alone(monkeypatch):
     monkeypatch.setattr(allocator, "_glibc", lambda: None)
     allocator.map_large_blocks.cache_clear()
     try:
         assert not allocator.map_large_blocks()
         assert not allocator.trim_heap()
+        assert allocator.heap_size() is None
     finally:
         allocator.map_large_blocks.cache_clear()

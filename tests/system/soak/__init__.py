@@ -1,4 +1,4 @@
-"""One server for half an hour: everything that clients do, at once, while its tasks change and jobs tune beside it.
+"""One server for two hours: everything that clients do, at once, while its tasks change and jobs tune beside it.
 
 `make soak`, or `python -m tests.system.soak --minutes N`. `load` asks, `changes` changes, the rest judges.
 """
