@@ -23,6 +23,7 @@ demo/                 the bundled base model and its soft prompts
 web/                  the page at `/`: the files that a browser runs
 admin_key.py          how the admin key may look, and its file
 vllm_args.py          arguments of vLLM's engine that the operator gives
+engine_settings.py    settings of one engine: their types, and which engine reads which
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
 store_follower.py     hands the store's changes to everything that answers from memory

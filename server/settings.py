@@ -1,7 +1,7 @@
 """Settings of `softprompt serve`: an option wins over its environment variable, which wins over the default.
 
 Each field is one option and one variable: `max_num_seqs` is `--max-num-seqs` and `SOFTPROMPT_MAX_NUM_SEQS`. The help
-and docs/reference/settings.md use the descriptions here.
+and docs/reference/settings.md use the descriptions here and in `server.engine_settings`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.admin_key import check_admin_key, read_key_file
-from server.vllm_args import check_args, check_settings, parse_args
+from server.engine_settings import VllmArgs, VllmPrefixGib, check_settings
 
 DATABASE_FILE = "softprompt.db"
 
@@ -52,14 +52,8 @@ class ServeSettings(BaseSettings):
     engine: Literal["own", "vllm"] = Field(
         "own", description="Engine: own, or vllm in a virtual environment that has vLLM (`make vllm`)."
     )
-    vllm_args: str = Field(
-        "",
-        description="Arguments of vLLM's engine, as a JSON object or as key=value parted by spaces, such as "
-        "tensor_parallel_size=2.",
-    )
-    vllm_prefix_gib: float = Field(
-        4.0, gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."
-    )
+    vllm_args: VllmArgs = ""
+    vllm_prefix_gib: VllmPrefixGib = 4.0
 
     base_model: str | None = Field(
         None,
@@ -278,12 +272,6 @@ class ServeSettings(BaseSettings):
         """Split the value of an environment variable at its commas."""
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
-
-    @field_validator("vllm_args")
-    @classmethod
-    def _check_vllm_args(cls, value: str) -> str:
-        check_args(parse_args(value))
         return value
 
     @field_validator("admin_key")

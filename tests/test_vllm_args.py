@@ -1,4 +1,4 @@
-"""Arguments of vLLM that the operator gives, and settings that belong to one engine."""
+"""Arguments of vLLM that the operator gives."""
 
 from __future__ import annotations
 
@@ -49,16 +49,6 @@ def test_ours_win():
     args = engine_args({"model": "m", "block_size": None}, {"kv_role": "kv_both"}, {"seed": 3})
     assert args["model"] == "m" and args["seed"] == 3 and "block_size" not in args
     assert args["enable_prefix_caching"] is True and args["kv_transfer_config"] == {"kv_role": "kv_both"}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [{"vllm_prefix_gib": 1.0}, {"engine": "vllm", "attention": "exact"}, {"engine": "vllm", "tuning_share": 0.1}],
-)
-def test_a_setting_of_the_other_engine_is_refused(given):
-    """Nothing is ignored without a word."""
-    with pytest.raises(ValidationError, match="is no setting of the engine"):
-        ServeSettings(**given)
 
 
 def test_without_vllm_the_way_to_it_is_named(monkeypatch):
