@@ -212,6 +212,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base_id=origin.base_id,
         engine_name=chosen.name,
         device=chosen.device,
+        weights=chosen.weights,
         settings=api_settings,
         jobs=_build_jobs(settings, origin.base_id, chosen, follower, folder, store, limits),
         no_jobs=chosen.no_tuning or NO_END_TOKEN,
