@@ -10,7 +10,12 @@ from server.settings import ServeSettings
 
 @pytest.mark.parametrize(
     "given",
-    [{"vllm_prefix_gib": 1.0}, {"engine": "vllm", "attention": "exact"}, {"engine": "vllm", "tuning_share": 0.1}],
+    [
+        {"vllm_prefix_gib": 1.0},
+        {"engine": "vllm", "attention": "exact"},
+        {"engine": "vllm", "tuning_share": 0.1},
+        {"engine": "vllm", "weights": "int8"},
+    ],
 )
 def test_a_setting_of_the_other_engine_is_refused(given):
     """Nothing is ignored without a word."""
