@@ -14,7 +14,7 @@ from tests.devices import IS_CPU
 
 pytestmark = pytest.mark.skipif(not IS_CPU, reason="int8 weights are for a CPU")
 
-TEXTS = ["The food was cold and the waiter was rude", "I loved this film", "Best purchase of the year", "waste of money"]
+TEXTS = ["The food was cold and the waiter was rude", "I loved this film", "Best purchase ever", "waste of money"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,8 @@ def test_the_version_says_how_the_weights_are_served(client, services):
 
 def test_soft_prompts_tuned_on_float32_answer(client):
     """Their keys and values are computed by the int8 base."""
-    assert [complete(client, "sentiment", text)[0] for text in TEXTS] == ["negative", "positive", "positive", "negative"]
+    answers = [complete(client, "sentiment", text)[0] for text in TEXTS]
+    assert answers == ["negative", "positive", "positive", "negative"]
     assert complete(client, "date-iso", "the 4th of July 1976")[0] == "1976-07-04"
 
 
@@ -64,4 +65,3 @@ def test_tuning_is_refused_with_the_reason(client):
     answer = client.post("/v1/fine_tuning/jobs", json=job)
     assert (answer.status_code, answer.json()["error"]["message"]) == (503, NO_TUNING_ON_INT8)
     assert client.get("/v1/engine").json()["no_tuning"] == NO_TUNING_ON_INT8
-
