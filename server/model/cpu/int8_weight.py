@@ -1,8 +1,9 @@
-"""A weight of 8 bits per number with one scale per output, and its product with rows quantised one by one.
+"""A weight of 8 bits per number with one scale per output, and its product with rows quantised in blocks.
 
-The product is defined by integers. A row `x` becomes `round(x * 127 / max(abs(x)))`, and an output of the weight the
-same. The sum of their products is exact, and the two scales multiply it in float32. So the result for a row does not
-depend on the other rows. `int8_rows.c` computes it; without a C compiler PyTorch's int8 product does, slowly.
+The product is defined by integers. A block `x` of 64 inputs of a row becomes `round(x * 127 / max(abs(x)))`, and all
+weights of an output the same. The sum of a block's products is exact; a block's scale and an output's multiply it in
+float32. So the result for a row does not depend on the other rows. `int8_rows.c` computes it. Without a C compiler
+PyTorch multiplies the dequantised numbers, slowly.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ else:
 KIND_NAMES = {0: "PyTorch's product", 1: "AVX2", 2: "AVX-VNNI", 3: "AVX-512 VNNI"}
 INT8_EPSILON = 1 / 127
 """The relative step of integers of 8 bits."""
-MAX_INPUTS = 1 << 16
-"""Sums over more inputs could leave int32."""
+BLOCK = 64
+"""Inputs of a row that share a scale. One scale for a whole row costs much more quality (`docs/experiments.md`)."""
 
 _LARGEST, _OFFSET, _PANEL_COLUMNS = 127, 128, 64
 _GROUPS = {1: 2, 2: 4, 3: 4}
@@ -37,7 +38,7 @@ class Int8Weight:
     """`[num_outputs, num_inputs]` integers from -127 to 127, and `scales` float32 `[num_outputs]`.
 
     `numbers` is uint8 `[num_panels, num_groups, 64, group]`, 128 above the integers, as the C module reads them; int8
-    `[num_outputs, num_inputs]` where `kind` is 0.
+    `[num_outputs, num_inputs]` where `kind` is 0. The groups fill whole blocks.
     """
 
     numbers: torch.Tensor
@@ -110,32 +111,34 @@ class Int8Weight:
         return output
 
     def _product(self, hidden: torch.Tensor) -> torch.Tensor:
-        integers, scales = quantise_rows(hidden.reshape(-1, hidden.shape[-1]))
-        sums: torch.Tensor = torch._int_mm(integers, self.integers().t())
-        return (sums.float() * scales * self.scales).reshape(*hidden.shape[:-1], -1)
+        integers, scales = quantise_rows(hidden)
+        rounded = (integers.float() * scales).flatten(-2)[..., : hidden.shape[-1]]
+        return torch.nn.functional.linear(rounded, self.integers().float()) * self.scales
 
 
 def quantise_weight(weight: torch.Tensor, kind: int = KIND) -> Int8Weight:
-    """Quantise `[num_outputs, num_inputs]`, each output by itself, as the instruction set `kind` reads it.
-
-    Raises ValueError over `MAX_INPUTS` inputs.
-    """
+    """Quantise `[num_outputs, num_inputs]`, each output by itself, as the instruction set `kind` reads it."""
     num_outputs, num_inputs = weight.shape
-    if num_inputs > MAX_INPUTS:
-        raise ValueError(f"a layer has {num_inputs} inputs; an int8 weight has at most {MAX_INPUTS}")
-    integers, scales = quantise_rows(weight.float())
+    integers, scales = _quantise(weight.float())
     if kind:
         group = _GROUPS[kind]
-        padded = _unsigned(integers)
-        padding = (0, -num_inputs % group, 0, -num_outputs % _PANEL_COLUMNS)
-        padded = torch.nn.functional.pad(padded, padding, value=_OFFSET)
+        padding = (0, -num_inputs % BLOCK, 0, -num_outputs % _PANEL_COLUMNS)
+        padded = torch.nn.functional.pad(_unsigned(integers), padding, value=_OFFSET)
         integers = padded.view(-1, _PANEL_COLUMNS, padded.shape[1] // group, group).transpose(1, 2).contiguous()
     return Int8Weight(integers, scales[:, 0].contiguous(), (num_outputs, num_inputs), kind)
 
 
 def quantise_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Int8 of float32 `[num_rows, width]`, and the scales `[num_rows, 1]`. A row that is not finite has no integers."""
-    largest = rows.abs().amax(dim=1, keepdim=True)
+    """Int8 of float32 `[..., width]` as `[..., num_blocks, 64]`, and the scales `[..., num_blocks, 1]`.
+
+    Zeros fill the last block. A block that is not finite has no integers.
+    """
+    return _quantise(torch.nn.functional.pad(rows, (0, -rows.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK)))
+
+
+def _quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers of the same shape, and one scale for the last dimension."""
+    largest = rows.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where((largest > 0) & largest.isfinite(), torch.full_like(largest, _LARGEST) / largest, 0.0)
     integers = torch.nan_to_num(rows * inverse, nan=0.0).round_().to(torch.int8)
     return integers, largest / _LARGEST
