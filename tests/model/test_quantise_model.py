@@ -9,10 +9,13 @@ import torch
 
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, load_base_model
-from server.model.cpu.int8_weight import Int8Weight
+from server.model.cpu.int8_weight import KIND, Int8Weight
 from server.model.cpu.packing import JointLinear, PackedLinear
 from server.model.cpu.quantise_model import Int8Embedding
 from server.model.errors import BaseModelUnavailable, SelfProofFailed, UnsupportedArchitecture
+from server.model.flat_batch import Chunk
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
 from server.model.self_proof import prove
 from server.model.twin import make_twin
 from tests.fakes.planted_faults import FAULTS
@@ -73,6 +76,23 @@ def test_a_fault_of_the_served_layers_is_found(tmp_path):
     served.forward = lambda *arguments, **named: forward(*arguments, **named).flip(2)
     with pytest.raises(SelfProofFailed, match="cannot be served in int8: the paged path agrees"):
         prove(loaded, choose_backend(CPU), 0, TEXT)
+
+
+@pytest.mark.skipif(not KIND, reason="PyTorch adds up in an order that depends on the number of rows")
+def test_a_prompt_in_other_chunks_has_the_same_logits(tmp_path):
+    """Bit for bit, short and long chunks, across the position where attention changes its way."""
+    loaded = load(tmp_path, "llama-wide")
+    tokens = tuple(number % 60 for number in range(90))
+    found = []
+    for lengths in ((90,), (20, 70), (63, 2, 25), (80, 10)):
+        runner = ModelRunner(loaded, KVCache(loaded.architecture.layers, 8, 16, loaded.dtype, CPU), choose_backend(CPU))
+        start = 0
+        for length in lengths:
+            part = tokens[start : start + length]
+            logits = runner.forward([Chunk(part, start, tuple(range(1, 7)), length - 1)])
+            start += length
+        found.append(logits)
+    assert all(torch.equal(found[0], other) for other in found[1:])
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"dtype": "float16"}])
