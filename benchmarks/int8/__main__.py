@@ -18,12 +18,13 @@ def main() -> None:
     parser.add_argument("what", choices=["quality", "speed"])
     parser.add_argument("--rounds", type=int, default=6, help="pairs of the speed")
     parser.add_argument("--model", default=LLAMA_135M, help="base model of the speed")
-    parser.add_argument("--texts", type=int, default=100, help="texts of the perplexity")
+    parser.add_argument("--texts", type=int, default=50, help="texts of 256 tokens of the perplexity")
+    parser.add_argument("--examples", type=int, default=200, help="examples of each of the demo's tasks")
     given = parser.parse_args()
     torch.set_num_threads(1)
     print(f"int8 products by {KIND_NAMES[KIND]}; one thread\n")
     if given.what == "quality":
-        print_quality(given.texts)
+        print_quality(given.texts, given.examples)
     else:
         print_speed(given.model, given.rounds)
 
