@@ -7,7 +7,7 @@ import random
 import pytest
 
 from server.structured_outputs.errors import MatcherFailed, VocabularyUnsupported
-from server.structured_outputs.masks import MaskThread
+from server.structured_outputs.masks import MaskThreads
 from server.tokenizer.token_table import describe
 from tests.fakes import tokenizers
 from tests.structured_outputs.forms import LETTERS, allowed_slowly, compiled, tokens_in, walk
@@ -94,7 +94,7 @@ def test_masks_filled_on_the_thread_are_those_filled_alone():
     for number, matcher in enumerate(several):
         for _ in range(number + 1):
             matcher.consume(3)
-    MaskThread().fill(several)
+    MaskThreads().fill(several)
     assert not any(matcher.is_stale for matcher in several)
     for number, matcher in enumerate(several):
         found = tokens_in(matcher.next_mask(), LETTERS.num_tokens)
