@@ -26,6 +26,11 @@ NO_TUNING_WITH_VLLM = (
     "server with --engine own over the same database"
 )
 
+NO_TUNING_ON_INT8 = (
+    "this server's weights are int8, and nothing is tuned on them: create the job on a server without --weights int8 "
+    "over the same database"
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnEngine:
@@ -51,7 +56,8 @@ class ChosenEngine:
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
     `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
     whose names begin with `metrics_prefix`, unless that is empty. `capturer` is the same engine, if soft prompts
-    are to be made ready ahead of use.
+    are to be made ready ahead of use. `weights` is the form of the weights that are served; None where vLLM's arguments
+    say it.
     """
 
     name: Literal["own", "vllm"]
@@ -68,6 +74,7 @@ class ChosenEngine:
     constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
     capturer: Capturer | None = None
+    weights: str | None = None
 
 
 def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[EngineObserver]) -> ChosenEngine:
@@ -87,10 +94,12 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         str(model.device),
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
-        Tuning(model, own.engine),
+        None if model.is_int8 else Tuning(model, own.engine),
+        NO_TUNING_ON_INT8 if model.is_int8 else "",
         constraints=ConstraintCompiler(
             partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
         ),
+        weights=model.weights,
     )
 
 
