@@ -5,7 +5,8 @@
 A fresh server of the demo model (or `--base-model`) answers. Every answer that ends with `stop` must fit; the rest are
 counted. The hostile forms come from several clients while another streams without a form. Its waits between two tokens
 are compared with those beside as many requests without a form, and with those alone. They have everything in them that
-the machine does besides. How long forms held a step is the engine's own figure: never over 50 ms.
+the machine does besides. How long forms held a step is the engine's own figure: never over 50 ms, but for one step in a
+thousand, since on a busy machine the engine's thread itself may have to wait for a core.
 """
 
 from __future__ import annotations
@@ -167,11 +168,11 @@ async def _hostile(client: httpx.AsyncClient, model: str, options: argparse.Name
     print("a neighbour's waits between tokens in ms (median, 99 %, longest):", end=" ")
     print(f"alone {_told(alone)}, beside requests without a form {_told(plain)}, beside hostile ones {_told(beside)}")
     print(f"steps that forms held, by their longest time in s: {dict(held)}")
-    num_stalls = held["0.1"] + held["+Inf"]
-    print(f"{num_stalls} steps held over 50 ms")
+    num_held = held["0.1"] + held["+Inf"]
+    print(f"{num_held} of {held.total()} steps held over 50 ms")
     print(f"{len(unexpected)} unexpected", *unexpected[:10], sep="\n  ")
     health = await client.get("/health")
-    return not unexpected and not num_stalls and health.status_code == 200
+    return not unexpected and num_held <= held.total() / 1_000 and health.status_code == 200
 
 
 async def _holds(client: httpx.AsyncClient) -> Counter[str]:
