@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import Future
 
 import pytest
 
@@ -99,6 +100,15 @@ def test_masks_filled_on_the_thread_are_those_filled_alone():
     for number, matcher in enumerate(several):
         found = tokens_in(matcher.next_mask(), LETTERS.num_tokens)
         assert found == allowed_slowly(constraint, [3] * (number + 1), END)
+
+
+def test_a_mask_that_nobody_takes_ends_no_later_wait():
+    """Its answer was aborted. The first wait returns for it, the next one waits for another."""
+    masks, done, pending = MaskThreads(), Future(), Future()
+    done.set_result(None)
+    masks._open = [done, pending]
+    masks.wait_for_one(10)
+    assert masks._open == [pending]
 
 
 def test_wordpiece_cannot_be_described():

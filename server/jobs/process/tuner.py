@@ -13,7 +13,7 @@ from dataclasses import asdict
 from server.jobs.failures import OwnedTasks
 from server.jobs.preparer import JobPreparer
 from server.jobs.process.child import TuningChild, TuningProcessFailed
-from server.jobs.process.messages import Report, Work
+from server.jobs.process.messages import Failed, Report, Work
 from server.telemetry.state_metrics import TuningStats
 from server.tuning.fit import Host
 
@@ -103,6 +103,9 @@ class ProcessTuner:
     def _hand_on_reports(self) -> None:
         self.nudge()
         while (message := self._child.channel.receive()) is not None:
+            if isinstance(message, Failed):  # its engine or its store, after it was ready
+                _log.error("the tuning process has failed: %s", message.message)
+                continue
             assert isinstance(message, Report)
             self._stats = (self._stats[0], TuningStats(**message.stats))
             if self._told != Work(sorted(self._owned_tasks())):

@@ -63,6 +63,7 @@ async def test_a_process_that_ends_is_started_again(tmp_path, caplog):
         broken.unlink()
         await until(lambda: tuner.problem is None)
         await until(lambda: tuner.stats.num_succeeded == 3)
+    assert "the tuning process has failed: the store has gone" in caplog.text
     assert "the tuning process ended with status 3; it is started again in 0 s" in caplog.text
 
 
