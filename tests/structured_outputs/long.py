@@ -3,10 +3,11 @@
     python -m tests.structured_outputs.long --schemas 500 --regexes 50 --hostile 10000
 
 A fresh server of the demo model (or `--base-model`) answers; with `--engine vllm`, in the virtual environment of vLLM.
-Every answer that ends with `stop` must fit; the rest are counted. The hostile forms come from several clients while another streams without a form. Its waits between two tokens
-are compared with those beside as many requests without a form, and with those alone. They have everything in them that
-the machine does besides. How long forms held a step is the engine's own figure: never over 50 ms, but for one step in a
-thousand, since on a busy machine the engine's thread itself may have to wait for a core.
+Every answer that ends with `stop` must fit; the rest are counted. The hostile forms come from several clients while
+another streams without a form. Its waits between two tokens are compared with those beside as many requests without a
+form, and with those alone. They have everything in them that the machine does besides. How long forms held a step is
+the engine's own figure: never over 50 ms, but for one step in a thousand, since on a busy machine the engine's thread
+itself may have to wait for a core.
 """
 
 from __future__ import annotations
