@@ -6,11 +6,12 @@ import gc
 import random
 import threading
 import weakref
+from concurrent.futures import Future
 
 import pytest
 
 from server.structured_outputs.errors import MatcherFailed, VocabularyUnsupported
-from server.structured_outputs.masks import MaskThread
+from server.structured_outputs.masks import MaskThreads
 from server.structured_outputs.vocabulary import Vocabulary
 from server.tokenizer.token_table import describe
 from tests.fakes import tokenizers
@@ -111,17 +112,26 @@ def test_masks_filled_on_the_thread_are_those_filled_alone():
     for number, matcher in enumerate(several):
         for _ in range(number + 1):
             matcher.consume(3)
-    MaskThread().fill(several)
+    MaskThreads().fill(several)
     assert not any(matcher.is_stale for matcher in several)
     for number, matcher in enumerate(several):
         found = tokens_in(matcher.next_mask(), LETTERS.num_tokens)
         assert found == allowed_slowly(constraint, [3] * (number + 1), END)
 
 
+def test_a_mask_that_nobody_takes_ends_no_later_wait():
+    """Its answer was aborted. The first wait returns for it, the next one waits for another."""
+    masks, done, pending = MaskThreads(), Future(), Future()
+    done.set_result(None)
+    masks._open = [done, pending]
+    masks.wait_for_one(10)
+    assert masks._open == [pending]
+
+
 def test_a_matcher_may_be_dropped_before_its_mask_is_filled():
     """As when its request is aborted: the thread still writes into memory that is there."""
-    masks, gate, matcher = MaskThread(), threading.Event(), compiled(regex="a*").matcher(END)
-    masks._thread.submit(gate.wait)
+    masks, gate, matcher = MaskThreads(), threading.Event(), compiled(regex="a*").matcher(END)
+    masks._shared_thread.submit(gate.wait)
     matcher.consume(1)
     masks.fill([matcher])
     array = weakref.ref(matcher._mask.base)
@@ -129,7 +139,7 @@ def test_a_matcher_may_be_dropped_before_its_mask_is_filled():
     gc.collect()
     assert array() is not None
     gate.set()
-    masks._thread.submit(int).result()
+    masks._shared_thread.submit(int).result()
     gc.collect()
     assert array() is None
 

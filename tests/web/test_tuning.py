@@ -7,16 +7,7 @@ from playwright.sync_api import expect
 
 from server.engine_choice import NO_TUNING_WITH_VLLM
 from tests.system.server_process import ServerProcess
-from tests.web.tuning_jobs import LONG_MS, ROWS, choose, jsonl
-
-
-def drop(tab, data, name="train.jsonl"):
-    """Drop a file on the page."""
-    transfer = tab.page.evaluate_handle(
-        "([text, name]) => { const all = new DataTransfer(); all.items.add(new File([text], name)); return all; }",
-        [data.decode(), name],
-    )
-    tab.page.locator(".drop").first.dispatch_event("drop", {"dataTransfer": transfer})
+from tests.web.tuning_jobs import LONG_MS, ROWS, choose, drop, jsonl
 
 
 def set_quick(tab, steps=3):

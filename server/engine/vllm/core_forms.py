@@ -22,7 +22,7 @@ from server.structured_outputs.compiler import compile_constraint, compiling_thr
 from server.structured_outputs.errors import MatcherFailed
 from server.structured_outputs.kept import KeptForms
 from server.structured_outputs.limits import StructureLimits
-from server.structured_outputs.masks import MaskThread
+from server.structured_outputs.masks import MaskThreads
 from server.structured_outputs.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class CoreForms:
     def __init__(self, folder: Path, vocab_size: int) -> None:
         self._folder = folder
         self._num_words = -(-vocab_size // 32)
-        self._masks = MaskThread()
+        self._masks = MaskThreads()
         self._kept = KeptForms(_LIMITS)
         self._vocabularies: dict[str, Vocabulary] = {}
 
@@ -82,7 +82,7 @@ class CoreForms:
 class CoreGrammar:
     """Where one answer stands, with the methods that vLLM's manager calls. Without `matcher` every token passes."""
 
-    def __init__(self, matcher: Matcher | None, end_token_ids: frozenset[int], masks: MaskThread) -> None:
+    def __init__(self, matcher: Matcher | None, end_token_ids: frozenset[int], masks: MaskThreads) -> None:
         self._matcher = matcher
         self._end_token_ids = end_token_ids
         self._masks = masks

@@ -2,7 +2,8 @@
 
 import { ApiError } from "../api/errors.js";
 import { ErrorNotice, Notice, Page, sentence } from "../parts/index.js";
-import { html, useEffect, useRef } from "../preact.js";
+import { html } from "../preact.js";
+import { useFromStart } from "../router.js";
 import { JobList } from "./tuning/job_list.js";
 import { JobPage } from "./tuning/job_page.js";
 import { NewJob } from "./tuning/new_job.js";
@@ -11,18 +12,8 @@ import { usePreview } from "./tuning/preview.js";
 /** @param {import("../views.js").ViewProps} props */
 export default function TuningView({ place }) {
   const [jobId] = place.path;
-  const earlier = useRef(jobId);
-  useEffect(() => {
-    if (earlier.current !== jobId) showFromStart();
-    earlier.current = jobId;
-  }, [jobId]);
+  useFromStart(jobId);
   return jobId === undefined ? html`<${Overview} />` : html`<${JobPage} key=${jobId} jobId=${jobId} />`;
-}
-
-/** Another place in this view: its beginning is seen, and a screen reader reads it where what had the focus is gone. */
-function showFromStart() {
-  scrollTo(0, 0);
-  if (document.activeElement === document.body) document.querySelector("main")?.focus();
 }
 
 function Overview() {
