@@ -133,7 +133,8 @@ def quantise_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Zeros fill the last block. A block that is not finite has no integers.
     """
-    return _quantise(torch.nn.functional.pad(rows, (0, -rows.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK)))
+    padded = torch.nn.functional.pad(rows, (0, -rows.shape[-1] % BLOCK))
+    return _quantise(padded.view(*rows.shape[:-1], padded.shape[-1] // BLOCK, BLOCK))
 
 
 def _quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
