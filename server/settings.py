@@ -17,7 +17,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.admin_key import check_admin_key, read_key_file
-from server.engine_settings import CaptureOnPromote, TuningDevice, TuningPython, VllmArgs, VllmPrefixGib, check_settings
+from server.engine_settings import (
+    CaptureOnPromote,
+    TuningDevice,
+    TuningPython,
+    VllmArgs,
+    VllmPrefixGib,
+    Weights,
+    check_settings,
+)
 
 DATABASE_FILE = "softprompt.db"
 
@@ -69,6 +77,7 @@ class ServeSettings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Data type of the weights and the KV cache: auto, float32, float16 or bfloat16."
     )
+    weights: Weights = "auto"
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
