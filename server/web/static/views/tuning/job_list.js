@@ -20,7 +20,8 @@ const COLUMNS = [
   { title: "Created", render: (job) => html`<${Time} at=${job.created_at} />` },
 ];
 
-export function JobList() {
+/** @param {{ canStart: boolean }} props Whether a job can be started here. */
+export function JobList({ canStart }) {
   const jobs = useLiveList("/v1/fine_tuning/jobs", hasEnded);
   return html`<${Panel} title="Jobs" isFlush>
     <${ErrorNotice} error=${jobs.error} title="The jobs could not be listed" onRetry=${jobs.reload} />
@@ -28,7 +29,7 @@ export function JobList() {
       ? jobs.isLoading && html`<div class="tuning-inset"><${Spinner} label="Loading the jobs" /></div>`
       : html`<${Table}
           label="Tuning jobs" columns=${COLUMNS} rows=${jobs.data.rows} rowKey=${(/** @type {Job} */ job) => job.id}
-          empty=${html`<${Empty} title="No jobs yet">Choose a file of examples above. The job that it starts appears here.<//>`}
+          empty=${html`<${Empty} title="No jobs yet">${canStart && "Choose a file of examples above. The job that it starts appears here."}<//>`}
         />`}
     ${jobs.data?.hasMore && html`<div class="tuning-inset"><${Button} isBusy=${jobs.isLoading}
       onClick=${jobs.showMore}>Show older jobs<//></div>`}
