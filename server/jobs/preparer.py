@@ -17,14 +17,14 @@ from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
-from server.tuning.example_line import Example, Reading, parse_line
+from server.tuning.example_line import Example, ExampleForm, Reading, parse_line
 from server.tuning.examples import ExampleLimits, ExampleSet, read_examples
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob
 from server.tuning.plan import TuningPlan
 from server.tuning.split import TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
-from server.tuning.task_choice import answer_form, check_classes
+from server.tuning.task_choice import answer_form, check_classes, check_labels
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
@@ -97,6 +97,8 @@ class JobPreparer:
         parsed = [parse_line(json.dumps(line).encode(), n, Reading.WHOLE) for n, line in enumerate(lines, start=1)]
         examples = [example for line in parsed for example in line.examples]
         labels = request.manifest.labels or [example.completion for example in examples]
+        if request.plan.has_head and any(line.form is not ExampleForm.LABEL for line in parsed):
+            check_labels(request.manifest.labels)
         encoded = self._encoding(request.plan, request.manifest, labels)(examples)
         return [(one, preview(self.tokenizer, ids)) for one, ids in zip(examples, encoded, strict=True)]
 
