@@ -223,9 +223,9 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         quotas,
         overload,
         ShadowRuns(),
+        chosen.constraints,
         chat_defaults,
         BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
-        chosen.constraints,
     )
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),

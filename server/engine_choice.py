@@ -54,7 +54,7 @@ class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
-    `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
+    `constraints` compiles the forms of answers. The engine's library has metrics of its own,
     whose names begin with `metrics_prefix`, unless that is empty. `capturer` is the same engine, if soft prompts
     are to be made ready ahead of use. `weights` is the form of the weights that are served; None where vLLM's arguments
     say it.
@@ -69,9 +69,9 @@ class ChosenEngine:
     generation_config: object
     device: str
     vector_size: int
+    constraints: ConstraintCompiler
     tuning: Tuning | None
     no_tuning: str = ""
-    constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
     capturer: Capturer | None = None
     weights: str | None = None
@@ -94,11 +94,9 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         str(model.device),
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
+        ConstraintCompiler(partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)),
         None if model.is_int8 else Tuning(model, own.engine),
         NO_TUNING_ON_INT8 if model.is_int8 else "",
-        constraints=ConstraintCompiler(
-            partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
-        ),
         weights=model.weights,
     )
 
@@ -126,6 +124,7 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.generation_config,
         built.device,
         read.base.hidden_size,
+        ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
         metrics_prefix="vllm:",

@@ -32,6 +32,7 @@ def test_a_command_that_runs_no_model_imports_none(module, heavy):
 
 OPTIONAL = {
     "prompts_store/sql/databases/postgres.py": {"psycopg"},
+    "server/engine/vllm/core_scheduler.py": {"vllm"},
     "server/engine/vllm/start.py": {"vllm"},
     "server/model/gpu/kernels.py": {"triton"},
     "server/ray_serve.py": {"ray"},

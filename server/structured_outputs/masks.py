@@ -50,7 +50,7 @@ class MaskThreads:
     def wait_for_one(self, at_most_s: float) -> None:
         """Wait until some form is ready, for `at_most_s` seconds. Returns at once if none is being computed."""
         if self._open:
-            wait(self._open, at_most_s, FIRST_COMPLETED)
+            self._open = list(wait(self._open, at_most_s, FIRST_COMPLETED).not_done)
 
     def _begin(self, threads: ThreadPoolExecutor, work: MaskWork, matchers: Sequence[Matcher]) -> None:
         masks = np.zeros((len(matchers), matchers[0].num_words), np.int32)

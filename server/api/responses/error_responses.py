@@ -46,6 +46,9 @@ _HTTP_REFUSALS = {
     413: ("body_too_large", "the body is too large"),
 }
 
+_NOT_OFFERED = {"/v1/responses": "Responses are not offered: use POST /v1/chat/completions"}
+"""Families of routes that stock clients know and this server lacks, and what to do instead."""
+
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of an application with the error body."""
@@ -113,6 +116,9 @@ def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_REFUSALS.get(error.status_code, ("request_refused", HTTPStatus(error.status_code).phrase))
     family = INVALID_REQUEST if error.status_code < 500 else SERVER_ERROR
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
+        message = _NOT_OFFERED.get("/".join(path.split("/")[:3]), message)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         message += f"; the maximum is {request.state.max_body_bytes} bytes ({request.state.max_body_option})"
     return _respond(request, error.status_code, _body(message, family, code), error.headers)
