@@ -118,8 +118,12 @@ async def deadline_scope(deadline: float | None) -> AsyncIterator[None]:
         raise DeadlineExceeded("the request's time (x-request-timeout-ms) is over") from error
 
 
-async def stop_at(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
+def stop_at(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIterable[_Item]:
     """Yield the items until the deadline. Raises `DeadlineExceeded`."""
+    return items if deadline is None else _stop_at(deadline, items)
+
+
+async def _stop_at(deadline: float, items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
     iterator = aiter(items)
     while True:
         try:
