@@ -76,13 +76,16 @@ def _report(found: dict[Way, list[float]]) -> None:
         spread = f"{min(values):.0f} to {max(values):.0f} ({len(values)})"
         print(f"{name:22} {size:4} virtual tokens {median[name, size]:7.0f} tokens per CPU second, {spread}")
     for size in SIZES:
-        connector = median["vllm, connector", size]
-        print(
-            f"{size} virtual tokens: connector / prompt_embeds {connector / median['vllm, prompt_embeds', size]:.2f}, "
-            f"connector / cached text {connector / median['vllm, cached text', size]:.2f}, "
-            f"connector / text alone {connector / median['vllm, text alone', 0]:.2f}, "
-            f"connector / own engine {connector / median['own engine', size]:.2f}"
-        )
+        connector = found["vllm, connector", size]
+        for other in (
+            ("vllm, prompt_embeds", size),
+            ("vllm, cached text", size),
+            ("vllm, text alone", 0),
+            ("own engine", size),
+        ):
+            ratios = sorted(mine / theirs for mine, theirs in zip(connector, found[other], strict=True))
+            span = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+            print(f"{size:3} virtual tokens: connector over {other[0]:20} {statistics.median(ratios):.2f}, {span}")
 
 
 def _texts(vocab_size: int, draw: random.Random = random.Random(0)) -> list[list[int]]:  # noqa: B008  (one stream)

@@ -8,6 +8,7 @@ engine_choice.py      the engine that the settings choose, with its base model
 base_model_source.py  which base model is meant, and loading it
 engine_setup.py       our engine's options, KV cache and runner
 vllm_setup.py         vLLM's engine: its arguments, and the proof at start
+tuning_setup.py       what works on tuning jobs: this process, or a second one beside vLLM's
 api/                  HTTP: routes, wire types, event streams, authentication
 jobs/                 tuning jobs, from the store's queue to a version
 batches/              batches of requests, from the store's queue to their files
@@ -23,8 +24,10 @@ demo/                 the bundled base model and its soft prompts
 web/                  the page at `/`: the files that a browser runs
 admin_key.py          how the admin key may look, and its file
 vllm_args.py          arguments of vLLM's engine that the operator gives
+engine_settings.py    settings of one engine: their types, and which engine reads which
 settings.py           what `softprompt serve` can be set to
 logging.py            one line per event, as text or as JSON
+queue_worker.py       claims work from the store's queues, without loss when a server stops
 store_follower.py     hands the store's changes to everything that answers from memory
 background_task.py    work that ends with a context
 threads.py            bounded thread pools, one per kind of waiting

@@ -16,13 +16,19 @@ from server.engine_setup import build_engine
 from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads
 from server.settings import ServeSettings
+from server.soft_prompts.live_captures import Capturer
 from server.structured_outputs.compiler import ConstraintCompiler
 from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 
 NO_TUNING_WITH_VLLM = (
-    "this server runs on vLLM's engine, which cannot tune: create the job on a server with --engine own over the same "
-    "database"
+    "this server runs on vLLM's engine, which cannot tune: start it with --tuning-python, or create the job on a "
+    "server with --engine own over the same database"
+)
+
+NO_TUNING_ON_INT8 = (
+    "this server's weights are int8, and nothing is tuned on them: create the job on a server without --weights int8 "
+    "over the same database"
 )
 
 
@@ -48,8 +54,10 @@ class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
-    `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
-    whose names begin with `metrics_prefix`, unless that is empty.
+    `constraints` compiles the forms of answers. The engine's library has metrics of its own,
+    whose names begin with `metrics_prefix`, unless that is empty. `capturer` is the same engine, if soft prompts
+    are to be made ready ahead of use. `weights` is the form of the weights that are served; None where vLLM's arguments
+    say it.
     """
 
     name: Literal["own", "vllm"]
@@ -61,10 +69,12 @@ class ChosenEngine:
     generation_config: object
     device: str
     vector_size: int
+    constraints: ConstraintCompiler
     tuning: Tuning | None
     no_tuning: str = ""
-    constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
+    capturer: Capturer | None = None
+    weights: str | None = None
 
 
 def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[EngineObserver]) -> ChosenEngine:
@@ -84,10 +94,10 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         str(model.device),
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
-        Tuning(model, own.engine),
-        constraints=ConstraintCompiler(
-            partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
-        ),
+        ConstraintCompiler(partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)),
+        None if model.is_int8 else Tuning(model, own.engine),
+        NO_TUNING_ON_INT8 if model.is_int8 else "",
+        weights=model.weights,
     )
 
 
@@ -114,7 +124,9 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.generation_config,
         built.device,
         read.base.hidden_size,
+        ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
         metrics_prefix="vllm:",
+        capturer=built.engine if settings.capture_on_promote else None,
     )

@@ -1,7 +1,7 @@
 """Settings of `softprompt serve`: an option wins over its environment variable, which wins over the default.
 
 Each field is one option and one variable: `max_num_seqs` is `--max-num-seqs` and `SOFTPROMPT_MAX_NUM_SEQS`. The help
-and docs/reference/settings.md use the descriptions here.
+and docs/reference/settings.md use the descriptions here and in `server.engine_settings`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.admin_key import check_admin_key, read_key_file
-from server.vllm_args import check_args, check_settings, parse_args
+from server.engine_settings import (
+    CaptureOnPromote,
+    TuningDevice,
+    TuningPython,
+    VllmArgs,
+    VllmPrefixGib,
+    Weights,
+    check_settings,
+)
 
 DATABASE_FILE = "softprompt.db"
 
@@ -52,14 +60,9 @@ class ServeSettings(BaseSettings):
     engine: Literal["own", "vllm"] = Field(
         "own", description="Engine: own, or vllm in a virtual environment that has vLLM (`make vllm`)."
     )
-    vllm_args: str = Field(
-        "",
-        description="Arguments of vLLM's engine, as a JSON object or as key=value parted by spaces, such as "
-        "tensor_parallel_size=2.",
-    )
-    vllm_prefix_gib: float = Field(
-        4.0, gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."
-    )
+    vllm_args: VllmArgs = ""
+    vllm_prefix_gib: VllmPrefixGib = 4.0
+    capture_on_promote: CaptureOnPromote = False
 
     base_model: str | None = Field(
         None,
@@ -74,6 +77,7 @@ class ServeSettings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Data type of the weights and the KV cache: auto, float32, float16 or bfloat16."
     )
+    weights: Weights = "auto"
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
@@ -125,6 +129,8 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Maximum number of waiting requests; further ones get status 429.")
 
+    tuning_python: TuningPython = None
+    tuning_device: TuningDevice = "cpu"
     tuning_share: float = Field(
         0.15,
         gt=0,
@@ -278,12 +284,6 @@ class ServeSettings(BaseSettings):
         """Split the value of an environment variable at its commas."""
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
-        return value
-
-    @field_validator("vllm_args")
-    @classmethod
-    def _check_vllm_args(cls, value: str) -> str:
-        check_args(parse_args(value))
         return value
 
     @field_validator("admin_key")

@@ -1,10 +1,10 @@
-"""Arguments of vLLM's engine that the operator gives, and settings that belong to one engine alone."""
+"""Arguments of vLLM's engine that the operator gives."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 _OPTIONS = {
@@ -39,7 +39,11 @@ _OURS = frozenset(
         "tokenizer",
         "tokenizer_mode",
         "override_generation_config",
+        "scheduler_cls",
         "scheduling_policy",
+        "structured_outputs_config",
+        "reasoning_parser",
+        "reasoning_parser_plugin",
         "logits_processors",
         "max_num_queued_reqs",
         "max_num_queued_tokens",
@@ -47,20 +51,6 @@ _OURS = frozenset(
     }
 )
 """Arguments that soft prompts, or the exactness of answers, rest on."""
-
-_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib"})
-_OF_OURS = frozenset(
-    {
-        "attention",
-        "max_prefix_share",
-        "tuning_share",
-        "tuning_min_share",
-        "tuning_micro_batch_tokens",
-        "tuning_memory_gib",
-        "tuning_checkpoint_s",
-    }
-)
-"""Settings that one of the engines reads and the other does not."""
 
 
 def parse_args(text: str) -> dict[str, Any]:
@@ -87,13 +77,7 @@ def check_args(given: Mapping[str, Any]) -> None:
         if name in _OPTIONS:
             raise ValueError(f"has {name!r}, which {_OPTIONS[name]} sets")
         if name in _OURS:
-            raise ValueError(f"has {name!r}, which soft prompts rest on; leave it out")
-
-
-def check_settings(engine: str, given: Collection[str]) -> None:
-    """Raise ValueError where a setting was given that the engine does not read."""
-    if others := sorted(set(given) & (_OF_OURS if engine == "vllm" else _OF_VLLM)):
-        raise ValueError(f"{others[0]} is no setting of the engine {engine!r}; leave it out")
+            raise ValueError(f"has {name!r}, which answers rest on; leave it out")
 
 
 def _value(text: str) -> Any:

@@ -33,6 +33,7 @@ def test_a_program_imports_nothing_that_it_does_not_use(module, heavy):
 
 OPTIONAL = {
     "prompts_store/sql/databases/postgres.py": {"psycopg"},
+    "server/engine/vllm/core_scheduler.py": {"vllm"},
     "server/engine/vllm/start.py": {"vllm"},
     "server/model/gpu/kernels.py": {"triton"},
     "server/ray_serve.py": {"ray"},

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +18,7 @@ from functools import partial
 from prompts_store.batch_errors import BatchClaimLost
 from prompts_store.batch_records import BatchClaim, BatchFault, BatchRecord, BatchStatus
 from prompts_store.batch_store import BatchStore
-from prompts_store.errors import StoreCorrupt, StoreError, StoreUnavailable
+from prompts_store.errors import StoreCorrupt, StoreError
 from prompts_store.store import Store
 from prompts_store.tuning_errors import FileNotFound
 from prompts_store.tuning_store import TuningStore
@@ -31,6 +28,7 @@ from server.batches.heartbeat import BatchHeartbeat
 from server.batches.held_batch import HeldBatch, LineCounts
 from server.batches.input_file import InputFile, InputLimits, read_input
 from server.batches.takeover import BatchTakeOver
+from server.queue_worker import StepLoops, claim_or_release, worker_name
 from server.telemetry.state_metrics import BatchStats
 from server.threads import Threads
 
@@ -38,13 +36,11 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 """Batches that a server asks at once."""
+_LEAVE_S = 10.0
+"""Maximum time at a shutdown for a claim that is under way."""
 _PAUSE_S = 0.005
 """Pause in the reading of a file, so that it does not hold up the steps of live requests."""
 _FILE_GONE = BatchFault("file_not_found", "The input file has been deleted or is damaged.")
-
-
-def _this_server() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class BatchOptions:
     poll_interval_s: float = 1.0
     heartbeat_s: float = 2.0
     takeover_s: float = 10.0
-    server: str = field(default_factory=_this_server)
+    server: str = field(default_factory=worker_name)
     clock: Callable[[], float] = time.monotonic
 
 
@@ -76,13 +72,15 @@ class BatchRunner:
         self._held: dict[BatchClaim, BatchHeartbeat] = {}
         self._ended: Counter[BatchStatus] = Counter()
         self._counts = LineCounts()
-        self._wakers: set[asyncio.Event] = set()
+        self._loops = StepLoops("batches", options.poll_interval_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work while the context is open. Batches that run when it closes are given back."""
         try:
-            async with background_task(self._work(), "batches"):
+            asking = {f"ask-{number}": self._ask_next for number in range(_AT_ONCE)}
+            steps = asking | {"end": self._end_next, "take-over": self._release_stale}
+            async with background_task(self._loops.run(steps), "batches"):
                 yield
         finally:
             self._threads.close()
@@ -101,34 +99,9 @@ class BatchRunner:
 
     def nudge(self) -> None:
         """Read the store now, because a batch was created or cancelled."""
-        for waker in self._wakers:
-            waker.set()
+        self._loops.wake()
         for heartbeat in self._held.values():
             heartbeat.beat_soon()
-
-    async def _work(self) -> None:
-        steps = [self._ask_next] * _AT_ONCE + [self._end_next, self._release_stale]
-        async with asyncio.TaskGroup() as group:
-            for step in steps:
-                group.create_task(self._repeat(step))
-
-    async def _repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Repeat a step. Pause after one that found no work, or could not reach the store, or failed."""
-        waker = asyncio.Event()
-        self._wakers.add(waker)
-        while True:
-            found_work = False
-            try:
-                found_work = await step()
-            except StoreUnavailable:
-                pass
-            except Exception:  # the edge of the runner: an error of one batch must not stop the others
-                _log.exception("the runner of batches failed in a step, and continues")
-            if not found_work:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.poll_interval_s):
-                        await waker.wait()
-            waker.clear()
 
     # --- the three steps ----------------------------------------------------------------------------------------------
 
@@ -151,14 +124,7 @@ class BatchRunner:
         After a failure the claim is left: it is taken over without a heartbeat, and counts as fruitless.
         """
         claim_next = partial(self._batches.claim, self._fingerprint, self._options.server, to_end=to_end)
-        claiming = asyncio.create_task(self._threads.run(claim_next))
-        try:
-            found = await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await asyncio.gather(claiming, return_exceptions=True)
-            if not claiming.cancelled() and claiming.exception() is None and (late := claiming.result()) is not None:
-                await self._release(late[0])
-            raise
+        found = await claim_or_release(self._threads, claim_next, self._batches.release, _LEAVE_S)
         if found is None:
             return False
         claim, record = found

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
 from prompts_store.batch_records import BatchBeat, BatchClaim, BatchFault
 from prompts_store.batch_store import BatchStore
+from server.queue_worker import SilenceWatch
 from server.threads import Threads
 
 _log = logging.getLogger(__name__)
@@ -19,32 +19,30 @@ HOPELESS = BatchFault(
 )
 
 
-@dataclass(slots=True, eq=False)
 class BatchTakeOver:
-    """Releases a batch whose heartbeat count has not changed for `takeover_s`, by `clock`, which counts seconds.
+    """Releases the batches of other servers that have been silent for `takeover_s`. Belongs to the event loop."""
 
-    An error of the store clears all silence seen before it, as with tuning jobs. Belongs to the event loop.
-    """
-
-    store: BatchStore
-    threads: Threads
-    fingerprint: str
-    takeover_s: float
-    clock: Callable[[], float]
-    _silent_since: dict[BatchBeat, float] = field(default_factory=dict, init=False)
+    def __init__(
+        self, store: BatchStore, threads: Threads, fingerprint: str, takeover_s: float, clock: Callable[[], float]
+    ) -> None:
+        self._store = store
+        self._threads = threads
+        self._fingerprint = fingerprint
+        self._watch = SilenceWatch[BatchBeat](takeover_s, clock)
 
     async def release_stale(self, own: Collection[BatchClaim]) -> bool:
         """Release the batches of silent servers; return whether there was one. `own` are the claims of this server.
 
         Raises StoreUnavailable.
         """
-        now, released = self.clock(), False
-        silent_since, self._silent_since = self._silent_since, {}
-        beats = await self.threads.run(self.store.beats, self.fingerprint)
-        silent_since = {beat: silent_since.get(beat, now) for beat in beats if beat.claim not in own}
-        for beat, since in silent_since.items():
-            if now - since > self.takeover_s and await self.threads.run(self.store.take_over, beat, HOPELESS):
-                _log.warning("the server of batch %d has stopped; another server can claim it", beat.claim.batch_id)
-                released = True
-        self._silent_since = silent_since
+        released = False
+        async with self._watch.silent(self._others(own)) as silent:
+            for beat in silent:
+                if await self._threads.run(self._store.take_over, beat, HOPELESS):
+                    _log.warning("the server of batch %d has stopped; another server can claim it", beat.claim.batch_id)
+                    released = True
         return released
+
+    async def _others(self, own: Collection[BatchClaim]) -> list[BatchBeat]:
+        beats = await self._threads.run(self._store.beats, self._fingerprint)
+        return [beat for beat in beats if beat.claim not in own]

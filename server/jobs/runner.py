@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from prompts_store.errors import StoreUnavailable
 from prompts_store.tuning_errors import ClaimLost
 from prompts_store.tuning_records import JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
@@ -30,15 +26,12 @@ from server.jobs.preparer import JobPreparer
 from server.jobs.publisher import FinishedRun, JobPublisher
 from server.jobs.takeover import TakeOver
 from server.jobs.training import BuildRun, Intervals, Training, TrainingTotals
+from server.queue_worker import StepLoops, claim_or_release, worker_name
 from server.telemetry.state_metrics import TuningStats
 from server.threads import Threads
 from server.tuning.fit import Host
 
 _log = logging.getLogger(__name__)
-
-
-def _this_server() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +47,12 @@ class RunnerOptions:
     poll_interval_s: float = 1.0
     takeover_s: float = 10.0
     leave_timeout_s: float = 10.0
-    owner: str = field(default_factory=_this_server)
+    owner: str = field(default_factory=worker_name)
     clock: Callable[[], float] = time.monotonic
 
 
 class JobRunner:
-    """Works on the jobs of one base model."""
+    """Implements `Tuner`: works on the jobs of one base model."""
 
     def __init__(
         self,
@@ -84,13 +77,14 @@ class JobRunner:
         self._ended: Counter[JobStatus] = Counter()
         self._training: Training | None = None
         self._totals = TrainingTotals()
-        self._wakers: set[asyncio.Event] = set()
+        self._loops = StepLoops("tuning jobs", options.poll_interval_s)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Work while the context is open. A job that runs when it closes is saved and given back."""
         try:
-            async with background_task(self._work(), "tuning"):
+            steps = {"validate": self._validate_next, "run": self._run_next, "take-over": self._release_stale}
+            async with background_task(self._loops.run(steps), "tuning"):
                 yield
         finally:
             self._threads.close()
@@ -121,36 +115,16 @@ class JobRunner:
         """Reads examples as this server's jobs do."""
         return self._preparer
 
+    @property
+    def problem(self) -> str | None:
+        """See `Tuner`: the engine's end is the server's, so nothing keeps this one from its jobs."""
+        return None
+
     def nudge(self) -> None:
         """Read the store now, because a job was created or its status was changed."""
-        for waker in self._wakers:
-            waker.set()
+        self._loops.wake()
         for heartbeat in self._heartbeats.values():
             heartbeat.beat_soon()
-
-    async def _work(self) -> None:
-        steps = {"validate": self._validate_next, "run": self._run_next, "take-over": self._release_stale}
-        async with asyncio.TaskGroup() as group:
-            for name, step in steps.items():
-                group.create_task(self._repeat(step), name=f"tuning-{name}")
-
-    async def _repeat(self, step: Callable[[], Awaitable[bool]]) -> None:
-        """Repeat a step. Pause after one that found no work, or could not reach the store, or failed."""
-        waker = asyncio.Event()
-        self._wakers.add(waker)
-        while True:
-            found_work = False
-            try:
-                found_work = await step()
-            except StoreUnavailable:
-                pass
-            except Exception:  # the edge of the runner: an error of one job must not stop the others
-                _log.exception("the runner of tuning jobs failed in a step, and continues")
-            if not found_work:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._options.poll_interval_s):
-                        await waker.wait()
-            waker.clear()
 
     # --- the three steps ----------------------------------------------------------------------------------------------
 
@@ -214,22 +188,8 @@ class JobRunner:
         _log.info("tuning job %d published %s@%d", record.id, record.task, published.version.version)
 
     async def _claim(self, status: JobStatus) -> tuple[JobClaim, JobRecord] | None:
-        claim_job = partial(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
-        claiming = asyncio.create_task(self._threads.run(claim_job))
-        try:
-            return await asyncio.shield(claiming)
-        except asyncio.CancelledError:
-            await self._give_back(claiming)
-            raise
-
-    async def _give_back(self, claiming: asyncio.Task[tuple[JobClaim, JobRecord] | None]) -> None:
-        """Shutdown during a claim: release the claimed job, which has no heartbeat yet."""
-        try:
-            async with asyncio.timeout(self._options.leave_timeout_s):
-                if (found := await claiming) is not None:
-                    await self._threads.run(self._tuning.release_job, found[0])
-        except Exception:  # the shutdown continues; another server takes the job over
-            _log.warning("a job that was just claimed could not be given back", exc_info=True)
+        claim = partial(self._tuning.claim_job, self._fingerprint, status, self._options.owner)
+        return await claim_or_release(self._threads, claim, self._tuning.release_job, self._options.leave_timeout_s)
 
     @asynccontextmanager
     async def _held(self, claim: JobClaim, status: JobStatus) -> AsyncIterator[HeldJob]:

@@ -53,6 +53,10 @@ class IdKind:
             raise type(self.missing)(*self.missing.args)
         return int(number)
 
+    def cursor(self, text: str | None) -> int | None:
+        """The number of the id after which a page starts; None for the first page. Raises `missing`."""
+        return None if text is None else self.number(text)
+
 
 BATCH_ID = IdKind("batch", BatchNotFound("There is no batch of this id."))
 FILE_ID = IdKind("file", FileNotFound("There is no file of this id."))

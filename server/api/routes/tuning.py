@@ -16,7 +16,7 @@ from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.inference import InferenceDep
 from server.api.inference.structured import check_kept_form
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import (
     CHECKPOINT_ID,
@@ -32,6 +32,7 @@ from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
 from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList, JobPreview, PreviewJob
+from server.jobs.tuner import Tuner
 from server.tuning.errors import ExamplesRefused
 
 _TUNE = [requires(Scope.TUNE)]
@@ -53,9 +54,7 @@ async def create_job(
     body: CreateJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep, caller: CallerDep
 ) -> Response:
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
-    if services.jobs is None:
-        raise NotReady(services.no_jobs)
-    tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
+    tokenizer, host, defaults = inference.tokenizer, _tuner(services).host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
     job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
     await check_kept_form(parse_defaults(body.defaults), inference.constraints, "defaults")
@@ -77,9 +76,7 @@ async def preview_job(
     body: PreviewJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep
 ) -> Response:
     """Return examples as a job with these settings would see them, token by token. No job is created."""
-    if services.jobs is None:
-        raise NotReady(services.no_jobs)
-    tokenizer, preparer = inference.tokenizer, services.jobs.preparer
+    tokenizer, preparer = inference.tokenizer, _tuner(services).preparer
     request = await tokenizer.run(
         previewed_request,
         body,
@@ -110,13 +107,10 @@ async def list_jobs(
 ) -> Response:
     """List the jobs of this base model, newest first."""
     size = page_size(limit, store_access.limits)
-    before = None if after is None else JOB_ID.number(after)
     found = await store_access.read_tuning(
-        TuningStore.list_jobs, store_access.fingerprint, before=before, limit=size + 1
+        TuningStore.list_jobs, store_access.fingerprint, before=JOB_ID.cursor(after), limit=size + 1
     )
-    page, has_more = page_of(found, size)
-    data = [job_body(record, services.base_id) for record in page]
-    return json_response(JobList(object="list", data=data, has_more=has_more))
+    return page_response(JobList, found, size, lambda record: job_body(record, services.base_id))
 
 
 @router.get(
@@ -191,11 +185,10 @@ async def list_events(
         TuningStore.list_events,
         store_access.fingerprint,
         JOB_ID.number(job_id),
-        before=None if after is None else EVENT_ID.number(after),
+        before=EVENT_ID.cursor(after),
         limit=size + 1,
     )
-    page, has_more = page_of(found, size)
-    return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
+    return page_response(JobEventList, found, size, event_body)
 
 
 @router.get(
@@ -213,16 +206,17 @@ async def list_checkpoints(
     size = page_size(limit, store_access.limits)
     number, fingerprint = JOB_ID.number(job_id), store_access.fingerprint
     job = await store_access.read_tuning(TuningStore.get_job, fingerprint, number)
-    before = None if after is None else CHECKPOINT_ID.number(after)
     found = await store_access.read_tuning(
-        TuningStore.list_checkpoints, fingerprint, number, before=before, limit=size + 1
+        TuningStore.list_checkpoints, fingerprint, number, before=CHECKPOINT_ID.cursor(after), limit=size + 1
     )
-    page, has_more = page_of(found, size)
-    data = [checkpoint_body(one, job) for one in page]
-    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-    return json_response(
-        JobCheckpointList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id)
-    )
+    return page_response(JobCheckpointList, found, size, lambda one: checkpoint_body(one, job))
+
+
+def _tuner(services: Services) -> Tuner:
+    """What works on jobs. Raises `NotReady` where nothing does."""
+    if services.jobs is None or services.no_tuning is not None:
+        raise NotReady(services.no_tuning or services.no_jobs)
+    return services.jobs
 
 
 async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRecord], job_id: str) -> Response:
@@ -232,7 +226,7 @@ async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRec
 
 
 def _respond(services: Services, record: JobRecord) -> Response:
-    """Wake the job runner and return the job."""
+    """Wake the tuner and return the job."""
     if services.jobs is not None:
         services.jobs.nudge()
     return json_response(job_body(record, services.base_id))
