@@ -10,10 +10,6 @@ from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import AnswerForm
-from server.tuning.models.decoder import DecoderModel
-from server.tuning.models.decoder_classifier import DecoderClassifier
-from server.tuning.models.encoder_classifier import EncoderClassifier
-from server.tuning.models.encoder_decoder import EncoderDecoderModel
 from server.tuning.models.protocol import TuningModel
 from server.tuning.plan import TuningPlan
 from server.tuning.task_choice import answer_form
@@ -28,6 +24,12 @@ def build_model(
     heads: Heads | None = None,
 ) -> TuningModel[Any]:
     """Build the model that a plan trains. `heads` are those of the base model. Raises what its constructor raises."""
+    # Here, as they import PEFT: a server that tunes nothing starts without it.
+    from server.tuning.models.decoder import DecoderModel
+    from server.tuning.models.decoder_classifier import DecoderClassifier
+    from server.tuning.models.encoder_classifier import EncoderClassifier
+    from server.tuning.models.encoder_decoder import EncoderDecoderModel
+
     map_large_blocks()
     match answer_form(plan, loaded.architecture.kind), loaded.architecture.kind:
         case AnswerForm.DECODED, _:
