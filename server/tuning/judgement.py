@@ -84,6 +84,8 @@ async def judge_result(
     """
     checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
     scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    if isinstance(scores, Scores):
+        scores = replace(scores, agreement=result.metrics.get("agreement"))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
