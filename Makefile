@@ -15,7 +15,7 @@ MINUTES ?= 120
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -179,32 +179,47 @@ bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that
 # pip resolves vLLM's own requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list.
 VLLM := .venv-vllm
 VLLM_TOO := peft|accelerate|pytest|pytest-asyncio|alembic|limits|platformdirs|sqlalchemy|structlog
-vllm: $(VLLM)/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
+vllm: .venv-vllm/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
 
-$(VLLM)/.installed: constraints-vllm.txt pyproject.toml
-	test -x $(VLLM)/bin/python || "$(PYTHON)" -m venv $(VLLM)
+.venv-vllm/.installed: constraints-vllm.txt pyproject.toml
+	test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
 	if command -v nvidia-smi >/dev/null; then \
-		$(VLLM)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -iE '^($(VLLM_TOO))==' constraints-vllm.txt); \
+		$(@D)/bin/python -m pip install --quiet 'vllm>=0.30,<0.34' $$(grep -iE '^($(VLLM_TOO))==' constraints-vllm.txt); \
 	else \
-		$(VLLM)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
-		$(VLLM)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
+		$(@D)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
+		$(@D)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
 	fi
-	$(VLLM)/bin/python -m pip install --quiet --no-deps -e .
+	$(@D)/bin/python -m pip install --quiet --no-deps -e .
+	@touch $@
+
+# Other releases of vLLM, for a CPU alone. A file has what differs from constraints-vllm.txt: the first line of a name wins.
+VLLM_RELEASES := $(patsubst tests/vllm/releases/%.txt,%,$(wildcard tests/vllm/releases/*.txt))
+.venv-vllm-%/.installed: tests/vllm/releases/%.txt constraints-vllm.txt pyproject.toml
+	test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
+	awk -F== '!seen[tolower($$1)]++' $< constraints-vllm.txt > $(@D)/constraints.txt
+	$(@D)/bin/python -m pip install --quiet "$$(grep '^torch==' $(@D)/constraints.txt)"
+	$(@D)/bin/python -m pip install --quiet --no-deps -r $(@D)/constraints.txt
 	@touch $@
 
 # The process of the tests has one engine, and each architecture a process of its own. --confcutdir: the other tests' fixtures
 # need libraries that this venv lacks.
-vllm-test: install vllm ## vLLM on a CPU: the engine's contract, the server, parity with PEFT, lies, faults (TESTS=tests/vllm/test_lies.py for a part)
+vllm-test: install $(VLLM)/.installed ## vLLM on a CPU: the engine's contract, the server, parity with PEFT, lies, faults (TESTS=tests/vllm/test_lies.py for a part)
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -c tests/vllm/pytest.toml --rootdir . --confcutdir tests/vllm \
 		$(if $(filter tests,$(TESTS)),tests/vllm,$(TESTS)) $(ARGS)
 
-vllm-gpu-test: install vllm ## the connector in vLLM on a GPU: captures against prompt_embeds, 64 soft prompts mixed, then parity, lies and faults
+VLLM_RELEASE_TESTS := tests/vllm/test_contract.py tests/vllm/test_lies.py tests/vllm/test_parity.py::test_every_type_is_answered_as_by_peft[llama]
+vllm-releases-test: ## the contract, the lies and one parity with PEFT on other releases of vLLM (VLLM_RELEASES=0.30 for one)
+	for release in $(VLLM_RELEASES); do \
+		$(MAKE) vllm-test VLLM=.venv-vllm-$$release TESTS="$(VLLM_RELEASE_TESTS)" || exit 1; \
+	done
+
+vllm-gpu-test: install $(VLLM)/.installed ## the connector in vLLM on a GPU: captures against prompt_embeds, 64 soft prompts mixed, then parity, lies and faults
 	$(VLLM)/bin/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || \
 		{ echo "no GPU here: nothing was run" >&2; exit 0; }; \
 		$(VLLM)/bin/python -m tests.vllm.gpu float32 && $(VLLM)/bin/python -m tests.vllm.gpu bfloat16 && \
 		$(MAKE) vllm-test TESTS="tests/vllm/test_contract.py tests/vllm/test_parity.py tests/vllm/test_lies.py tests/vllm/test_faults.py"
 
-bench-vllm: install vllm ## soft prompts in vLLM, by connector and by rows, beside this engine: one thread (ARGS="--rounds 3")
+bench-vllm: install $(VLLM)/.installed ## soft prompts in vLLM, by connector and by rows, beside this engine: one thread (ARGS="--rounds 3")
 	OMP_NUM_THREADS=1 $(VLLM)/bin/python -W ignore -m benchmarks.vllm_cost $(ARGS)
 
 bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url postgresql://…")

@@ -8,6 +8,7 @@ engine_choice.py      the engine that the settings choose, with its base model
 base_model_source.py  which base model is meant, and loading it
 engine_setup.py       our engine's options, KV cache and runner
 vllm_setup.py         vLLM's engine: its arguments, and the proof at start
+tuning_setup.py       what works on tuning jobs: this process, or a second one beside vLLM's
 api/                  HTTP: routes, wire types, event streams, authentication
 jobs/                 tuning jobs, from the store's queue to a version
 batches/              batches of requests, from the store's queue to their files

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, fields
 
@@ -34,30 +34,30 @@ from server.batches.runner import BatchOptions, BatchRunner
 from server.demo import TASKS_DIR, TEMPLATE
 from server.engine.client import TuningEngine
 from server.engine.events import EngineObserver
-from server.engine_choice import ChosenEngine, choose_engine, own_engine
-from server.jobs.assembly import RunBounds, TunedBase, build_job_runner
+from server.engine_choice import choose_engine, own_engine
+from server.jobs.assembly import TunedBase
+from server.jobs.failures import OwnedTasks
 from server.jobs.request import TuningDefaults
-from server.jobs.runner import JobRunner, RunnerOptions
-from server.jobs.training import Intervals
+from server.jobs.runner import JobRunner
 from server.model.allocator import trimming_heap
 from server.model.base_model import LoadedModel
 from server.model.sampling_defaults import sampling_defaults
 from server.settings import ServeSettings
 from server.soft_prompts.bundled import publish_folder
 from server.soft_prompts.catalog import TaskCatalog
+from server.soft_prompts.live_captures import LiveCaptures
 from server.soft_prompts.tasks_folder import TasksFolder
 from server.store_follower import StoreFollower
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, OtelTracing, otlp_provider
 from server.tokenizer.errors import TokenizerUnsupported
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.examples import ExampleLimits
 from server.tuning.kept_runs import KeptRuns
+from server.tuning_setup import DEMO_THREADS, TunerParts, build_tuner, job_runner, start_tuning_process
 from server.web.files import PAGE, read_files
 
 __all__ = ["Services", "Workbench", "build_services", "create_app", "open_workbench"]
 
-_DEMO_THREADS = 1  # the demo's matrices are too small to gain from more threads
 _KEY_NEEDED = (
     "{host} can be reached from other machines: set SOFTPROMPT_ADMIN_KEY, make a key with `softprompt key create`, "
     "or pass --insecure if anyone may use and change this server"
@@ -77,6 +77,8 @@ def create_app(services: Services) -> FastAPI:
     access, inference, store_access = services.access, services.inference, services.store_access
     store_access.follower.subscribe(access.keys)
     store_access.follower.subscribe(inference.catalog)
+    if services.captures is not None:
+        store_access.follower.subscribe(services.captures)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -86,6 +88,8 @@ def create_app(services: Services) -> FastAPI:
                 stack.callback(owner.close)
             await stack.enter_async_context(inference.engine.running())
             await stack.enter_async_context(store_access.follower.following())
+            if services.captures is not None:
+                await stack.enter_async_context(services.captures.running())
             await stack.enter_async_context(access.quotas.counting())
             if services.jobs is not None:
                 await stack.enter_async_context(services.jobs.running())
@@ -123,8 +127,8 @@ def build_services(settings: ServeSettings) -> Services:
 class Workbench:
     """A base model with its tokenizer and engine over an open store: what tuning and evaluation need of a server.
 
-    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id` ends an answer;
-    None of an encoder, which may lack one.
+    `manifest` is how a new task's input becomes a prompt where nobody says otherwise. `end_token_id`, one of
+    `eos_token_ids`, ends an answer; None of an encoder, which may lack one.
     `tuning_memory_bytes` bounds a run's memory; None is what the machine has left.
     """
 
@@ -134,6 +138,7 @@ class Workbench:
     loaded: LoadedModel
     tokenizer: Tokenizer
     engine: TuningEngine
+    eos_token_ids: Collection[int]
     end_token_id: int | None
     manifest: Manifest
     tuning_memory_bytes: int | None = None
@@ -163,10 +168,28 @@ def open_workbench(settings: ServeSettings) -> Iterator[Workbench]:
             own.loaded.model,
             tokenizer,
             own.engine,
+            own.eos_token_ids,
             end,
             _default_manifest(origin, tokenizer, base.kind),
             settings.tuning_memory_bytes,
         )
+
+
+@contextmanager
+def open_job_runner(settings: ServeSettings, owned_tasks: OwnedTasks) -> Iterator[tuple[Workbench, JobRunner]]:
+    """Open the store, load the model, and put a runner of jobs together, without a server. Nothing runs yet.
+
+    Raises what `open_workbench` raises.
+    """
+    with open_workbench(settings) as bench:
+        engine, follower = bench.engine, StoreFollower(bench.store)
+        tuned = TunedBase(
+            bench.base, bench.base_id, bench.loaded, bench.tokenizer, bench.eos_token_ids, engine, engine, follower,
+            owned_tasks,
+        )  # fmt: skip
+        runner = job_runner(settings, tuned, bench.store)
+        assert runner is not None, "a workbench has an end token"
+        yield bench, runner
 
 
 def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Services:
@@ -174,8 +197,9 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
     metrics = Metrics(settings.max_task_metrics)
     tracing = _tracing(settings, origin.base_id)
     if settings.threads is not None or origin.is_demo:
-        torch.set_num_threads(settings.threads or _DEMO_THREADS)
+        torch.set_num_threads(settings.threads or DEMO_THREADS)
     observers: list[EngineObserver] = [metrics.requests, *([tracing] if isinstance(tracing, OtelTracing) else [])]
+    child = start_tuning_process(settings, origin)
     chosen = choose_engine(settings, origin, observers)
     if chosen.metrics_prefix:
         metrics.include(chosen.metrics_prefix)
@@ -213,9 +237,10 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         engine_name=chosen.name,
         device=chosen.device,
         settings=api_settings,
-        jobs=_build_jobs(settings, origin.base_id, chosen, follower, folder, store, limits),
+        jobs=build_tuner(TunerParts(settings, origin.base_id, store, follower, folder), chosen, child),
         no_jobs=chosen.no_tuning or NO_END_TOKEN,
         batches=BatchRunner(store, base.fingerprint, BatchLines.beside(inference, keys), _batch_options(settings)),
+        captures=None if chosen.capturer is None else LiveCaptures(store, base, catalog, chosen.capturer),
         tuning_defaults=_tuning_defaults(settings, _default_manifest(origin, tokenizer, base.kind)),
         metrics=metrics,
         tracing=tracing,
@@ -227,41 +252,9 @@ def _tuning_defaults(settings: ServeSettings, manifest: Manifest) -> TuningDefau
     return TuningDefaults(manifest, settings.tuning_micro_batch_tokens)
 
 
-def _build_jobs(
-    settings: ServeSettings,
-    base_id: str,
-    chosen: ChosenEngine,
-    follower: StoreFollower,
-    folder: TasksFolder | None,
-    store: Store,
-    limits: ApiLimits,
-) -> JobRunner | None:
-    """The runner of tuning jobs: see `build_job_runner`. None of an engine that cannot tune."""
-    if (tuning := chosen.tuning) is None:
-        return None
-    tuned = TunedBase(
-        chosen.base,
-        base_id,
-        tuning.loaded,
-        chosen.tokenizer,
-        chosen.eos_token_ids,
-        chosen.engine,
-        tuning.pieces,
-        follower,
-        folder,
-    )
-    bounds = RunBounds(settings.engine_timeout_s, settings.tuning_memory_bytes)
-    return build_job_runner(tuned, store, _runner_options(settings), _example_limits(limits), bounds)
-
-
 def _batch_options(settings: ServeSettings) -> BatchOptions:
     limits = InputLimits(settings.max_batch_lines, settings.max_body_bytes)
     return BatchOptions(limits, settings.batch_lines, takeover_s=settings.tuning_takeover_s)
-
-
-def _example_limits(limits: ApiLimits) -> ExampleLimits:
-    """The limits of a file: no conversation may be longer than the server would answer."""
-    return ExampleLimits(max_bytes=limits.max_file_bytes, max_messages=limits.max_messages)
 
 
 def _kept_runs(settings: ServeSettings, base: BaseModel) -> KeptRuns | None:
@@ -305,11 +298,6 @@ def _open_store(settings: ServeSettings) -> Store:
         except OSError as error:
             raise StoreUnavailable(f"the data folder {settings.data_dir} cannot be made: {error.strerror}") from error
     return Store.open(settings.store_url, max_tensor_bytes=settings.max_tensor_bytes)
-
-
-def _runner_options(settings: ServeSettings) -> RunnerOptions:
-    intervals = Intervals(checkpoint_s=settings.tuning_checkpoint_s)
-    return RunnerOptions(intervals, takeover_s=settings.tuning_takeover_s)
 
 
 def _default_manifest(origin: Origin, tokenizer: Tokenizer, kind: BaseKind) -> Manifest:

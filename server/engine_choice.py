@@ -16,13 +16,14 @@ from server.engine_setup import build_engine
 from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads
 from server.settings import ServeSettings
+from server.soft_prompts.live_captures import Capturer
 from server.structured_outputs.compiler import ConstraintCompiler
 from server.tokenizer.token_table import describe
 from server.tokenizer.tokenizer import Tokenizer
 
 NO_TUNING_WITH_VLLM = (
-    "this server runs on vLLM's engine, which cannot tune: create the job on a server with --engine own over the same "
-    "database"
+    "this server runs on vLLM's engine, which cannot tune: start it with --tuning-python, or create the job on a "
+    "server with --engine own over the same database"
 )
 
 
@@ -49,7 +50,8 @@ class ChosenEngine:
 
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
     `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
-    whose names begin with `metrics_prefix`, unless that is empty.
+    whose names begin with `metrics_prefix`, unless that is empty. `capturer` is the same engine, if soft prompts
+    are to be made ready ahead of use.
     """
 
     name: Literal["own", "vllm"]
@@ -65,6 +67,7 @@ class ChosenEngine:
     no_tuning: str = ""
     constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
+    capturer: Capturer | None = None
 
 
 def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[EngineObserver]) -> ChosenEngine:
@@ -117,4 +120,5 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
         metrics_prefix="vllm:",
+        capturer=built.engine if settings.capture_on_promote else None,
     )

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -32,22 +34,53 @@ VllmPrefixGib = Annotated[
     Field(gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."),
 ]
 
-_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib"})
+CaptureOnPromote = Annotated[
+    bool,
+    Field(
+        description="Let vLLM compute a soft prompt when an alias is moved onto its version, and at start those of the "
+        "live versions that there is room for; by default when a request first uses it."
+    ),
+]
+
+
+def _program(value: Path | None) -> Path | None:
+    if value is not None and not (value.is_file() and os.access(value, os.X_OK)):
+        raise ValueError(f"{value} is no program that can be run; name the Python of a virtual environment")
+    return value
+
+
+TuningPython = Annotated[
+    Path | None,
+    AfterValidator(_program),
+    Field(
+        description="With --engine vllm: the Python of a virtual environment with the server's own libraries, such as "
+        ".venv/bin/python. Tuning jobs run in a second process of it. By default none run."
+    ),
+]
+
+TuningDevice = Annotated[
+    str,
+    Field(pattern=r"^(cpu|cuda(:\d+)?)$", description="Device of the process of --tuning-python: cpu, cuda or cuda:N."),
+]
+
+_OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib", "capture_on_promote", "tuning_python", "tuning_device"})
 _OF_OURS = frozenset(
     {
         "attention",
         "max_prefix_share",
         "tuning_share",
         "tuning_min_share",
-        "tuning_micro_batch_tokens",
-        "tuning_memory_gib",
-        "tuning_checkpoint_s",
     }
 )
 """Settings that one of the engines reads and the other does not."""
+
+_OF_TUNING = frozenset({"tuning_device", "tuning_micro_batch_tokens", "tuning_memory_gib", "tuning_checkpoint_s"})
+"""Settings that are read with vLLM's engine only where there is a process that tunes."""
 
 
 def check_settings(engine: str, given: Collection[str]) -> None:
     """Raise ValueError where a setting was given that the engine does not read."""
     if others := sorted(set(given) & (_OF_OURS if engine == "vllm" else _OF_VLLM)):
         raise ValueError(f"{others[0]} is no setting of the engine {engine!r}; leave it out")
+    if engine == "vllm" and "tuning_python" not in given and (others := sorted(set(given) & _OF_TUNING)):
+        raise ValueError(f"{others[0]} is no setting of the engine 'vllm' without tuning_python; leave it out")

@@ -23,13 +23,22 @@ def load(settings: ServeSettings) -> FastAPI:
         hide_progress_bars()
     from server.api.access.quotas import RedisMissing
     from server.app import KeyNeeded, TasksFolderUnreadable, build_services, create_app
+    from server.jobs.process.child import TuningProcessFailed
     from server.model.errors import ModelError
     from server.telemetry.tracing import TracingUnavailable
     from server.tokenizer.errors import TextError
 
     try:
         app = create_app(build_services(settings))
-    except (ModelError, TextError, KeyNeeded, RedisMissing, TasksFolderUnreadable, TracingUnavailable) as error:
+    except (
+        ModelError,
+        TextError,
+        KeyNeeded,
+        RedisMissing,
+        TasksFolderUnreadable,
+        TracingUnavailable,
+        TuningProcessFailed,
+    ) as error:
         raise LoadFailed(str(error)) from error
     keep_what_is_loaded()
     return app

@@ -17,7 +17,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from server.admin_key import check_admin_key, read_key_file
-from server.engine_settings import VllmArgs, VllmPrefixGib, check_settings
+from server.engine_settings import (
+    CaptureOnPromote,
+    TuningDevice,
+    TuningPython,
+    VllmArgs,
+    VllmPrefixGib,
+    check_settings,
+)
 
 DATABASE_FILE = "softprompt.db"
 
@@ -54,6 +61,7 @@ class ServeSettings(BaseSettings):
     )
     vllm_args: VllmArgs = ""
     vllm_prefix_gib: VllmPrefixGib = 4.0
+    capture_on_promote: CaptureOnPromote = False
 
     base_model: str | None = Field(
         None,
@@ -119,6 +127,8 @@ class ServeSettings(BaseSettings):
     )
     max_waiting: int = Field(1024, ge=1, description="Maximum number of waiting requests; further ones get status 429.")
 
+    tuning_python: TuningPython = None
+    tuning_device: TuningDevice = "cpu"
     tuning_share: float = Field(
         0.15,
         gt=0,

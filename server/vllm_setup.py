@@ -99,6 +99,7 @@ def _build(
         max_num_seqs=settings.max_num_seqs,
         max_open_requests=settings.max_waiting + settings.max_num_seqs,
         max_prefix_bytes=int(settings.vllm_prefix_gib * _GIB),
+        batch_share=settings.batch_share,
     )
     proof = asyncio.run(prove(backend, capture_key, folder, options.max_prefix_bytes))
     logger.info("proof at start passed: %s", proof)

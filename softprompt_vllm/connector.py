@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import torch
@@ -52,6 +53,8 @@ class SoftPromptConnector(KVConnectorBase_V1, SupportsHMA):  # type: ignore[misc
                 follow(settings.front_end_pid)
             self._scheduler = SchedulerHalf(settings, layout, vllm_config.parallel_config.world_size)
         else:
+            if settings.front_end_pid not in (0, os.getppid()):  # a process beside the engine's, which started it
+                follow(os.getppid())
             rank = Rank(get_tensor_model_parallel_rank(), get_tensor_model_parallel_world_size())
             self._worker = WorkerHalf(settings.folder, layout, settings.max_device_bytes, rank)
 

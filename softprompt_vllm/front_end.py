@@ -1,4 +1,4 @@
-"""The end of a front end ends its engine: nobody else would stop the processes of vLLM that it left."""
+"""The end of a front end ends its engine, and the end of an engine its workers. Nobody else would stop them in time."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ logger = logging.getLogger(__name__)
 
 
 def follow(
-    front_end_pid: int,
+    parent_pid: int,
     *,
     interval_s: float = 1.0,
     parent: Callable[[], int] = os.getppid,
     end: Callable[[int], object] = os._exit,
 ) -> threading.Thread:
-    """End this process soon after its parent, the front end, has gone. vLLM's workers end with this process."""
+    """End this process soon after its parent has gone: an engine's front end, or a worker's engine.
+
+    A worker would notice by itself, but may take long to leave its group of ranks.
+    """
 
     def watch() -> None:
-        while parent() == front_end_pid:
+        while parent() == parent_pid:
             time.sleep(interval_s)
-        logger.warning("the front end has gone, and its engine ends")
+        logger.warning("the parent process has gone, and so this one ends")
         end(1)
 
-    thread = threading.Thread(target=watch, name="front-end", daemon=True)
+    thread = threading.Thread(target=watch, name="parent", daemon=True)
     thread.start()
     return thread

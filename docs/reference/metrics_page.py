@@ -61,7 +61,7 @@ def _state() -> ServerState:
     return ServerState(
         version="",
         base_id="",
-        engine=EngineStats(*[0] * len(EngineStats.__dataclass_fields__)),
+        engine=EngineStats(0, 0, 0, 0, 0, 0, 0, 0, 0),
         engine_is_alive=True,
         is_ready=True,
         is_draining=False,

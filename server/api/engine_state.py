@@ -67,7 +67,7 @@ def engine_state(services: Services, allowed: AllowedTasks, now: float) -> wire.
     return wire.EngineState(
         object="engine",
         engine=services.engine_name,
-        no_tuning=services.no_jobs if services.jobs is None else None,
+        no_tuning=services.no_tuning,
         alive=engine.is_alive,
         started_at=services.started_at,
         time_s=round(now - services.began, 6),

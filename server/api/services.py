@@ -17,7 +17,8 @@ from server.api.middleware.drain import Drain
 from server.api.wire.engine import EngineName
 from server.batches.runner import BatchRunner
 from server.jobs.request import TuningDefaults
-from server.jobs.runner import JobRunner
+from server.jobs.tuner import Tuner
+from server.soft_prompts.live_captures import LiveCaptures
 from server.telemetry.metrics import Metrics
 from server.telemetry.tracing import NoTracing, Tracing
 from server.threads import Threads
@@ -31,8 +32,8 @@ class Services:
     """Objects that live as long as the application: the one that each room works with, and the rest.
 
     `base_id` is the base model's name in `model`; `engine_name` and `device` are what compute it. Without `jobs`,
-    `no_jobs` says why nothing can be tuned. `started_at` is Unix time, and `began`
-    the monotonic time of the same moment, both in seconds.
+    `no_jobs` says why nothing can be tuned. Without `captures`, soft prompts are made ready on first use. `started_at`
+    is Unix time, and `began` the monotonic time of the same moment, both in seconds.
     `page` has the files of the page at `/` by their path; empty, there is none.
     """
 
@@ -43,8 +44,9 @@ class Services:
     engine_name: EngineName = "own"
     device: str = "cpu"
     settings: ApiSettings = field(default_factory=ApiSettings)
-    jobs: JobRunner | None = None
+    jobs: Tuner | None = None
     batches: BatchRunner | None = None
+    captures: LiveCaptures | None = None
     no_jobs: str = NO_END_TOKEN
     tuning_defaults: TuningDefaults = field(default_factory=TuningDefaults)
     metrics: Metrics = field(default_factory=Metrics)
@@ -54,6 +56,11 @@ class Services:
     page: Mapping[str, WebFile] = field(default_factory=lambda: read_files(PAGE))
     started_at: int = field(default_factory=lambda: int(time.time()))
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def no_tuning(self) -> str | None:
+        """Why nothing can be tuned now; None where jobs are accepted."""
+        return self.no_jobs if self.jobs is None else self.jobs.problem
 
 
 async def _services_of(request: Request) -> Services:

@@ -14,6 +14,23 @@ from server.engine.usage import EngineUsage
 T = TypeVar("T")
 
 
+FORM_HOLD_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+"""Upper bounds of the buckets of `FormHolds`, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormHolds:
+    """How long the forms of answers held steps: waiting for masks, and masking rows.
+
+    `num_steps` counts the steps with a form, by bucket, the last of which has no bound. `total_s` sums their times.
+    `num_late` counts masks that came too late for a step, so that their answer sat out.
+    """
+
+    num_steps: tuple[int, ...] = (0,) * (len(FORM_HOLD_BUCKETS_S) + 1)
+    total_s: float = 0.0
+    num_late: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStats:
     """A snapshot of the engine's state, taken by the engine thread after its latest step.
@@ -48,6 +65,7 @@ class EngineStats:
     num_batch_waiting: int = 0
     num_batch_running: int = 0
     num_batch_steps: int = 0
+    form_holds: FormHolds = FormHolds()
 
 
 class RequestRunner(Protocol):

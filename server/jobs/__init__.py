@@ -1,5 +1,6 @@
 """Tuning jobs, from the store's queue to a version that answers.
 
+tuner.py            the contract with the API: in this process, or in another
 assembly.py         puts the runner together for one base model
 runner.py           claims jobs, validates and runs them
 held_job.py         a claimed job: failed or given back, however work on it stops
@@ -13,5 +14,6 @@ publisher.py        a finished run is judged, published and promoted
 candidates.py       versions of the store, loaded for an evaluation
 event_texts.py      the sentences of a job's log
 failures.py         the errors of failed jobs
+process/            the tuning process beside an engine that cannot tune
 purge.py            a task's data and its interrupted runs, removed
 """

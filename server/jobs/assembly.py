@@ -11,12 +11,12 @@ from prompts_store.store import Store
 from prompts_store.tuning_store import TuningStore
 from server.answering.label_scores import end_token_id
 from server.engine.client import EngineClient, PieceRunner
+from server.jobs.failures import OwnedTasks
 from server.jobs.preparer import JobPreparer
 from server.jobs.publisher import JobPublisher
 from server.jobs.runner import JobRunner, RunnerOptions
 from server.jobs.training import Run
 from server.model.base_model import LoadedModel
-from server.soft_prompts.tasks_folder import TasksFolder
 from server.store_follower import StoreFollower
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.examples import ExampleLimits
@@ -43,7 +43,7 @@ class TunedBase:
     """Base model that jobs tune, with its engine and the store's follower. `base_id` is its public name.
 
     `pieces` runs training on the engine's device. Evaluations are requests of the server's own. Jobs never publish to
-    the tasks of `folder`.
+    `owned_tasks`.
     """
 
     base: BaseModel
@@ -54,11 +54,7 @@ class TunedBase:
     engine: EngineClient
     pieces: PieceRunner
     follower: StoreFollower
-    folder: TasksFolder | None
-
-    def owned_tasks(self) -> Collection[str]:
-        """Tasks that the folder publishes now."""
-        return () if self.folder is None else self.folder.tasks
+    owned_tasks: OwnedTasks
 
 
 def build_job_runner(

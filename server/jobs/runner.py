@@ -53,7 +53,7 @@ class RunnerOptions:
 
 
 class JobRunner:
-    """Works on the jobs of one base model."""
+    """Implements `Tuner`: works on the jobs of one base model."""
 
     def __init__(
         self,
@@ -115,6 +115,11 @@ class JobRunner:
     def preparer(self) -> JobPreparer:
         """Reads examples as this server's jobs do."""
         return self._preparer
+
+    @property
+    def problem(self) -> str | None:
+        """See `Tuner`: the engine's end is the server's, so nothing keeps this one from its jobs."""
+        return None
 
     def nudge(self) -> None:
         """Read the store now, because a job was created or its status was changed."""

@@ -8,6 +8,6 @@ grammar.py      a form as a grammar of llguidance
 vocabulary.py   the bytes of a base model's tokens
 compiler.py     compiles forms off the event loop, and keeps those compiled last
 compiled.py     a compiled form, and where one answer stands in it
-masks.py        the masks of the next tokens, computed on a thread of their own
+masks.py        the masks of the next tokens, computed on threads of their own
 errors.py       the errors of all of these
 """

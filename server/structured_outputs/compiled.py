@@ -30,6 +30,9 @@ class CompiledConstraint:
     """A form, compiled for one vocabulary. Answers share it: each has a matcher of its own.
 
     `first_mask` is that of the first token. Once `has_failed`, its automaton has outgrown its bounds for all answers.
+
+    All its answers share one lock in the library. So while a thread computes masks for some of them, none goes on. A
+    form `is_late` whose latest masks were not there when a step wanted them.
     """
 
     def __init__(self, constraint: Constraint, vocabulary: Vocabulary, start: LLMatcher, first_mask: Mask) -> None:
@@ -37,7 +40,18 @@ class CompiledConstraint:
         self.vocabulary = vocabulary
         self.first_mask = first_mask
         self.has_failed = False
+        self.filling: Future[None] | None = None
+        self.is_late = False
         self._start = start
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether no thread computes its masks."""
+        return self.filling is None or self.filling.done()
+
+    def expect(self, filling: Future[None]) -> None:
+        """A thread computes the next masks of some answers, until `filling` is done."""
+        self.filling, self.is_late = filling, False
 
     def matcher(self, end_token_ids: Collection[int]) -> Matcher:
         """A matcher before the first token of an answer that `end_token_ids` end."""
@@ -52,19 +66,28 @@ class Matcher:
     """
 
     def __init__(self, compiled: CompiledConstraint, matcher: LLMatcher, end_token_ids: frozenset[int]) -> None:
-        self._compiled = compiled
+        self.compiled = compiled
         self.matcher = matcher
         vocabulary = compiled.vocabulary
         self._without = vocabulary.ends - end_token_ids
         self._with = (end_token_ids - vocabulary.ends) & vocabulary.special
         self._mask = compiled.first_mask
-        self._pending: Future[None] | None = None
         self.is_stale = False
 
     @property
     def num_words(self) -> int:
         """32-bit words of a mask."""
-        return self._compiled.vocabulary.num_words
+        return self.compiled.vocabulary.num_words
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `next_mask` and `consume` wait for no thread."""
+        return self.compiled.is_ready
+
+    @property
+    def sits_out(self) -> bool:
+        """Whether a step has come too early for its mask, which is not there yet."""
+        return self.compiled.is_late and not self.compiled.is_ready
 
     @property
     def is_complete(self) -> bool:
@@ -77,18 +100,17 @@ class Matcher:
             raise self._failed()
         self.is_stale = not self.matcher.is_stopped()
 
-    def expect(self, mask: Mask, filling: Future[None]) -> None:
-        """Another thread fills the next mask; nothing else may use the matcher until it is done."""
-        self._mask, self._pending, self.is_stale = mask, filling, False
+    def expect(self, mask: Mask) -> None:
+        """A thread fills the next mask; nothing else may use the matcher until the form is ready."""
+        self._mask, self.is_stale = mask, False
 
     def next_mask(self) -> Mask:
         """The mask of the next token. Raises `MatcherFailed` if no token may come.
 
         Waits for the thread that fills it, and fills it itself where no thread was asked.
         """
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+        if self.compiled.filling is not None:
+            self._wait(self.compiled.filling)
         if self.is_stale:
             self._mask, self.is_stale = np.zeros(self.num_words, np.int32), False
             self.matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
@@ -98,6 +120,13 @@ class Matcher:
         if not mask.any():
             raise MatcherFailed(NO_TOKEN)
         return mask
+
+    def _wait(self, filling: Future[None]) -> None:
+        try:
+            filling.result()
+        except Exception as error:
+            self.compiled.has_failed = True
+            raise MatcherFailed("the library could not say which tokens may come next") from error
 
     def _adjusted(self) -> Mask:
         mask = self._mask.copy()
@@ -111,5 +140,5 @@ class Matcher:
     def _failed(self) -> MatcherFailed:
         if self.matcher.stop_reason() == "NoExtensionBias":
             return MatcherFailed(NO_TOKEN)
-        self._compiled.has_failed = True
+        self.compiled.has_failed = True
         return MatcherFailed("the answer's form has become too complex")

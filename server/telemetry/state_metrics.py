@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from server.engine.client import EngineStats
+from server.engine.client import FORM_HOLD_BUCKETS_S, EngineStats, FormHolds
 from server.telemetry.task_labels import TaskLabels
 
 
@@ -119,6 +120,17 @@ def _engine(stats: EngineStats) -> Iterator[Metric]:
         yield GaugeMetricFamily(name, text, value=float(read(stats)))
     for name, text, read in _ENGINE_COUNTERS:
         yield CounterMetricFamily(name, text, value=float(read(stats)))
+    yield _form_holds(stats.form_holds)
+
+
+def _form_holds(holds: FormHolds) -> Metric:
+    bounds = (*map(str, FORM_HOLD_BUCKETS_S), "+Inf")
+    return HistogramMetricFamily(
+        "softprompt_form_hold_seconds",
+        "How long the forms of structured answers held one step: waiting for masks, and masking.",
+        buckets=list(zip(bounds, accumulate(holds.num_steps), strict=True)),
+        sum_value=holds.total_s,
+    )
 
 
 def _tuning(stats: TuningStats) -> Iterator[Metric]:
@@ -190,6 +202,7 @@ _ENGINE_COUNTERS: tuple[tuple[str, str, Callable[[EngineStats], int]], ...] = (
     ("softprompt_step_tokens", "Tokens computed by steps, recomputed ones too.", lambda stats: stats.num_step_tokens),
     ("softprompt_step_failures", "Steps that raised; their requests failed.", lambda stats: stats.num_step_failures),
     ("softprompt_out_of_memory", "Times a batch did not fit on the device.", lambda stats: stats.num_out_of_memory),
+    ("softprompt_late_masks", "Masks that came too late for a step.", lambda stats: stats.form_holds.num_late),
     ("softprompt_preemptions", "Sequences put back into the queue.", lambda stats: stats.num_preemptions),
     ("softprompt_prefix_loads", "Soft prompts computed into the KV cache.", lambda stats: stats.num_prefix_loads),
     ("softprompt_prefix_evictions", "Idle soft prompts that made room.", lambda stats: stats.num_prefix_evictions),

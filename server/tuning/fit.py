@@ -47,14 +47,15 @@ class Host:
         """Raise `PlanRefused` for a soft prompt that cannot be served, published or trained here."""
         check_task_type(plan, self.base)
         try:
-            self.engine.check_servable(_request(plan))
-        except (PrefixTooLarge, ContextExceeded) as error:
-            message = f"is more than this server can serve: {error} (--max-prefix-share and --num-kv-blocks decide)"
-            raise PlanRefused(message, param="num_virtual_tokens") from error
-        try:
-            num_bytes = 4 * _num_saved(plan, self.base)
+            num_bytes = 4 * math.prod(_shape(plan, self.base))
+            self.engine.check_servable(self._request(plan))
         except ShapeMismatch as error:
             raise PlanRefused(f"does not fit: {error}", param="method") from error
+        except (PrefixTooLarge, ContextExceeded) as error:
+            raise PlanRefused(f"is more than this server can serve: {error}", param="num_virtual_tokens") from error
+        except RequestRefused as error:
+            param = "task_type" if plan.has_head else "method"
+            raise PlanRefused(f"makes a soft prompt that this server cannot serve: {error}", param=param) from error
         if num_bytes > self.max_tensor_bytes:
             limit = f"at most {self.max_tensor_bytes} are published (--max-tensor-bytes)"
             message = f"makes a soft prompt of {num_bytes} bytes, and {limit}"
@@ -69,7 +70,7 @@ class Host:
             _check_no_text(manifest)
             return
         stop = frozenset(defaults.get("stop_token_ids", ()))
-        prefix = _prefix(plan)
+        prefix = _prefix(plan, self.base)
         for name, sampling in (
             ("stop_token_ids", SamplingParams(1, stop_token_ids=stop)),
             ("max_tokens", SamplingParams(defaults.get("max_tokens", 1))),
@@ -84,7 +85,7 @@ class Host:
     def check_head(self, plan: TuningPlan, num_labels: int) -> None:
         """Raise `ExamplesRefused` for a head with more labels than are published, or than fit into memory."""
         head = TrainedHead(plan, self.base, num_labels)
-        head.check_size(_num_saved(plan, self.base), self.max_tensor_bytes)
+        head.check_size(math.prod(_shape(plan, self.base)), self.max_tensor_bytes)
         if self.costs is not None:
             head.check_memory(self._room())
 
@@ -101,7 +102,7 @@ class Host:
         """
         for example, one in zip(examples, encoded, strict=True):
             try:
-                self.engine.check_servable(_request(plan, one, labels))
+                self.engine.check_servable(self._request(plan, one, labels))
             except RequestRefused as error:
                 code = "example_too_long" if isinstance(error, ContextExceeded) else "bad_line"
                 raise ExamplesRefused(f"could never be answered here: {error}", code=code, line=example.line) from error
@@ -141,6 +142,20 @@ class Host:
                 f"{num_longer} examples are learnt from, but longer than what this server's KV cache can ever answer"
             ),
         )
+
+    def _request(
+        self, plan: TuningPlan, example: EncodedExample | None = None, labels: Sequence[tuple[int, ...]] = ()
+    ) -> Request[Kind]:
+        """A request as the plan's result serves it, for checks only: the shortest, or one that scores an example."""
+        prompt = (0,) if example is None else example.prompt
+        kind: Kind
+        if plan.has_head:
+            kind = Encode(PoolingHead(Pooling.LAST))  # any head will do: none changes what fits
+        elif example is None:
+            kind = Generate(SamplingParams(1))
+        else:
+            kind = Score((example.completion, *labels))
+        return Request("", "", prompt, kind, _prefix(plan, self.base))
 
     def _check_memory_of_parameters(self, plan: TuningPlan) -> None:
         if self.costs is None:
@@ -182,30 +197,15 @@ def host_of(
     return Host(engine, base, costs_of(loaded) if is_bounded else None, memory_bytes, max_tensor_bytes=max_tensor_bytes)
 
 
-def _num_saved(plan: TuningPlan, base: BaseModel) -> int:
-    """Numbers of the soft prompt that is published. Raises `ShapeMismatch` where it does not fit the base model."""
-    return math.prod(LAYOUTS[PeftType(plan.method.value)].prefix_shape(plan.num_virtual_tokens, base))
+def _shape(plan: TuningPlan, base: BaseModel) -> tuple[int, ...]:
+    """Shape of the soft prompt that is published. Raises `ShapeMismatch` where it does not fit the base model."""
+    return LAYOUTS[PeftType(plan.method.value)].prefix_shape(plan.num_virtual_tokens, base)
 
 
-def _prefix(plan: TuningPlan) -> Prefix:
-    """A soft prompt of the plan's size without values, for checks only."""
+def _prefix(plan: TuningPlan, base: BaseModel) -> Prefix:
+    """A soft prompt of the plan's shape without values, for checks only."""
     kind = PrefixKind.KEY_VALUES if plan.method is Method.PREFIX_TUNING else PrefixKind.EMBEDDINGS
-    return Prefix("", kind, torch.empty(plan.num_virtual_tokens, 0))
-
-
-def _request(
-    plan: TuningPlan, example: EncodedExample | None = None, labels: Sequence[tuple[int, ...]] = ()
-) -> Request[Kind]:
-    """A request as the plan's result serves it, for checks only: the shortest one, or one that scores an example."""
-    prompt = (0,) if example is None else example.prompt
-    kind: Kind
-    if plan.has_head:
-        kind = Encode(PoolingHead(Pooling.LAST))  # any head will do: none changes what fits
-    elif example is None:
-        kind = Generate(SamplingParams(1))
-    else:
-        kind = Score((example.completion, *labels))
-    return Request("", "", prompt, kind, _prefix(plan))
+    return Prefix("", kind, torch.empty(_shape(plan, base), device="meta"))
 
 
 def _check_no_text(manifest: Manifest) -> None:

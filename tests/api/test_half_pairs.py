@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from server.api.wire.bodies import _may_hold_half_pair
 from tests.api.conftest import SENTIMENT, error_of, publish
 
 HALF = "\\ud800"
@@ -37,6 +38,23 @@ async def test_in_a_body(client, route, param, body):
     response = await client.post(route, content=body, headers={"content-type": "application/json"})
     assert response.status_code == 400, response.text
     assert error_of(response)["param"].startswith(param)
+
+
+@pytest.mark.parametrize("half", ["\ud800", "\udbff", "\udc00", "\udfff"])
+def test_the_quick_search_finds_every_half(half):
+    """Numbers may look like one, and are searched in vain. The characters around the halves do not."""
+    assert not _may_hold_half_pair({"a": ["\u00e9 \u6f22 \U0001f600 \ud7ff \ue000", 1, 0.5, None]})
+    for value in (half, f"x{half}y", ["a", {"b": half}], {"a": [{half: 1}]}, (1, half)):
+        assert _may_hold_half_pair(value)
+    assert _may_hold_half_pair([0xA0ED])
+
+
+def test_what_is_nested_too_deeply_for_the_quick_search_is_searched():
+    """Python's own format has a bound of its own."""
+    deep: list = []
+    for _ in range(5_000):
+        deep = [deep]
+    assert _may_hold_half_pair(deep)
 
 
 @pytest.mark.parametrize("manifest", [{"metrics": {"a": "\ud800"}}, {"metrics": {"\ud800": 1}}, {"note": "\ud800"}])

@@ -6,8 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.api.access.key_ring import KeyRing
+from server.engine.client import EngineStats, FormHolds
 from server.engine.errors import EngineOverloaded
 from server.telemetry.metrics import Metrics
+from server.telemetry.state_metrics import _engine
 from server.telemetry.task_labels import BASE_MODEL, OTHER_TASKS, TaskLabels
 from tests.api.conftest import client_of, publish
 from tests.fakes.services import with_parts
@@ -123,6 +125,17 @@ async def test_the_state_is_that_of_the_moment(client, services):
     found = await scrape(client)
     assert (found["softprompt_ready",], found["softprompt_draining",]) == (0, 1)
     assert found["softprompt_tuning_jobs", ("state", "running")] == 0
+
+
+def test_what_forms_cost_steps_is_a_histogram():
+    """The engine counts by bucket; Prometheus wants the sums up to each bound."""
+    holds = FormHolds((3, 0, 1, 0, 0, 0, 0, 0, 1), 0.25, num_late=2)
+    (family,) = [one for one in _engine(EngineStats(*[0] * 9, form_holds=holds)) if "form_hold" in one.name]
+    found = {(one.name, one.labels.get("le")): one.value for one in family.samples}
+    name = "softprompt_form_hold_seconds"
+    assert found[f"{name}_bucket", "0.0005"] == found[f"{name}_bucket", "0.001"] == 3
+    assert found[f"{name}_bucket", "0.1"] == 4
+    assert (found[f"{name}_bucket", "+Inf"], found[f"{name}_count", None], found[f"{name}_sum", None]) == (5, 5, 0.25)
 
 
 async def test_metrics_name_tasks_so_they_need_a_key(services):

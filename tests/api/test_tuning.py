@@ -1,6 +1,7 @@
 """Files and tuning jobs over HTTP: the stock `openai` client drives them; bad input is refused and leaves nothing."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -17,6 +18,7 @@ from prompts_store.manifest import Manifest
 from prompts_store.tuning_records import NewJob
 from prompts_store.tuning_store import TuningStore
 from server.jobs.request import JobRequest, TuningDefaults, request_to_json
+from server.telemetry.state_metrics import TuningStats
 from server.tuning.plan import Defaults, TuningPlan
 from tests.api.conftest import client_of, error_of
 from tests.api.live_server import live_server
@@ -543,3 +545,28 @@ async def test_a_distillation_that_cannot_be_is_refused_at_once(services, change
         assert error["param"] == param
         assert words in error["message"]
         assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
+# --- where nothing tunes now ------------------------------------------------------------------------------------------
+
+
+async def test_a_tuner_with_a_problem_says_it_and_keeps_the_jobs(services, store):
+    """Neither jobs nor previews are accepted; what is in the store can be read and cancelled."""
+    problem, nudged = "the tuning process is away", []
+    away = SimpleNamespace(
+        problem=problem, nudge=lambda: nudged.append(1), stats=TuningStats(), running=contextlib.nullcontext
+    )
+    async with client_of(with_parts(services, jobs=away)) as client:
+        files = {"file": ("train.jsonl", JSONL), "purpose": (None, "fine-tune")}
+        file_id = (await client.post("/v1/files", files=files)).json()["id"]
+        for path, body in (("jobs", JOB | {"training_file": file_id}), ("preview", {"examples": ROWS[:1]})):
+            refused = await client.post(f"/v1/fine_tuning/{path}", json=body)
+            assert (refused.status_code, error_of(refused)["code"]) == (503, "not_ready")
+            assert error_of(refused)["message"] == problem
+        assert (await client.get("/v1/engine")).json()["no_tuning"] == problem
+        number = int(file_id.removeprefix("file-"))
+        request = request_to_json(JobRequest(TuningPlan(), Manifest(template="{input}")))
+        new = NewJob(services.store_access.fingerprint, "old", number, None, 0, request)
+        job = TuningStore(store).create_job(new, max_unfinished=9, actor="ann")
+        cancelled = await client.post(f"/v1/fine_tuning/jobs/ftjob-{job.id}/cancel")
+        assert (cancelled.json()["status"], nudged) == ("cancelled", [1])

@@ -26,6 +26,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ("README.md", "make serve    # a server with a bundled demo model"): "its second line is this suite",
     ("README.md", "make serve ARGS="): "needs a hub",
     ("docs/engines.md", "make vllm\n"): "installs vLLM; tests/vllm/test_alone.py starts it with these options",
+    ("docs/engines.md", ".venv-vllm/bin/softprompt serve"): "needs what was not installed; tests/vllm/test_tuning.py",
     ("docs/engines.md", "import json"): "asks the server that is not run; tests/vllm/test_alone.py sends such a body",
     ("docs/engines.md", "make vllm-gpu-test"): "needs a GPU",
     ("docs/how-to/change-the-base-model.md", 'make serve ARGS="--base-model HuggingFaceTB/'): "needs a hub",

@@ -46,12 +46,15 @@ class Bench:
     def digest(self, task: str = "mood") -> str:
         return self.store.get_version(F, task, 1).digest
 
-    @asynccontextmanager
-    async def server(self, **options):
+    def runner(self, **options):
         follower = StoreFollower(self.store)
         self.catalog = TaskCatalog(self.store, BASE, follower)
         follower.subscribe(self.catalog)
-        runner = fake_runner(self.store, BASE, follower, self.control, **options)
+        return fake_runner(self.store, BASE, follower, self.control, **options)
+
+    @asynccontextmanager
+    async def server(self, **options):
+        runner = self.runner(**options)
         async with runner.running():
             yield runner
 

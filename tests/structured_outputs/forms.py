@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
+from llguidance import LLMatcher
 
 from server.structured_outputs.compiled import CompiledConstraint, Mask, Matcher
 from server.structured_outputs.compiler import compile_constraint
 from server.structured_outputs.constraint import read_constraint
 from server.structured_outputs.limits import StructureLimits
+from server.structured_outputs.masks import Masks, MaskThreads, MaskWork
 from server.structured_outputs.vocabulary import Vocabulary
 
 LIMITS = StructureLimits()
@@ -29,6 +34,63 @@ def compiled(vocabulary: Vocabulary = LETTERS, *, after_space: bool = False, **f
     constraint = read_constraint({"structured_outputs": form})
     assert constraint is not None
     return compile_constraint(constraint, vocabulary, LIMITS, after_space=after_space)
+
+
+def some_forms() -> list[CompiledConstraint]:
+    """Forms of several kinds, compiled anew: the engine notes at each whether its masks come late."""
+    return [
+        compiled(regex="(ab|c)*d{2,3}"),
+        compiled(regex="[abcd]{2,6}"),
+        compiled(choice=["a", "ab", "abc d", "ccd"]),
+        compiled(grammar='start: "a" start "b" | "c"'),
+    ]
+
+
+class HeldMasks(MaskThreads):
+    """Masks of held forms come when the test says so. All others are waited for, so that nothing depends on time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failing: set[CompiledConstraint] = set()
+        self._gates: dict[CompiledConstraint, threading.Event] = {}
+        self._held: set[Future[None] | None] = set()
+        self._num_held: Counter[ThreadPoolExecutor] = Counter()
+
+    def hold(self, form: CompiledConstraint) -> None:
+        """Let no mask of a form come that is asked for from now on."""
+        self._gates.setdefault(form, threading.Event())
+
+    def release(self) -> None:
+        """Let all come, those too that are asked for later."""
+        for gate in self._gates.values():
+            gate.set()
+        wait({filling for filling in self._held if filling is not None})
+        self._gates.clear(), self._held.clear(), self._num_held.clear()
+
+    def wait_for(self, matchers: Iterable[Matcher], at_most_s: float) -> None:
+        """Wait for all that are not held."""
+        fillings = {one.compiled.filling for one in matchers} - self._held
+        wait({filling for filling in fillings if filling is not None})
+
+    def wait_for_one(self, at_most_s: float) -> None:
+        """What is held does not come."""
+        super().wait_for_one(0 if self._held else at_most_s)
+
+    def _begin(self, threads: ThreadPoolExecutor, work: MaskWork, matchers: Sequence[Matcher]) -> None:
+        forms = {one.compiled for one in matchers}
+        gates = [self._gates[form] for form in forms if form in self._gates]
+
+        def gated(matchers: Sequence[LLMatcher], masks: Masks) -> None:
+            assert all(gate.wait(20) for gate in gates)
+            if not self.failing.isdisjoint(forms):
+                raise RuntimeError("a mask that a test made fail")
+            work(matchers, masks)
+
+        super()._begin(threads, gated, matchers)
+        is_behind = self._num_held[threads] >= threads._max_workers
+        self._num_held[threads] += bool(gates)
+        if gates or is_behind:
+            self._held.add(matchers[0].compiled.filling)
 
 
 def schema_of(constraint: CompiledConstraint) -> Any:
@@ -58,7 +120,7 @@ def allowed_slowly(constraint: CompiledConstraint, so_far: Sequence[int], ends: 
 
 def walk(matcher: Matcher, tokens: Sequence[int]) -> list[list[int]]:
     """The tokens allowed before each of some tokens, and after the last."""
-    num_tokens = matcher._compiled.vocabulary.num_tokens
+    num_tokens = matcher.compiled.vocabulary.num_tokens
     masks = [tokens_in(matcher.next_mask(), num_tokens)]
     for token_id in tokens:
         matcher.consume(token_id)

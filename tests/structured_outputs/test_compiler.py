@@ -116,7 +116,9 @@ async def test_a_vocabulary_that_cannot_be_described_refuses_every_form():
         ({"choice": ["a", ""]}, "none of them empty"),
         ({"json": {"type": "integer", "minimum": 5, "maximum": 1}}, "cannot be met"),
         ({"json": {"oneOf": [{"type": "integer"}, {"type": "number"}]}}, "branches that overlap"),
-        ({"json": "[" * 100_000}, "not JSON"),
+        ({"json": "[" * 50_000}, "not JSON"),
+        ({"json": "[" * 100_000}, "longer than 65536 bytes"),
+        ({"json": {"enum": [1] * 100_000}}, "longer than 65536 bytes"),
     ],
     ids=lambda value: str(value)[:40],
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import Future
 
 import pytest
 
 from server.structured_outputs.errors import MatcherFailed, VocabularyUnsupported
-from server.structured_outputs.masks import MaskThread
+from server.structured_outputs.masks import MaskThreads
 from server.tokenizer.token_table import describe
 from tests.fakes import tokenizers
 from tests.structured_outputs.forms import LETTERS, allowed_slowly, compiled, tokens_in, walk
@@ -94,11 +95,20 @@ def test_masks_filled_on_the_thread_are_those_filled_alone():
     for number, matcher in enumerate(several):
         for _ in range(number + 1):
             matcher.consume(3)
-    MaskThread().fill(several)
+    MaskThreads().fill(several)
     assert not any(matcher.is_stale for matcher in several)
     for number, matcher in enumerate(several):
         found = tokens_in(matcher.next_mask(), LETTERS.num_tokens)
         assert found == allowed_slowly(constraint, [3] * (number + 1), END)
+
+
+def test_a_mask_that_nobody_takes_ends_no_later_wait():
+    """Its answer was aborted. The first wait returns for it, the next one waits for another."""
+    masks, done, pending = MaskThreads(), Future(), Future()
+    done.set_result(None)
+    masks._open = [done, pending]
+    masks.wait_for_one(10)
+    assert masks._open == [pending]
 
 
 def test_wordpiece_cannot_be_described():

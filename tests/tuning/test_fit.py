@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from prompts_store.checkpoint_records import BaseKind
+from prompts_store.checkpoint_records import BaseKind, HeadShapes, TaskType
 from prompts_store.errors import InvalidManifest
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from server.engine.paged.engine import Engine
 from server.engine.paged.options import EngineOptions
 from server.engine.thread.async_engine import AsyncEngine
+from server.engine.vllm.backend import BackendFacts
+from server.engine.vllm.options import VllmOptions
 from server.model.attention_backend import choose_backend
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -211,3 +215,42 @@ def test_a_default_limit_is_no_longer_than_what_can_be_served():
 def test_costs_are_read_off_the_base_model():
     """Sizes, number of layers and heads, and bytes per number."""
     assert costs_of(tiny_model()) == replace(COSTS, is_fused=True, vocab_size=tiny_model().architecture.vocab_size)
+
+
+# --- beside vLLM's engine, whose limits decide ------------------------------------------------------------------------
+
+
+def vllm_host(max_prefix_bytes: int = 2**20, base=None) -> Host:
+    """vLLM's limits for the tiny model."""
+    base = tiny_base() if base is None else base
+    facts = BackendFacts(
+        96, 300, base.hidden_size, torch.float32, 40, ((8, 1024),), base.num_layers, base.num_kv_heads, base.head_dim
+    )
+    options = VllmOptions(facts, frozenset(), 4, 10, max_prefix_bytes)
+    engine = SimpleNamespace(check_servable=options.check)
+    return Host(engine, base, max_tensor_bytes=DEFAULT_MAX_TENSOR_BYTES)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_the_limits_of_vllm_decide_where_it_serves(method):
+    """By the memory that soft prompts have in its workers."""
+    num_bytes = 1024  # of one block
+    vllm_host(num_bytes).check_plan(TuningPlan(method, num_virtual_tokens=8))
+    with pytest.raises(PlanRefused, match="--vllm-prefix-gib") as refused:
+        vllm_host(num_bytes - 1).check_plan(TuningPlan(method, num_virtual_tokens=8))
+    assert refused.value.param == "num_virtual_tokens"
+
+
+def test_defaults_are_checked_by_vllm_too():
+    """Against its context."""
+    with pytest.raises(InvalidManifest, match="the context holds 96"):
+        vllm_host().check_defaults(TuningPlan(), Manifest(defaults={"max_tokens": 95}))
+
+
+def test_a_head_that_vllm_does_not_compute_is_refused():
+    """Nobody waits for a version that this server cannot serve."""
+    with pytest.raises(PlanRefused, match="not computed with --engine vllm") as refused:
+        vllm_host(base=replace(tiny_base(), heads={TaskType.SEQ_CLS: HeadShapes({})})).check_plan(
+            TuningPlan(task_type=TaskType.SEQ_CLS)
+        )
+    assert refused.value.param == "task_type"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from tests.system.asking import Address
 from tests.system.live_server import checkpoint, publish
 from tests.system.server_process import ServerProcess
 from tests.vllm.environment import WITHOUT_COMPILER
+from tests.vllm.processes import kill_a_worker
 
 NUM_SWAPS = int(os.environ.get("SOFTPROMPT_SWAPS", "100"))
 HIDDEN_SIZE, NUM_LAYERS, NUM_HEADS, HEAD_DIM = 256, 5, 8, 32
@@ -245,35 +245,6 @@ def test_a_corrupt_prefix_file_gives_no_wrong_answer(client, server, many):
     assert text_of(complete(client, "filed")) == answer
 
 
-def test_a_killed_worker_ends_the_server(client, server):
+def test_a_killed_worker_ends_the_server(server):
     """`/health` tells it, then the process ends for its supervisor, and nothing of it stays."""
-    engine = _children(server.process.pid, "EngineCore")
-    workers = [pid for parent in engine for pid in _children(parent, "Worker")] or engine
-    os.kill(workers[0], signal.SIGKILL)
-    statuses = set()
-    end = time.monotonic() + 60
-    while server.process.poll() is None and time.monotonic() < end:
-        try:
-            statuses.add(client.get("/health").status_code)
-        except httpx.HTTPError:
-            statuses.add(0)
-        time.sleep(0.1)
-    assert server.process.wait(60) == 70
-    assert 503 in statuses
-    end = time.monotonic() + 30
-    while any(Path(f"/proc/{pid}").exists() for pid in {*engine, *workers}) and time.monotonic() < end:
-        time.sleep(0.2)
-    assert not any(Path(f"/proc/{pid}").exists() for pid in {*engine, *workers})
-
-
-def _children(parent, word):
-    found = []
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            pid, rest = status.read_text().split(" (", 1)
-            name = (status.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(rest.rpartition(") ")[2].split()[1]) == parent and word in name:
-            found.append(int(pid))
-    return found
+    kill_a_worker(server)

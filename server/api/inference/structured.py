@@ -9,6 +9,7 @@ from typing import Any
 from prompts_store.errors import InvalidManifest
 from server.api.errors import UnsupportedParameter
 from server.api.inference.served_model import ServedModel
+from server.api.wire.bodies import RequestBody
 from server.api.wire.sampling import GenerationParameters
 from server.structured_outputs.compiled import CompiledConstraint
 from server.structured_outputs.compiler import ConstraintCompiler
@@ -21,13 +22,20 @@ def constraint_asked(body: GenerationParameters, served: ServedModel) -> Constra
 
     A `response_format` of type `text` asks for nothing, so that a version's answers keep their form.
     """
-    asked = read_constraint(
-        body.model_dump(include={"response_format", STRUCTURED_OUTPUTS}, by_alias=True, exclude_unset=True)
-    )
+    fields = {"response_format": body.response_format, STRUCTURED_OUTPUTS: body.structured_outputs}
+    asked = read_constraint({name: _as_sent(value) for name, value in fields.items() if value is not None})
     if asked is not None:
         return asked
     kept = kept_constraint(served.manifest.defaults)
     return None if kept is None else replace(kept, param="model")
+
+
+def _as_sent(value: Any) -> Any:
+    """A body by its names in JSON. Schemas in it are not copied, as `model_dump` does: they may be large."""
+    if not isinstance(value, RequestBody):
+        return value
+    fields = type(value).model_fields
+    return {fields[name].alias or name: _as_sent(getattr(value, name)) for name in value.model_fields_set}
 
 
 def kept_constraint(defaults: Mapping[str, Any]) -> Constraint | None:

@@ -32,6 +32,7 @@ from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
 from server.api.wire.tuning import CreateJob, Job, JobCheckpointList, JobEventList, JobList, JobPreview, PreviewJob
+from server.jobs.tuner import Tuner
 from server.tuning.errors import ExamplesRefused
 
 _TUNE = [requires(Scope.TUNE)]
@@ -53,9 +54,7 @@ async def create_job(
     body: CreateJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep, caller: CallerDep
 ) -> Response:
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
-    if services.jobs is None:
-        raise NotReady(services.no_jobs)
-    tokenizer, host, defaults = inference.tokenizer, services.jobs.host, services.tuning_defaults
+    tokenizer, host, defaults = inference.tokenizer, _tuner(services).host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
     job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
     await check_kept_form(parse_defaults(body.defaults), inference.constraints, "defaults")
@@ -77,9 +76,7 @@ async def preview_job(
     body: PreviewJob, services: ServicesDep, store_access: StoreAccessDep, inference: InferenceDep
 ) -> Response:
     """Return examples as a job with these settings would see them, token by token. No job is created."""
-    if services.jobs is None:
-        raise NotReady(services.no_jobs)
-    tokenizer, preparer = inference.tokenizer, services.jobs.preparer
+    tokenizer, preparer = inference.tokenizer, _tuner(services).preparer
     request = await tokenizer.run(
         previewed_request,
         body,
@@ -225,6 +222,13 @@ async def list_checkpoints(
     )
 
 
+def _tuner(services: Services) -> Tuner:
+    """What works on jobs. Raises `NotReady` where nothing does."""
+    if services.jobs is None or services.no_tuning is not None:
+        raise NotReady(services.no_tuning or services.no_jobs)
+    return services.jobs
+
+
 async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRecord], job_id: str) -> Response:
     store_access = services.store_access
     record = await store_access.write_tuning(act, store_access.fingerprint, JOB_ID.number(job_id))
@@ -232,7 +236,7 @@ async def _act(services: Services, act: Callable[[TuningStore, str, int], JobRec
 
 
 def _respond(services: Services, record: JobRecord) -> Response:
-    """Wake the job runner and return the job."""
+    """Wake the tuner and return the job."""
     if services.jobs is not None:
         services.jobs.nudge()
     return json_response(job_body(record, services.base_id))

@@ -74,7 +74,7 @@ def _metavar(field: FieldInfo) -> str | None:
         return None
     kinds = {kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)}
     if Path in kinds:
-        return "DIR"
+        return "PATH"
     return "NUMBER" if kinds & {int, float} else "TEXT"
 
 

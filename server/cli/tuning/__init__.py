@@ -20,5 +20,6 @@ step_clock.py     time per step, and the time left
 workbench.py      base model and store on this machine
 scoring.py        scores on this machine's engine
 examples_file.py  reads a file of examples
+process.py        the process beside vLLM's engine that works on a server's jobs
 http_jobs.py      files and jobs on a server
 """

@@ -9,6 +9,7 @@ generate_group.py  generate requests while they are computed
 encode_group.py    an encode request while it is computed
 score_group.py     score requests while they are computed
 step_rows.py       the rows of logits that a step reads
+form_rows.py       the rows that are sampled for an answer's form, and the masks of them
 holders.py         the engine's usage: who holds batch, queue and blocks
 scheduler.py       the sequences of the next step, and their blocks
 step_plan.py       the plan of one step

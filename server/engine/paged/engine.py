@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import abc
-from itertools import chain
+from dataclasses import replace
 
 import torch
 
@@ -16,6 +16,7 @@ from server.engine.client import EngineStats
 from server.engine.errors import NumbersOverflow, StepFailed, StructureFailed
 from server.engine.events import EventSink, TokenLogprob
 from server.engine.paged.encode_group import EncodeGroup
+from server.engine.paged.form_rows import FormRows
 from server.engine.paged.generate_group import GenerateGroup
 from server.engine.paged.holders import read_usage
 from server.engine.paged.open_requests import OpenRequests
@@ -32,12 +33,9 @@ from server.model.errors import NonFiniteValues
 from server.model.hidden_rows import all_finite
 from server.model.memory_guard import MemoryGuard
 from server.model.runner import PrefixPlacement, Runner
-from server.model.sampling.readout import Readout, RowLogprobs, Scoring, read
-from server.model.sampling.token_masks import forbid
+from server.model.sampling.readout import Readout, RowLogprobs, Scoring, Wanted, read
 from server.soft_prompts.residency import ResidentPrefix
-from server.structured_outputs.compiled import Mask
 from server.structured_outputs.errors import MatcherFailed
-from server.structured_outputs.masks import MaskThread
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +51,7 @@ class Engine:
         self.batch_scheduler = Scheduler(options)
         self.scheduler = Scheduler(options, lower=self.batch_scheduler)
         self.requests = OpenRequests(self.scheduler, self.batch_scheduler, self._runner)
-        self._masks = MaskThread()
+        self.forms = FormRows(self._fail_structure)
         self._turns = LaneTurns(options.batch_share, clock)
         self._num_batch_steps = 0
         self._num_arrivals = 0
@@ -100,6 +98,7 @@ class Engine:
             num_batch_waiting=batch.num_waiting,
             num_batch_running=batch.num_running,
             num_batch_steps=self._num_batch_steps,
+            form_holds=self.forms.holds,
         )
 
     def read_usage(self) -> EngineUsage:
@@ -118,12 +117,18 @@ class Engine:
     def step(self) -> None:
         """Compute one batch. A failure ends the requests in it, with its cause, and nothing else.
 
+        While every sequence waits for its mask, it waits for one of them, and computes nothing.
+
         Raises the device's error if the device is unusable for the rest of the process.
         """
         is_batch = self._turns.begin(has_live=self.scheduler.has_work, has_batch=self.batch_scheduler.has_work)
         self._num_batch_steps += is_batch
         try:
-            self._compute((self.batch_scheduler if is_batch else self.scheduler).schedule())
+            plan = (self.batch_scheduler if is_batch else self.scheduler).schedule()
+            if plan.chunks or plan.loads:
+                self._compute(plan)
+            else:
+                self.forms.wait()
         finally:
             self._turns.end()
 
@@ -142,7 +147,9 @@ class Engine:
             self._runner.copy_blocks([copy for sequence, copy in plan.copies.items() if sequence in runnable])
             if runnable:
                 plans = plan_rows(runnable)
-                self._hand_out(plans, self._runner.forward([plan.chunk for plan in plans]))
+                began = time.perf_counter()
+                logits = self._runner.forward([plan.chunk for plan in plans])
+                self._hand_out(plans, logits, time.perf_counter() - began)
         except Exception as error:  # the step loop is where any failure of a batch becomes its requests' failure
             logger.exception("a step failed; its requests fail with it")
             self._fail_step(plan, error)
@@ -171,15 +178,16 @@ class Engine:
                 self.requests.fail_leaseholders(entry, _overflow(failure))
                 self.scheduler.residency.discard(entry)
 
-    def _hand_out(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:
+    def _hand_out(self, plans: abc.Sequence[StepRows], logits: torch.Tensor, step_s: float) -> None:
         """Turn logits into scores and tokens. The device is read once: nothing is asked of it in between.
 
-        Tokens that an answer's form does not allow are forbidden first. The masks of the next step are begun last.
+        Tokens that an answer's form does not allow are forbidden first. The masks of the next step are begun last. Of
+        a sequence that sits out, the last token counts as not computed.
 
         All rows are checked before any group goes on: NaN in one choice ends its request, earlier choices included.
         """
-        self._forbid_tokens(plans, logits)
-        readouts = read(logits, [plan.wanted for plan in plans])
+        late = self.forms.forbid(plans, logits, step_s)
+        readouts = read(logits, [_without_samplings(plan) if plan.sequence in late else plan.wanted for plan in plans])
         finite_hidden = all_finite([plan.chunk.hidden for plan in plans])
         computed: list[tuple[Sequence, Readout]] = []
         for plan, readout, is_finite in zip(plans, readouts, finite_hidden, strict=True):
@@ -190,9 +198,10 @@ class Engine:
                 overflow = NonFiniteValues("the logits or hidden states hold NaN or infinity")
                 self.requests.fail(sequence.group, _overflow(overflow))
                 continue
+            num_tokens = plan.chunk.num_tokens - (sequence in late)
             num_given_left = max(0, sequence.num_given - sequence.num_computed)
-            self._num_prompt_tokens += min(plan.chunk.num_tokens, num_given_left) + plan.num_encoder_text_tokens
-            self.scheduler.commit(sequence, plan.chunk.num_tokens)
+            self._num_prompt_tokens += min(num_tokens, num_given_left) + plan.num_encoder_text_tokens
+            self.scheduler.commit(sequence, num_tokens)
             if plan.chunk.hidden is not None:
                 sequence.keep_hidden(plan.chunk.hidden)
             if sequence.score_from is not None:
@@ -203,28 +212,18 @@ class Engine:
             if not sequence.is_finished:
                 self._num_generated_tokens += len(readout.sampled)
                 self._advance(sequence, readout)
-        running = chain(self.scheduler.running, self.batch_scheduler.running)
-        matchers = (sequence.matcher for sequence in running)
-        self._masks.fill([matcher for matcher in matchers if matcher is not None and matcher.is_stale])
-
-    def _forbid_tokens(self, plans: abc.Sequence[StepRows], logits: torch.Tensor) -> None:
-        """Mask the rows that sample for a form. A request fails whose form no token can continue."""
-        masks: dict[int, Mask] = {}
-        for plan in plans:
-            sequence, samplings = plan.sequence, plan.wanted.samplings
-            if sequence.matcher is None or not samplings or samplings[0].forced is not None or sequence.is_finished:
-                continue
-            try:
-                masks[samplings[0].row] = sequence.matcher.next_mask()
-            except MatcherFailed as error:
-                self.requests.fail(sequence.group, _structure_failed(error))
-        forbid(logits, masks)
+        self.forms.begin_masks(sequence for sequence, _ in computed)
 
     def _advance(self, sequence: Sequence, readout: Readout) -> None:
         try:
             sequence.group.advance(sequence, readout, self.requests)
         except MatcherFailed as error:
-            self.requests.fail(sequence.group, _structure_failed(error))
+            self._fail_structure(sequence.group, error)
+
+    def _fail_structure(self, group: RequestGroup, cause: MatcherFailed) -> None:
+        failure = StructureFailed(str(cause))
+        failure.__cause__ = cause
+        self.requests.fail(group, failure)
 
     def _fail_step(self, plan: StepPlan, error: Exception) -> None:
         self._num_step_failures += 1
@@ -248,10 +247,8 @@ def _overflow(cause: BaseException) -> BaseException:
     return failure
 
 
-def _structure_failed(cause: MatcherFailed) -> BaseException:
-    failure = StructureFailed(str(cause))
-    failure.__cause__ = cause
-    return failure
+def _without_samplings(plan: StepRows) -> Wanted:
+    return replace(plan.wanted, samplings=())
 
 
 def _token_logprobs(scoring: Scoring | None, scores: abc.Sequence[RowLogprobs]) -> list[TokenLogprob]:

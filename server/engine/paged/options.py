@@ -150,6 +150,7 @@ def _num_blocks(prefix: Prefix, options: EngineOptions) -> int:
     return -(-prefix.num_virtual_tokens // options.block_size)
 
 
-def _room(options: EngineOptions) -> int:
-    """Virtual tokens that the prefix budget holds, of prefixes that fill their blocks."""
-    return options.max_prefix_blocks * options.block_size
+def _room(options: EngineOptions) -> str:
+    """Virtual tokens that the prefix budget holds, of prefixes that fill their blocks, and what decides it."""
+    num_virtual = options.max_prefix_blocks * options.block_size
+    return f"{num_virtual} (--max-prefix-share and --num-kv-blocks decide)"

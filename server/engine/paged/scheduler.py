@@ -1,7 +1,8 @@
 """The sequences of the next step, and their blocks.
 
 A step first continues every decode, then spends the rest of its token budget on prompts: chunks of running sequences
-and newly admitted ones. The best priority comes first, and among equals the task that was served least.
+and newly admitted ones. The best priority comes first, and among equals the task that was served least. A decode whose
+mask is late sits out (`form_rows.py`).
 Positions of prefixes that become resident, and inputs of an encoder, count against the budget and are charged to the
 task that needs them. Only the first load of a step may exceed it, so that a long prefix is loaded too.
 A prompt that is scored token by token takes a shorter chunk once the step's rows of logits are used up.
@@ -129,7 +130,9 @@ class Scheduler:
 
     def _plan_decodes(self, plan: StepPlan) -> None:
         for sequence in list(self._running):
-            if sequence in self._running and sequence.num_remaining == 1 and self._preemption.grow(sequence, plan):
+            if sequence not in self._running or sequence.num_remaining != 1 or sequence.sits_out:
+                continue
+            if self._preemption.grow(sequence, plan):
                 self._plan_chunk(plan, sequence, 1)
 
     def _plan_prompts(self, plan: StepPlan) -> None:

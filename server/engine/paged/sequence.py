@@ -104,6 +104,11 @@ class Sequence:
         return self.num_target - self.num_computed
 
     @property
+    def sits_out(self) -> bool:
+        """Whether no token can be sampled yet: the mask of its form came too late for a step, and is not there."""
+        return self.matcher is not None and self.matcher.sits_out
+
+    @property
     def num_output(self) -> int:
         """Tokens sampled so far."""
         return len(self.tokens) - self.num_prompt

@@ -7,6 +7,7 @@ scoring.py        a score request: one sequence per inner node of the continuati
 open_request.py   what all kinds of open requests have in common
 sequences.py      runs one sequence in its turn, behind its soft prompt
 admission.py      whose turn it is: fair between tasks, within the sequences and soft prompts that fit
+batch_share.py    whether a sequence of a batch may begin beside live ones
 soft_prompts.py   captures soft prompts and writes their files before they are used
 inputs.py         a sequence as vLLM takes it: ids, salt, sampling parameters
 backend.py        what this engine needs of vLLM

@@ -17,7 +17,7 @@ from server.engine.events import EngineEvent, EngineObserver, RequestFailed
 from server.engine.request import Generate, Kind, Request, Score
 from server.engine.unobserved import UnobservedRunner
 from server.engine.usage import EngineUsage, PrefixUsage
-from server.engine.vllm.admission import Admission
+from server.engine.vllm.admission import Admission, Lane
 from server.engine.vllm.backend import Backend
 from server.engine.vllm.generating import GenerateRequest
 from server.engine.vllm.open_request import OpenRequest
@@ -25,10 +25,11 @@ from server.engine.vllm.options import VllmOptions
 from server.engine.vllm.scoring import ScoreRequest
 from server.engine.vllm.sequences import Sequences
 from server.engine.vllm.soft_prompts import SoftPrompts
+from server.model.prefix import Prefix
 
 
 class VllmEngine:
-    """Implements `EngineClient` over a backend. All methods belong to one event loop.
+    """Implements `EngineClient` and `Capturer` over a backend. All methods belong to one event loop.
 
     It counts as wedged where sequences run and none has had a token for `wedged_after_s` seconds. `observers` see every
     request that `stream` accepts. `capture_key` and `folder` are those of the connector.
@@ -50,7 +51,9 @@ class VllmEngine:
         self._observers = tuple(observers)
         self._clock = clock
         facts = options.facts
-        self._admission = Admission(options.max_num_seqs, options.max_prefix_bytes, facts.prefix_bytes)
+        self._admission = Admission(
+            options.max_num_seqs, options.max_prefix_bytes, facts.prefix_bytes, options.batch_share
+        )
         self._soft_prompts = SoftPrompts(
             backend, capture_key, folder, options.max_prefix_bytes, self._admission.leases, clock
         )
@@ -133,6 +136,18 @@ class VllmEngine:
         if (opened := self._open.get(request_id)) is not None:
             opened.abort(choice)
 
+    def has_room(self, prefix: Prefix) -> bool:
+        """See `Capturer`."""
+        return self._soft_prompts.has_room(prefix)
+
+    async def capture(self, prefix: Prefix, task: str) -> None:
+        """See `Capturer`. Raises `RequestRefused` for what could never be served, and `EngineError`."""
+        self._options.check_prefix(prefix)
+        if prefix.digest not in self._soft_prompts.known:
+            age = (next(self._arrivals),)
+            async with self._admission.turn(Lane.CAPTURE, task, age, self._clock(), prefix):
+                await self._soft_prompts.ready(prefix, task)
+
     def _leave(self, opened: OpenRequest) -> None:
         """A stream was dropped, maybe by the garbage collection of another thread."""
         assert self._loop is not None
@@ -165,7 +180,7 @@ class VllmEngine:
     def is_wedged(self) -> bool:
         """See `EngineClient`. Each call compares what was served with the last call's."""
         served = self._sequences.num_generated_tokens + self._soft_prompts.num_loads + self._num_ended
-        if served != self._progress[0] or not self._admission.num_running:
+        if served != self._progress[0] or self._admission.is_idle:
             self._progress = (served, self._clock())
         return self._clock() - self._progress[1] > self._wedged_after_s
 
@@ -177,13 +192,14 @@ class VllmEngine:
     def stats(self) -> EngineStats:
         """See `EngineClient`."""
         vllm, sequences, facts = self._backend.stats, self._sequences, self._options.facts
+        admission = self._admission
         return EngineStats(
-            num_waiting=self._admission.num_waiting,
-            num_running=self._admission.num_running,
+            num_waiting=admission.num_waiting(Lane.LIVE),
+            num_running=admission.num_running(Lane.LIVE),
             num_blocks=facts.num_blocks,
             num_free_blocks=facts.num_blocks - self._num_used_blocks,
             num_resident_prefixes=len(self._soft_prompts.known),
-            num_leases=self._admission.leases.total(),
+            num_leases=admission.leases.total(),
             num_steps=vllm.num_steps,
             num_preemptions=vllm.num_preemptions,
             num_prefix_loads=self._soft_prompts.num_loads,
@@ -197,6 +213,8 @@ class VllmEngine:
             num_finished=self._num_finished,
             num_aborted=self._num_aborted,
             num_failed=self._num_failed,
+            num_batch_waiting=admission.num_waiting(Lane.BATCH),
+            num_batch_running=admission.num_running(Lane.BATCH),
         )
 
     @property

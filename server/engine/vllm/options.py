@@ -14,20 +14,24 @@ from server.model.prefix import Prefix, PrefixKind
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """Sizes and limits. `max_prefix_bytes` bounds the soft prompts that each worker keeps in host memory."""
+    """Sizes and limits. `max_prefix_bytes` bounds the soft prompts that each worker keeps in host memory.
+
+    `batch_share` is the share of batch requests beside live ones.
+    """
 
     facts: BackendFacts
     eos_token_ids: frozenset[int]
     max_num_seqs: int
     max_open_requests: int
     max_prefix_bytes: int
+    batch_share: float = 0.0
 
     def check(self, request: Request[Kind]) -> None:
         """Raise `RequestRefused` for a request that could never be served."""
         check_prompt(request, self.facts.vocab_size)
         _check_kind(request)
         if request.prefix is not None:
-            self._check_prefix(request.prefix)
+            self.check_prefix(request.prefix)
         self._check_context(request)
 
     def check_together(self, prefixes: Sequence[Prefix | None]) -> None:
@@ -44,7 +48,8 @@ class VllmOptions:
                 f"{num_prompt} prompt tokens + {num_new} new tokens = {total}"
             )
 
-    def _check_prefix(self, prefix: Prefix) -> None:
+    def check_prefix(self, prefix: Prefix) -> None:
+        """Raise `RequestRefused` for a soft prompt that could never be served."""
         facts = self.facts
         num_bytes = facts.prefix_bytes(prefix.num_virtual_tokens)
         if num_bytes > self.max_prefix_bytes:

@@ -10,7 +10,7 @@ from typing import Any
 
 from server.engine.errors import StepFailed
 from server.engine.request import Kind, Request
-from server.engine.vllm.admission import Admission
+from server.engine.vllm.admission import Admission, Lane
 from server.engine.vllm.backend import Backend, Output
 from server.engine.vllm.inputs import sequence_inputs
 from server.engine.vllm.soft_prompts import SoftPrompts
@@ -28,6 +28,11 @@ class Sequence:
     arrived_at: float
     prompt_token_ids: tuple[int, ...]
     sampling: Mapping[str, Any]
+
+    @property
+    def lane(self) -> Lane:
+        """Whether it is of a batch."""
+        return Lane.BATCH if self.request.is_batch else Lane.LIVE
 
 
 class Sequences:
@@ -48,8 +53,8 @@ class Sequences:
         Raises `EngineError`. The sequence is aborted where the caller closes the iterator or is cancelled.
         """
         request = sequence.request
-        age = (int(request.is_batch), request.priority, sequence.arrival)
-        async with self.admission.turn(request.task, age, sequence.arrived_at, request.prefix):
+        age = (request.priority, sequence.arrival)
+        async with self.admission.turn(sequence.lane, request.task, age, sequence.arrived_at, request.prefix):
             for _ in range(_MAX_ATTEMPTS if request.prefix is not None else 1):
                 is_refused = False
                 async with aclosing(self._attempt(sequence)) as outputs:
@@ -84,7 +89,7 @@ class Sequences:
                         output.token_ids, output.logprobs, output.prompt_logprobs, num_cached, output.finish_reason
                     )
                 self.num_generated_tokens += len(output.token_ids)
-                self.admission.charge(request.task, len(output.token_ids))
+                self.admission.charge(sequence.lane, request.task, len(output.token_ids))
                 yield output
         if prefix is not None:
             self.soft_prompts.note_use(prefix, request.task)
@@ -93,4 +98,4 @@ class Sequences:
         num_computed = max(0, len(sequence.prompt_token_ids) - num_cached)
         self.num_prompt_tokens += num_computed
         self.num_cached_tokens += num_cached
-        self.admission.charge(sequence.request.task, num_computed)
+        self.admission.charge(sequence.lane, sequence.request.task, num_computed)

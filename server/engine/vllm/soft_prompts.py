@@ -1,4 +1,4 @@
-"""Makes soft prompts known to the connector before a sequence uses them, on first use.
+"""Makes soft prompts known to the connector before a sequence uses them, on first use or ahead of it.
 
 Embeddings are captured: vLLM computes their keys and values once, and the connector keeps them. Keys and values are
 written as files into a folder of this engine alone. The connector drops what was unused for longest: then the sequence
@@ -75,6 +75,12 @@ class SoftPrompts:
                 self._running[digest].add_done_callback(lambda done: self._end(digest, done))
             await asyncio.shield(self._running[digest])
         self.note_use(prefix, task)
+
+    def has_room(self, prefix: Prefix) -> bool:
+        """Whether the soft prompt is known, or the connector has to drop nothing for it."""
+        num_bytes = sum(known.num_bytes for known in self.known.values())
+        wanted = self._backend.facts.prefix_bytes(prefix.num_virtual_tokens)
+        return prefix.digest in self.known or num_bytes + wanted <= self._max_bytes
 
     def note_use(self, prefix: Prefix, task: str) -> None:
         """A sequence of a task begins or ends to use the soft prompt."""

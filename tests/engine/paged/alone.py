@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,16 +19,19 @@ from server.engine.request import Generate, Kind, Request, Score
 from server.model.encoder_decoder.decoding import Decoding
 from server.model.prefix import Prefix, PrefixKind
 from server.model.sampling.sampling_row import SamplingRow
+from server.structured_outputs.compiled import CompiledConstraint
 from tests.engine.paged.requests import is_nan, prompt_event, reason_of, tokens_of
 from tests.engine.paged.scripted_runner import (
     EOS,
     NAN_TOKEN,
+    VOCAB_SIZE,
     History,
     encoder_history,
     history_of,
     scripted_logits,
 )
 from tests.model.row_by_row import sample_row
+from tests.structured_outputs.forms import allowed_slowly
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,15 @@ def alone_history(request: Request[Kind], tokens: Sequence[int], decoding: Decod
 
 def alone_choice(request: Request[Generate], choice: int, decoding: Decoding | None = None) -> AloneChoice:
     """Generate without an engine. The request must carry a seed or be greedy."""
-    sampling = request.kind.sampling
+    sampling, constraint = request.kind.sampling, request.kind.constraint
     tokens: list[int] = []
     if NAN_TOKEN in request.prompt_token_ids:
         return AloneChoice((), None)
     while len(tokens) < sampling.max_tokens:
         given = () if decoding is None else (decoding.start,)
         logits = torch.tensor(scripted_logits(alone_history(request, [*given, *tokens], decoding)))
-        token = sample_row(logits, _alone_row(request, choice, tokens, decoding))
+        row = _alone_row(request, choice, tokens, decoding)
+        token = sample_row(logits, row if constraint is None else _in_form(row, constraint, tokens))
         tokens.append(token)
         if len(tokens) == sampling.max_tokens and decoding is not None and decoding.forced_eos is not None:
             break
@@ -74,7 +78,16 @@ def alone_choice(request: Request[Generate], choice: int, decoding: Decoding | N
             return AloneChoice(tuple(tokens), FinishReason.STOP)
         if token == NAN_TOKEN and len(tokens) < sampling.max_tokens:
             return AloneChoice(tuple(tokens), None)
+        if constraint is not None and not allowed_slowly(constraint, tokens, frozenset()):
+            return AloneChoice(tuple(tokens), FinishReason.STOP)
     return AloneChoice(tuple(tokens), FinishReason.LENGTH)
+
+
+def _in_form(row: SamplingRow, constraint: CompiledConstraint, tokens: Sequence[int]) -> SamplingRow:
+    """The row with all tokens forbidden that cannot continue a form: each of the vocabulary is tried."""
+    ends = frozenset() if row.params.ignore_eos else frozenset({EOS})
+    allowed = allowed_slowly(constraint, tokens, ends)
+    return replace(row, forbidden=row.forbidden | set(range(VOCAB_SIZE)).difference(allowed))
 
 
 def alone_logprobs(prefix: Prefix | None, prompt: Sequence[int], given: Sequence[int]) -> list[float]:

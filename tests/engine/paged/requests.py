@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from server.engine.events import (
     ChoiceFinished,
@@ -16,6 +17,7 @@ from server.engine.paged.generate_group import GenerateGroup
 from server.engine.request import Generate, Request, SamplingParams
 from server.model.errors import NonFiniteValues
 from server.model.prefix import Prefix
+from server.structured_outputs.compiled import CompiledConstraint
 from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN
 
 
@@ -68,6 +70,11 @@ def generate(
     }
     params = SamplingParams(**(values | sampling))  # type: ignore[arg-type]
     return Request(name, task, prompt, Generate(params, num_choices), prefix, salt)
+
+
+def with_form(request: Request[Generate], constraint: CompiledConstraint) -> Request[Generate]:
+    """The same request, whose answers have a form."""
+    return replace(request, kind=replace(request.kind, constraint=constraint))
 
 
 def generate_group(name: str, prompt: tuple[int, ...], **changes: object) -> GenerateGroup:

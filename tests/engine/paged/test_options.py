@@ -51,7 +51,7 @@ REFUSALS = {
     "prefix": (
         generate("r", prefix=make_prefix(1, 13)),
         PrefixTooLarge,
-        "the soft prompt has 13 virtual tokens; this server keeps room for 12",
+        "the soft prompt has 13 virtual tokens; this server keeps room for 12 (--max-prefix-share",
     ),
     "no continuations": (score((1,)), RequestRefused, "at least one continuation"),
     "empty continuation": (score((1,), (1,), ()), RequestRefused, "at least one token"),

@@ -2,65 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from server.engine.errors import StructureFailed
-from server.engine.events import FinishReason, RequestFailed, TokenEvent
-from server.engine.request import Generate, Request
+from server.engine.events import RequestFailed, TokenEvent
 from server.model.encoder_decoder.decoding import Decoding
-from tests.engine.paged.alone import alone_history
+from tests.engine.paged.alone import alone_choice, check_answer
 from tests.engine.paged.harness import EngineHarness, make_options
-from tests.engine.paged.requests import generate, reason_of, text, tokens_of
-from tests.engine.paged.scripted_runner import EOS, make_prefix, scripted_logits
-from tests.model.row_by_row import row as sampling_row
-from tests.model.row_by_row import sample_row
-from tests.structured_outputs.forms import LETTERS, allowed_slowly, compiled
+from tests.engine.paged.requests import generate, reason_of, text, tokens_of, with_form
+from tests.engine.paged.scripted_runner import EOS, make_prefix
+from tests.structured_outputs.forms import compiled, some_forms
 
-FORMS = [
-    compiled(regex="(ab|c)*d{2,3}"),
-    compiled(regex="[abcd]{2,6}"),
-    compiled(choice=["a", "ab", "abc d", "ccd"]),
-    compiled(grammar='start: "a" start "b" | "c"'),
-]
-
-
-def with_form(request: Request[Generate], constraint) -> Request[Generate]:
-    """The same request, whose answers have a form."""
-    return replace(request, kind=replace(request.kind, constraint=constraint))
-
-
-def slow_answer(request, choice=0, decoding=None):
-    """The answer straight from the script: each token of the vocabulary is tried, and those that fail are forbidden."""
-    kind, sampling = request.kind, request.kind.sampling
-    ends = frozenset() if sampling.ignore_eos else frozenset({EOS})
-    tokens: list[int] = []
-    while len(tokens) < sampling.max_tokens:
-        given = () if decoding is None else (decoding.start,)
-        logits = torch.tensor(scripted_logits(alone_history(request, [*given, *tokens], decoding)))
-        forbidden = set(range(LETTERS.num_tokens)) - set(allowed_slowly(kind.constraint, tokens, ends))
-        row = sampling_row(
-            temperature=sampling.temperature,
-            seed=sampling.seed or 0,
-            choice=choice,
-            num_output=len(tokens),
-            forbidden=frozenset(forbidden | (ends if len(tokens) < sampling.min_tokens else set())),
-            logit_bias=sampling.logit_bias,
-        )
-        tokens.append(sample_row(logits, row))
-        if tokens[-1] in ends:
-            return tuple(tokens), FinishReason.STOP
-        if not any(allowed_slowly(kind.constraint, tokens, frozenset())):
-            return tuple(tokens), FinishReason.STOP
-    return tuple(tokens), FinishReason.LENGTH
-
-
-def check(events, request, decoding=None):
-    """Assert that the engine's answers are the slow ones."""
-    for choice in range(request.kind.num_choices):
-        assert (tokens_of(events, choice), reason_of(events, choice)) == slow_answer(request, choice, decoding)
+FORMS = some_forms()
 
 
 def requests(temperature):
@@ -95,7 +49,7 @@ def test_answers_in_a_batch_are_the_slow_ones(temperature, num_blocks):
     streams = [harness.add(request) for request in asked]
     harness.drain()
     for request, events in zip(asked, streams, strict=True):
-        check(events, request)
+        check_answer(request, events)
     assert harness.engine.stats.num_preemptions > 0
     harness.check_empty()
 
@@ -124,7 +78,7 @@ def test_an_encoder_decoder_keeps_a_form():
     other = EngineHarness(make_options(decoding=plain, max_encoder_positions=96))
     free = other.add(request)
     harness.drain(), other.drain()
-    check(free, request, plain)
+    check_answer(request, free, plain)
     first, *answer = tokens_of(events)
     assert first == 5
     matcher = FORMS[0].matcher(frozenset({EOS})).matcher
@@ -161,4 +115,5 @@ def test_an_aborted_choice_leaves_the_others():
     harness.engine.abort("n", 1)
     harness.drain()
     for choice in (0, 2):
-        assert (tokens_of(events, choice), reason_of(events, choice)) == slow_answer(request, choice)
+        alone = alone_choice(request, choice)
+        assert (tokens_of(events, choice), reason_of(events, choice)) == (alone.tokens, alone.finish_reason)

@@ -247,3 +247,56 @@ def test_whole_blocks_of_every_group_are_counted():
     """As the connector counts them."""
     assert FACTS.prefix_bytes(4) == 100
     assert FACTS.prefix_bytes(5) == 200
+
+
+async def test_a_capture_ahead_of_use_waits_behind_live_requests(make_face):
+    """And ahead of lines of batches. It holds nothing afterwards, and the first request finds it."""
+    face, order = await make_face(max_num_seqs=1), []
+    prefix = make_prefix(1, 4)
+
+    async def run(name, work):
+        await work
+        order.append(name)
+
+    running = [asyncio.create_task(run("live 0", face.ask(generate("l0", max_tokens=60))))]
+    await asyncio.sleep(0.001)
+    for name, request in (
+        ("line", replace(generate("b"), is_batch=True)),
+        ("capture", None),
+        ("live 1", generate("l1")),
+    ):
+        work = face.engine.capture(prefix, "task") if request is None else face.ask(request)
+        running.append(asyncio.create_task(run(name, work)))
+    await asyncio.gather(*running)
+    assert order == ["live 0", "live 1", "capture", "line"]
+    stats = face.engine.stats
+    assert (stats.num_running, stats.num_batch_running, stats.num_leases, stats.num_prefix_loads) == (0, 0, 0, 1)
+    await face.ask(generate("a", prefix=prefix))
+    await face.engine.capture(prefix, "task")
+    assert face.backend.num_captures == 1
+
+
+async def test_a_capture_that_is_cancelled_leaves_its_turn(make_face):
+    """Nothing was computed for it."""
+    face = await make_face(max_num_seqs=1)
+    stream = face.engine.stream(generate("a", max_tokens=60))
+    await anext(stream)
+    capture = asyncio.create_task(face.engine.capture(make_prefix(1, 4), "task"))
+    await asyncio.sleep(0)
+    capture.cancel()
+    assert len(tokens_of([event async for event in stream])) >= 59
+    assert face.backend.num_captures == 0
+    with pytest.raises(asyncio.CancelledError):
+        await capture
+
+
+async def test_room_is_what_the_connector_drops_nothing_for(make_face):
+    """A soft prompt that is known needs none; one that could never be served is refused."""
+    face = await make_face(max_prefix_bytes=250)
+    first, second, third = (make_prefix(number, 4) for number in range(3))
+    await face.engine.capture(first, "task")
+    assert face.engine.has_room(second)
+    await face.engine.capture(second, "task")
+    assert not face.engine.has_room(third) and face.engine.has_room(first)
+    with pytest.raises(PrefixTooLarge):
+        await face.engine.capture(make_prefix(4, 12), "task")
