@@ -96,7 +96,7 @@ async def judge_result(
     )
     manifest = replace(
         job.manifest,
-        metrics={**result.metrics, **metrics_of(scores)},
+        metrics={**result.metrics, **_without_ends(job, metrics_of(scores))},
         parent_version=None if rival is None else rival.alias.version,
     )
     return Judgement(checkpoint, manifest, scores, theirs, verdict, promotion)
@@ -121,6 +121,13 @@ def metrics_of(scores: Scores | Unscored) -> Mapping[str, Any]:
     if isinstance(scores, Unscored):
         return {"not_evaluated": scores.reason}
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
+
+
+def _without_ends(job: TuningJob, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metrics of a version. A perplexity counts end tokens, which a teacher whose answers are cut never writes."""
+    if job.distillation is None:
+        return metrics
+    return {name: value for name, value in metrics.items() if name != "perplexity"}
 
 
 def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:

@@ -498,7 +498,7 @@ def test_a_distillation_is_a_job_of_its_own_method(openai_client):
     body = {name: value for name, value in distilled(max_answer_tokens=8).items() if name != "hyperparameters"}
     job = openai_client.fine_tuning.jobs.create(**body, training_file=file.id)
     method = job.method.to_dict()
-    assert method.keys() == {"type", "distillation"}
+    assert method.keys() == {"type", "supervised", "distillation"}
     told = method["distillation"]
     assert (method["type"], told["instruction"], told["max_answer_tokens"]) == ("distillation", INSTRUCTION, 8)
     hyperparameters = told["hyperparameters"]

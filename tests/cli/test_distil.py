@@ -6,11 +6,23 @@ import json
 
 import pytest
 
+from server.cli import INTERRUPTED
 from server.cli.tuning import teacher
 from server.tuning.distillation.answers import write_answers
 
-INPUTS = "".join(f"a {'fine' if number % 2 else 'bad'} day, number {number}\n" for number in range(12))
-QUICK = ("--steps", 2, "--batch-size", 4, "--virtual-tokens", 4, "--validate-every", 2, "--max-answer-tokens", 4)
+ASKED = "Sentiment, positive or negative:"
+SHOWN = (
+    ("The food was awful and we left early", "negative"),
+    ("What a wonderful film, we loved it", "positive"),
+    ("a dull book", "negative"),
+)
+INSTRUCTION = "".join(f"{ASKED} {opinion} ->\n{label}\n" for opinion, label in SHOWN) + ASKED
+INPUTS = "".join(
+    f"The {thing} was {word}\n"
+    for thing in ("food", "hotel", "film", "book")
+    for word in ("awful", "wonderful", "boring", "great", "terrible", "lovely")
+)
+QUICK = ("--steps", 20, "--batch-size", 8, "--virtual-tokens", 16, "--validate-every", 10, "--max-answer-tokens", 4)
 
 pytestmark = [
     # PEFT reads a property that transformers is about to rename.
@@ -20,7 +32,7 @@ pytestmark = [
 
 @pytest.fixture
 def files(tmp_path):
-    (tmp_path / "prompt.txt").write_text("Read the opinion and judge it. Sentiment, positive or negative:")
+    (tmp_path / "prompt.txt").write_text(INSTRUCTION)
     (tmp_path / "inputs.txt").write_text(INPUTS)
     return "--instruction", tmp_path / "prompt.txt", "--inputs", tmp_path / "inputs.txt"
 
@@ -35,21 +47,20 @@ def test_a_long_prompt_becomes_a_version_that_answers_without_it(softprompt, fil
     command = ("distil", "mood", *files, "--data-dir", data_dir, *QUICK)
     with monkeypatch.context() as patched:
         patched.setattr(teacher, "write_answers", stopping)
-        with pytest.raises(KeyboardInterrupt):
-            softprompt(*command)
+        assert softprompt(*command)[0] == INTERRUPTED
     code, out, err = softprompt(*command, "--json")
     assert code == 0, err
-    assert "the teacher answers 7 inputs; 5 are kept" in err
+    assert "the teacher answers 19 inputs; 5 are kept" in err
     told = json.loads(out)
-    assert (told["version"], told["promoted"]) == (1, False) or told["version"] == 1
+    assert (told["version"], told["promoted"]) == (1, True)
     shown = json.loads(softprompt("task", "show", "mood", "--data-dir", data_dir, "--json")[1])["versions"][0]
     manifest = shown["manifest"]
     assert manifest["template"] == " {input} ->\n", "the instruction is not in it"
     assert manifest["defaults"] == {"temperature": 0.0, "max_tokens": 4}
     metrics = manifest["metrics"]
-    assert metrics["agreement"] >= metrics["agreement_at_start"] - 0.5
-    assert metrics["divergence"] <= metrics["divergence_at_start"]
-    assert metrics["tokens_saved"] > 0
+    assert metrics["divergence"] < 0.8 * metrics["divergence_at_start"]
+    assert metrics["agreement"] >= max(0.6, metrics["agreement_at_start"])
+    assert metrics["tokens_saved"] > 30
     assert {"exact_match", "prompt_tokens_before", "prompt_tokens_after", "num_empty_answers"} <= metrics.keys()
     assert not list(data_dir.glob("tuning/*/mood/*"))
 

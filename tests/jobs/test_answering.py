@@ -74,7 +74,7 @@ def _publisher_with(engine):
     return make
 
 
-async def test_the_teacher_answers_each_input_once_and_the_run_learns_its_answers(bench):
+async def test_the_run_learns_the_answers_of_its_teacher(bench):
     """Greedy requests behind the instruction, which yield to others. The version has no instruction in its template."""
     done = await bench.run(bench.create())
     assert (done.status, done.error) == ("succeeded", None)

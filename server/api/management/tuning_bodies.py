@@ -115,9 +115,11 @@ def job_body(record: store.JobRecord, base_id: str) -> Job:
 
 
 def _method(distillation: Mapping[str, Any] | None, hyperparameters: JobHyperparameters) -> JobMethod:
+    supervised = JobSupervised(hyperparameters=hyperparameters)
     if distillation is None:
-        return JobMethod(type="supervised", supervised=JobSupervised(hyperparameters=hyperparameters))
-    return JobMethod(type="distillation", distillation=JobDistillation(**distillation, hyperparameters=hyperparameters))
+        return JobMethod(type="supervised", supervised=supervised)
+    told = JobDistillation(**distillation, hyperparameters=hyperparameters)
+    return JobMethod(type="distillation", supervised=supervised, distillation=told)
 
 
 def preview_body(

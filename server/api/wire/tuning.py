@@ -228,10 +228,11 @@ class JobDistillation(ResponseBody):
 
 
 class JobMethod(ResponseBody):
-    """The tuning method of a job, with the settings under the name of its type. The other one is absent."""
+    """The tuning method of a job. `distillation` is absent without one."""
 
     type: Literal["supervised", "distillation"]
-    supervised: JobSupervised | None = None
+    supervised: JobSupervised
+    """The hyperparameters, whatever the type: clients of the first release expect them here."""
     distillation: JobDistillation | None = None
 
 
