@@ -109,7 +109,8 @@ def job_digest(
     digest.update(json.dumps(decided, sort_keys=True).encode())
     for example in encoded:
         answer = [example.completion] if example.label is None else [example.completion, example.label]
-        digest.update(json.dumps([example.prompt, *answer]).encode())
+        teacher = [{"teacher": example.teacher}] if example.teacher else []
+        digest.update(json.dumps([example.prompt, *answer, *teacher]).encode())
     return digest.hexdigest()
 
 

@@ -58,7 +58,7 @@ class AsyncEngine:
         self._budget = BackgroundBudget(background)
         self._outbox: list[tuple[str, EngineEvent]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = self._new_thread()
         self._observers = tuple(observers)
         self._open: dict[str, Delivery] = {}
         self._awaited: set[asyncio.Future[Any]] = set()
@@ -76,10 +76,15 @@ class AsyncEngine:
             await self.stop()
 
     def start(self) -> None:
-        """Start the thread; to be called on the event loop that will use the engine."""
+        """Start the thread; to be called on the event loop that will use the engine. It may start again."""
         self._loop = asyncio.get_running_loop()
         self._is_accepting = True
+        if self._thread.ident is not None:
+            self._thread = self._new_thread()
         self._thread.start()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="engine", daemon=True)
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Accept nothing more, let accepted requests finish for `grace_s` seconds, fail the rest, end the thread."""
