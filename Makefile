@@ -15,7 +15,7 @@ MINUTES ?= 120
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-int8 bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -164,7 +164,7 @@ bench-before: install ## this commit beside an earlier one, in pairs of processe
 bench-structured: install ## answers with a JSON schema beside free text, 32 at once (ARGS="--rounds 3" for a look)
 	$(BIN)/python -W ignore -m benchmarks.structured $(ARGS)
 
-bench-int8: install ## int8 weights beside float32 on a CPU (ARGS=speed, or quality after `make real-model`)
+bench-weights: install ## int8 weights beside float32 on a CPU (ARGS=speed, or quality after `make real-model`)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.int8 $(or $(ARGS),speed)
 
 bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)

@@ -91,8 +91,8 @@ def _num_shared(first: list[int], second: list[int]) -> int:
 def _scores(form: str, num_examples: int) -> dict[str, float]:
     """The share of each task's examples that a server answers exactly, 16 at once."""
     with tempfile.TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {"weights": form, "data_dir": Path(folder), "threads": 1, "log_level": "error"}
-        services = build_services(ServeSettings(**settings))
+        given: dict[str, Any] = {"weights": form, "data_dir": Path(folder), "threads": 1}
+        services = build_services(ServeSettings(**given))
         with TestClient(create_app(services), base_url="http://localhost") as client, ThreadPoolExecutor(16) as pool:
             found = {}
             for file in sorted(_HELDOUT.glob("*.jsonl")):

@@ -12,6 +12,8 @@ from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.cpu.int8_weight import KIND, Int8Weight
 from server.model.cpu.packing import JointLinear, PackedLinear
 from server.model.cpu.quantise_model import Int8Embedding
+from server.model.encoder.loading import load_encoder
+from server.model.encoder.proof import prove_encoder
 from server.model.errors import BaseModelUnavailable, SelfProofFailed, UnsupportedArchitecture
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
@@ -20,6 +22,8 @@ from server.model.self_proof import prove
 from server.model.twin import make_twin
 from tests.fakes.planted_faults import FAULTS
 from tests.parity.architectures import build
+from tests.parity.encoder_decoders import build_encoder_decoder
+from tests.parity.encoders import ENCODERS, build_encoder
 
 CPU = torch.device("cpu")
 TEXT = tuple(range(3, 40))
@@ -58,6 +62,27 @@ def test_the_proof_holds(name, tmp_path):
     assert (loaded.weights, loaded.dtype) == ("int8", torch.float32)
     assert proof.disagreement < 1e-4
     assert 0 < proof.rounding.served < 1.3 * proof.rounding.stock < 0.1
+
+
+@pytest.mark.parametrize("name", ["bert", "deberta-v2"])
+def test_encoders_are_proved_alike(name, tmp_path):
+    """Their parts are fused over int8 layers too."""
+    build_encoder(ENCODERS[name]()).save_pretrained(str(tmp_path))
+    loaded = load_encoder(BaseModelOptions(str(tmp_path), device="cpu", weights="int8"))
+    proof = prove_encoder(loaded)
+    assert (loaded.weights, isinstance(loaded.model.get_input_embeddings(), Int8Embedding)) == ("int8", True)
+    assert proof.disagreement < 1e-4 and proof.rounding.served < 1.3 * proof.rounding.stock < 0.1
+
+
+@pytest.mark.parametrize("name", ["t5", "bart"])
+def test_encoder_decoders_are_proved_alike(name, tmp_path):
+    """An encoder and a decoder share the quantised embedding, where it is a plain look-up."""
+    build_encoder_decoder(name).save_pretrained(str(tmp_path))
+    loaded = load_base_model(BaseModelOptions(str(tmp_path), device="cpu", weights="int8"))
+    proof = prove(loaded, choose_backend(CPU), text=TEXT)
+    assert proof.disagreement < 1e-3 and proof.rounding.served < 1.3 * proof.rounding.stock < 0.2
+    stacks = (loaded.model.get_encoder(), loaded.model.get_decoder())
+    assert {isinstance(stack.embed_tokens, Int8Embedding) for stack in stacks} == {name == "t5"}
 
 
 @pytest.mark.parametrize("fault", FAULTS)

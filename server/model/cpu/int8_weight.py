@@ -134,7 +134,7 @@ def quantise_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Zeros fill the last block. A block that is not finite has no integers.
     """
     padded = torch.nn.functional.pad(rows, (0, -rows.shape[-1] % BLOCK))
-    return _quantise(padded.view(*rows.shape[:-1], -1, BLOCK))
+    return _quantise(padded.view(*rows.shape[:-1], padded.shape[-1] // BLOCK, BLOCK))
 
 
 def _quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
