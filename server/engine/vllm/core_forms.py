@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -41,12 +42,18 @@ class CoreForms:
         self._folder = folder
         self._num_words = -(-vocab_size // 32)
         self._masks = MaskThreads()
+        self._stale: list[Matcher] = []
         self._kept = KeptForms(_LIMITS)
         self._vocabularies: dict[str, Vocabulary] = {}
 
     def begin(self, described: dict[str, Any], end_token_ids: frozenset[int]) -> Future[CoreGrammar]:
         """Compile the form of an answer that `end_token_ids` end, on a thread of its own."""
         return self._thread.submit(self._begin, described, end_token_ids)
+
+    def fill(self) -> None:
+        """Begin to compute the next masks of all answers that went on, on a thread of its own."""
+        self._masks.fill([matcher for matcher in self._stale if matcher.is_stale])
+        self._stale.clear()
 
     def allocate_token_bitmask(self, max_num_seqs: int) -> torch.Tensor:
         """Masks `[max_num_seqs, num_words]` that allow every token."""
@@ -65,7 +72,7 @@ class CoreForms:
         except Exception:  # vLLM's engine must not see it
             logger.exception("a form cannot be compiled")
             matcher = None
-        return CoreGrammar(matcher, end_token_ids, self._masks)
+        return CoreGrammar(matcher, end_token_ids, self._stale.append)
 
     def _matcher(self, described: dict[str, Any], end_token_ids: frozenset[int]) -> Matcher:
         constraint, name = constraint_of(described), described["vocabulary"]
@@ -80,23 +87,28 @@ class CoreForms:
 
 
 class CoreGrammar:
-    """Where one answer stands, with the methods that vLLM's manager calls. Without `matcher` every token passes."""
+    """Where one answer stands, with the methods that vLLM's manager calls. Without `matcher` every token passes.
 
-    def __init__(self, matcher: Matcher | None, end_token_ids: frozenset[int], masks: MaskThreads) -> None:
+    `note_stale` gets the matcher when a new mask is needed.
+    """
+
+    def __init__(
+        self, matcher: Matcher | None, end_token_ids: frozenset[int], note_stale: Callable[[Matcher], None]
+    ) -> None:
         self._matcher = matcher
         self._end_token_ids = end_token_ids
-        self._masks = masks
+        self._note_stale = note_stale
 
     def is_terminated(self) -> bool:
         """Whether every token passes: the answer has ended, or the server will see that it left its form."""
         return self._matcher is None
 
     def accept_tokens(self, request_id: str, tokens: list[int]) -> bool:
-        """Go on by tokens that were sampled, and begin to compute the next mask on a thread of its own."""
+        """Go on by tokens that were sampled."""
         for token_id in tokens:
             self._accept(token_id)
         if self._matcher is not None:
-            self._masks.fill([self._matcher])
+            self._note_stale(self._matcher)
         return True
 
     def fill_bitmask(self, bitmask: torch.Tensor, index: int) -> None:

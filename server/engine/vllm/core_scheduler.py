@@ -29,6 +29,12 @@ class _WithForms:
         given["structured_output_manager"] = structured_output_manager
         super().__init__(vllm_config, *args, **given)  # type: ignore[call-arg]
 
+    def update_from_output(self, *given: Any) -> Any:
+        """As vLLM's, after which the next masks are begun."""
+        outputs = super().update_from_output(*given)  # type: ignore[misc]
+        self._forms.fill()
+        return outputs
+
     def add_request(self, request: Request) -> None:
         """As vLLM's, but for the grammar."""
         params = request.sampling_params

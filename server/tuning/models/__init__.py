@@ -3,6 +3,7 @@
 protocol.py            what the trainer asks of every kind
 choice.py              the kind that a run trains
 decoder.py             a decoder that completes texts
+distilled_decoder.py   a decoder that learns another prompt's distributions
 decoder_classifier.py  a classification head on a decoder
 encoder_classifier.py  a classification head on an encoder
 encoder_decoder.py     an encoder-decoder that answers texts

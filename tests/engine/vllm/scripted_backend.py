@@ -143,6 +143,7 @@ class ScriptedBackend:
             output.append(token)
             if grammar is not None:
                 assert grammar.accept_tokens("id", [token]), "a request would end with an error"
+                self._forms.fill()
             reason = "stop" if token in sampling.get("stop_token_ids", ()) else None
             if reason is None and len(output) >= sampling["max_tokens"]:
                 reason = "length"
