@@ -14,11 +14,11 @@ SHARES = st.floats(0, 1)
 
 
 def scores(score: float, name: str = "mood (new)") -> Scores:
-    return Scores(name, 10, score, score, score, 1.0)
+    return Scores(name, 10, score, score, score, 1.0, score)
 
 
 @given(
-    st.sampled_from(METRICS), st.none() | SHARES, st.booleans(), SHARES, st.none() | SHARES
+    st.sampled_from([metric for metric in METRICS if metric != "agreement"]), st.none() | SHARES, st.booleans(), SHARES, st.none() | SHARES
 )  # fmt: skip
 def test_it_opens_exactly_where_every_requirement_is_met(metric, min_score, not_worse, mine, theirs):
     """An equal score is enough; where nothing is in production there is nothing to beat."""
@@ -33,6 +33,17 @@ def test_a_task_without_labels_has_no_label_accuracy_to_pass_with():
     """The gate stays shut rather than guess."""
     verdict = judge(Gate("label_accuracy"), Scores("mood (new)", 10, 1.0, None, None, 1.0), None)
     assert (verdict.passed, verdict.reason) == (False, "there is no label_accuracy: the task has no labels")
+
+
+def test_agreement_is_of_the_new_version_alone():
+    """Only a distillation has it, and the version in production has none to compare with."""
+    gate = Gate("agreement", 0.9)
+    assert judge(gate, scores(0.95), None).passed
+    assert not judge(gate, scores(0.85), None).passed
+    without = judge(gate, Scores("mood (new)", 10, 1.0, None, None, 1.0), None)
+    assert (without.passed, without.reason) == (False, "there is no agreement: only a distillation has one")
+    with pytest.raises(PlanRefused, match="take exact_match"):
+        Gate("agreement", not_worse_than_production=True)
 
 
 @pytest.mark.parametrize(
