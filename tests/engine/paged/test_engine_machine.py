@@ -116,41 +116,17 @@ class EngineMachine(RuleBasedStateMachine):
         prompt_logprobs=st.sampled_from([None, None, None, 2]),
         is_nan=st.sampled_from([False] * 9 + [True]),
         is_batch=st.sampled_from([False, False, True]),
+        form=st.sampled_from([None, 0, 1, 2, 3]),
     )
-    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, **sampling):
+    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, form, **sampling):
         if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
             prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
-        kind = Generate(params, num_choices)
+        kind = Generate(params, num_choices, self.forms[form] if form is not None and self.decoding is None else None)
         self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], salt, is_batch=is_batch))
         self.saw("a batch", is_batch)
         self.saw("choices", num_choices > 1)
         self.saw("prompt log-probabilities", params.prompt_logprobs is not None)
-
-    @precondition(lambda self: self.decoding is None)
-    @rule(
-        prompt=prompts,
-        form=st.integers(0, 3),
-        task=st.sampled_from(TASKS),
-        num_choices=st.sampled_from([1, 1, 3]),
-        temperature=st.sampled_from([0.0, 1.0]),
-        is_batch=st.sampled_from([False, False, True]),
-    )
-    def structured(self, prompt, form, task, num_choices, temperature, is_batch):
-        """Answers with a form."""
-        params = SamplingParams(seed=self.numbers, max_tokens=8, temperature=temperature)
-        kind = Generate(params, num_choices, self.forms[form])
-        self.submit(Request(self.new_name(), task, prompt, kind, is_batch=is_batch))
-
-    @rule(form=st.integers(0, 3))
-    def hold_masks(self, form):
-        """No mask of this form comes until the masks are released."""
-        self.masks.hold(self.forms[form])
-
-    @rule()
-    def release_masks(self):
-        """All masks come in time again."""
-        self.masks.release()
 
     @rule(
         prompt=prompts,
@@ -179,11 +155,15 @@ class EngineMachine(RuleBasedStateMachine):
             return
         coverage["requests"] += 1
 
-    @rule(count=st.integers(1, 6))
-    def step(self, count):
+    @rule(count=st.integers(1, 6), is_late=st.booleans())
+    def step(self, count, is_late):
+        """Some steps, for which the masks of forms may not come."""
+        for form in self.forms if is_late else ():
+            self.masks.hold(form)
         for _ in range(count):
             self.harness.engine.step()
             self.observe()
+        self.masks.release()
 
     @precondition(lambda self: self.open_requests())
     @rule(data=st.data())
@@ -346,7 +326,6 @@ MUST_BE_REACHED = (
     "an encoder's output that forks share",
     "inputs encoded again after preemption",
     "NaN",
-    "late masks",
     "failed steps",
     "failed prefixes",
     "aborted requests",
