@@ -15,7 +15,7 @@ MINUTES ?= 120
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -82,8 +82,8 @@ tuning-seeds: install ## a new task over HTTP with default settings, ten seeds: 
 stop-test: install ## 1,000 clients that leave in mid-stream, and 100 stops under load
 	$(BIN)/python -m tests.system.stopping $(ARGS)
 
-structured-test: install ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.structured_outputs.long $(ARGS)
+structured-test: install $(filter vllm,$(ENGINE)) ## 500 random schemas and 50 regular expressions that answers must fit, then 10,000 hostile forms (minutes; ENGINE=vllm)
+	OMP_NUM_THREADS=1 $(if $(filter vllm,$(ENGINE)),$(VLLM)/bin,$(BIN))/python -m tests.structured_outputs.long --engine $(or $(ENGINE),own) $(ARGS)
 
 batch-test: install ## a batch of 2,000 lines through three kills, then beside live streams (minutes)
 	$(BIN)/python -m tests.system.batches $(ARGS)
@@ -164,6 +164,9 @@ bench-before: install ## this commit beside an earlier one, in pairs of processe
 bench-structured: install ## answers with a JSON schema beside free text, 32 at once (ARGS="--rounds 3" for a look)
 	$(BIN)/python -W ignore -m benchmarks.structured $(ARGS)
 
+bench-weights: install ## int8 weights beside float32 on a CPU (ARGS=speed, or quality after `make real-model`)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.int8 $(or $(ARGS),speed)
+
 bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
@@ -177,6 +180,7 @@ bench-peers: install ## install vLLM and llama.cpp for a CPU in .bench/, so that
 
 # vLLM wants libraries of other versions than the server: a venv of its own, in which the server runs too. Where there is CUDA,
 # pip resolves vLLM's own requirements within the range of pyproject.toml; elsewhere constraints-vllm.txt has the whole list.
+# vLLM asks for an older llguidance, which only its own structured outputs use: the server needs a newer one (decision 0040).
 VLLM := .venv-vllm
 VLLM_TOO := peft|accelerate|pytest|pytest-asyncio|alembic|limits|platformdirs|sqlalchemy|structlog
 vllm: .venv-vllm/.installed ## make .venv-vllm: vLLM, the server and the connector softprompt_vllm (see docs/engines.md)
@@ -189,7 +193,7 @@ vllm: .venv-vllm/.installed ## make .venv-vllm: vLLM, the server and the connect
 		$(@D)/bin/python -m pip install --quiet "$$(grep '^torch==' constraints-vllm.txt)" && \
 		$(@D)/bin/python -m pip install --quiet --no-deps -r constraints-vllm.txt; \
 	fi
-	$(@D)/bin/python -m pip install --quiet --no-deps -e .
+	$(@D)/bin/python -m pip install --quiet --no-deps "$$(grep '^llguidance==' constraints-vllm.txt)" -e .
 	@touch $@
 
 # Other releases of vLLM, for a CPU alone. A file has what differs from constraints-vllm.txt: the first line of a name wins.

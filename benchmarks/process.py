@@ -50,6 +50,11 @@ class ContenderProcess:
         """Answer a workload. Raises `ContenderUnavailable` with what went wrong."""
         return run_from_json(self._ask(asdict(workload)))
 
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
     def close(self) -> None:
         """End the process."""
         if self._process.stdin is not None:

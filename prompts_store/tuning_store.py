@@ -199,12 +199,22 @@ class TuningStore:
             job_claims.fail(connection, claim, error, events, state=state)
 
     def save_checkpoint(
-        self, claim: JobClaim, step: int, metrics: Mapping[str, Any], state: bytes, events: Sequence[NewEvent] = ()
+        self,
+        claim: JobClaim,
+        step: int,
+        metrics: Mapping[str, Any],
+        state: bytes,
+        events: Sequence[NewEvent] = (),
+        *,
+        is_progress: bool = False,
     ) -> None:
-        """Save a state to resume from, with the events before it. The job may have been paused or have failed."""
+        """Save a state to resume from, with the events before it. The job may have been paused or have failed.
+
+        With `is_progress` the state is a later one than the last, even if its step is not.
+        """
         with self._database.write() as connection:
             found = job_claims.held(connection, claim, _CHECKPOINTABLE)
-            job_claims.note_progress(connection, found.id, step)
+            job_claims.note_progress(connection, found.id, step, is_progress=is_progress)
             job_log.save_checkpoint(connection, found.id, step, metrics, state)
             if found.status == JobStatus.RUNNING:  # no beat can be written while a large state is
                 job_claims.beat(connection, claim, events, None)

@@ -223,9 +223,9 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         quotas,
         overload,
         ShadowRuns(),
+        chosen.constraints,
         chat_defaults,
         BaseFacts(base.kind, chosen.vector_size, chosen.heads.labels, chosen.heads.problem_type),
-        chosen.constraints,
     )
     return Services(
         access=Access(keys, quotas, overload, engine, api_settings),
@@ -236,6 +236,7 @@ def _build_services(settings: ServeSettings, store: Store, keys: KeyRing) -> Ser
         base_id=origin.base_id,
         engine_name=chosen.name,
         device=chosen.device,
+        weights=chosen.weights,
         settings=api_settings,
         jobs=build_tuner(TunerParts(settings, origin.base_id, store, follower, folder), chosen, child),
         no_jobs=chosen.no_tuning or NO_END_TOKEN,

@@ -198,6 +198,7 @@ def _model_options(settings: ServeSettings, origin: Origin) -> BaseModelOptions:
         dtype=settings.dtype,
         device=settings.device,
         max_context=settings.max_context,
+        weights=settings.weights,
     )
 
 

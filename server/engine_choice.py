@@ -26,6 +26,11 @@ NO_TUNING_WITH_VLLM = (
     "server with --engine own over the same database"
 )
 
+NO_TUNING_ON_INT8 = (
+    "this server's weights are int8, and nothing is tuned on them: create the job on a server without --weights int8 "
+    "over the same database"
+)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OwnEngine:
@@ -49,9 +54,10 @@ class ChosenEngine:
     """An engine, not started yet, and what the server knows of its base model.
 
     `vector_size` is the width of the hidden states that it returns. `tuning` is None where `no_tuning` says why.
-    `constraints` compiles the forms of answers; None, answers have none. The engine's library has metrics of its own,
+    `constraints` compiles the forms of answers. The engine's library has metrics of its own,
     whose names begin with `metrics_prefix`, unless that is empty. `capturer` is the same engine, if soft prompts
-    are to be made ready ahead of use.
+    are to be made ready ahead of use. `weights` is the form of the weights that are served; None where vLLM's arguments
+    say it.
     """
 
     name: Literal["own", "vllm"]
@@ -63,11 +69,12 @@ class ChosenEngine:
     generation_config: object
     device: str
     vector_size: int
+    constraints: ConstraintCompiler
     tuning: Tuning | None
     no_tuning: str = ""
-    constraints: ConstraintCompiler | None = None
     metrics_prefix: str = ""
     capturer: Capturer | None = None
+    weights: str | None = None
 
 
 def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[EngineObserver]) -> ChosenEngine:
@@ -87,10 +94,10 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         str(model.device),
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
-        Tuning(model, own.engine),
-        constraints=ConstraintCompiler(
-            partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)
-        ),
+        ConstraintCompiler(partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)),
+        None if model.is_int8 else Tuning(model, own.engine),
+        NO_TUNING_ON_INT8 if model.is_int8 else "",
+        weights=model.weights,
     )
 
 
@@ -117,6 +124,7 @@ def _choose_vllm(settings: ServeSettings, origin: Origin, observers: Sequence[En
         read.generation_config,
         built.device,
         read.base.hidden_size,
+        ConstraintCompiler(partial(describe, built.tokenizer, built.vocab_size, built.eos_token_ids)),
         tuning=None,
         no_tuning=NO_TUNING_WITH_VLLM,
         metrics_prefix="vllm:",

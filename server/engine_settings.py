@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -32,6 +32,14 @@ VllmArgs = Annotated[
 VllmPrefixGib = Annotated[
     float,
     Field(gt=0, allow_inf_nan=False, description="Memory for soft prompts in each worker of vLLM, in GiB."),
+]
+
+Weights = Annotated[
+    Literal["auto", "int8"],
+    Field(
+        description="Weights of linear layers and embeddings: auto (as dtype says), or int8 (8 bits per weight, on a "
+        "CPU; nothing is tuned on them)."
+    ),
 ]
 
 CaptureOnPromote = Annotated[
@@ -67,6 +75,7 @@ _OF_VLLM = frozenset({"vllm_args", "vllm_prefix_gib", "capture_on_promote", "tun
 _OF_OURS = frozenset(
     {
         "attention",
+        "weights",
         "max_prefix_share",
         "tuning_share",
         "tuning_min_share",

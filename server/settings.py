@@ -23,6 +23,7 @@ from server.engine_settings import (
     TuningPython,
     VllmArgs,
     VllmPrefixGib,
+    Weights,
     check_settings,
 )
 
@@ -76,6 +77,7 @@ class ServeSettings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
         "auto", description="Data type of the weights and the KV cache: auto, float32, float16 or bfloat16."
     )
+    weights: Weights = "auto"
     device: str = Field(
         "auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

@@ -39,7 +39,11 @@ _OURS = frozenset(
         "tokenizer",
         "tokenizer_mode",
         "override_generation_config",
+        "scheduler_cls",
         "scheduling_policy",
+        "structured_outputs_config",
+        "reasoning_parser",
+        "reasoning_parser_plugin",
         "logits_processors",
         "max_num_queued_reqs",
         "max_num_queued_tokens",
@@ -73,7 +77,7 @@ def check_args(given: Mapping[str, Any]) -> None:
         if name in _OPTIONS:
             raise ValueError(f"has {name!r}, which {_OPTIONS[name]} sets")
         if name in _OURS:
-            raise ValueError(f"has {name!r}, which soft prompts rest on; leave it out")
+            raise ValueError(f"has {name!r}, which answers rest on; leave it out")
 
 
 def _value(text: str) -> Any:

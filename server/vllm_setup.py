@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ class BuiltVllm:
     read: ReadBase
     tokenizer: Tokenizer
     eos_token_ids: frozenset[int]
+    vocab_size: int
     device: str
 
 
@@ -57,6 +59,7 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     """Start vLLM and prove the base model. Raises `ModelError` and `TextError`."""
     if importlib.util.find_spec("vllm") is None:
         raise EngineUnavailable(_NOT_INSTALLED)
+    _check_llguidance()
     device = _check_device(settings.device)
     if is_gguf(origin.source):
         raise UnsupportedArchitecture("a GGUF file is not served with --engine vllm; leave it out")
@@ -79,7 +82,7 @@ def build_vllm_engine(settings: ServeSettings, origin: Origin, observers: Sequen
     except BaseException:
         backend.close()
         raise
-    return BuiltVllm(engine, read, tokenizer, eos_token_ids, device)
+    return BuiltVllm(engine, read, tokenizer, eos_token_ids, backend.facts.vocab_size, device)
 
 
 def _build(
@@ -107,6 +110,14 @@ def _build(
         backend, options, capture_key, folder, wedged_after_s=settings.engine_timeout_s, observers=observers
     )
     return engine, tokenizer, eos_token_ids
+
+
+def _check_llguidance() -> None:
+    """Raise `EngineUnavailable` for the release that vLLM asks for, which lets space between JSON's parts repeat."""
+    if tuple(map(int, version("llguidance").split(".")[:2])) < (1, 8):
+        raise EngineUnavailable(
+            "llguidance 1.8 or newer is needed in this virtual environment: `make vllm` installs it"
+        )
 
 
 def _own_args(settings: ServeSettings, origin: Origin, read: ReadBase, device: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from server.settings import ServeSettings
         {"capture_on_promote": True},
         {"engine": "vllm", "attention": "exact"},
         {"engine": "vllm", "tuning_share": 0.1},
+        {"engine": "vllm", "weights": "int8"},
     ],
 )
 def test_a_setting_of_the_other_engine_is_refused(given):

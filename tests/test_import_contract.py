@@ -20,11 +20,12 @@ MODEL_LIBRARIES = {"torch", "transformers", "peft"}
         ("server.cli", MODEL_LIBRARIES | {"numpy", "fastapi", "uvicorn", "sqlalchemy"}),
         ("server.cli.tasks.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
         ("server.cli.tasks.store_backend", MODEL_LIBRARIES | {"fastapi"}),
+        ("server.app", {"peft", "matplotlib", "scipy", "sklearn", "pandas", "vllm", "redis"}),
     ],
-    ids=["any command", "tasks on a server", "tasks in a database"],
+    ids=["any command", "tasks on a server", "tasks in a database", "a server"],
 )
-def test_a_command_that_runs_no_model_imports_none(module, heavy):
-    """`softprompt --help` and `softprompt task list` answer at once."""
+def test_a_program_imports_nothing_that_it_does_not_use(module, heavy):
+    """`softprompt --help` and `softprompt task list` answer at once; a server that tunes nothing never needs PEFT."""
     probe = f"import sys, {module}; print(*sorted({heavy!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []
@@ -32,6 +33,7 @@ def test_a_command_that_runs_no_model_imports_none(module, heavy):
 
 OPTIONAL = {
     "prompts_store/sql/databases/postgres.py": {"psycopg"},
+    "server/engine/vllm/core_scheduler.py": {"vllm"},
     "server/engine/vllm/start.py": {"vllm"},
     "server/model/gpu/kernels.py": {"triton"},
     "server/ray_serve.py": {"ray"},

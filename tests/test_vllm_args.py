@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from server.base_model_source import find_origin
 from server.engine.vllm.engine_args import FIXED, engine_args
+from server.model.errors import EngineUnavailable
 from server.settings import ServeSettings
 from server.vllm_args import check_args, parse_args
 from server.vllm_setup import build_vllm_engine
@@ -33,7 +35,7 @@ def test_other_texts_are_refused(text):
 
 def test_what_our_arguments_fix_cannot_be_given():
     """Each is refused by its name."""
-    for name in (*FIXED, "kv_transfer_config", "runner"):
+    for name in (*FIXED, "kv_transfer_config", "runner", "structured_outputs_config", "reasoning_parser"):
         with pytest.raises(ValueError, match=name):
             check_args({name: 1})
 
@@ -53,9 +55,6 @@ def test_ours_win():
 
 def test_without_vllm_the_way_to_it_is_named(monkeypatch):
     """The sentence has the command that installs it."""
-    from server.base_model_source import find_origin
-    from server.model.errors import EngineUnavailable
-
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     settings = ServeSettings(engine="vllm")
     with pytest.raises(EngineUnavailable, match="make vllm"):
@@ -70,3 +69,12 @@ def test_our_engine_needs_no_vllm():
 
     assert server.app
     assert not {"vllm", "server.engine.vllm.start"} & set(sys.modules)
+
+
+def test_the_llguidance_that_vllm_asks_for_is_too_old(monkeypatch):
+    """It lets the space between JSON's parts repeat."""
+    settings = ServeSettings(engine="vllm")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("server.vllm_setup.version", lambda name: "1.7.6")
+    with pytest.raises(EngineUnavailable, match=r"llguidance 1\.8 or newer"):
+        build_vllm_engine(settings, find_origin(settings), ())

@@ -9,6 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from docs.reference.markdown import code, table
 from server.engine.client import EngineStats
+from server.telemetry.heap_metrics import HeapCollector
 from server.telemetry.metrics import Metrics
 from server.telemetry.state_metrics import ServerState, ShadowCounts, StateCollector
 
@@ -43,13 +44,14 @@ def _families() -> Iterator[tuple[Metric, tuple[str, ...]]]:
             if isinstance(wrapper, MetricWrapperBase):
                 for family in wrapper.describe():
                     yield family, tuple(wrapper._labelnames)  # the client library has no public name for it
-    for family in StateCollector(_state(), metrics.tasks).collect():
-        yield family, _labels(family)
+    for collector in (metrics.requests.between_tokens, HeapCollector(), StateCollector(_state(), metrics.tasks)):
+        for family in collector.collect():
+            yield family, _labels(family)
 
 
 def _labels(family: Metric) -> tuple[str, ...]:
     names: Iterable[str] = family.samples[0].labels if family.samples else ()
-    return tuple(names)
+    return tuple(name for name in names if name != "le")
 
 
 def _series(family: Metric) -> str:

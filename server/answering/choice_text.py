@@ -105,6 +105,8 @@ class ChoiceText:
         self, text: str, token_ids: tuple[int, ...], reason: FinishReason | None, *, is_whole: bool = False
     ) -> TextDelta:
         self._num_emitted += len(text)
-        emitted = tuple(token for token in self._pending if is_whole or token.offset < self._num_emitted)
-        self._pending = self._pending[len(emitted) :]
+        emitted: tuple[TextToken, ...] = ()
+        if self._pending and (is_whole or self._pending[0].offset < self._num_emitted):
+            emitted = tuple(token for token in self._pending if is_whole or token.offset < self._num_emitted)
+            self._pending = self._pending[len(emitted) :]
         return TextDelta(self._choice, text, token_ids, emitted, reason)

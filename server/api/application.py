@@ -9,9 +9,10 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from server import __version__
-from server.api.access.authentication import declared_scopes
+from server.api.access.authentication import declared_scopes, doors_of
 from server.api.engine_state import EngineStates
 from server.api.middleware.body_limit import BodyLimitMiddleware
+from server.api.middleware.door import DoorMiddleware
 from server.api.middleware.drain import DrainMiddleware
 from server.api.middleware.observe import ObserveMiddleware
 from server.api.middleware.request_id import RequestIdMiddleware
@@ -65,6 +66,7 @@ def build_api(services: Services, lifespan: Lifespan) -> FastAPI:
     app.state.inference = services.inference
     app.state.store_access = services.store_access
     app.state.engine_states = EngineStates(services)
+    app.add_middleware(DoorMiddleware, doors=doors_of(app.routes))
     app.add_middleware(BodyLimitMiddleware, limits=settings.limits)
     app.add_middleware(DrainMiddleware, drain=services.drain)
     app.add_middleware(ObserveMiddleware, metrics=services.metrics, tracing=services.tracing)

@@ -31,7 +31,8 @@ NO_END_TOKEN = "the base model has no end token, so nothing can be tuned"
 class Services:
     """Objects that live as long as the application: the one that each room works with, and the rest.
 
-    `base_id` is the base model's name in `model`; `engine_name` and `device` are what compute it. Without `jobs`,
+    `base_id` is the base model's name in `model`; `engine_name` and `device` are what compute it, and `weights` is the
+    form of its weights, None where vLLM's arguments say it. Without `jobs`,
     `no_jobs` says why nothing can be tuned. Without `captures`, soft prompts are made ready on first use. `started_at`
     is Unix time, and `began` the monotonic time of the same moment, both in seconds.
     `page` has the files of the page at `/` by their path; empty, there is none.
@@ -43,6 +44,7 @@ class Services:
     base_id: str
     engine_name: EngineName = "own"
     device: str = "cpu"
+    weights: str | None = "float32"
     settings: ApiSettings = field(default_factory=ApiSettings)
     jobs: Tuner | None = None
     batches: BatchRunner | None = None

@@ -2,7 +2,7 @@
 
 serving/          `softprompt serve`
 tasks/            `softprompt task …`
-tuning/           `softprompt tune` and `softprompt evaluate`
+tuning/           `softprompt tune`, `softprompt distil` and `softprompt evaluate`
 keys/             `softprompt key …` and `softprompt audit`
 batches/          `softprompt batch`
 database.py       `softprompt db …`: upgrade, check, verify, gc, backup, restore
@@ -38,6 +38,7 @@ from server.cli.serving.serve import serve
 from server.cli.streams import prepare_streams, silence
 from server.cli.tasks.commands import tasks
 from server.cli.tuning.commands import tune
+from server.cli.tuning.distil import distil
 from server.cli.tuning.evaluate import evaluate
 from server.cli.vllm_export import vllm_export
 
@@ -54,6 +55,7 @@ app.command("audit")(audit)
 app.command("generate")(generate)
 app.command("batch")(batch)
 app.command("tune")(tune)
+app.command("distil")(distil)
 app.command("evaluate")(evaluate)
 app.command("vllm-export")(vllm_export)
 

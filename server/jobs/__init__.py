@@ -8,6 +8,7 @@ claim_heartbeat.py  tells the store that this server works on a job, and carries
 takeover.py         jobs of servers that have stopped
 request.py          a job's request, and this server's defaults for it
 preparer.py         a job's files, read and checked
+answering.py        the answers of a distillation's teacher
 training.py         one run in pieces, with its checkpoints
 publisher.py        a finished run is judged, published and promoted
 candidates.py       versions of the store, loaded for an evaluation

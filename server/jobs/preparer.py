@@ -15,16 +15,20 @@ from server.jobs.event_texts import note_event, preview_event
 from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.distillation.inputs import MIN_INPUTS, is_plain_text, read_inputs
+from server.tuning.distillation.plan import version_defaults
+from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
-from server.tuning.example_line import Example, Reading, parse_line
+from server.tuning.example_line import Example, ExampleForm, Reading, parse_line
 from server.tuning.examples import ExampleLimits, ExampleSet, read_examples
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob
 from server.tuning.plan import TuningPlan
-from server.tuning.split import TuningData, tuning_data
+from server.tuning.split import Split, TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
-from server.tuning.task_choice import answer_form, check_classes
+from server.tuning.task_choice import answer_form, check_classes, check_labels
+from server.tuning.teaching import Distillation
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
@@ -59,6 +63,8 @@ class JobPreparer:
         self._check_task(record.task)
         request = request_from_json(record.request)
         self.host.check_plan(request.plan)
+        if request.distillation is not None:
+            return self._prepare_distillation(record, request, request.distillation)
         data = self._read(record, request)
         labels = request.manifest.labels or data.labels
         _check_labels(labels, request.manifest.labels, data)
@@ -87,6 +93,39 @@ class JobPreparer:
         notes = map(note_event, (*data.notes, *changed, *unservable))
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
+    def _prepare_distillation(self, record: JobRecord, request: JobRequest, distillation: Distillation) -> Prepared:
+        """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises."""
+        data = self._read_inputs(record)
+        manifest = replace(request.manifest, training_data_digest=data.digest)
+        if not manifest.defaults:
+            manifest = replace(manifest, defaults=version_defaults(distillation))
+        teacher = Teacher(self.tokenizer, manifest, distillation)
+        teacher.check_inputs(self.host, request.plan, data.training)
+        try:
+            teacher.check_inputs(self.host, request.plan, data.validation)
+        except ExamplesRefused as error:
+            raise FileRefused(error, _judged_by(record)) from error
+        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
+        return Prepared(job, tuple(map(note_event, data.notes)))
+
+    def _read_inputs(self, record: JobRecord) -> TuningData:
+        def read(file_id: int, param: str, min_inputs: int) -> ExampleSet:
+            is_text = is_plain_text(self.store.get_file(file_id).filename)
+            try:
+                content = self.store.load_file(file_id)
+                return read_inputs(content, is_text=is_text, limits=self.limits, min_inputs=min_inputs)
+            except ExamplesRefused as error:
+                raise FileRefused(error, param) from error
+
+        training = read(record.training_file, "training_file", MIN_INPUTS)
+        if record.validation_file is None:
+            return tuning_data(training, seed=record.seed, split=Split.RANDOM)
+        validation = read(record.validation_file, "validation_file", 1)
+        try:
+            return tuning_data(training, validation, record.seed, Split.RANDOM)
+        except ExamplesRefused as error:
+            raise FileRefused(error, "validation_file") from error
+
     def show(
         self, lines: Sequence[Mapping[str, Any]], request: JobRequest
     ) -> list[tuple[Example, tuple[PreviewToken, ...]]]:
@@ -97,6 +136,8 @@ class JobPreparer:
         parsed = [parse_line(json.dumps(line).encode(), n, Reading.WHOLE) for n, line in enumerate(lines, start=1)]
         examples = [example for line in parsed for example in line.examples]
         labels = request.manifest.labels or [example.completion for example in examples]
+        if request.plan.has_head and any(line.form is not ExampleForm.LABEL for line in parsed):
+            check_labels(request.manifest.labels)
         encoded = self._encoding(request.plan, request.manifest, labels)(examples)
         return [(one, preview(self.tokenizer, ids)) for one, ids in zip(examples, encoded, strict=True)]
 

@@ -11,6 +11,7 @@ from server.tuning.example_line import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
 from server.tuning.split import Split
+from server.tuning.teaching import Distillation
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class JobRequest:
     `promote` makes the version `production`; with a `gate`, only if that passes. `metadata` belongs to the client.
     `reading` is the rule for the files: a job keeps the rule of the release that created it.
     `split` holds out examples if there is no validation file. It too stays as it was when the job was created.
+    With a `distillation`, the files have inputs, which the teacher answers.
     """
 
     plan: TuningPlan
@@ -42,10 +44,12 @@ class JobRequest:
     metadata: Mapping[str, str] = field(default_factory=dict)
     reading: Reading = Reading.WHOLE
     split: Split = Split.EVERY_LABEL_TRAINED
+    distillation: Distillation | None = None
 
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
-    """Every field as a JSON value; `request_from_json` reads it back."""
+    """Every field as a JSON value; `request_from_json` reads it back. Only a distillation has that field."""
+    distillation = {} if request.distillation is None else {"distillation": asdict(request.distillation)}
     return {
         "plan": plan_to_json(request.plan),
         "manifest": manifest_to_json(request.manifest),
@@ -54,12 +58,13 @@ def request_to_json(request: JobRequest) -> dict[str, Any]:
         "metadata": dict(request.metadata),
         "reading": request.reading.value,
         "split": request.split,
+        **distillation,
     }
 
 
 def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
     """Inverse of `request_to_json`. Raises `PlanRefused` if this release does not allow a hyperparameter."""
-    gate = fields["gate"]
+    gate, distillation = fields["gate"], fields.get("distillation")
     return JobRequest(
         plan=plan_from_json(fields["plan"]),
         manifest=manifest_from_json(fields["manifest"]),
@@ -68,4 +73,5 @@ def request_from_json(fields: Mapping[str, Any]) -> JobRequest:
         metadata=fields["metadata"],
         reading=Reading(fields.get("reading", Reading.LAST_ANSWER)),
         split=Split(fields.get("split", Split.RANDOM)),
+        distillation=None if distillation is None else Distillation(**distillation),
     )

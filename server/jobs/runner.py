@@ -20,6 +20,7 @@ from prompts_store.tuning_records import JobClaim, JobRecord, JobStatus
 from prompts_store.tuning_store import TuningStore
 from server.background_task import background_task
 from server.engine.client import PieceRunner
+from server.jobs.answering import Answering
 from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.held_job import HeldJob
 from server.jobs.preparer import JobPreparer
@@ -181,8 +182,14 @@ class JobRunner:
 
     async def _run(self, claim: JobClaim, record: JobRecord, training: Training, heartbeat: ClaimHeartbeat) -> None:
         prepared = await self._threads.run(self._preparer.prepare, record)
-        result = await training.train(self._build, prepared.job)
-        finished = FinishedRun(claim, record, prepared.job, result, training.num_tokens)
+        job = prepared.job
+        if job.distillation is not None:
+            engine, tokenizer, threads = self._publisher.engine, self._publisher.tokenizer, self._threads
+            checkpoint_s = self._options.intervals.checkpoint_s
+            answering = Answering(self._tuning, claim, engine, tokenizer, heartbeat, checkpoint_s, threads)
+            job = await answering.complete(job)
+        result = await training.train(self._build, job)
+        finished = FinishedRun(claim, record, job, result, training.num_tokens)
         published = await self._publisher.publish(finished, heartbeat)
         self._ended[JobStatus.SUCCEEDED] += 1
         _log.info("tuning job %d published %s@%d", record.id, record.task, published.version.version)

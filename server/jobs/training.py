@@ -96,7 +96,8 @@ class Training:
         self.step, self.num_steps = run.step, run.num_steps
         if state is not None:
             del state  # up to a gigabyte, otherwise in memory for the whole run
-            self._heartbeat.queue([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
+            if run.step or job.distillation is None:  # a distillation's state begins with its answers
+                self._heartbeat.queue([NewEvent(f"The job goes on from its checkpoint at step {run.step}.")])
         began, first_step = time.monotonic(), run.step
         save_at = began + self._checkpoint_s
         while not run.is_done:

@@ -23,7 +23,9 @@ from transformers import (
 from server.model.architecture import Architecture, check_model_type, read_architecture
 from server.model.attention import register_attention
 from server.model.cpu.fused_layer import fuse_layers
+from server.model.cpu.int8_weight import INT8_EPSILON
 from server.model.cpu.pack_model import linear_bytes, pack_linears
+from server.model.cpu.quantise_model import check_can_quantise, quantise_model
 from server.model.encoder_decoder.decoding import Decoding, read_decoding
 from server.model.encoder_decoder.families import is_encoder_decoder
 from server.model.errors import BaseModelUnavailable, UnsupportedArchitecture
@@ -49,13 +51,17 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 @dataclass(frozen=True, slots=True)
 class BaseModelOptions:
-    """The base model to load. `source` is a hub id, a folder or a GGUF file; `dtype` and `device` may be "auto"."""
+    """The base model to load. `source` is a hub id, a folder or a GGUF file; `dtype` and `device` may be "auto".
+
+    `weights` is "auto" for those of `dtype`, or "int8".
+    """
 
     source: str
     revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
     max_context: int | None = None
+    weights: str = "auto"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +69,7 @@ class LoadedModel:
     """The frozen model in evaluation mode, on its device, and the facts that the engine needs of it.
 
     `eos_token_ids` end a generation, from the model's generation configuration. `decoding` is for an encoder-decoder:
-    how its outputs begin and end.
+    how its outputs begin and end. Where `is_int8`, weights have 8 bits, and `dtype` is that of all else.
     """
 
     model: PreTrainedModel
@@ -72,6 +78,19 @@ class LoadedModel:
     device: torch.device
     eos_token_ids: frozenset[int]
     decoding: Decoding | None = None
+    is_int8: bool = False
+
+    @property
+    def weights(self) -> str:
+        """The form of the weights, by its public name."""
+        return "int8" if self.is_int8 else dtype_name(self.dtype)
+
+    @property
+    def rounding_epsilon(self) -> float | None:
+        """The relative step of what is rounded to fewer bits than float32; None where nothing is."""
+        if self.is_int8:
+            return INT8_EPSILON
+        return None if self.dtype == torch.float32 else torch.finfo(self.dtype).eps
 
 
 def load_base_model(options: BaseModelOptions) -> LoadedModel:
@@ -84,6 +103,8 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     _check_whole(options, skeleton)  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
+    if is_int8 := options.weights == "int8":
+        check_can_quantise(device, dtype)
     with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
         model, report = load_pretrained(
             skeleton, options.source, options.revision, config, dtype=dtype, attention=built_with(config)
@@ -92,11 +113,15 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
         model.requires_grad_(False).train(False)
         torch.nn.Module.to(model, device)
     with foreign_errors(UnsupportedArchitecture, f"{config.model_type} models cannot be served"):
-        _pack(model)
+        if is_int8:
+            quantise_model(model)
+            fuse_layers(model)
+        else:
+            _pack(model)
         architecture = read_architecture(model, options.max_context)
         decoding = None if architecture.max_encoder_positions is None else read_decoding(model.generation_config)
         eos_token_ids = eos_token_ids_of(model.generation_config, config)
-        return LoadedModel(model, architecture, dtype, device, eos_token_ids, decoding)
+        return LoadedModel(model, architecture, dtype, device, eos_token_ids, decoding, is_int8)
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:

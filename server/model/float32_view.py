@@ -48,6 +48,11 @@ class _Float32Linear(torch.nn.Module):
         for hook in narrow._forward_pre_hooks.values():  # an encoder-decoder's head picks its rows
             self.register_forward_pre_hook(hook)
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """In float32: T5's feed-forward layer reads its dtype."""
+        return self._narrow[0].weight.float()
+
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         (narrow,) = self._narrow
         weight, bias = narrow.weight, narrow.bias

@@ -2,8 +2,9 @@
 
 The sequences, with and without an embeddings prefix, are prefilled in chunks, mixed in one batch, and decoded. Logits
 are asked for some of the rows, as serving asks for the last one of a prompt. First both paths compute in float32, where
-each of these rows must agree: that proves the logic. A model that serves half precision is then compared as it serves:
-it may be off by what the stock model's own rounding costs, and little more.
+each of these rows must agree: that proves the logic. A model that serves half precision or int8 is then compared as it
+serves: it may be off by what the stock model's own rounding costs, and little more. The stock model of int8 has the
+same quantised layers; in float32 both paths multiply the dequantised weights.
 
 A sliding window longer than the sequences would hide nothing in them. Such a model is compared once more in float32,
 with its windows narrowed on both sides. That proves which layers have a window and where it ends. It does not prove
@@ -36,7 +37,11 @@ from server.model.twin import make_twin
 # Of the logits' own spread: float32 agrees to rounding.
 _TOLERANCE = 1e-3
 _NARROW_WINDOW = 7
-_OTHER_DTYPES = {torch.float16: "--dtype float32 or bfloat16", torch.bfloat16: "--dtype float32"}
+_OTHER_WEIGHTS = {
+    "float16": "--dtype float32 or bfloat16",
+    "bfloat16": "--dtype float32",
+    "int8": "it without --weights int8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +70,20 @@ def prove(loaded: LoadedModel, attention: AttentionBackend, seed: int = 0, text:
         sequences = _make_sequences(loaded, torch.Generator().manual_seed(seed), text)
         expected = _stock_logits(_with_twin(loaded, in_float32=True), sequences)
         _check_stock(expected, loaded.dtype)
-        is_half = loaded.dtype != torch.float32
-        paged = _with_twin(loaded, is_paged=True, in_float32=True) if is_half else loaded
+        is_rounded = loaded.rounding_epsilon is not None
+        paged = _with_twin(loaded, is_paged=True, in_float32=True) if is_rounded else loaded
         disagreement = _largest_difference(_paged_logits(paged, sequences, attention), expected)
         _check_disagreement(disagreement, refused)
         if _has_long_window(loaded, sequences):
             in_windows = _disagreement_in_narrow_windows(loaded, attention, sequences)
             _check_disagreement(in_windows, f"{refused}: with sliding windows of {_NARROW_WINDOW} positions")
             disagreement = max(disagreement, in_windows)
-        if not is_half:
+        if not is_rounded:
             return Proof(disagreement, rounding=None)
         rounding, wrong = _measure_rounding(loaded, attention, sequences, expected)
     if wrong is not None:
         raise SelfProofFailed(
-            f"{refused} in {dtype_name(loaded.dtype)}: the paged path agrees with the stock model in float32, and "
+            f"{refused} in {loaded.weights}: the paged path agrees with the stock model in float32, and "
             f"not as it serves: in standard deviations of the logits, {wrong}"
         )
     return Proof(disagreement, rounding)
@@ -138,9 +143,9 @@ def _with_twin(
         adopt_attention(twin, loaded.model)
     if not in_float32:
         return replace(loaded, model=twin)
-    if loaded.dtype != torch.float32:
+    if loaded.rounding_epsilon is not None:
         compute_in_float32(twin)
-    return replace(loaded, model=twin, dtype=torch.float32)
+    return replace(loaded, model=twin, dtype=torch.float32, is_int8=False)
 
 
 def _check_stock(logits: list[torch.Tensor], dtype: torch.dtype) -> None:
@@ -170,8 +175,9 @@ def _measure_rounding(
     stock = _stock_logits(_with_twin(loaded), sequences)
     if not _are_finite(stock):
         raise SelfProofFailed(
-            f"these weights cannot be served in {dtype_name(loaded.dtype)}: transformers' own forward pass overflows "
-            f"its range, and makes NaN or infinity of them; try {_OTHER_DTYPES[loaded.dtype]}"
+            f"these weights cannot be served in {loaded.weights}: transformers' own forward pass overflows "
+            f"its range, and makes NaN or infinity of them; try {_OTHER_WEIGHTS[loaded.weights]}"
         )
     served = _paged_logits(loaded, sequences, attention)
-    return measure_rounding(served, stock, expected, sequences, torch.finfo(loaded.dtype).eps)
+    assert loaded.rounding_epsilon is not None
+    return measure_rounding(served, stock, expected, sequences, loaded.rounding_epsilon)

@@ -6,7 +6,8 @@ references.py   `$ref` in a schema: what it names, and how far it leads
 limits.py       bounds on what a caller sends
 grammar.py      a form as a grammar of llguidance
 vocabulary.py   the bytes of a base model's tokens
-compiler.py     compiles forms off the event loop, and keeps those compiled last
+compiler.py     compiles forms off the event loop
+kept.py         the compiled forms that were used last
 compiled.py     a compiled form, and where one answer stands in it
 masks.py        the masks of the next tokens, computed on threads of their own
 errors.py       the errors of all of these

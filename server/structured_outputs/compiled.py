@@ -14,6 +14,7 @@ from server.structured_outputs.errors import MatcherFailed
 from server.structured_outputs.vocabulary import Vocabulary
 
 NO_TOKEN = "no token of the base model can continue the answer in its form"
+TOO_COMPLEX = "the answer's form has become too complex"
 
 Mask = NDArray[np.int32]
 """`[num_words]`: bit i of word w stands for token 32 * w + i, and is 1 where the token may come next."""
@@ -29,15 +30,25 @@ def clear_bits(mask: Mask, token_ids: Collection[int]) -> None:
 class CompiledConstraint:
     """A form, compiled for one vocabulary. Answers share it: each has a matcher of its own.
 
-    `first_mask` is that of the first token. Once `has_failed`, its automaton has outgrown its bounds for all answers.
+    `first_mask` is that of the first token. `after_space`: one space comes before the form. Once `has_failed`, its
+    automaton has outgrown its bounds for all answers.
 
     All its answers share one lock in the library. So while a thread computes masks for some of them, none goes on. A
     form `is_late` whose latest masks were not there when a step wanted them.
     """
 
-    def __init__(self, constraint: Constraint, vocabulary: Vocabulary, start: LLMatcher, first_mask: Mask) -> None:
+    def __init__(
+        self,
+        constraint: Constraint,
+        vocabulary: Vocabulary,
+        start: LLMatcher,
+        first_mask: Mask,
+        *,
+        after_space: bool = False,
+    ) -> None:
         self.constraint = constraint
         self.vocabulary = vocabulary
+        self.after_space = after_space
         self.first_mask = first_mask
         self.has_failed = False
         self.filling: Future[None] | None = None
@@ -96,9 +107,21 @@ class Matcher:
 
     def consume(self, token_id: int) -> None:
         """Go on by one token; a new mask is needed then. Raises `MatcherFailed` if the token is not allowed."""
+        self._wait()
         if not self.matcher.consume_token(token_id):
             raise self._failed()
         self.is_stale = not self.matcher.is_stopped()
+
+    def follow(self, token_id: int) -> None:
+        """Go on by one token that another matcher of the form let pass. Raises `MatcherFailed` if this one does not.
+
+        The other lets everything pass once no token may come, or once it has outgrown its bounds.
+        """
+        if token_id in self._without or not self.matcher.validate_tokens([token_id]):
+            self.next_mask()  # raises where no token may come
+            self.compiled.has_failed = True
+            raise MatcherFailed(TOO_COMPLEX)
+        self.consume(token_id)
 
     def expect(self, mask: Mask) -> None:
         """A thread fills the next mask; nothing else may use the matcher until the form is ready."""
@@ -109,8 +132,7 @@ class Matcher:
 
         Waits for the thread that fills it, and fills it itself where no thread was asked.
         """
-        if self.compiled.filling is not None:
-            self._wait(self.compiled.filling)
+        self._wait()
         if self.is_stale:
             self._mask, self.is_stale = np.zeros(self.num_words, np.int32), False
             self.matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
@@ -121,9 +143,11 @@ class Matcher:
             raise MatcherFailed(NO_TOKEN)
         return mask
 
-    def _wait(self, filling: Future[None]) -> None:
+    def _wait(self) -> None:
+        if self.compiled.filling is None:
+            return
         try:
-            filling.result()
+            self.compiled.filling.result()
         except Exception as error:
             self.compiled.has_failed = True
             raise MatcherFailed("the library could not say which tokens may come next") from error
@@ -138,7 +162,7 @@ class Matcher:
         return mask
 
     def _failed(self) -> MatcherFailed:
-        if self.matcher.stop_reason() == "NoExtensionBias":
+        if "NoExtensionBias" in self.matcher.get_error():
             return MatcherFailed(NO_TOKEN)
         self.compiled.has_failed = True
-        return MatcherFailed("the answer's form has become too complex")
+        return MatcherFailed(TOO_COMPLEX)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,6 +17,7 @@ from server.structured_outputs.compiled import CompiledConstraint, clear_bits
 from server.structured_outputs.constraint import Constraint, Form
 from server.structured_outputs.errors import CompilerBusy, ConstraintRefused, VocabularyUnsupported
 from server.structured_outputs.grammar import grammar_of
+from server.structured_outputs.kept import KeptForms
 from server.structured_outputs.limits import StructureLimits
 from server.structured_outputs.vocabulary import Vocabulary
 
@@ -48,8 +48,7 @@ class ConstraintCompiler:
     def __init__(self, load_vocabulary: Callable[[], Vocabulary], limits: StructureLimits = StructureLimits()) -> None:  # noqa: B008
         self.limits = limits
         self._load_vocabulary = load_vocabulary
-        self._kept: OrderedDict[bytes, CompiledConstraint] = OrderedDict()
-        self._num_kept_bytes = 0
+        self._kept = KeptForms(limits)
         self._open: dict[bytes, asyncio.Task[CompiledConstraint]] = {}
 
     async def compile(self, constraint: Constraint, *, is_continued: bool) -> CompiledConstraint:
@@ -58,8 +57,7 @@ class ConstraintCompiler:
         Raises `ConstraintRefused`, and `CompilerBusy` where too many wait.
         """
         digest = constraint.digest(b"continued" if is_continued else b"own")
-        if (kept := self._kept.get(digest)) is not None and not kept.has_failed:
-            self._kept.move_to_end(digest)
+        if (kept := self._kept.get(digest)) is not None:
             return kept
         if (task := self._open.get(digest)) is None:
             if len(self._open) >= self.limits.max_waiting:
@@ -79,18 +77,10 @@ class ConstraintCompiler:
         loop = asyncio.get_running_loop()
         try:
             compiled = await loop.run_in_executor(self._thread, self._compile_now, constraint, is_continued)
-            self._keep(digest, compiled)
+            self._kept.keep(digest, compiled)
             return compiled
         finally:
             del self._open[digest]
-
-    def _keep(self, digest: bytes, compiled: CompiledConstraint) -> None:
-        replaced = self._kept.pop(digest, None)
-        self._num_kept_bytes += len(compiled.constraint.source) - (0 if replaced is None else _num_bytes(replaced))
-        self._kept[digest] = compiled
-        while len(self._kept) > self.limits.max_entries or self._num_kept_bytes > self.limits.max_kept_bytes:
-            _, oldest = self._kept.popitem(last=False)
-            self._num_kept_bytes -= _num_bytes(oldest)
 
     # --- the compiling thread -----------------------------------------------------------------------------------------
 
@@ -108,13 +98,18 @@ class ConstraintCompiler:
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
-        pool = ThreadPoolExecutor(1, thread_name_prefix="structured-outputs")
-        usual = threading.stack_size(_STACK_BYTES)
-        try:
-            pool.submit(_nothing)  # starts the one thread
-        finally:
-            threading.stack_size(usual)
-        return pool
+        return compiling_thread()
+
+
+def compiling_thread() -> ThreadPoolExecutor:
+    """One thread with a deep stack, for `compile_constraint`."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="structured-outputs")
+    usual = threading.stack_size(_STACK_BYTES)
+    try:
+        pool.submit(_nothing)  # starts the one thread
+    finally:
+        threading.stack_size(usual)
+    return pool
 
 
 def compile_constraint(
@@ -136,7 +131,7 @@ def compile_constraint(
         raise ConstraintRefused(f"the {constraint.form} form {what}", param=constraint.param)
     if time.thread_time() - began > limits.max_first_mask_s:
         raise ConstraintRefused(f"the {constraint.form} form is too complex", param=constraint.param)
-    return CompiledConstraint(constraint, vocabulary, matcher, mask)
+    return CompiledConstraint(constraint, vocabulary, matcher, mask, after_space=after_space)
 
 
 def _parser_limits(limits: StructureLimits, form: Form) -> LLParserLimits:
@@ -149,10 +144,6 @@ def _parser_limits(limits: StructureLimits, form: Form) -> LLParserLimits:
         max_grammar_size=limits.max_grammar_symbols if form is Form.GRAMMAR else limits.max_symbols,
         verbose_errors=False,
     )
-
-
-def _num_bytes(compiled: CompiledConstraint) -> int:
-    return len(compiled.constraint.source)
 
 
 def _noticed(task: asyncio.Task[CompiledConstraint]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 
 from llguidance import LLTokenizer, TokenizerWrapper
@@ -23,7 +24,7 @@ class Vocabulary:
         drops_space: bool = False,
         spaces_kept: Collection[int] = (),
     ) -> None:
-        self.num_tokens = len(tokens)
+        self.tokens = tuple(tokens)
         self.special = frozenset(special)
         self.ends = frozenset(ends)
         self.drops_space = drops_space
@@ -35,9 +36,32 @@ class Vocabulary:
         self.tokenizer = LLTokenizer(TokenizerWrapper(described), n_vocab=len(given), eos_token=ends_given)
 
     @property
+    def num_tokens(self) -> int:
+        """Rows of the base model's logits."""
+        return len(self.tokens)
+
+    @property
     def num_words(self) -> int:
         """32-bit words of a mask."""
         return -(-self.tokenizer.vocab_size // 32)
+
+    def to_json(self) -> str:
+        """The same as a text, for another process."""
+        return json.dumps(
+            {
+                "tokens": [token.decode("latin-1") for token in self.tokens],
+                "special": sorted(self.special),
+                "ends": sorted(self.ends),
+                "drops_space": self.drops_space,
+                "spaces_kept": sorted(self.spaces_kept),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Vocabulary:
+        """Read what `to_json` made."""
+        fields = json.loads(text)
+        return cls([token.encode("latin-1") for token in fields.pop("tokens")], **fields)
 
 
 class _Described:

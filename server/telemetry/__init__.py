@@ -7,6 +7,7 @@ state_metrics.py      read from the server's state at each scrape
 heap_metrics.py       of the allocator's heap
 task_labels.py        a bounded number of task names as label values
 buckets.py            the buckets of histograms
+loop_histogram.py     a histogram for what happens at every token
 histogram_totals.py   the content of a histogram, for other readers
 tracing.py            traces by OpenTelemetry
 """

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from prometheus_client import Histogram
 
+from server.telemetry.loop_histogram import LoopHistogram
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramTotals:
@@ -17,7 +19,7 @@ class HistogramTotals:
     buckets: tuple[tuple[float, int], ...]
 
 
-def totals_of(histogram: Histogram) -> HistogramTotals:
+def totals_of(histogram: Histogram | LoopHistogram) -> HistogramTotals:
     """Read a histogram without labels."""
     (metric,) = histogram.collect()
     samples = {sample.name.removeprefix(metric.name): sample.value for sample in metric.samples}

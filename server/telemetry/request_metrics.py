@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from server.engine.events import Encoded, EngineEvent, PromptProcessed, RequestFailed, Scored, TokenEvent
 from server.engine.request import Kind, Request
 from server.telemetry import buckets
+from server.telemetry.loop_histogram import LoopHistogram
 from server.telemetry.task_labels import TaskLabels
 
 
@@ -36,10 +37,11 @@ class RequestMetrics:
             "From acceptance to a request's first token.",
             buckets=buckets.TIME_TO_FIRST_TOKEN,
         )
-        self.between_tokens = histogram(
+        self.between_tokens = LoopHistogram(
             "softprompt_inter_token_latency_seconds",
             "Between two tokens of a choice.",
             buckets=buckets.INTER_TOKEN_LATENCY,
+            registry=registry,
         )
         self.per_token = histogram(
             "softprompt_time_per_output_token_seconds",

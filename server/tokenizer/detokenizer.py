@@ -2,7 +2,8 @@
 
 The window method of Text Generation Inference (Hugging Face, 2023): a new token is decoded together with a few before
 it, and the text that the decoder adds is the token's. It needs only `decode`, so byte-level BPE, sentencepiece's
-leading spaces and byte fallback give the tokenizer's own text.
+leading spaces and byte fallback give the tokenizer's own text. A token whose text is the same everywhere is decoded
+once: each later one would take two calls into the Rust library, which give the interpreter to the engine's thread.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Detokenizer:
     def __init__(self, tokenizer: Tokenizer, context: Sequence[int] = ()) -> None:
         self._decode = tokenizer.decode
         self._bytes_of = tokenizer.token_bytes
+        self._lone_text = tokenizer.lone_text
         self._special = tokenizer.special_token_ids
         self._window = _end_of(context, tokenizer)
         self._num_read = len(self._window)
@@ -42,6 +44,11 @@ class Detokenizer:
         """The text that this token completes; empty while a character is incomplete."""
         if token_id in self._special:
             return ""
+        is_between_characters = len(self._window) == self._num_read and not self._text.endswith(_REPLACEMENT)
+        if is_between_characters and (text := self._lone_text(token_id)) is not None:
+            self._window, self._num_read = [token_id], 1
+            self._read_text = self._text = text
+            return text
         self._window.append(token_id)
         self._text = self._decode(self._window)
         is_incomplete = self._text.endswith(_REPLACEMENT) or len(self._text) <= len(self._read_text)

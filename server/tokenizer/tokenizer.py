@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import tokenizers
+from tokenizers.decoders import ByteLevel
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from server.model.foreign import reason
@@ -65,6 +66,7 @@ class Tokenizer:
         self._pretrained = pretrained
         self._backend = backend
         self._token_bytes = TokenBytes(backend)
+        self._lone_texts: dict[int, str | None] = {}
         self._threads = ThreadPoolExecutor(_NUM_THREADS, thread_name_prefix="tokenizer")
         self.vocab_size: int = backend.get_vocab_size(with_added_tokens=True)
         self._num_rows = sys.maxsize if num_rows is None else num_rows
@@ -72,6 +74,7 @@ class Tokenizer:
         self.num_ids = min(most_ids, self._num_rows)
         self._has_every_row = self.num_ids == most_ids
         self._kept_space = self._space_that_stays()
+        self._joins_bytes = isinstance(backend.decoder, ByteLevel) and not self._kept_space
         self.special_token_ids: frozenset[int] = frozenset(
             token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special
         )
@@ -157,6 +160,16 @@ class Tokenizer:
         return self._backend.decode(list(token_ids), skip_special_tokens=skip_special_tokens).removeprefix(
             self._kept_space
         )
+
+    def lone_text(self, token_id: int) -> str | None:
+        """The text of a token wherever it stands between whole characters; None if its neighbours change it.
+
+        A byte-level decoder joins the bytes of tokens, so a token of whole characters has always the same text.
+        """
+        if token_id not in self._lone_texts:
+            text = self.decode([token_id]) if self._joins_bytes else ""
+            self._lone_texts[token_id] = text if text and "\ufffd" not in text else None
+        return self._lone_texts[token_id]
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that one token stands for."""

@@ -13,6 +13,8 @@ task_choice.py    the task type of a run, by the kind of its base model
 fit.py            limits of memory, cache and engine
 head_fit.py       limits of a head
 cost.py           memory of a run
+teaching.py       the instruction of a distillation, and an answer of its teacher
+distillation/     a long prompt becomes a soft prompt
 piece_room.py     memory that a piece may take now
 piece_time.py     time of its longest piece
 job.py            a run's input and output

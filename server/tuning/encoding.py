@@ -28,12 +28,14 @@ class AnswerForm(StrEnum):
 class EncodedExample:
     """Token ids of an input and its answer. `completion` ends with the end token. Virtual tokens are not included.
 
-    Where a head answers, `label` is the index of the answer among the labels, and `completion` is empty.
+    Where a head answers, `label` is the index of the answer among the labels, and `completion` is empty. In a
+    distillation, `teacher` is the prompt of the teacher, which the instruction is part of.
     """
 
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
     label: int | None = None
+    teacher: tuple[int, ...] = ()
 
     @property
     def num_tokens(self) -> int:

@@ -6,6 +6,7 @@ TuningError
 ├── TuningUnsupported      this base model cannot be tuned in this way
 ├── CheckpointUnreadable   a saved state is damaged, or is another run's
 ├── RunNotKept             the file system refuses a run's state, or another process holds it
+├── TeacherSilent          the teacher of a distillation answers nothing
 ├── EvaluationFailed       the engine could not answer the held-out examples; `code` says why
 ├── TuningDiverged         the numbers overflowed before anything was learnt
 └── PlotsUnavailable       the library that draws is not installed, or failed
@@ -54,6 +55,10 @@ class RunNotKept(TuningError):
 
 class TuningDiverged(TuningError):
     """Loss, gradient or virtual tokens became NaN or infinite before any validation improved on the first."""
+
+
+class TeacherSilent(TuningError):
+    """Every answer of a distillation's teacher is empty, so there is nothing to learn."""
 
 
 class EvaluationFailed(TuningError):

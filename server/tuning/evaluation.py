@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from server.engine.client import RequestRunner
 from server.engine.errors import (
@@ -26,6 +26,8 @@ from server.tuning.example_line import Example
 from server.tuning.head_scoring import HeadScorer
 from server.tuning.scores import ScoredExample, Scores, accuracy, macro_f1
 from server.tuning.text_scoring import TextScorer
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +65,40 @@ async def evaluate(
     Raises `EvaluationFailed`, `ExamplesRefused` for what the base model cannot take, and `EngineStopped`.
     """
     scorer = _scorer(engine, tokenizer, candidate, examples, end_token_id, tuple(labels), has_encoder=has_encoder)
+    asks = [partial(scorer.answer, example) for example in examples]
+    answers = await ask_all(asks, candidate.name, max_at_once=max_at_once, patience=patience, on_progress=on_progress)
+    return _scores(candidate.name, examples, answers, labels)
+
+
+async def ask_all(
+    asks: Sequence[Callable[[], Awaitable[_Answer]]],
+    name: str,
+    *,
+    max_at_once: int = 16,
+    patience: Patience = Patience(),
+    on_progress: Callable[[int], object] = lambda num_done: None,
+) -> list[_Answer]:
+    """Ask the engine, `max_at_once` at a time, and repeat as `patience` says. `name` is who answers, for errors.
+
+    `on_progress` is that of `evaluate`. Raises `EvaluationFailed`, `EngineStopped`, and what an ask raises.
+    """
     turns = asyncio.Semaphore(max_at_once)
     num_done = 0
 
-    async def take(example: Example) -> ScoredExample:
+    async def take(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
         nonlocal num_done
         async with turns:
-            answer = await _patiently(partial(scorer.answer, example), patience, lambda: on_progress(num_done))
+            answer = await _patiently(ask, patience, lambda: on_progress(num_done))
         num_done += 1
         on_progress(num_done)
         return answer
 
     try:
-        return _scores(candidate.name, examples, await _gather([take(example) for example in examples]), labels)
+        return await _gather([take(ask) for ask in asks])
     except EngineStopped:
         raise
     except EngineError as error:
-        raise _failure(candidate.name, error) from error
+        raise _failure(name, error) from error
 
 
 class _Scorer(Protocol):
@@ -104,7 +123,7 @@ def _scorer(
     return TextScorer(engine, tokenizer, candidate, end_token_id, labels, longest, has_encoder=has_encoder)
 
 
-async def _gather(answers: Sequence[Coroutine[Any, Any, ScoredExample]]) -> list[ScoredExample]:
+async def _gather(answers: Sequence[Coroutine[Any, Any, _Answer]]) -> list[_Answer]:
     """Await all of them at once. No task outlives the call."""
     running = [asyncio.create_task(answer) for answer in answers]
     try:
@@ -116,8 +135,8 @@ async def _gather(answers: Sequence[Coroutine[Any, Any, ScoredExample]]) -> list
 
 
 async def _patiently(
-    answer: Callable[[], Awaitable[ScoredExample]], patience: Patience, on_retry: Callable[[], object]
-) -> ScoredExample:
+    answer: Callable[[], Awaitable[_Answer]], patience: Patience, on_retry: Callable[[], object]
+) -> _Answer:
     """Repeat until there is an answer. Raises an error of the prompt itself, and one that is repeated too often."""
     num_failures = num_refusals = 0
     while True:

@@ -68,7 +68,7 @@ _KEYS_OF_FORMS = tuple(key for keys in FORM_KEYS.values() for key in keys)
 
 def parse_line(line: bytes, number: int, reading: Reading) -> ExampleLine:
     """Read a line that is not blank. Raises `ExamplesRefused`."""
-    fields = _json_object(line, number, reading)
+    fields = json_object(line, number, reading)
     form = _form_of(fields, number)
     columns = tuple(_columns(fields, form, number))
     if form is ExampleForm.CHAT:
@@ -93,7 +93,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _json_object(line: bytes, number: int, reading: Reading) -> dict[str, Any]:
+def json_object(line: bytes, number: int, reading: Reading) -> dict[str, Any]:
+    """The JSON object of a line. Raises `ExamplesRefused`, and with the reading WHOLE for a key that is there twice."""
     try:
         text = line.decode("utf-8")
     except UnicodeDecodeError as error:

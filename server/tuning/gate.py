@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from server.tuning.errors import PlanRefused
 from server.tuning.scores import Scores, Unscored
 
-METRICS = ("exact_match", "label_accuracy", "macro_f1")
+METRICS = ("exact_match", "label_accuracy", "macro_f1", "agreement")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,9 @@ class Gate:
             raise PlanRefused(f"is one of {', '.join(METRICS)}", param="gate.metric")
         if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise PlanRefused("is from 0 to 1", param="gate.min_score")
+        if self.metric == "agreement" and self.not_worse_than_production:
+            message = "compares scores of the serving path, and agreement is the run's own: take exact_match"
+            raise PlanRefused(message, param="gate.not_worse_than_production")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ def judge(gate: Gate, candidate: Scores | Unscored, production: Scores | Unscore
         return Verdict(False, f"there is no score: {candidate.reason}")
     score = _of(candidate, gate.metric)
     if score is None:
-        return Verdict(False, f"there is no {gate.metric}: the task has no labels")
+        reason = "only a distillation has one" if gate.metric == "agreement" else "the task has no labels"
+        return Verdict(False, f"there is no {gate.metric}: {reason}")
     if gate.min_score is not None and score < gate.min_score:
         return Verdict(False, f"{gate.metric} {score:.3f} is below the required {gate.min_score:.3f}")
     if gate.not_worse_than_production and production is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from prompts_store.manifest import Manifest
 from server.tuning.events import TuningEvent
 from server.tuning.plan import TuningPlan
 from server.tuning.split import TuningData
+from server.tuning.teaching import Answer, Distillation
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class TuningJob:
     `manifest` is the one that the version will have: its template, `add_special_tokens` and labels decide what the
     model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
     `end_token_id` is appended to completions (`answering.label_scores.end_token_id`); None with a head.
+    A job with a `distillation` has inputs in `data`, and the teacher's `answers` to them once these are written.
     """
 
     plan: TuningPlan
@@ -26,6 +28,8 @@ class TuningJob:
     manifest: Manifest
     base_name: str
     end_token_id: int | None
+    distillation: Distillation | None = None
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -84,6 +84,8 @@ async def judge_result(
     """
     checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
     scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
+    if isinstance(scores, Scores):
+        scores = replace(scores, agreement=result.metrics.get("agreement"))
     theirs = None if rival is None or rival.candidate is None else await scores_of(score, rival.candidate)
     verdict = None if aim.gate is None else judge(aim.gate, scores, theirs)
     promotion = Promotion(
@@ -94,7 +96,7 @@ async def judge_result(
     )
     manifest = replace(
         job.manifest,
-        metrics={**result.metrics, **metrics_of(scores)},
+        metrics={**result.metrics, **_without_ends(job, metrics_of(scores))},
         parent_version=None if rival is None else rival.alias.version,
     )
     return Judgement(checkpoint, manifest, scores, theirs, verdict, promotion)
@@ -119,6 +121,13 @@ def metrics_of(scores: Scores | Unscored) -> Mapping[str, Any]:
     if isinstance(scores, Unscored):
         return {"not_evaluated": scores.reason}
     return {name: value for name, value in asdict(scores).items() if name != "name" and value is not None}
+
+
+def _without_ends(job: TuningJob, metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The metrics of a version. A perplexity counts end tokens, which a teacher whose answers are cut never writes."""
+    if job.distillation is None:
+        return metrics
+    return {name: value for name, value in metrics.items() if name != "perplexity"}
 
 
 def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:

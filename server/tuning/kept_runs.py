@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -143,13 +143,15 @@ class KeptRun:
 
 def run_key(base: BaseModel, job: TuningJob) -> str:
     """Identity of a run of a task on its base model: sha256 of examples, plan, content of the version and dtype."""
-    decided = {
+    decided: dict[str, object] = {
         "training": job.data.digest,
         "validation": job.data.validation_digest,
         "plan": plan_to_json(job.plan),
         "manifest": content_fields(job.manifest),
         "dtype": base.serving_dtype,
     }
+    if job.distillation is not None:
+        decided["distillation"] = asdict(job.distillation)
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers.optimization import Adafactor
 
 from server.tuning.plan import Optimizer, TuningPlan
 
@@ -22,6 +21,8 @@ def make_optimizer(
     if head:
         groups.append({"params": list(head), "factor": head_factor})
     if plan.optimizer is Optimizer.ADAFACTOR:
+        from transformers.optimization import Adafactor  # here, as it imports PEFT, without which a server starts
+
         return Adafactor(  # type: ignore[no-untyped-call]
             groups, lr=1.0, scale_parameter=False, relative_step=False, weight_decay=plan.weight_decay
         )

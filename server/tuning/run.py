@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,9 +13,13 @@ import torch
 from server.model.base_model import LoadedModel
 from server.model.heads.heads import Heads
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.distillation.fidelity import fidelity, savings
+from server.tuning.distillation.state import DistillationState, pack_state, unpack_state
+from server.tuning.distillation.teacher import Teacher, shared_beginning
 from server.tuning.encoding import EncodedExample, encode_examples
 from server.tuning.errors import TuningDiverged
 from server.tuning.events import Extended, Finished, RateChosen, RateTried, StepDone, TuningEvent, Validated
+from server.tuning.example_line import Example
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.models.choice import build_model
 from server.tuning.order import ExampleOrder
@@ -25,7 +29,7 @@ from server.tuning.rates import NUM_SWEEP_STEPS, SWEEP, best_rate, default_rate,
 from server.tuning.run_state import Best, Matrices, Progress, RunTensors, job_digest, pack, restore
 from server.tuning.schedule import RunSchedule
 from server.tuning.task_choice import answer_form
-from server.tuning.trainer import Pieces, Trainer
+from server.tuning.trainer import Pieces, Trainer, ValidationScores
 from server.tuning.watch import warnings
 
 MAX_VALIDATED = 128
@@ -61,26 +65,21 @@ class TuningRun:
     ) -> None:
         self._job = job
         self._plan = plan = job.plan
-        room = loaded.architecture.max_context - plan.num_virtual_tokens
-        encode = partial(
-            encode_examples,
-            tokenizer,
-            job.manifest,
-            end_token_id=job.end_token_id,
-            max_tokens=room,
-            form=answer_form(plan, loaded.architecture.kind),
-            labels=job.manifest.labels,
-        )
+        encode = _encoding(loaded, tokenizer, job)
         self._training = encode(job.data.training)
         self._validation = _sample(encode(job.data.validation), plan.seed)
         labels = job.manifest.labels if plan.has_head else job.data.labels
-        model = build_model(loaded, tokenizer, plan, labels, memory_bytes, heads)
+        encoded = [*self._training, *self._validation]
+        instruction = () if job.distillation is None else shared_beginning(encoded)
+        model = build_model(loaded, tokenizer, plan, labels, memory_bytes, heads, instruction)
         self._prompt = prompt = model.prompt
         factor = head_factor(plan, prompt.prompt_parameters, loaded.architecture.hidden_size) if plan.has_head else 1.0
         self._trainer = Trainer(model, plan, factor)
         self._progress = Progress()
-        self._digest = job_digest(plan, job.manifest, [*self._training, *self._validation], _identity(loaded))
+        self._digest = job_digest(plan, job.manifest, encoded, _identity(loaded))
         self._schedule = RunSchedule(plan, plan.steps_for(len(self._training)))
+        if checkpoint is not None and job.distillation is not None:
+            checkpoint = unpack_state(checkpoint).run
         if checkpoint is None:
             initial = self._prompt.matrix()
             self._matrices = Matrices(initial, initial.clone(), self._prompt.head_values())
@@ -136,7 +135,10 @@ class TuningRun:
             self._prompt.parameters if is_training else self._initial,
             self._trainer.optimizer_state() if is_training else {},
         )
-        return pack(self._digest, self._progress, tensors)
+        state = pack(self._digest, self._progress, tensors)
+        if self._job.distillation is None:
+            return state
+        return pack_state(DistillationState(self._job.answers, state))
 
     def result(self) -> TuningResult:
         """The state with the best validation so far, as a PEFT checkpoint."""
@@ -199,7 +201,7 @@ class TuningRun:
             yield self._give_up()
             return
         best = progress.best
-        is_best = best is None or (found.exact_match, -found.loss) > (best.exact_match, -best.loss)
+        is_best = best is None or self._rank(found) > self._rank(best)
         progress.validated_step = progress.step
         if is_best:
             progress.best = Best(progress.step, found.loss, found.token_accuracy, found.exact_match)
@@ -210,6 +212,10 @@ class TuningRun:
         yield self._report(
             Validated(progress.step, found.loss, found.token_accuracy, found.exact_match, is_best=is_best)
         )
+
+    def _rank(self, found: ValidationScores | Best) -> tuple[float, float]:
+        """Order of validations: by whole answers, then by loss; of a distillation, by the divergence alone."""
+        return 0.0 if self._job.distillation is not None else found.exact_match, -found.loss
 
     def _choose_rate(self) -> Iterator[Events]:
         default = default_rate(self._plan, self._prompt.prompt_parameters)
@@ -267,7 +273,7 @@ class TuningRun:
     def _metrics(self) -> dict[str, Any]:
         progress, plan, data = self._progress, self._plan, self._job.data
         best = progress.best
-        return {
+        metrics = {
             "method": plan.method.value,
             "initialisation": plan.initialisation.value,
             "num_training_examples": len(data.training),
@@ -277,6 +283,11 @@ class TuningRun:
             "learning_rate": progress.learning_rate,
             "learning_rate_multiplier": plan.learning_rate_multiplier,
             "seed": plan.seed,
+        }
+        if self._job.distillation is not None:
+            encoded = [*self._training, *self._validation]
+            return metrics | fidelity(best, self.history) | savings(plan, encoded, self._job.answers)
+        return metrics | {
             "validation_loss": None if best is None else best.loss,
             "validation_token_accuracy": None if best is None else best.token_accuracy,
             "validation_exact_match": None if best is None else best.exact_match,
@@ -292,6 +303,24 @@ def _without_events(pieces: Pieces[_Found]) -> Generator[Events, None, _Found]:
             found: _Found = done.value
             return found
         yield ()
+
+
+def _encoding(
+    loaded: LoadedModel, tokenizer: Tokenizer, job: TuningJob
+) -> Callable[[Sequence[Example]], Sequence[EncodedExample]]:
+    """How the examples of a job are encoded."""
+    if job.distillation is not None:
+        teacher = Teacher(tokenizer, job.manifest, job.distillation)
+        return lambda examples: [teacher.encode(one, job.answers[str(one.prompt)].token_ids) for one in examples]
+    return partial(
+        encode_examples,
+        tokenizer,
+        job.manifest,
+        end_token_id=job.end_token_id,
+        max_tokens=loaded.architecture.max_context - job.plan.num_virtual_tokens,
+        form=answer_form(job.plan, loaded.architecture.kind),
+        labels=job.manifest.labels,
+    )
 
 
 def _sample(examples: Sequence[EncodedExample], seed: int) -> list[EncodedExample]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
@@ -16,9 +16,11 @@ from prompts_store.manifest import Manifest, content_fields
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.history import History, history_from_json, history_to_json
-from server.tuning.models.soft_prompt import SoftPrompt
 from server.tuning.plan import TuningPlan, plan_to_json
 from server.tuning.trainer import Trainer
+
+if TYPE_CHECKING:  # it imports PEFT, without which a server starts
+    from server.tuning.models.soft_prompt import SoftPrompt
 
 _FORMAT = "softprompt tuning 4"
 _READABLE = ("softprompt tuning 2", "softprompt tuning 3", _FORMAT)
@@ -107,7 +109,8 @@ def job_digest(
     digest.update(json.dumps(decided, sort_keys=True).encode())
     for example in encoded:
         answer = [example.completion] if example.label is None else [example.completion, example.label]
-        digest.update(json.dumps([example.prompt, *answer]).encode())
+        teacher = [{"teacher": example.teacher}] if example.teacher else []
+        digest.update(json.dumps([example.prompt, *answer, *teacher]).encode())
     return digest.hexdigest()
 
 

@@ -14,7 +14,7 @@ class Scores:
     expected tokens decoded behind the prompt count as equal too. `label_accuracy` and `macro_f1` compare the label that
     is the most likely whole answer, as in `/v1/classify`; None without labels. `perplexity` is per token of the
     expected answers, end token included. A head answers with a label: its exact match is its label accuracy, and its
-    perplexity is per label.
+    perplexity is per label. `agreement` is that of a distillation's run with its teacher, token by token; else None.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Scores:
     label_accuracy: float | None
     macro_f1: float | None
     perplexity: float
+    agreement: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

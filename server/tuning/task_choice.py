@@ -47,12 +47,17 @@ def plan_for(plan: TuningPlan, kind: BaseKind) -> TuningPlan:
 
 def check_classes(labels: Sequence[str], data: TuningData) -> None:
     """Raise `ExamplesRefused` for examples from which a head could not learn to choose among `labels`."""
-    if not labels:
-        message = "a head needs the labels that it chooses from: give lines of text and label, or a job with labels"
-        raise ExamplesRefused(message, code="unknown_label")
+    check_labels(labels)
     if len({example.completion for example in data.training}) == 1:
         message = "every example to train on has the same label: nothing is to be told apart"
         raise ExamplesRefused(message, code="single_class")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise `ExamplesRefused` where neither the request nor the lines name the labels of a head."""
+    if not labels:
+        message = "a head needs the labels that it chooses from: give lines of text and label, or a job with labels"
+        raise ExamplesRefused(message, code="unknown_label")
 
 
 def answer_form(plan: TuningPlan, kind: BaseKind) -> AnswerForm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import ClassVar
 
@@ -32,7 +33,7 @@ async def test_an_echo_is_written_once_for_all_choices_and_off_the_event_loop():
     async def events():
         yield PromptText(0, 0, "a film", tuple(TextToken(token_id, 0, None, Noted(b"a")) for token_id in prompt))
 
-    chunks = [chunk async for chunk in CompletionAnswer(form, byte_level()).chunks(events())]
-    assert [choice.index for chunk in chunks for choice in chunk.choices] == [0, 1, 2]
+    chunks = [json.loads(chunk) async for chunk in CompletionAnswer(form, byte_level()).chunks(events())]
+    assert [choice["index"] for chunk in chunks for choice in chunk["choices"]] == [0, 1, 2]
     assert len(Noted.threads) == len(prompt)
     assert threading.current_thread() not in Noted.threads

@@ -97,6 +97,16 @@ def test_errors_become_the_clients_own(openai_client, engine):
         openai_client.completions.create(**TASK)
 
 
+def test_responses_are_not_offered_and_the_client_says_what_is(openai_client):
+    """Its error has the sentence that names the route to use."""
+    for ask in (
+        lambda: openai_client.responses.create(model="sentiment", input="What a film."),
+        lambda: openai_client.responses.retrieve("resp_1"),
+    ):
+        with pytest.raises(openai.NotFoundError, match="Responses are not offered: use POST /v1/chat/completions"):
+            ask()
+
+
 def test_a_failure_in_a_stream_is_raised(openai_client, engine):
     """The error event ends the stream."""
     engine.fail_after = 1

@@ -72,7 +72,7 @@ async def test_health_readiness_and_version(client):
     assert ready == {"status": "ready", "store": "reachable"}
     assert (await client.get("/version")).json() == {
         "version": __version__,
-        "base_model": {"id": "tiny-base", "fingerprint": BASE.fingerprint},
+        "base_model": {"id": "tiny-base", "fingerprint": BASE.fingerprint, "weights": "float32"},
     }
 
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from prometheus_client.exposition import generate_latest
 
 from prompts_store.keys import KeyGrant
 from server.api.access.key_ring import KeyRing
@@ -233,6 +234,27 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
     assert (response.status_code, error_of(response)["code"]) == (503, "overloaded")
     assert (response.headers["retry-after"], response.headers["x-should-retry"]) == ("4", "true")
     assert not engine.requests
+
+
+async def test_a_refusal_at_the_door_is_counted_by_route_and_only_for_a_key_that_may_ask(services, engine, store):
+    """An unknown key learns nothing of the load: it gets 401, as from an idle server."""
+    busy = with_parts(
+        services,
+        engine=BusyEngine(engine),
+        overload=saturated(max_wait_s=1.0),
+        keys=KeyRing(store, "sk-admin-key-0001"),
+    )
+    async with client_of(busy) as client:
+
+        async def asked(key):
+            headers = {"authorization": f"Bearer {key}"}
+            return await client.post("/v1/completions", json=BODIES["/v1/completions"], headers=headers)
+
+        assert (await asked("sk-unknown")).status_code == 401
+        refused = await asked("sk-admin-key-0001")
+        assert (refused.status_code, "x-request-id" in refused.headers) == (503, True)
+    sample = 'softprompt_http_requests_total{code="overloaded",method="POST",route="/v1/completions",status="503"} 1.0'
+    assert sample in generate_latest(busy.metrics._registry).decode()
 
 
 async def test_what_is_refused_at_the_door_is_not_read(services, engine):

@@ -124,14 +124,6 @@ async def test_a_version_with_a_form_that_cannot_be_kept_is_refused(client, form
     assert error_of(response)["param"] == "manifest.defaults.structured_outputs"
 
 
-async def test_an_engine_without_forms_says_so(services):
-    """Another engine may not know them."""
-    async with client_of(with_parts(services, constraints=None)) as client:
-        response = await client.post("/v1/completions", json=COMPLETION | {"structured_outputs": {"regex": "a"}})
-        assert (response.status_code, error_of(response)["code"]) == (400, "unsupported_parameter")
-        assert (await client.post("/v1/completions", json=COMPLETION)).status_code == 200
-
-
 async def test_a_busy_compiler_asks_to_retry(services):
     """It is the server's state, not the caller's mistake."""
 

@@ -482,6 +482,71 @@ async def test_a_preview_is_of_the_base_model_only(client):
     assert (response.status_code, error_of(response)["code"]) == (404, "model_not_found")
 
 
+# --- distillation -----------------------------------------------------------------------------------------------------
+
+INSTRUCTION = "Answer yes where the number is odd, and no where it is even. "
+
+
+def distilled(**changes):
+    """The body of a job of distillation, with other values in `method.distillation`."""
+    return {**JOB, "method": {"type": "distillation", "distillation": {"instruction": INSTRUCTION, **changes}}}
+
+
+def test_a_distillation_is_a_job_of_its_own_method(openai_client):
+    """Its settings come back under its name; by default it is a prefix from the instruction's tokens."""
+    file = openai_client.files.create(file=("inputs.txt", b"a\n" * 20), purpose="fine-tune")
+    body = {name: value for name, value in distilled(max_answer_tokens=8).items() if name != "hyperparameters"}
+    job = openai_client.fine_tuning.jobs.create(**body, training_file=file.id)
+    method = job.method.to_dict()
+    assert method.keys() == {"type", "supervised", "distillation"}
+    told = method["distillation"]
+    assert (method["type"], told["instruction"], told["max_answer_tokens"]) == ("distillation", INSTRUCTION, 8)
+    hyperparameters = told["hyperparameters"]
+    assert (hyperparameters["method"], hyperparameters["initialisation"]) == ("PREFIX_TUNING", "TEXT")
+    assert INSTRUCTION.startswith(hyperparameters["init_text"])
+    failed = wait(openai_client, job.id, "succeeded", "failed")
+    assert failed.error.message == "the file has 1 different inputs, and a distillation needs 10"
+
+
+@pytest.mark.parametrize(
+    ("changes", "param", "words"),
+    [
+        ({"method": {"type": "distillation"}}, "method.distillation", "send its instruction"),
+        (distilled(instruction=" "), "method.distillation.instruction", "nothing to distil"),
+        (distilled(instruction="word " * 400), "method.distillation.instruction", "there is room for"),
+        (distilled(max_answer_tokens=0), "method.distillation.max_answer_tokens", "is from 1 to"),
+        (
+            {**distilled(hyperparameters={"num_virtual_tokens": 300}), "hyperparameters": None},
+            "method.distillation.hyperparameters.num_virtual_tokens",
+            "none would be saved",
+        ),
+        ({**distilled(), "labels": ["yes", "no"]}, "labels", "a distillation has inputs alone"),
+        (
+            {"method": {**distilled()["method"], "supervised": {}}},
+            "method.supervised",
+            "method.type is distillation: leave out supervised",
+        ),
+        ({"gate": {"metric": "agreement"}}, "gate.metric", "agreement is of a distillation"),
+        (
+            {**distilled(), "gate": {"metric": "agreement", "not_worse_than_production": True}},
+            "gate.not_worse_than_production",
+            "take exact_match",
+        ),
+    ],
+)
+async def test_a_distillation_that_cannot_be_is_refused_at_once(services, changes, param, words):
+    """By name, and no job is made."""
+    async with client_of(services) as client:
+        file = await client.post("/v1/files", files={"file": ("inputs.txt", b"a\nb\n")}, data={"purpose": "fine-tune"})
+        body = {"model": "tiny-base", "suffix": "mood", "training_file": file.json()["id"], **changes}
+        refused = await client.post("/v1/fine_tuning/jobs", json=body)
+        assert refused.status_code == 400, refused.text
+        error = error_of(refused)
+        assert error["param"] == param
+        assert words in error["message"]
+        assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
 # --- where nothing tunes now ------------------------------------------------------------------------------------------
 
 

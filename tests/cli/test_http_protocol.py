@@ -252,3 +252,30 @@ def _certificate(folder):
     encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     paths[1].write_bytes(key.private_bytes(*encoding))
     return paths
+
+
+def test_a_chunk_is_framed_as_h11_frames_it():
+    """Empty ones too, which would end the body; a body with a length has no frames; and the next answer is its own."""
+    request = b"GET / HTTP/1.1\r\nhost: test\r\n\r\n"
+    ours, theirs = http_protocol.ServerConnection(10_000), http_protocol.h11.Connection(http_protocol.h11.SERVER)
+    h11 = http_protocol.h11
+
+    def answer(connection, headers, pieces):
+        connection.receive_data(request)
+        while isinstance(connection.next_event(), h11.Request):
+            pass
+        events = [
+            h11.Response(status_code=200, headers=headers),
+            *(h11.Data(data=piece) for piece in pieces),
+            h11.EndOfMessage(),
+        ]
+        output = b"".join(connection.send(event) for event in events)
+        connection.start_next_cycle()
+        return output
+
+    for headers, pieces in (
+        ([("x", "transfer-encoding: chunked")], [b"a" * 300, b"", b"b"]),
+        ([("content-length", "2")], [b"a", b"b"]),
+        ([], [b"c"]),
+    ):
+        assert answer(ours, headers, pieces) == answer(theirs, headers, pieces)

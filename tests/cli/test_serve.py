@@ -64,6 +64,17 @@ def test_an_address_that_others_reach_needs_a_key(softprompt, data_dir):
     assert "SOFTPROMPT_ADMIN_KEY" in err.splitlines()[-1]
 
 
+def test_a_python_without_the_server_cannot_tune_beside_vllm(softprompt, data_dir, tmp_path):
+    """It is said by name, before vLLM is started or looked for."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexit 9\n")
+    python.chmod(0o700)
+    options = ("--engine", "vllm", "--tuning-python", python, "--port", 0, "--data-dir", data_dir)
+    code, out, err = softprompt("serve", *options)
+    assert (code, out) == (1, "")
+    assert "ended with status 9 before it was ready: --tuning-python must be the Python" in err.splitlines()[-1]
+
+
 def test_the_server_says_ready_when_it_answers():
     """What the terminal promises is true at that moment."""
     ready = threading.Event()

@@ -77,3 +77,10 @@ def test_a_task_with_a_head_is_refused_by_its_type(monkeypatch, tmp_path):
     monkeypatch.setattr(sys.modules[_export.__module__], "_from_store", lambda bench, name: (checkpoint, None))
     with pytest.raises(FilesProblem, match="mood is for SEQ_CLS"):
         _export(SimpleNamespace(base=SimpleNamespace(kind=BaseKind.DECODER)), "mood", tmp_path)
+
+
+def test_weights_of_int8_are_refused(softprompt, data_dir, tmp_path, monkeypatch):
+    """Keys and values are for vLLM's weights, whatever the environment of `serve` says."""
+    monkeypatch.setenv("SOFTPROMPT_WEIGHTS", "int8")
+    code, printed, err = softprompt("vllm-export", "sentiment", tmp_path, "--data-dir", data_dir)
+    assert (code, printed) == (2, "") and "weights of int8 are for serve and evaluate" in err

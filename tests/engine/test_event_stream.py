@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.engine.event_stream import EventStream
+from server.engine.event_stream import DeliveredStream, Delivery, EventStream
 from server.engine.events import RequestFinished, TokenEvent
 
 
@@ -52,3 +52,32 @@ async def test_a_request_that_is_left_is_aborted_though_an_observer_fails():
         await stream.aclose()
     assert left == [True]
     assert watch.seen[-1] == "aborted"
+
+
+async def test_what_is_handed_on_reaches_the_sink_and_the_observers_though_one_of_them_fails():
+    """Events that came before are handed on first. The reader must not wait for ever because a metric failed."""
+    watch, got = Watch(RuntimeError("no room for the metric")), []
+    delivery = Delivery([watch])
+    stream = DeliveredStream(delivery, lambda: got.append("left"))
+    delivery.put(TokenEvent(0, 5))
+    stream.hand_to(got.append)
+    delivery.put(TokenEvent(0, 6))
+    with pytest.raises(RuntimeError, match="no room"):
+        delivery.put(RequestFinished())
+    delivery.put(TokenEvent(0, 7))
+    await stream.aclose()
+    assert got == [TokenEvent(0, 5), TokenEvent(0, 6), RequestFinished()]
+    assert watch.seen == [*got, "finished"]
+
+
+async def test_a_delivered_stream_that_is_left_passes_nothing_on():
+    """The engine may still deliver what it computed meanwhile."""
+    watch, left = Watch(), []
+    delivery = Delivery([watch])
+    stream = DeliveredStream(delivery, lambda: left.append(True))
+    delivery.put(TokenEvent(0, 5))
+    assert await anext(stream) == TokenEvent(0, 5)
+    del stream
+    delivery.put(TokenEvent(0, 6))
+    assert left == [True]
+    assert watch.seen == [TokenEvent(0, 5), "aborted"]

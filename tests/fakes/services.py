@@ -50,7 +50,7 @@ def fake_services(
             quotas,
             overload,
             ShadowRuns(),
-            constraints=ConstraintCompiler(partial(describe, tokenizer, tokenizer.num_ids, end)),
+            ConstraintCompiler(partial(describe, tokenizer, tokenizer.num_ids, end)),
         ),
         store_access=StoreAccess(store, BASE, names, follower, settings.limits),
         base_id=BASE_ID,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from prompts_store.checkpoint_records import TaskType
 from prompts_store.limits import DEFAULT_MAX_TENSOR_BYTES
 from prompts_store.manifest import Manifest
 from prompts_store.store import Store
@@ -269,3 +270,15 @@ async def test_a_note_on_labels_is_a_warning_whatever_their_text(bench):
     levels = {event.message: event.level for event in bench.tuning.list_events(F, job_id, limit=100)}
     assert levels["The labels 'held out' and 'Held out' differ by case or spaces alone."] == "warn"
     assert levels["3 of 30 examples are held out for validation."] == "info"
+
+
+def test_lines_without_labels_are_shown_for_no_head(prepare, tmp_path):
+    """A job refuses such a file with the same words, unless its request names the labels."""
+    request = JobRequest(replace(PLAN, task_type=TaskType.SEQ_CLS), MANIFEST)
+    lines = [{"prompt": "a", "completion": "b"}]
+    with Store.open(str(tmp_path / "other.db")) as store:
+        preparer = preparer_of(TuningStore(store), GENERIC)
+        with pytest.raises(ExamplesRefused, match="a head needs the labels that it chooses from"):
+            preparer.show(lines, request)
+        assert preparer.show([{"text": "a", "label": "b"}], request)
+        assert preparer.show(lines, replace(request, manifest=replace(MANIFEST, labels=("b", "c"))))

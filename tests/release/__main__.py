@@ -152,14 +152,16 @@ def main() -> None:
     kinds = [COMPILED, PURE] if shutil.which(os.environ.get("CC", "cc")) else [PURE]
     if kinds == [PURE]:
         print("there is no C compiler here: only the wheel without the C module is tested")
-    for kind in kinds:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            wheel = build(folder, kind, with_pip=with_pip)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        # All are built before the first is used, which takes minutes: so they are of one state of the files.
+        wheels = {kind: build(folder, kind, with_pip=with_pip) for kind in kinds}
+        for kind, wheel in wheels.items():
             print(f"{wheel.name}: {wheel.stat().st_size / 2**20:.1f} MiB", flush=True)
             assert wheel.name.rpartition("-")[0].endswith("abi3") == (kind == COMPILED), wheel.name
-            (folder / "elsewhere").mkdir()
-            use(install(folder / "venv", wheel, with_pip=with_pip), folder / "elsewhere", kind)
+            (folder / kind / "elsewhere").mkdir()
+            use(install(folder / kind / "venv", wheel, with_pip=with_pip), folder / kind / "elsewhere", kind)
+            shutil.rmtree(folder / kind)
     print(f"{len(kinds)} passed, 0 failed")
 
 

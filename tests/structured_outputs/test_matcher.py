@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import threading
+import weakref
 from concurrent.futures import Future
 
 import pytest
 
 from server.structured_outputs.errors import MatcherFailed, VocabularyUnsupported
 from server.structured_outputs.masks import MaskThreads
+from server.structured_outputs.vocabulary import Vocabulary
 from server.tokenizer.token_table import describe
 from tests.fakes import tokenizers
 from tests.structured_outputs.forms import LETTERS, allowed_slowly, compiled, tokens_in, walk
@@ -84,8 +88,21 @@ def test_a_token_that_is_not_allowed_fails():
         compiled(regex="a").matcher(END).consume(2)
     matcher = compiled(regex="a\u00e9").matcher(END)
     matcher.consume(1)
-    with pytest.raises(MatcherFailed):
+    with pytest.raises(MatcherFailed, match="no token of the base model"):
         matcher.next_mask()
+
+
+def test_a_token_of_another_process_is_followed():
+    """One that the form does not allow fails, with what is wrong: no token may come, or the other let it pass."""
+    matcher = compiled(regex="ab?").matcher(frozenset())
+    matcher.follow(1)
+    with pytest.raises(MatcherFailed, match="too complex"):
+        matcher.follow(3)
+    without_end = compiled(regex="a(\u00e9)?").matcher(frozenset())
+    without_end.follow(1)
+    for token_id in (0, 1):
+        with pytest.raises(MatcherFailed, match="no token of the base model"):
+            without_end.follow(token_id)
 
 
 def test_masks_filled_on_the_thread_are_those_filled_alone():
@@ -109,6 +126,32 @@ def test_a_mask_that_nobody_takes_ends_no_later_wait():
     masks._open = [done, pending]
     masks.wait_for_one(10)
     assert masks._open == [pending]
+
+
+def test_a_matcher_may_be_dropped_before_its_mask_is_filled():
+    """As when its request is aborted: the thread still writes into memory that is there."""
+    masks, gate, matcher = MaskThreads(), threading.Event(), compiled(regex="a*").matcher(END)
+    masks._shared_thread.submit(gate.wait)
+    matcher.consume(1)
+    masks.fill([matcher])
+    array = weakref.ref(matcher._mask.base)
+    del matcher
+    gc.collect()
+    assert array() is not None
+    gate.set()
+    masks._shared_thread.submit(int).result()
+    gc.collect()
+    assert array() is None
+
+
+def test_a_vocabulary_is_the_same_in_another_process():
+    """Its text has every byte of every token."""
+    vocabulary = Vocabulary(
+        [b"<end>", b"\xff\x00", "\u00e9".encode(), b" a"], [0], [0], drops_space=True, spaces_kept=[3]
+    )
+    read = Vocabulary.from_json(vocabulary.to_json())
+    assert read.to_json() == vocabulary.to_json() and read.tokens == vocabulary.tokens
+    assert (read.special, read.ends, read.drops_space, read.spaces_kept) == ({0}, {0}, True, {3})
 
 
 def test_wordpiece_cannot_be_described():

@@ -125,3 +125,17 @@ def test_the_bytes_of_tokens_in_their_places_join_to_the_text(name, prompt, text
         told += detokenizer.next_bytes(token_id)
         said += detokenizer.feed(token_id)
     assert told.decode(errors="replace") == said + detokenizer.flush()
+
+
+def test_a_token_of_whole_characters_is_decoded_once(monkeypatch):
+    """However often it comes; a token of half a character is decoded with its neighbours."""
+    tokenizer = byte_level()
+    token_ids = tokenizer.encode(" a film, a film \u20ac")
+    pieces(tokenizer, token_ids)
+    calls = []
+    decode = tokenizer.decode
+    monkeypatch.setattr(tokenizer, "decode", lambda *given: calls.append(given) or decode(*given))
+    half = [token_id for token_id in token_ids if tokenizer.lone_text(token_id) is None]
+    assert "".join(pieces(tokenizer, token_ids)) == decode(token_ids)
+    assert len(calls) <= 1 + 3 * len(half)
+    assert len(half) < len(token_ids)

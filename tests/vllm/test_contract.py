@@ -15,6 +15,7 @@ from server.model.prefix import Prefix, PrefixKind
 from softprompt_vllm.requests import new_capture_key, transfer_config
 from tests.engine.contract import EngineContract, Subject
 from tests.engine.observing import Begun
+from tests.engine.structured_contract import StructuredContract
 from tests.vllm.environment import WITHOUT_COMPILER
 from tests.vllm.worlds import VOCAB, digest_of, make_world
 
@@ -66,7 +67,7 @@ def make_key_values(number, num_virtual_tokens):
     return Prefix(digest_of("key values", number, num_virtual_tokens), PrefixKind.KEY_VALUES, tensor)
 
 
-class TestVllm(EngineContract):
+class TestVllm(EngineContract, StructuredContract):
     """The suite."""
 
     @pytest.fixture

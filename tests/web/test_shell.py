@@ -11,7 +11,7 @@ from tests.system.server_process import ServerProcess
 from tests.web.browser import MARKUP
 from tests.web.conftest import ADMIN_KEY, NARROW, WIDE
 
-VIEWS = ["Playground", "Tasks", "Tuning", "Engine"]
+VIEWS = ["Playground", "Tasks", "Tuning", "Batches", "Engine"]
 MAX_FIRST_LOAD_BYTES = 300_000
 
 
@@ -44,7 +44,7 @@ def test_each_view_has_a_place(tab):
         expect(link).to_have_attribute("aria-current", "page")
         expect(tab.page).to_have_title(f"{name} · softprompt-server")
     tab.page.go_back()
-    expect(tab.heading("Tuning")).to_be_visible()
+    expect(tab.heading("Batches")).to_be_visible()
 
 
 def test_an_unknown_place_says_so(new_tab, server):
@@ -106,7 +106,7 @@ def test_what_a_key_may_not_do_is_not_offered(new_tab, guarded_server, key):
     tab = new_tab(guarded_server.url)
     enter(tab, key("infer", tasks=["sentiment"])["key"])
     expect(tab.heading("Playground")).to_be_visible()
-    expect(tab.page.get_by_role("navigation").get_by_role("link")).to_have_text(["Playground"])
+    expect(tab.page.get_by_role("navigation").get_by_role("link")).to_have_text(["Playground", "Batches"])
     tab.go("#/tasks")
     expect(tab.page.get_by_text('It lacks the scope "tasks:read".')).to_be_visible()
 

@@ -5,17 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from server.engine_choice import NO_TUNING_WITH_VLLM
 from tests.system.server_process import ServerProcess
-from tests.web.tuning_jobs import LONG_MS, ROWS, choose, jsonl
-
-
-def drop(tab, data, name="train.jsonl"):
-    """Drop a file on the page."""
-    transfer = tab.page.evaluate_handle(
-        "([text, name]) => { const all = new DataTransfer(); all.items.add(new File([text], name)); return all; }",
-        [data.decode(), name],
-    )
-    tab.page.locator(".drop").first.dispatch_event("drop", {"dataTransfer": transfer})
+from tests.web.tuning_jobs import LONG_MS, ROWS, choose, drop, jsonl
 
 
 def set_quick(tab, steps=3):
@@ -31,6 +23,26 @@ def tuning(new_tab, server):
     tab = new_tab(server.url, "#/tuning")
     expect(tab.page.get_by_text("At most 67.1 MB")).to_be_visible()
     return tab
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_server_that_cannot_tune_says_why_and_has_no_form(new_tab, server, scheme):
+    """As with vLLM's engine; the jobs in its database are listed all the same."""
+    error = {"message": NO_TUNING_WITH_VLLM, "type": "server_error", "code": "not_ready", "param": None}
+    tab = new_tab(server.url, color_scheme=scheme)
+    tab.page.route(
+        "**/v1/fine_tuning/preview",
+        lambda route: route.fulfill(status=503, headers={"retry-after": "1"}, json={"error": error}),
+    )
+    tab.go("#/tuning")
+    notice = tab.page.get_by_role("status").filter(has_text="Nothing is tuned here")
+    expect(notice).to_contain_text("create the job on a server with --engine own over the same database.")
+    expect(notice).not_to_contain_text("Try again")
+    expect(tab.page.get_by_role("heading", name="New job")).to_have_count(0)
+    expect(tab.page.locator("input, textarea")).to_have_count(0)
+    expect(tab.page.get_by_role("heading", name="Jobs")).to_be_visible()
+    tab.check_accessible()
+    tab.check_no_overflow()
 
 
 def test_a_dropped_file_becomes_a_version_that_answers(tuning, api):

@@ -30,6 +30,15 @@ def choose(tab: Tab, data: bytes, name: str = "train.jsonl") -> None:
     tab.page.locator("input[type=file]").first.set_input_files({"name": name, "mimeType": "", "buffer": data})
 
 
+def drop(tab: Tab, data: bytes, name: str = "train.jsonl") -> None:
+    """Drop a file on the page."""
+    transfer = tab.page.evaluate_handle(
+        "([text, name]) => { const all = new DataTransfer(); all.items.add(new File([text], name)); return all; }",
+        [data.decode(), name],
+    )
+    tab.page.locator(".drop").first.dispatch_event("drop", {"dataTransfer": transfer})
+
+
 def start_job(
     api: httpx.Client, task: str, rows: Rows = ROWS, hyperparameters: dict[str, Any] = QUICK, **more: Any
 ) -> dict[str, Any]:

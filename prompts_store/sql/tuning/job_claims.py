@@ -77,13 +77,15 @@ def take_over(connection: Connection, stale: Heartbeat, hopeless: JobError) -> J
     return JobStatus.QUEUED if found.status == JobStatus.RUNNING else JobStatus(found.status)
 
 
-def note_progress(connection: Connection, job_id: int, step: int) -> None:
+def note_progress(connection: Connection, job_id: int, step: int, *, is_progress: bool = False) -> None:
     """Set the count of fruitless claims to zero if this step is later than that of the latest checkpoint.
+
+    With `is_progress` it is set in any case.
 
     The same step saved again is no progress. Otherwise a job whose evaluation stops its servers would never fail.
     """
     latest = job_log.checkpoints(connection, job_id, before=None, limit=1)
-    if step > (latest[0].step if latest else 0):
+    if is_progress or step > (latest[0].step if latest else 0):
         _set(connection, job_id, {"fruitless_claims": 0})
 
 

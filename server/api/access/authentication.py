@@ -6,6 +6,7 @@ The scope belongs to the route itself, never to the request's path, which proxie
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
@@ -17,6 +18,7 @@ from starlette.routing import BaseRoute
 
 from server.api.access.access import AccessDep, access_of
 from server.api.access.undeclared import Declared
+from server.api.errors import ApiError
 
 
 class Scope(StrEnum):
@@ -42,17 +44,23 @@ _Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
 class Doorkeeper:
-    """A dependency of a route that also runs at admission, because FastAPI reads the body before any dependency."""
+    """A dependency of a route that also refuses requests before they are routed (`middleware/door.py`)."""
 
-    async def admit(self, request: Request) -> None:
-        """Admit a request before its body is read, or raise."""
+    def check(self, request: Request) -> None:
+        """Raise an error of this API for a request that is refused. It has headers only."""
 
 
-class _Declaration(Doorkeeper):
-    """A dependency of a route that names the scope it needs."""
+class _Declaration:
+    """A dependency of a route that names the scope it needs.
+
+    It also runs before the route, because FastAPI reads the body before any dependency.
+    """
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
+
+    async def admit(self, request: Request) -> None:
+        """Admit a request before its body is read, or raise."""
 
 
 class _Public(_Declaration):
@@ -83,21 +91,19 @@ class _ScopeRequired(_Declaration):
 
 
 class GuardedRoute(APIRoute):
-    """A route that runs its admission checks first, the scope before all others, then refuses undeclared parameters."""
+    """A route that checks its scope first, then refuses undeclared parameters."""
 
     takes_anything: ClassVar[bool] = False
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler, with the checks in front of it."""
         handle = super().get_route_handler()
-        calls: list[object] = [dependency.call for dependency in self.dependant.dependencies]
-        keepers = [call for call in calls if isinstance(call, Doorkeeper)]
-        keepers.sort(key=lambda keeper: not isinstance(keeper, _Declaration))
+        declaration = _declaration_of(self.dependant)
         declared = None if self.takes_anything else Declared.of(self.dependant)
 
         async def guarded(request: Request) -> Response:
-            for keeper in keepers:
-                await keeper.admit(request)
+            if declaration is not None:  # an application with a route that declares none is not built
+                await declaration.admit(request)
             if declared is not None:
                 declared.check(request)
             return await handle(request)
@@ -125,6 +131,42 @@ def declared_scopes(routes: Sequence[BaseRoute]) -> dict[str, Scope | None]:
         for method in route.methods or {"ANY"}:
             scopes[f"{method} {route.path}"] = None if declaration is None else declaration.scope
     return scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """The checks of a route that run before it is routed."""
+
+    route: BaseRoute
+    keepers: tuple[Doorkeeper, ...]
+    declaration: _Declaration
+
+    async def check(self, request: Request) -> ApiError | None:
+        """The error that refuses the request. None to go on, also for a caller whom the scope check will refuse."""
+        try:
+            for keeper in self.keepers:
+                keeper.check(request)
+        except ApiError as refusal:
+            try:
+                await self.declaration.admit(request)
+            except ApiError:
+                return None
+            return refusal
+        return None
+
+
+def doors_of(routes: Sequence[BaseRoute]) -> dict[tuple[str, str], Door]:
+    """The doors of the routes that have a `Doorkeeper`, by method and path. Such paths have no parameters."""
+    doors: dict[tuple[str, str], Door] = {}
+    for route in _flat(routes):
+        original = getattr(route, "original_route", route)
+        if not isinstance(original, GuardedRoute) or (declaration := _declaration_of(original.dependant)) is None:
+            continue
+        calls: list[object] = [dependency.call for dependency in original.dependant.dependencies]
+        keepers = tuple(call for call in calls if isinstance(call, Doorkeeper))
+        if keepers:
+            doors |= {(method, route.path): Door(original, keepers, declaration) for method in route.methods or ()}
+    return doors
 
 
 def _flat(routes: Sequence[BaseRoute]) -> Iterable[Any]:

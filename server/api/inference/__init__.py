@@ -20,6 +20,7 @@ classify_answer.py      scores -> probabilities of labels
 head_answer.py          numbers of heads -> a classification's body
 head_items.py           the entry of one input in it
 embedding_answer.py     hidden states -> vectors
+chunk_text.py           the JSON of a stream's chunks
 logprobs.py             log-probabilities on the wire
 usage.py                tokens of one request
 batch_lines.py          lines of batches, answered without a connection

@@ -7,8 +7,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
 from server.answering.choice_text import TextDelta
 from server.api.inference.answer_form import FINISH_REASONS, AnswerForm
+from server.api.inference.chunk_text import ChunkText
 from server.api.inference.logprobs import chat_logprobs
 from server.api.inference.plan import AnswerEvent
+from server.api.responses.json_response import json_text
 from server.api.wire.chat import (
     ChatAnswer,
     ChatChoice,
@@ -50,17 +52,18 @@ class ChatCompletionAnswer:
         """The text of each choice."""
         return tuple(choice.message.content for choice in body.choices)
 
-    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ChatCompletionChunk]:
-        """The answer as chunks: first the role of each choice, then its text."""
-        yield self._opening()
+    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[str]:
+        """The answer as chunks (`ChatCompletionChunk`): first the role of each choice, then its text."""
+        yield json_text(self._opening())
+        text = ChunkText(self._chunk([]))
         async for event in events:
             self._usage.add(event)
             if isinstance(event, TextDelta) and _says_something(piece := self._piece(event)):
-                yield self._chunk([piece])
+                yield json_text(self._chunk([piece])) if self._form.with_usage_so_far else text.of([piece])
         if self._form.with_usage:
             chunk = self._chunk([])
             chunk.usage = self._usage.usage()
-            yield chunk
+            yield json_text(chunk)
 
     def _opening(self) -> ChatCompletionChunk:
         delta = ChatDelta(role="assistant", content="")

@@ -9,8 +9,10 @@ from functools import partial
 from server.answering.choice_text import TextDelta, TextToken
 from server.answering.generation import PromptText
 from server.api.inference.answer_form import FINISH_REASONS, AnswerForm
+from server.api.inference.chunk_text import ChunkText
 from server.api.inference.logprobs import completion_logprobs
 from server.api.inference.plan import AnswerEvent
+from server.api.responses.json_response import json_text
 from server.api.wire.completions import Completion, CompletionChoice, CompletionChunk, CompletionLogprobs
 from server.tokenizer.tokenizer import Tokenizer
 
@@ -43,16 +45,17 @@ class CompletionAnswer:
         """The text of each choice."""
         return tuple(choice.text for choice in body.choices)
 
-    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[CompletionChunk]:
-        """The answer as chunks, in the order of the events."""
+    async def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[str]:
+        """The answer as chunks (`CompletionChunk`), in the order of the events."""
+        text = ChunkText(self._chunk([]))
         async for event in events:
             for piece in await self._pieces(event):
                 if _says_something(piece):
-                    yield self._chunk([piece])
+                    yield json_text(self._chunk([piece])) if self._form.with_usage_so_far else text.of([piece])
         if self._form.with_usage:
             chunk = self._chunk([])
             chunk.usage = self._usage.usage()
-            yield chunk
+            yield json_text(chunk)
 
     async def _pieces(self, event: AnswerEvent) -> list[CompletionChoice]:
         self._usage.add(event)

@@ -60,7 +60,7 @@ class Inference:
     """Answers of tasks and of the base model. Belongs to the event loop.
 
     `chat_defaults` are the base model's own sampling parameters, for chats. `base_facts` are what it says of heads.
-    `constraints` compiles the forms of answers; None where the engine cannot keep them.
+    `constraints` compiles the forms of answers.
     `is_batch`: its calls are lines of batches, which yield to all others and which no observer of the engine sees.
     """
 
@@ -73,9 +73,9 @@ class Inference:
     quotas: Quotas
     overload: OverloadGuard
     shadows: ShadowRuns
+    constraints: ConstraintCompiler
     chat_defaults: Mapping[str, Any] = field(default_factory=dict)
     base_facts: BaseFacts = field(default_factory=BaseFacts)
-    constraints: ConstraintCompiler | None = None
     is_batch: bool = False
 
     def room(self, served: ServedModel, num_prompt_tokens: int) -> int:

@@ -34,8 +34,8 @@ class Answer(Protocol[BodyT]):
 class StreamedAnswer(Answer[BodyT], Protocol[BodyT]):
     """An answer that can be sent as a stream."""
 
-    def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[ResponseBody]:
-        """The answer in pieces."""
+    def chunks(self, events: AsyncIterable[AnswerEvent]) -> AsyncIterator[str]:
+        """The answer in pieces, each as JSON on one line."""
 
 
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)

@@ -11,7 +11,7 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Header, Request
 from pydantic import Field, TypeAdapter, ValidationError
 
-from server.api.access.access import access_of
+from server.api.access.access import Access
 from server.api.access.authentication import Doorkeeper
 from server.api.access.caller import Caller, CallerDep
 from server.api.errors import DeadlineExceeded, Forbidden
@@ -86,16 +86,15 @@ async def _deadline(
 
 
 class _OverloadCheck(Doorkeeper):
-    """Refuses a request that would wait too long, before its body is read; then makes its context.
+    """Refuses a request that would wait too long, before it is routed; then makes its context."""
 
-    A refusal must be cheap: under overload, most of the event loop's time goes into refusals.
-    """
-
-    async def admit(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
         """Raise `Overloaded` if the answer would come too late. A malformed timeout header is refused later."""
-        access, timeout_s = await access_of(request), None
-        with suppress(ValidationError):
-            timeout_s = _TIMEOUT_MS.validate_python(request.headers.get("x-request-timeout-ms")) / 1000
+        timeout_s = None
+        if (given := request.headers.get("x-request-timeout-ms")) is not None:
+            with suppress(ValidationError):
+                timeout_s = _TIMEOUT_MS.validate_python(given) / 1000
+        access: Access = request.app.state.access
         access.check_room(timeout_s)
 
     async def __call__(
@@ -118,8 +117,12 @@ async def deadline_scope(deadline: float | None) -> AsyncIterator[None]:
         raise DeadlineExceeded("the request's time (x-request-timeout-ms) is over") from error
 
 
-async def stop_at(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
+def stop_at(deadline: float | None, items: AsyncIterable[_Item]) -> AsyncIterable[_Item]:
     """Yield the items until the deadline. Raises `DeadlineExceeded`."""
+    return items if deadline is None else _stop_at(deadline, items)
+
+
+async def _stop_at(deadline: float, items: AsyncIterable[_Item]) -> AsyncIterator[_Item]:
     iterator = aiter(items)
     while True:
         try:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from prompts_store.errors import InvalidManifest
-from server.api.errors import UnsupportedParameter
 from server.api.inference.served_model import ServedModel
 from server.api.wire.bodies import RequestBody
 from server.api.wire.sampling import GenerationParameters
@@ -43,9 +42,9 @@ def kept_constraint(defaults: Mapping[str, Any]) -> Constraint | None:
     return read_constraint({STRUCTURED_OUTPUTS: defaults.get(STRUCTURED_OUTPUTS)})
 
 
-async def check_kept_form(defaults: Mapping[str, Any], compiler: ConstraintCompiler | None, param: str) -> None:
+async def check_kept_form(defaults: Mapping[str, Any], compiler: ConstraintCompiler, param: str) -> None:
     """Raise `InvalidManifest` for default parameters with a form that cannot be kept; `param` names them."""
-    if compiler is None or (constraint := kept_constraint(defaults)) is None:
+    if (constraint := kept_constraint(defaults)) is None:
         return
     try:
         await compiler.compile(constraint, is_continued=False)
@@ -54,13 +53,10 @@ async def check_kept_form(defaults: Mapping[str, Any], compiler: ConstraintCompi
 
 
 async def compiled_constraint(
-    body: GenerationParameters, served: ServedModel, compiler: ConstraintCompiler | None, *, is_continued: bool
+    body: GenerationParameters, served: ServedModel, compiler: ConstraintCompiler, *, is_continued: bool
 ) -> CompiledConstraint | None:
-    """The same, compiled. Raises `ConstraintRefused`, `CompilerBusy`, and `UnsupportedParameter` without a compiler."""
+    """The same, compiled. Raises `ConstraintRefused` and `CompilerBusy`."""
     constraint = constraint_asked(body, served)
     if constraint is None:
         return None
-    if compiler is None:
-        message = "this server's engine cannot keep answers in a form: leave it out"
-        raise UnsupportedParameter(message, param=constraint.param)
     return await compiler.compile(constraint, is_continued=is_continued)

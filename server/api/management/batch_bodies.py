@@ -38,6 +38,7 @@ def batch_body(record: BatchRecord) -> Batch:
         cancelling_at=_unix(record.cancelling_at),
         cancelled_at=ended(BatchStatus.CANCELLED),
         request_counts=RequestCounts(total=record.num_lines, completed=record.num_answered, failed=record.num_failed),
+        created_by=record.owner,
         metadata=dict(record.metadata) or None,
     )
 

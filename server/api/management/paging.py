@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
-from fastapi import Query
+from fastapi import Query, Response
 from pydantic import BeforeValidator, Field
 
 from server.api.errors import InvalidRequest
 from server.api.limits import ApiLimits
+from server.api.responses.json_response import json_response
+from server.api.wire.bodies import ResponseBody
 
 _Item = TypeVar("_Item")
 
@@ -35,6 +37,12 @@ def page_size(limit: int, limits: ApiLimits) -> int:
     return limit
 
 
-def page_of(items: Sequence[_Item], size: int) -> tuple[Sequence[_Item], bool]:
-    """The items of the page, and whether there were more."""
-    return items[:size], len(items) > size
+def page_response(
+    kind: type[ResponseBody], found: Sequence[_Item], size: int, body: Callable[[_Item], ResponseBody]
+) -> Response:
+    """The page of a list of this kind. `found` has one item more if more follow; `body` is an item on the wire."""
+    data: list[Any] = [body(item) for item in found[:size]]
+    fields: dict[str, Any] = {"object": "list", "data": data, "has_more": len(found) > size}
+    if "first_id" in kind.model_fields:
+        fields |= {"first_id": data[0].id, "last_id": data[-1].id} if data else {"first_id": None, "last_id": None}
+    return json_response(kind(**fields))

@@ -17,6 +17,7 @@ from server.api.wire.tuning import (
     GateBody,
     Job,
     JobCheckpoint,
+    JobDistillation,
     JobEvent,
     JobFailure,
     JobHyperparameters,
@@ -52,6 +53,10 @@ class IdKind:
         if prefix != self.prefix or not _NUMBER.fullmatch(number):
             raise type(self.missing)(*self.missing.args)
         return int(number)
+
+    def cursor(self, text: str | None) -> int | None:
+        """The number of the id after which a page starts; None for the first page. Raises `missing`."""
+        return None if text is None else self.number(text)
 
 
 BATCH_ID = IdKind("batch", BatchNotFound("There is no batch of this id."))
@@ -98,7 +103,7 @@ def job_body(record: store.JobRecord, base_id: str) -> Job:
         validation_file=None if record.validation_file is None else FILE_ID.of(record.validation_file),
         trained_tokens=record.trained_tokens,
         hyperparameters=hyperparameters,
-        method=JobMethod(type="supervised", supervised=JobSupervised(hyperparameters=hyperparameters)),
+        method=_method(request.get("distillation"), hyperparameters),
         integrations=[],
         seed=record.seed,
         metadata=dict(request["metadata"]),
@@ -111,6 +116,14 @@ def job_body(record: store.JobRecord, base_id: str) -> Job:
         gate=None if gate is None else GateBody(**gate),
         metrics=dict(record.metrics),
     )
+
+
+def _method(distillation: Mapping[str, Any] | None, hyperparameters: JobHyperparameters) -> JobMethod:
+    supervised = JobSupervised(hyperparameters=hyperparameters)
+    if distillation is None:
+        return JobMethod(type="supervised", supervised=supervised)
+    told = JobDistillation(**distillation, hyperparameters=hyperparameters)
+    return JobMethod(type="distillation", supervised=supervised, distillation=told)
 
 
 def preview_body(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prompts_store.base_names import is_base_name
@@ -16,12 +17,15 @@ from server.api.wire.tuning import CreateJob, Hyperparameters, PreviewJob
 from server.jobs.request import JobRequest, TuningDefaults, request_to_json
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.distillation.plan import plan_distillation, version_defaults
+from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
 from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import Initialisation, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
+from server.tuning.teaching import Distillation
 
 
 def new_job(
@@ -35,17 +39,22 @@ def new_job(
     _check_model(body, store_access)
     task = _task(body.suffix, store_access)
     seed = body.seed or 0  # the default is that of `softprompt tune`
-    plan, manifest = _plan(body, seed, host, defaults), _manifest(body, defaults)
+    distillation, manifest = _distillation(body), _manifest(body, defaults)
+    plan = _plan(body, seed, host, defaults, distillation, tokenizer)
     if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
         message = f"there are {num_labels} labels; the maximum is {max_labels} (--max-labels)"
         raise InvalidRequest(message, param="labels")
+    if distillation is not None:
+        _check_distillation(distillation, manifest, tokenizer, host)
+        manifest = replace(manifest, defaults=manifest.defaults or version_defaults(distillation))
     host.check_defaults(plan, manifest)
     request = JobRequest(
         plan=plan,
         manifest=manifest,
         promote=body.promote,
-        gate=_gate(body),
+        gate=_gate(body, distillation),
         metadata=body.metadata or {},
+        distillation=distillation,
     )
     _check_tokens(tokenizer, request, _hyperparameters(body)[1])
     training_file = FILE_ID.number(body.training_file)
@@ -77,7 +86,7 @@ def previewed_request(
         add_special_tokens=body.add_special_tokens,
     )
     _check_model(job, store_access)
-    request = JobRequest(_plan(job, 0, host, defaults), _manifest(job, defaults))
+    request = JobRequest(_plan(job, 0, host, defaults, None, tokenizer), _manifest(job, defaults))
     _check_tokens(tokenizer, request, "hyperparameters")
     return request
 
@@ -99,7 +108,14 @@ def _task(suffix: str | None, store_access: StoreAccess) -> str:
     return task
 
 
-def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> TuningPlan:
+def _plan(
+    body: CreateJob,
+    seed: int,
+    host: Host,
+    defaults: TuningDefaults,
+    distillation: Distillation | None,
+    tokenizer: Tokenizer,
+) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
     for name in ("n_epochs", "batch_size", "learning_rate_multiplier"):
@@ -109,22 +125,66 @@ def _plan(body: CreateJob, seed: int, host: Host, defaults: TuningDefaults) -> T
         fields["num_epochs"] = float(fields.pop("n_epochs"))
     fields |= {"seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens}
     try:
-        plan = plan_for(new_plan(fields), host.base.kind)
+        if distillation is None:
+            plan = plan_for(new_plan(fields), host.base.kind)
+        else:
+            plan = plan_distillation(fields, distillation, tokenizer, host.base.kind)
         host.check_plan(plan)
         return plan
     except PlanRefused as error:
-        name = "n_epochs" if error.param == "num_epochs" else error.param
-        raise InvalidRequest(str(error), param=f"{place}.{name}") from error
+        raise InvalidRequest(str(error), param=_place_of(error.param, place)) from error
+
+
+def _place_of(param: str, place: str) -> str:
+    """Path of a field in the body. `place` is that of the hyperparameters."""
+    if param == "type":
+        return "method.type"
+    if param in ("instruction", "max_answer_tokens"):
+        return f"method.distillation.{param}"
+    return f"{place}.{'n_epochs' if param == 'num_epochs' else param}"
+
+
+def _distillation(body: CreateJob) -> Distillation | None:
+    """The distillation that a body asks for. Raises `InvalidRequest`."""
+    method = body.method
+    if method is None:
+        return None
+    other = {"supervised": method.distillation, "distillation": method.supervised}[method.type]
+    if other is not None:
+        name = "distillation" if method.type == "supervised" else "supervised"
+        raise InvalidRequest(f"method.type is {method.type}: leave out {name}", param=f"method.{name}")
+    if method.type == "supervised":
+        return None
+    given = method.distillation
+    if given is None:
+        raise InvalidRequest("distillation is missing: send its instruction", param="method.distillation")
+    if body.labels:
+        message = "labels go with labelled examples, and a distillation has inputs alone: name them per request"
+        raise InvalidRequest(message, param="labels")
+    limit = {} if given.max_answer_tokens is None else {"max_answer_tokens": given.max_answer_tokens}
+    try:
+        return Distillation(given.instruction, **limit)
+    except PlanRefused as error:
+        raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
+
+
+def _check_distillation(distillation: Distillation, manifest: Manifest, tokenizer: Tokenizer, host: Host) -> None:
+    """Raise `InvalidRequest` for an instruction that the base model cannot read, or that leaves no room."""
+    try:
+        Teacher(tokenizer, manifest, distillation).check_instruction(host.base.max_context)
+    except PlanRefused as error:
+        raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 
 
 def _hyperparameters(body: CreateJob) -> tuple[Hyperparameters, str]:
     """The hyperparameters, and their path in the body."""
-    supervised = None if body.method is None or body.method.supervised is None else body.method.supervised
-    newer = None if supervised is None else supervised.hyperparameters
+    name = "supervised" if body.method is None else body.method.type
+    of_method = getattr(body.method, name, None)
+    newer = None if of_method is None else of_method.hyperparameters
     if newer is not None and body.hyperparameters is not None:
         raise InvalidRequest("method has hyperparameters too: send them in one place", param="hyperparameters")
     if newer is not None:
-        return newer, "method.supervised.hyperparameters"
+        return newer, f"method.{name}.hyperparameters"
     return body.hyperparameters or Hyperparameters.model_validate({}), "hyperparameters"
 
 
@@ -163,9 +223,11 @@ def _check_tokens(tokenizer: Tokenizer, request: JobRequest, place: str) -> None
         raise InvalidRequest(f"stop_token_ids: {error}", param="defaults") from error
 
 
-def _gate(body: CreateJob) -> Gate | None:
+def _gate(body: CreateJob, distillation: Distillation | None) -> Gate | None:
     if body.gate is None:
         return None
+    if body.gate.metric == "agreement" and distillation is None:
+        raise InvalidRequest("gate.metric agreement is of a distillation with its teacher", param="gate.metric")
     try:
         return Gate(body.gate.metric, body.gate.min_score, body.gate.not_worse_than_production)
     except PlanRefused as error:

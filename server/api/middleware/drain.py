@@ -46,7 +46,7 @@ class DrainMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request (ASGI)."""
-        if scope["type"] != "http" or _path(scope) in ALWAYS_ANSWERED:
+        if scope["type"] != "http" or path_of(scope) in ALWAYS_ANSWERED:
             return await self._app(scope, receive, send)
         drain = self._drain
         if drain.is_draining:
@@ -61,7 +61,7 @@ class DrainMiddleware:
             drain.num_open -= 1
 
 
-def _path(scope: Scope) -> str:
+def path_of(scope: Scope) -> str:
     """The path without the prefix that a proxy strips, as the routes see it."""
     path: str = scope["path"]
     return path.removeprefix(scope.get("root_path", ""))

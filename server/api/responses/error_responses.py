@@ -46,6 +46,9 @@ _HTTP_REFUSALS = {
     413: ("body_too_large", "the body is too large"),
 }
 
+_NOT_OFFERED = {"/v1/responses": "Responses are not offered: use POST /v1/chat/completions"}
+"""Families of routes that stock clients know and this server lacks, and what to do instead."""
+
 
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every exception of an application with the error body."""
@@ -74,7 +77,7 @@ def error_answer(error: Exception, request_id: str) -> tuple[int, ErrorBody]:
 def error_response(scope: Scope, error: Exception) -> Response:
     """The answer to one of our exceptions outside the routes, where it cannot be raised."""
     answer = answer_to(error)
-    return _respond(Request(scope), answer.status, _body_of(answer, error), dict(answer.headers))
+    return _respond(Request(scope), answer.status, _body_of(answer, error), _headers_of(answer, error))
 
 
 def error_code(scope: Scope) -> str:
@@ -91,10 +94,7 @@ def _looked_up(error: BaseException, request_id: str) -> Answer:
 
 def _answer_known(request: Request, error: Exception) -> Response:
     answer = _looked_up(error, request.state.request_id)
-    headers = dict(answer.headers)
-    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
-        headers["Retry-After"] = str(retry_after_s)
-    return _respond(request, answer.status, _body_of(answer, error), headers)
+    return _respond(request, answer.status, _body_of(answer, error), _headers_of(answer, error))
 
 
 def _answer_nobody(_: Request, error: Exception) -> Response:
@@ -113,6 +113,9 @@ def _answer_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, message = _HTTP_REFUSALS.get(error.status_code, ("request_refused", HTTPStatus(error.status_code).phrase))
     family = INVALID_REQUEST if error.status_code < 500 else SERVER_ERROR
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        path = str(request.scope["path"]).removeprefix(request.scope.get("root_path", ""))
+        message = _NOT_OFFERED.get("/".join(path.split("/")[:3]), message)
     if error.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         message += f"; the maximum is {request.state.max_body_bytes} bytes ({request.state.max_body_option})"
     return _respond(request, error.status_code, _body(message, family, code), error.headers)
@@ -159,6 +162,13 @@ def _param(loc: Sequence[str | int]) -> str:
     path = [part for part in loc[1:] if isinstance(part, int) or not _UNION_BRANCH.fullmatch(part)]
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
     return name if PLAIN_NAME.fullmatch(name) else str(loc[0])
+
+
+def _headers_of(answer: Answer, error: Exception) -> dict[str, str]:
+    headers = dict(answer.headers)
+    if (retry_after_s := getattr(error, "retry_after_s", None)) is not None:
+        headers["Retry-After"] = str(retry_after_s)
+    return headers
 
 
 def _body_of(answer: Answer, error: BaseException) -> ErrorBody:

@@ -14,7 +14,7 @@ from server.api.access.caller import Caller, CallerDep
 from server.api.errors import NotReady
 from server.api.management.batch_bodies import batch_body
 from server.api.management.file_upload import file_access
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import BATCH_ID, FILE_ID
 from server.api.responses.documented import errors
@@ -82,13 +82,10 @@ async def list_batches(
         BatchStore.page,
         store_access.fingerprint,
         owner=_owner(caller),
-        before=None if after is None else BATCH_ID.number(after),
+        before=BATCH_ID.cursor(after),
         limit=size + 1,
     )
-    page, has_more = page_of(found, size)
-    data = [batch_body(record) for record in page]
-    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-    return json_response(BatchList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))
+    return page_response(BatchList, found, size, batch_body)
 
 
 @router.get(

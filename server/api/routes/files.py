@@ -11,7 +11,7 @@ from prompts_store.tuning_store import TuningStore
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.management.file_upload import FILE_REQUEST, UploadedFileDep, file_access
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import FILE_ID, file_body
 from server.api.responses.documented import binary_file, errors
@@ -64,16 +64,13 @@ async def list_files(
     size = page_size(limit, store_access.limits)
     found = await store_access.read_tuning(
         TuningStore.list_files,
-        after=None if after is None else FILE_ID.number(after),
+        after=FILE_ID.cursor(after),
         limit=size + 1,
         purpose=purpose,
         newest_first=order == "desc",
         access=file_access(caller),
     )
-    page, has_more = page_of(found, size)
-    data = [file_body(record) for record in page]
-    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-    return json_response(FileList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id))
+    return page_response(FileList, found, size, file_body)
 
 
 @router.get(

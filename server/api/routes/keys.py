@@ -13,7 +13,7 @@ from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest
 from server.api.management.key_bodies import audit_body, caller_body, key_body
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
@@ -56,8 +56,7 @@ async def list_keys(
     """List all keys by name, revoked keys included."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.list_keys, after=after, limit=size + 1)
-    page, has_more = page_of(found, size)
-    return json_response(KeyList(object="list", data=[key_body(key) for key in page], has_more=has_more))
+    return page_response(KeyList, found, size, key_body)
 
 
 @router.get(
@@ -102,8 +101,7 @@ async def audit(
     """List all changes of tasks, versions, aliases and keys, newest first."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.audit, before=before, limit=size + 1)
-    page, has_more = page_of(found, size)
-    return json_response(AuditLog(object="list", data=[audit_body(change) for change in page], has_more=has_more))
+    return page_response(AuditLog, found, size, audit_body)
 
 
 def _grant(body: CreateKey) -> KeyGrant:

@@ -86,7 +86,8 @@ async def metrics(services: ServicesDep, caller: CallerDep) -> Response:
 )
 async def version(services: ServicesDep) -> Response:
     """Return the release and the base model."""
-    base = BaseModelVersion(id=services.base_id, fingerprint=services.store_access.fingerprint)
+    fingerprint = services.store_access.fingerprint
+    base = BaseModelVersion(id=services.base_id, fingerprint=fingerprint, weights=services.weights)
     return json_response(ServerVersion(version=__version__, base_model=base))
 
 

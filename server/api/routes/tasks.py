@@ -10,7 +10,7 @@ from prompts_store.names import check_not_reserved
 from prompts_store.store import Store
 from server.api.access.authentication import GuardedRoute, Scope, requires
 from server.api.access.caller import CallerDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_response, page_size
 from server.api.management.store_access import WRITABLE_TASK, StoreAccessDep
 from server.api.management.task_bodies import purged_body, task_body
 from server.api.responses.documented import errors, purged
@@ -39,9 +39,9 @@ async def list_tasks(
     size = page_size(limit, store_access.limits)
     only = None if caller.tasks is None else sorted(caller.tasks)
     found = await store_access.read(Store.list_tasks, store_access.fingerprint, after=after, limit=size + 1, only=only)
-    page, has_more = page_of(found, size)
-    data = [task_body(task, is_read_only=store_access.is_read_only(task.name)) for task in page]
-    return json_response(TaskList(object="list", data=data, has_more=has_more))
+    return page_response(
+        TaskList, found, size, lambda task: task_body(task, is_read_only=store_access.is_read_only(task.name))
+    )
 
 
 @router.post(

@@ -16,7 +16,7 @@ from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.inference import InferenceDep
 from server.api.inference.structured import check_kept_form
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import (
     CHECKPOINT_ID,
@@ -107,13 +107,10 @@ async def list_jobs(
 ) -> Response:
     """List the jobs of this base model, newest first."""
     size = page_size(limit, store_access.limits)
-    before = None if after is None else JOB_ID.number(after)
     found = await store_access.read_tuning(
-        TuningStore.list_jobs, store_access.fingerprint, before=before, limit=size + 1
+        TuningStore.list_jobs, store_access.fingerprint, before=JOB_ID.cursor(after), limit=size + 1
     )
-    page, has_more = page_of(found, size)
-    data = [job_body(record, services.base_id) for record in page]
-    return json_response(JobList(object="list", data=data, has_more=has_more))
+    return page_response(JobList, found, size, lambda record: job_body(record, services.base_id))
 
 
 @router.get(
@@ -188,11 +185,10 @@ async def list_events(
         TuningStore.list_events,
         store_access.fingerprint,
         JOB_ID.number(job_id),
-        before=None if after is None else EVENT_ID.number(after),
+        before=EVENT_ID.cursor(after),
         limit=size + 1,
     )
-    page, has_more = page_of(found, size)
-    return json_response(JobEventList(object="list", data=[event_body(one) for one in page], has_more=has_more))
+    return page_response(JobEventList, found, size, event_body)
 
 
 @router.get(
@@ -210,16 +206,10 @@ async def list_checkpoints(
     size = page_size(limit, store_access.limits)
     number, fingerprint = JOB_ID.number(job_id), store_access.fingerprint
     job = await store_access.read_tuning(TuningStore.get_job, fingerprint, number)
-    before = None if after is None else CHECKPOINT_ID.number(after)
     found = await store_access.read_tuning(
-        TuningStore.list_checkpoints, fingerprint, number, before=before, limit=size + 1
+        TuningStore.list_checkpoints, fingerprint, number, before=CHECKPOINT_ID.cursor(after), limit=size + 1
     )
-    page, has_more = page_of(found, size)
-    data = [checkpoint_body(one, job) for one in page]
-    first_id, last_id = (data[0].id, data[-1].id) if data else (None, None)
-    return json_response(
-        JobCheckpointList(object="list", data=data, has_more=has_more, first_id=first_id, last_id=last_id)
-    )
+    return page_response(JobCheckpointList, found, size, lambda one: checkpoint_body(one, job))
 
 
 def _tuner(services: Services) -> Tuner:

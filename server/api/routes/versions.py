@@ -20,7 +20,7 @@ from server.api.access.caller import CallerDep
 from server.api.inference.inference import InferenceDep
 from server.api.inference.structured import check_kept_form
 from server.api.management.checkpoint_upload import UPLOAD_REQUEST, CheckpointUpload, EnsembleUpload, UploadDep
-from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_of, page_size
+from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, page_response, page_size
 from server.api.management.store_access import WRITABLE_TASK, StoreAccess, StoreAccessDep
 from server.api.management.task_bodies import published_body, version_body
 from server.api.responses.documented import binary_file, errors, json_file, png_file, published_already
@@ -80,9 +80,7 @@ async def list_versions(
     """List the versions of a task that are not retired, newest first."""
     size = page_size(limit, store_access.limits)
     found = await store_access.read(Store.list_versions, store_access.fingerprint, task, before=before, limit=size + 1)
-    page, has_more = page_of(found, size)
-    body = VersionList(object="list", data=[version_body(version) for version in page], has_more=has_more)
-    return json_response(body)
+    return page_response(VersionList, found, size, version_body)
 
 
 @router.get(

@@ -77,6 +77,8 @@ class Batch(ResponseBody):
     cancelling_at: int | None
     cancelled_at: int | None
     request_counts: RequestCounts
+    created_by: str
+    """Who created it: `key:` and the name of a key, or `anonymous`."""
     metadata: dict[str, str] | None
 
 

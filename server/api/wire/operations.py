@@ -28,6 +28,9 @@ class BaseModelVersion(ResponseBody):
 
     id: str
     fingerprint: str
+    """Identifies the stored weights, whatever form they are served in."""
+    weights: str | None
+    """The form in which the weights are served: float32, float16, bfloat16 or int8. null: vLLM's arguments say it."""
 
 
 class ServerVersion(ResponseBody):

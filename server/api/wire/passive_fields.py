@@ -223,8 +223,8 @@ JOB_FIELDS: Fields = _table(
 )
 
 JOB_METHOD_FIELDS: Fields = _table(
-    PassiveField("dpo", advice="methods are 'supervised'"),
-    PassiveField("reinforcement", advice="methods are 'supervised'"),
+    PassiveField("dpo", advice="methods are 'supervised' and 'distillation'"),
+    PassiveField("reinforcement", advice="methods are 'supervised' and 'distillation'"),
 )
 
 BATCH_FIELDS: Fields = _table(

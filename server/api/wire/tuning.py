@@ -59,19 +59,34 @@ class Supervised(RequestBody):
     hyperparameters: Hyperparameters | None = None
 
 
+class DistillationBody(RequestBody):
+    """Training on the answers of the base model with an instruction. `training_file` has inputs without answers."""
+
+    instruction: str = Field(max_length=1_048_576)
+    """The text that the soft prompt replaces: rules, examples, a document. With a chat template it is the system's
+    message; with `template` it stands before it as it is."""
+    max_answer_tokens: int | None = None
+    """Maximum number of tokens of an answer of the teacher. Default: 64."""
+    hyperparameters: Hyperparameters | None = None
+    """Default: prefix tuning that starts from the instruction's first tokens, 32 or half of them."""
+
+
 class MethodBody(RequestBody):
-    """The tuning method and its hyperparameters, as OpenAI's clients send them."""
+    """The tuning method and its hyperparameters, as OpenAI's clients send them. Distillation is an extension."""
 
     passive_fields: ClassVar[Fields] = JOB_METHOD_FIELDS
 
-    type: Literal["supervised"]
+    type: Literal["supervised", "distillation"]
     supervised: Supervised | None = None
+    distillation: DistillationBody | None = None
 
 
 class GateBody(RequestBody):
     """Conditions on the held-out score. The version is promoted only if it meets them."""
 
-    metric: Literal["exact_match", "label_accuracy", "macro_f1"] = "exact_match"
+    metric: Literal["exact_match", "label_accuracy", "macro_f1", "agreement"] = "exact_match"
+    """`agreement` is of a distillation only: the share of tokens at which student and teacher have the same most likely
+    token."""
     min_score: float | None = Field(default=None, ge=0, le=1)
     not_worse_than_production: bool = False
     """Require a score at least as good as that of the version in production when the evaluation begins."""
@@ -204,11 +219,21 @@ class JobSupervised(ResponseBody):
     hyperparameters: JobHyperparameters
 
 
-class JobMethod(ResponseBody):
-    """The tuning method of a job."""
+class JobDistillation(ResponseBody):
+    """Training on the answers of the base model with an instruction."""
 
-    type: Literal["supervised"]
+    instruction: str
+    max_answer_tokens: int
+    hyperparameters: JobHyperparameters
+
+
+class JobMethod(ResponseBody):
+    """The tuning method of a job. `distillation` is absent without one."""
+
+    type: Literal["supervised", "distillation"]
     supervised: JobSupervised
+    """The hyperparameters, whatever the type: clients of the first release expect them here."""
+    distillation: JobDistillation | None = None
 
 
 class Job(ResponseBody):

@@ -1,9 +1,11 @@
-"""`softprompt tune` makes a version from examples; `softprompt evaluate` scores versions.
+"""Versions from examples (`tune`) and from a long prompt (`distil`), and scores of versions (`evaluate`).
 
 commands.py       `softprompt tune`
+distil.py         `softprompt distil`
+teacher.py        the teacher of a distillation on this machine
 evaluate.py       `softprompt evaluate`
 options.py        the options of `tune`
-order.py          the parameters of one `tune`
+order.py          the parameters of one run
 local.py          a run on this machine
 interruption.py   signals that wait for the end of a step
 remote.py         a run on a server

@@ -49,7 +49,7 @@ def evaluate(
         raise FilesProblem("name a version and a file of examples, such as: evaluate mood mood.jsonl")
     *names, file = references
     examples = read_example_file(Path(file))
-    with open_local_workbench(options) as local:
+    with open_local_workbench(options, only_scores=True) as local:
         candidates = _candidates(local, names, instruction, with_base=base)
         labels = candidates[0].manifest.labels or examples.labels
         try:

@@ -15,9 +15,11 @@ from server.cli.tuning.conclusion import conclude
 from server.cli.tuning.interruption import Interruption
 from server.cli.tuning.order import Order
 from server.cli.tuning.outcome import Outcome
+from server.cli.tuning.teacher import answered, check_distillation, distillation_job
 from server.cli.tuning.view import TuneView
 from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_local_workbench
 from server.engine.errors import EngineError
+from server.tuning.distillation.state import unpack_state
 from server.tuning.encoding import EncodedExample, encode_completion, encode_examples, preview
 from server.tuning.errors import CheckpointUnreadable, RunNotKept, TuningError
 from server.tuning.fit import Host, host_of
@@ -49,6 +51,8 @@ def tune_locally(order: Order, place: WorkbenchOptions) -> Outcome:
         kept_runs = KeptRuns(local.data_dir, local.bench.base.fingerprint)
         kept = kept_runs.of(order.task, run_key(local.bench.base, job))
         with kept.held():
+            if job.distillation is not None:
+                job = answered(local, order, job, kept)
             run = _begin(local, order, job, kept_runs, kept)
             interruption = Interruption()
             try:
@@ -94,7 +98,8 @@ def _position_of(example: Example, examples: Sequence[Example]) -> str:
 
 def _print_notes(order: Order, job: TuningJob, tokenizer: Tokenizer) -> None:
     examples = (*order.data.training, *order.data.validation)
-    on_answers = () if job.plan.has_head else notes_on_answers(tokenizer, examples, job.manifest.labels)
+    is_plain = job.plan.has_head or job.distillation is not None
+    on_answers = () if is_plain else notes_on_answers(tokenizer, examples, job.manifest.labels)
     _print((*order.data.notes, *on_answers))
 
 
@@ -105,6 +110,9 @@ def _print(notes: Sequence[Note]) -> None:
 
 def _job(local: LocalWorkbench, order: Order) -> TuningJob:
     bench = local.bench
+    if order.distillation is not None:
+        return distillation_job(local, order, order.distillation)
+    assert order.plan is not None
     plan = plan_for(order.plan, bench.base.kind)
     if plan.has_head:
         check_classes(order.data.labels, order.data)
@@ -141,6 +149,9 @@ def _check(local: LocalWorkbench, job: TuningJob) -> tuple[Note, ...]:
     bench, plan, data, host = local.bench, job.plan, job.data, _host(local)
     host.check_plan(plan)
     host.check_defaults(plan, job.manifest)
+    if job.distillation is not None:
+        check_distillation(local, job, host)
+        return ()
     if plan.has_head:
         host.check_head(plan, len(job.manifest.labels))
     encode = _encoding(local, job)
@@ -195,6 +206,8 @@ def _interrupted(
             raise FilesProblem(f"there is no interrupted run of this command to resume{others}")
         return None
     try:
+        if job.distillation is not None and unpack_state(saved).run is None:
+            return None
         run = _run(local, job, saved)
     except CheckpointUnreadable as error:
         if source is old:

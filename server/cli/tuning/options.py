@@ -137,6 +137,23 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class DistilPlanOptions(PlanOptions):
+    """The hyperparameters of a distillation, whose defaults differ."""
+
+    method: Annotated[
+        str | None, _option(_METHOD, "--method", "Method: PREFIX_TUNING or PROMPT_TUNING.", "PREFIX_TUNING")
+    ] = None
+    initialisation: Annotated[
+        str | None,
+        _option(_METHOD, "--init", "Initialisation: RANDOM, SAMPLE_VOCAB or TEXT.", "TEXT, of the instruction's start"),
+    ] = None
+    num_virtual_tokens: Annotated[
+        int | None,
+        _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "32, or half of the instruction's tokens"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOptions:
     """The properties of the version besides the soft prompt."""
 
@@ -202,7 +219,12 @@ class GateOptions:
     promote: Annotated[bool, _option(_GATE, "--promote", "Set `production` to the version if the gate passes.")] = False
     metric: Annotated[
         str,
-        _option(_GATE, "--gate-metric", "Metric of the gate: exact_match, label_accuracy or macro_f1.", "exact_match"),
+        _option(
+            _GATE,
+            "--gate-metric",
+            "Metric of the gate: exact_match, label_accuracy or macro_f1; agreement of a distillation.",
+            "exact_match",
+        ),
     ] = "exact_match"
     min_score: Annotated[
         float | None, _option(_GATE, "--min-score", "Minimum score of the gate; implies --promote.")

@@ -5,29 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from server.cli.errors import UsageProblem
 from server.cli.tuning.options import ExampleOptions, GateOptions, PlanOptions, RunOptions, TaskOptions
 
 if TYPE_CHECKING:
     from server.tuning.gate import Gate
     from server.tuning.plan import TuningPlan
     from server.tuning.split import TuningData
+    from server.tuning.teaching import Distillation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Order:
     """The parameters of one run, after all checks that need no base model.
 
-    `data` is the content of the files of `examples`. `plan` comes from `options`.
+    `data` is the content of the files of `examples`. `plan` comes from `options`. Both are None in a distillation: its
+    files have inputs, and its plan needs the base model's tokenizer.
     """
 
     task: str
-    examples: ExampleOptions
+    examples: ExampleOptions | None
     data: TuningData
     options: PlanOptions
-    plan: TuningPlan
+    plan: TuningPlan | None
     about: TaskOptions
     gate: Gate | None
     run: RunOptions
+    distillation: Distillation | None = None
 
 
 def order_of(
@@ -39,4 +43,6 @@ def order_of(
     check_task_name(task)
     plan = options.plan()
     its_gate = gate.gate()
+    if its_gate is not None and its_gate.metric == "agreement":
+        raise UsageProblem("--gate-metric agreement is of `softprompt distil`, which has a teacher to agree with")
     return Order(task, examples, examples.read(plan.seed), options, plan, about, its_gate, run)

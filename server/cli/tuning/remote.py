@@ -91,6 +91,7 @@ class WatchedJob:
 
 def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
     """Upload the files and create the job. If that fails, delete the uploaded files."""
+    assert order.examples is not None
     model = base_model or jobs.base_id()
     uploaded: list[str] = []
     try:
@@ -106,6 +107,7 @@ def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
 
 def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
     """Return the body of `POST /v1/fine_tuning/jobs` for the given options."""
+    assert order.plan is not None
     hyperparameters = order.options.given()
     hyperparameters.pop("seed", None)
     if "num_epochs" in hyperparameters:

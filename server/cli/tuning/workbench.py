@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.cli.errors import BaseUnreadable
+from server.cli.errors import BaseUnreadable, UsageProblem
 from server.cli.output import working
 from server.cli.serving.serve_options import read_settings
 from server.loading import hide_progress_bars
@@ -36,6 +36,7 @@ class WorkbenchOptions:
     ] = None
     revision: Annotated[str | None, _option("--revision", "Branch, tag or commit of a hub id.")] = None
     dtype: Annotated[str | None, _option("--dtype", "Data type: auto, float32, float16 or bfloat16.")] = None
+    weights: Annotated[str | None, _option("--weights", "Weights: auto, or int8 to evaluate only.")] = None
     device: Annotated[str | None, _option("--device", "Device: auto, cpu, cuda or cuda:N.")] = None
     threads: Annotated[int | None, _option("--threads", "Number of CPU threads for tensors.")] = None
     data_dir: Annotated[Path | None, _option("--data-dir", "Folder of the database and of unfinished runs.")] = None
@@ -53,9 +54,14 @@ class LocalWorkbench:
 
 
 @contextmanager
-def open_local_workbench(options: WorkbenchOptions) -> Iterator[LocalWorkbench]:
-    """Load the base model and open the store. Raises CliError or StoreError."""
+def open_local_workbench(options: WorkbenchOptions, *, only_scores: bool = False) -> Iterator[LocalWorkbench]:
+    """Load the base model and open the store. Raises CliError or StoreError.
+
+    Weights of 8 bits are refused unless the caller `only_scores`.
+    """
     settings = read_settings({**asdict(options), "insecure": True})
+    if settings.weights == "int8" and not only_scores:
+        raise UsageProblem("weights of int8 are for serve and evaluate: leave --weights (SOFTPROMPT_WEIGHTS) out")
     logging.getLogger("server").setLevel(logging.WARNING)
     hide_progress_bars()
     from server.app import open_workbench

@@ -15,11 +15,10 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from server.engine.client import EngineStats, RequestRunner
 from server.engine.errors import EngineOverloaded, EngineStopped
-from server.engine.event_stream import EventStream
+from server.engine.event_stream import DeliveredStream, Delivery
 from server.engine.events import TERMINAL, EngineEvent, EngineObserver, RequestFailed
 from server.engine.request import Kind, Request
 from server.engine.thread.background import BackgroundBudget, BackgroundShare
@@ -59,10 +58,9 @@ class AsyncEngine:
         self._budget = BackgroundBudget(background)
         self._outbox: list[tuple[str, EngineEvent]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = self._new_thread()
         self._observers = tuple(observers)
-        self._open: dict[str, asyncio.Queue[EngineEvent]] = {}
-        self._streams: WeakValueDictionary[str, EventStream] = WeakValueDictionary()
+        self._open: dict[str, Delivery] = {}
         self._awaited: set[asyncio.Future[Any]] = set()
         self._is_accepting = False
         self._snapshots = Snapshots(engine, clock)
@@ -78,10 +76,15 @@ class AsyncEngine:
             await self.stop()
 
     def start(self) -> None:
-        """Start the thread; to be called on the event loop that will use the engine."""
+        """Start the thread; to be called on the event loop that will use the engine. It may start again."""
         self._loop = asyncio.get_running_loop()
         self._is_accepting = True
+        if self._thread.ident is not None:
+            self._thread = self._new_thread()
         self._thread.start()
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="engine", daemon=True)
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Accept nothing more, let accepted requests finish for `grace_s` seconds, fail the rest, end the thread."""
@@ -96,10 +99,10 @@ class AsyncEngine:
 
     def cut_off(self) -> None:
         """See `EngineClient`."""
-        for request_id, events in self._open.items():
+        cut, self._open = self._open, {}
+        for request_id, delivery in cut.items():
             self._inbox.put(Abort(request_id, None))
-            events.put_nowait(RequestFailed(EngineStopped("the engine has stopped")))
-        self._open.clear()
+            delivery.put(RequestFailed(EngineStopped("the engine has stopped")))
 
     def stream(self, request: Request[Kind]) -> AsyncIterator[EngineEvent]:
         """See `RequestRunner`. Raises ValueError where the request's id is in use."""
@@ -110,18 +113,15 @@ class AsyncEngine:
         """See `EngineClient`."""
         return UnobservedRunner(self)
 
-    def stream_to(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> EventStream:
+    def stream_to(self, request: Request[Kind], observers: Sequence[EngineObserver]) -> DeliveredStream:
         """See `unobserved.Observable`."""
         self.check((request,))
         if request.request_id in self._open:
             raise ValueError(f"request id {request.request_id!r} is in use")
-        watching = [observer.begin(request) for observer in observers]
-        events: asyncio.Queue[EngineEvent] = asyncio.Queue()
-        self._open[request.request_id] = events
+        delivery = Delivery([observer.begin(request) for observer in observers])
+        self._open[request.request_id] = delivery
         self._inbox.put(Submit(request, lambda event: self._outbox.append((request.request_id, event))))
-        stream = EventStream(events.get, lambda: self._leave(request.request_id, events), watching)
-        self._streams[request.request_id] = stream
-        return stream
+        return DeliveredStream(delivery, lambda: self._leave(request.request_id, delivery))
 
     def check(self, requests: Sequence[Request[Kind]]) -> None:
         """See `EngineClient`."""
@@ -139,8 +139,8 @@ class AsyncEngine:
 
     def abort(self, request_id: str, choice: int | None = None) -> None:
         """See `EngineClient`."""
-        if choice is None and (stream := self._streams.get(request_id)) is not None:
-            stream.is_aborted = True
+        if choice is None and (delivery := self._open.get(request_id)) is not None:
+            delivery.is_aborted = True
         self._inbox.put(Abort(request_id, choice))
 
     async def between_steps(self, piece: Callable[[], T]) -> T:
@@ -155,9 +155,9 @@ class AsyncEngine:
         finally:
             self._awaited.discard(outcome)
 
-    def _leave(self, request_id: str, events: asyncio.Queue[EngineEvent]) -> None:
+    def _leave(self, request_id: str, delivery: Delivery) -> None:
         """A stream was dropped. If its request has ended unread, its id may belong to another request now."""
-        if self._open.get(request_id) is events:
+        if self._open.get(request_id) is delivery:
             self._inbox.put(Abort(request_id, None))
 
     @property
@@ -275,11 +275,13 @@ class AsyncEngine:
     def _hand_on(self, batch: list[tuple[str, EngineEvent]]) -> None:
         """On the event loop: give each event to its stream, and forget requests that have ended."""
         for request_id, event in batch:
-            events = self._open.get(request_id)
-            if events is not None:
-                events.put_nowait(event)
-            if isinstance(event, TERMINAL):
-                self._open.pop(request_id, None)
+            delivery = self._open.pop(request_id, None) if isinstance(event, TERMINAL) else self._open.get(request_id)
+            if delivery is None:
+                continue
+            try:
+                delivery.put(event)
+            except Exception:  # an observer's failure must not take the events of the other streams with it
+                logger.exception("an observer of request %s has failed", request_id)
 
     def _end(self) -> None:
         """The thread has ended: fail all that still wait for it."""

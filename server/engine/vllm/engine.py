@@ -19,6 +19,7 @@ from server.engine.unobserved import UnobservedRunner
 from server.engine.usage import EngineUsage, PrefixUsage
 from server.engine.vllm.admission import Admission, Lane
 from server.engine.vllm.backend import Backend
+from server.engine.vllm.forms import Forms
 from server.engine.vllm.generating import GenerateRequest
 from server.engine.vllm.open_request import OpenRequest
 from server.engine.vllm.options import VllmOptions
@@ -58,6 +59,7 @@ class VllmEngine:
             backend, capture_key, folder, options.max_prefix_bytes, self._admission.leases, clock
         )
         self._sequences = Sequences(backend, self._admission, self._soft_prompts)
+        self._forms = Forms(folder)
         self._open: dict[str, OpenRequest] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._streams: WeakValueDictionary[str, EventStream] = WeakValueDictionary()
@@ -111,7 +113,7 @@ class VllmEngine:
     def _begin(self, request: Request[Kind]) -> OpenRequest:
         given = (request, self._sequences, next(self._arrivals), self._clock(), self._end)
         if isinstance(request.kind, Generate):
-            return GenerateRequest(request.kind, self._options.eos_token_ids, *given)
+            return GenerateRequest(request.kind, self._options.eos_token_ids, self._forms, *given)
         assert isinstance(request.kind, Score)
         return ScoreRequest(request.kind, *given)
 

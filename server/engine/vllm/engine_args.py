@@ -19,6 +19,7 @@ FIXED: Mapping[str, Any] = {
     "enable_log_requests": False,
     "disable_log_stats": False,
     "worker_extension_cls": WORKER_EXTENSION,
+    "scheduler_cls": "server.engine.vllm.core_scheduler.make_scheduler",
 }
 """Arguments that the operator cannot give (`server.vllm_args`)."""
 

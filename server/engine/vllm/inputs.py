@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.engine.vllm.forms import FORM
 from server.model.prefix import Prefix
 from server.model.sampling.sampling_params import SamplingParams
 from softprompt_vllm.requests import EngineInputs, use_inputs
@@ -23,9 +24,23 @@ _ENDLESS = {"ignore_eos": True, "detokenize": False}
 
 
 def sequence_inputs(
+    prompt_token_ids: Sequence[int],
+    prefix: Prefix | None,
+    salt: bytes,
+    sampling: Mapping[str, Any],
+    form: Mapping[str, Any] | None = None,
+) -> EngineInputs:
+    """The request of vLLM for one sequence. `sampling` are arguments of its `SamplingParams`; `form` describes that of
+    the answer."""
+    inputs = _inputs(prompt_token_ids, prefix, salt, sampling)
+    if form is not None:
+        inputs.sampling["extra_args"] = inputs.sampling.get("extra_args", {}) | {FORM: dict(form)}
+    return inputs
+
+
+def _inputs(
     prompt_token_ids: Sequence[int], prefix: Prefix | None, salt: bytes, sampling: Mapping[str, Any]
 ) -> EngineInputs:
-    """The request of vLLM for one sequence. `sampling` are arguments of its `SamplingParams`."""
     if prefix is None:
         prompt: dict[str, Any] = {"prompt_token_ids": list(prompt_token_ids)}
         if salt:

@@ -77,8 +77,6 @@ def _check_kind(request: Request[Kind]) -> None:
     if isinstance(kind, Encode):
         raise RequestRefused("heads on hidden states are not computed with --engine vllm")
     if isinstance(kind, Generate):
-        if kind.constraint is not None:
-            raise RequestRefused("answers in a given form are not generated with --engine vllm; leave the form out")
         if kind.sampling.prompt_logprobs is not None and request.prefix is not None:
             raise RequestRefused(
                 "log-probabilities of a prompt behind a soft prompt are not computed with --engine vllm; "

@@ -21,13 +21,14 @@ _MAX_ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Token ids of one request, and the arguments of vLLM's `SamplingParams`."""
+    """Token ids of one request, the arguments of vLLM's `SamplingParams`, and what describes the answer's form."""
 
     request: Request[Kind]
     arrival: int
     arrived_at: float
     prompt_token_ids: tuple[int, ...]
     sampling: Mapping[str, Any]
+    form: Mapping[str, Any] | None = None
 
     @property
     def lane(self) -> Lane:
@@ -73,7 +74,7 @@ class Sequences:
         request, prefix = sequence.request, sequence.request.prefix
         if prefix is not None:
             await self.soft_prompts.ready(prefix, request.task)
-        inputs = sequence_inputs(sequence.prompt_token_ids, prefix, request.salt, sequence.sampling)
+        inputs = sequence_inputs(sequence.prompt_token_ids, prefix, request.salt, sequence.sampling, sequence.form)
         request_id = f"{request.request_id}-{next(self._ids)}"
         num_virtual = 0 if prefix is None else prefix.num_virtual_tokens
         has_begun = False

@@ -1,4 +1,4 @@
-"""vLLM itself: `AsyncLLM` on an event loop and a thread of its own. The only file of the server that imports vLLM."""
+"""vLLM itself: `AsyncLLM` on an event loop and a thread of its own. No other file of this process imports it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from server.jobs.failures import OwnedTasks
 from server.jobs.preparer import JobPreparer
 from server.jobs.process.child import TuningChild, TuningProcessFailed
-from server.jobs.process.messages import Report, Work
+from server.jobs.process.messages import Failed, Report, Work
 from server.telemetry.state_metrics import TuningStats
 from server.tuning.fit import Host
 
@@ -92,9 +92,11 @@ class ProcessTuner:
             self._stats = (self.stats, TuningStats())
             if time.monotonic() - began > _MAX_PAUSE_S:
                 pause_s = self._first_pause_s
-            reason = f"ended with status {status}"
-            while not self._stopping.is_set() and reason:
-                self._pause(reason, pause_s)
+            reason = f"the tuning process ended with status {status}"
+            self.problem = f"{reason}, and is started again: try again later"
+            while not self._stopping.is_set() and self.problem is not None:
+                _log.error("%s; it is started again in %.0f s", reason, pause_s)
+                self._stopping.wait(pause_s)
                 pause_s = min(2 * pause_s, _MAX_PAUSE_S)
                 reason = self._start()
             if self._stopping.is_set():
@@ -103,15 +105,13 @@ class ProcessTuner:
     def _hand_on_reports(self) -> None:
         self.nudge()
         while (message := self._child.channel.receive()) is not None:
+            if isinstance(message, Failed):  # its engine or its store, after it was ready
+                _log.error("the tuning process has failed: %s", message.message)
+                continue
             assert isinstance(message, Report)
             self._stats = (self._stats[0], TuningStats(**message.stats))
             if self._told != Work(sorted(self._owned_tasks())):
                 self.nudge()
-
-    def _pause(self, reason: str, pause_s: float) -> None:
-        self.problem = f"the tuning process {reason}, and is started again: try again later"
-        _log.error("the tuning process %s; it is started again in %.0f s", reason, pause_s)
-        self._stopping.wait(pause_s)
 
     def _start(self) -> str:
         """Start the process again. Returns why that failed; an empty text if it did not."""
@@ -121,7 +121,8 @@ class ProcessTuner:
                 self._child.channel.hang_up()
             self._child.prove(self._preparer.host.base.fingerprint)
         except TuningProcessFailed as error:
-            return f"does not start: {error}"
+            self.problem = "the tuning process does not start, and the server's log says why: try again later"
+            return str(error)
         self.problem = None
         _log.info("the tuning process works again")
         return ""

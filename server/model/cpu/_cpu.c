@@ -6,7 +6,7 @@
  * - prefill_attention: the rows of one sequence's chunk, in blocks of rows and of keys that stay in the caches (Dao et
  *   al., "FlashAttention", 2022).
  * - store: new keys and values into the cache.
- * - few_rows: see few_rows.c.
+ * - few_rows and int8_rows: see few_rows.c and int8_rows.c.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "few_rows.h"
+#include "int8_rows.h"
 #include "vectors.h"
 
 enum { MAX_GROUP = 4, MAX_DIM = 256, MAX_WIDTH = 4096, SMALL = 1 << 15 };
@@ -573,6 +573,35 @@ static PyObject *few_rows_product(PyObject *self, PyObject *arguments)
 
 static PyObject *lanes_of_cpu(PyObject *self, PyObject *none) { return PyLong_FromLong(few_rows_lanes()); }
 
+static PyObject *int8_rows_product(PyObject *self, PyObject *arguments)
+{
+    unsigned long long output, input, numbers, scales, bias, term;
+    long long num_rows, num_inputs, num_outputs, num_groups;
+    int after, kind, num_threads, done;
+    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLLiii", &output, &input, &numbers, &scales, &bias, &term, &num_rows,
+                          &num_inputs, &num_outputs, &num_groups, &after, &kind, &num_threads))
+        return NULL;
+    const Int8Product product = {.product = {.output = floats(output),
+                                             .input = floats(input),
+                                             .bias = floats(bias),
+                                             .term = floats(term),
+                                             .num_rows = num_rows,
+                                             .num_inputs = num_inputs,
+                                             .num_outputs = num_outputs,
+                                             .after = after},
+                                 .numbers = (const uint8_t *)(uintptr_t)numbers,
+                                 .scales = floats(scales),
+                                 .num_groups = num_groups,
+                                 .kind = kind};
+    Py_BEGIN_ALLOW_THREADS
+    done = int8_rows(&product, num_threads);
+    Py_END_ALLOW_THREADS
+    if (!done) return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *int8_kind_of_cpu(PyObject *self, PyObject *none) { return PyLong_FromLong(int8_kind()); }
+
 static PyObject *store(PyObject *self, PyObject *arguments)
 {
     unsigned long long keys, values, new_keys, new_values, slots;
@@ -658,6 +687,8 @@ static PyMethodDef methods[] = {
     {"store", store, METH_VARARGS, NULL},
     {"few_rows", few_rows_product, METH_VARARGS, NULL},
     {"few_rows_lanes", lanes_of_cpu, METH_NOARGS, NULL},
+    {"int8_rows", int8_rows_product, METH_VARARGS, NULL},
+    {"int8_kind", int8_kind_of_cpu, METH_NOARGS, NULL},
     {"rms_norm", rms_norm, METH_VARARGS, NULL},
     {"rotate", rotate, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},

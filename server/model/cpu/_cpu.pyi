@@ -66,3 +66,20 @@ def few_rows(
     /,
 ) -> None: ...
 def few_rows_lanes() -> int: ...
+def int8_rows(
+    output: int,
+    input: int,
+    numbers: int,
+    scales: int,
+    bias: int,
+    term: int,
+    num_rows: int,
+    num_inputs: int,
+    num_outputs: int,
+    num_groups: int,
+    after: int,
+    kind: int,
+    num_threads: int,
+    /,
+) -> None: ...
+def int8_kind() -> int: ...

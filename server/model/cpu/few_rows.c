@@ -82,7 +82,7 @@ int few_rows_lanes(void)
 
 /* A row of a panel: the bias, then what comes after the product. Vectors of 16, of which the last may be half used. */
 EACH_CPU
-static void finish(const Product *p, float *sums, int64_t row, int64_t column, int64_t count)
+void finish_row(const Product *p, float *sums, int64_t row, int64_t column, int64_t count)
 {
     const int64_t first = row * p->num_outputs + column;
     float bias[PANEL_COLUMNS] = {0}, term[PANEL_COLUMNS] = {0};
@@ -114,7 +114,8 @@ void few_rows(const Product *p, int num_threads)
             const float *input = p->input + first * p->num_inputs;
             (p->lanes == 16 ? rows_avx512 : rows_avx2)(sums, p, input, panel, rows, part == 0);
             for (int64_t row = 0; row < rows; row++)
-                finish(p, sums + row * PANEL_COLUMNS, first + row, column, left < PANEL_COLUMNS ? left : PANEL_COLUMNS);
+                finish_row(p, sums + row * PANEL_COLUMNS, first + row, column,
+                           left < PANEL_COLUMNS ? left : PANEL_COLUMNS);
         }
     }
 }

@@ -1,4 +1,7 @@
 /* The product of a few rows and a packed weight: see few_rows.c. */
+#ifndef FEW_ROWS_H
+#define FEW_ROWS_H
+
 #include <stdint.h>
 
 enum { PANEL_COLUMNS = 64 };
@@ -20,3 +23,8 @@ typedef struct {
 int few_rows_lanes(void);
 
 void few_rows(const Product *product, int num_threads);
+
+/* Store `count` columns of a row from `sums` [64], with the bias and what comes after the product. */
+void finish_row(const Product *product, float *sums, int64_t row, int64_t column, int64_t count);
+
+#endif

@@ -24,11 +24,13 @@ else:
 MAX_ROWS = {16: 32, 8: 8, 0: 0}[_LANES]
 """Up to so many rows it is faster than oneDNN, by the floats of a vector (`docs/experiments.md`)."""
 
-_PANEL_COLUMNS, _INPUTS_STEP, _BYTES = 64, 16, 4
-_AFTER = {"none": 0, "swish": 1, "mul": 2, "add": 3}
+AFTER: dict[str, int] = {"none": 0, "swish": 1, "mul": 2, "add": 3}
+"""Those of what may follow that the C module computes, by its numbers."""
 
-After = Literal["none", "swish", "mul", "add"]
-"""What follows the product, by oneDNN's names: nothing, SiLU, times a term, plus a term."""
+_PANEL_COLUMNS, _INPUTS_STEP, _BYTES = 64, 16, 4
+
+After = Literal["none", "swish", "gelu", "mul", "add"]
+"""What follows the product, by oneDNN's names: nothing, SiLU, GELU, times a term, plus a term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Panels:
         num_outputs, num_inputs = self.packed.shape
         num_rows = hidden.numel() // num_inputs
         shape = (*hidden.shape[:-1], num_outputs)
-        if not (0 < num_rows <= MAX_ROWS and _is_plain(hidden) and (term is None or _is_plain(term, shape))):
+        is_offered = 0 < num_rows <= MAX_ROWS and after in AFTER
+        if not (is_offered and is_plain(hidden) and (term is None or is_plain(term, shape))):
             return None
         output = hidden.new_empty(shape)
         _cpu.few_rows(
@@ -59,15 +62,15 @@ class Panels:
             num_inputs,
             self.padded_inputs,
             num_outputs,
-            _AFTER[after],
+            AFTER[after],
             _LANES,
             torch.get_num_threads(),
         )
         return output
 
 
-def _is_plain(rows: torch.Tensor, shape: tuple[int, ...] | None = None) -> bool:
-    """Whether rows lie side by side in float32, and have a shape if one is given: the C module reads them so."""
+def is_plain(rows: torch.Tensor, shape: tuple[int, ...] | None = None) -> bool:
+    """Return whether rows lie side by side in float32, and have a shape if one is given: the C module reads them so."""
     return rows.is_contiguous() and rows.dtype == torch.float32 and shape in (None, tuple(rows.shape))
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from server.model.attention import AttentionCall, AttentionContext, attending, current_context
 from server.model.cpu.attention import is_built
+from server.model.cpu.int8_weight import Int8Weight
 from server.model.cpu.packing import PROJECTIONS, JointLinear, PackedLinear
 from server.model.errors import UnsupportedArchitecture
 
@@ -26,6 +27,8 @@ _ATTENTION_PARTS = frozenset({*PROJECTIONS, "o_proj"})
 _HEAD_NORMS = frozenset({"q_norm", "k_norm"})
 _MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj", "act_fn"})
 _TOLERANCE = 1e-5  # of the largest number
+# A number between two integers of 8 bits is rounded up on one side and down on the other.
+_INT8_TOLERANCE = 2e-2
 
 
 def fuse_layers(model: torch.nn.Module) -> int:
@@ -144,7 +147,8 @@ def _fuse(layer: Any) -> FusedLayer | None:
     if actual is None or fused.call is None:
         return None
     pairs = [(expected, actual), *zip(_tensors(stock.call), _tensors(fused.call), strict=True)]
-    return form if all(_is_close(ours, theirs) for theirs, ours in pairs) else None
+    tolerance = _INT8_TOLERANCE if isinstance(layer.mlp.down_proj.packed, Int8Weight) else _TOLERANCE
+    return form if all(_is_close(ours, theirs, tolerance) for theirs, ours in pairs) else None
 
 
 def _is_built_alike(layer: Any) -> bool:
@@ -217,6 +221,6 @@ def _tensors(call: AttentionCall) -> tuple[torch.Tensor, ...]:
     return call.query, call.key, call.value
 
 
-def _is_close(actual: torch.Tensor, expected: torch.Tensor) -> bool:
+def _is_close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float) -> bool:
     scale = float(expected.abs().max())
-    return actual.shape == expected.shape and torch.allclose(actual, expected, rtol=0, atol=_TOLERANCE * scale)
+    return actual.shape == expected.shape and torch.allclose(actual, expected, rtol=0, atol=tolerance * scale)

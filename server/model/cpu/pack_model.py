@@ -8,7 +8,7 @@ rows, and are packed as one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,14 @@ from transformers.pytorch_utils import Conv1D
 from server.model.allocator import trim_heap
 from server.model.cpu.few_rows import panels_of
 from server.model.cpu.mapped_weights import MappedFiles
-from server.model.cpu.packing import PROJECTIONS, JointLinear, JointProjection, PackedLinear, multiply
+from server.model.cpu.packing import (
+    PROJECTIONS,
+    JointLinear,
+    JointProjection,
+    OneDnnWeight,
+    PackedLinear,
+    multiply,
+)
 from server.model.loading.progress import Progress
 
 # Below this many weights the kernel's fixed cost (about 13 µs per call) is larger than its gain.
@@ -47,16 +54,23 @@ class Packing:
     num_bytes_twice: int
 
 
-def pack_linears(model: torch.nn.Module, progress: Progress | None = None) -> Packing:
+Pack = Callable[[torch.Tensor, torch.Tensor | None, bool], PackedLinear | None]
+"""Makes the packed form of a weight `[out_features, in_features]` and its bias; None leaves the layer as it is.
+
+The last argument says that another module keeps the weight.
+"""
+
+
+def pack_linears(model: torch.nn.Module, progress: Progress | None = None, pack: Pack | None = None) -> Packing:
     """Replace every frozen linear layer on a CPU whose packed form is faster and gives the same numbers.
 
-    One layer after the other: an original's memory is returned before the next layer is packed. `progress` takes the
-    bytes of each original. Bounds the libraries' caches of kernels, unless the environment sets them. The libraries
-    read the environment when they first cache a kernel.
+    `pack` makes another form of them than oneDNN's. One layer after the other: an original's memory is returned before
+    the next layer is packed. `progress` takes the bytes of each original. Bounds the libraries' caches of kernels,
+    unless the environment sets them. The libraries read the environment when they first cache a kernel.
     """
     for name, number in _KERNELS_KEPT.items():
         os.environ.setdefault(name, number)
-    packer = _Packer(model, progress)
+    packer = _Packer(model, progress, pack or pack_for_onednn)
     for names in _names_of_modules(model):
         packer.pack(names)
     return packer.result()
@@ -64,7 +78,12 @@ def pack_linears(model: torch.nn.Module, progress: Progress | None = None) -> Pa
 
 def linear_bytes(model: torch.nn.Module) -> int:
     """Bytes of the weights that packing may replace: what its progress adds up to."""
-    return sum(weight.nbytes for module in model.modules() if (weight := _weight_of(module)) is not None)
+    return sum(weight.nbytes for weight in linear_weights(model))
+
+
+def linear_weights(model: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """The weights that packing may replace, `[out_features, in_features]`."""
+    return (weight for module in model.modules() if (weight := _weight_of(module)) is not None)
 
 
 def _names_of_modules(model: torch.nn.Module) -> list[list[str]]:
@@ -78,9 +97,10 @@ def _names_of_modules(model: torch.nn.Module) -> list[list[str]]:
 class _Packer:
     """Packs one module at a time and frees the original."""
 
-    def __init__(self, model: torch.nn.Module, progress: Progress | None) -> None:
+    def __init__(self, model: torch.nn.Module, progress: Progress | None, pack: Pack) -> None:
         self._model = model
         self._progress = progress
+        self._pack = pack
         self._kept = {
             parameter.data_ptr()
             for module in model.modules()
@@ -95,18 +115,17 @@ class _Packer:
     def pack(self, names: list[str]) -> None:
         """Pack the module with these names, if it is a linear layer or has projections to join."""
         module: Any = self._model.get_submodule(names[0])
-        self._num_layers += _join(module, self._release)
+        self._num_layers += _join(module, self._pack, self._release)
         weight = _weight_of(module)
         if weight is None:
             return
-        packed = None
-        if weight.numel() >= _MIN_WEIGHTS:
-            packed = _pack(weight, module.bias, is_kept=weight.data_ptr() in self._kept)
+        is_kept = weight.data_ptr() in self._kept
+        packed = self._pack(weight, module.bias, is_kept)
         if packed is not None:
             for name in names:
                 self._model.set_submodule(name, packed)
             self._num_layers += 1
-            self._num_bytes_twice += 0 if packed.kept is None else packed.kept.nbytes
+            self._num_bytes_twice += weight.nbytes if is_kept else 0
         self._release(weight, is_replaced=packed is not None)
 
     def result(self) -> Packing:
@@ -129,7 +148,7 @@ class _Packer:
             self._num_bytes_freed = 0
 
 
-def _join(attention: torch.nn.Module, release: Callable[[torch.Tensor], object]) -> int:
+def _join(attention: torch.nn.Module, pack: Pack, release: Callable[[torch.Tensor], object]) -> int:
     """Pack a self-attention layer's projections as one, if it has them; returns how many there are.
 
     Calls `release` with each original weight.
@@ -142,9 +161,9 @@ def _join(attention: torch.nn.Module, release: Callable[[torch.Tensor], object])
     biases = [linear.bias for linear in linears if linear.bias is not None]
     if len(weights) < len(names) or len(biases) not in (0, len(names)):
         return 0
-    if len({weight.shape[1] for weight in weights}) > 1 or sum(weight.numel() for weight in weights) < _MIN_WEIGHTS:
+    if len({weight.shape[1] for weight in weights}) > 1:
         return 0
-    whole = _pack(torch.cat(weights), torch.cat(biases) if biases else None, is_kept=False)
+    whole = pack(torch.cat(weights), torch.cat(biases) if biases else None, False)
     if whole is None:
         return 0
     joint = JointProjection(whole, tuple(weight.shape[0] for weight in weights))
@@ -180,8 +199,10 @@ def _is_supported(dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> PackedLinear | None:
-    """The packed layer, or None if its numbers differ from the original's."""
+def pack_for_onednn(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> PackedLinear | None:
+    """The packed layer, or None if it would not be faster, or its numbers differ from the original's."""
+    if weight.numel() < _MIN_WEIGHTS:
+        return None
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
     probe = torch.linspace(-1, 1, 3 * weight.shape[1]).reshape(3, -1).to(weight.dtype)
     expected = F.linear(probe, weight, bias)
@@ -193,4 +214,4 @@ def _pack(weight: torch.Tensor, bias: torch.Tensor | None, is_kept: bool) -> Pac
         few = panels.multiply(probe, bias, "none")
         if few is None or not torch.allclose(few, expected, rtol=0, atol=atol):
             panels = None
-    return PackedLinear(packed, bias, weight if is_kept else None, panels).train(False)
+    return PackedLinear(OneDnnWeight(packed, weight if is_kept else None, panels), bias).train(False)

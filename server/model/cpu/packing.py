@@ -1,4 +1,4 @@
-"""Frozen linear layers in the memory layout that a CPU multiplies fastest (oneDNN's blocked weights).
+"""Frozen linear layers over packed weights: oneDNN's blocked layout here, 8 bits per weight in `int8_weight.py`.
 
 `pack_model.py` says which layers are replaced.
 """
@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -18,72 +20,109 @@ _LINEAR = torch.ops.mkldnn._linear_pointwise
 PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
-class PackedLinear(torch.nn.Module):
-    """`x @ weight.T + bias` over a packed frozen weight `[out_features, in_features]`.
+class PackedWeight(Protocol):
+    """A frozen weight `[out_features, in_features]` in a form that multiplies fast. It is never written."""
 
-    Gradients reach the input alone. `kept` is the original weight, if another module holds it anyway. `panels` are the
-    packed numbers as products of few rows read them, if they can be.
+    @property
+    def shape(self) -> Sequence[int]:
+        """`out_features` and `in_features`."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows that it multiplies."""
+
+    def dense(self) -> torch.Tensor:
+        """The numbers that it holds, `[out_features, in_features]`."""
+
+    def multiply(
+        self, hidden: torch.Tensor, bias: torch.Tensor | None, after: After, term: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OneDnnWeight:
+    """A weight in oneDNN's layout.
+
+    `kept` is the original weight, if another module holds it anyway. `panels` are the packed numbers as products of few
+    rows read them, if they can be.
     """
 
-    def __init__(
-        self,
-        packed: torch.Tensor,
-        bias: torch.Tensor | None,
-        kept: torch.Tensor | None = None,
-        panels: Panels | None = None,
-    ) -> None:
+    packed: torch.Tensor
+    kept: torch.Tensor | None = None
+    panels: Panels | None = None
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """`out_features` and `in_features`."""
+        return self.packed.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weight and the rows."""
+        return self.packed.dtype
+
+    def dense(self) -> torch.Tensor:
+        """The weight as it was, bit for bit; unpacked at each call where nothing else keeps it."""
+        return self.packed.to_dense() if self.kept is None else self.kept
+
+    def multiply(
+        self, hidden: torch.Tensor, bias: torch.Tensor | None, after: After, term: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """`[..., in_features]` to `[..., out_features]`."""
+        few = None if self.panels is None else self.panels.multiply(hidden, bias, after, term)
+        if few is not None:
+            return few
+        if term is None:
+            return multiply(hidden, self.packed, bias, after)
+        product: torch.Tensor = _LINEAR.binary(hidden, term, self.packed, bias, after)
+        return product
+
+
+class PackedLinear(torch.nn.Module):
+    """`x @ weight.T + bias` over a packed frozen weight. Gradients reach the input alone."""
+
+    def __init__(self, packed: PackedWeight, bias: torch.Tensor | None) -> None:
         super().__init__()
         self.packed = packed
         self.bias = bias
-        self.kept = kept
-        self.panels = panels
         self.out_features, self.in_features = packed.shape
 
     def clone(self) -> PackedLinear:
         """Another module over the same numbers."""
-        return PackedLinear(self.packed, self.bias, self.kept, self.panels).train(self.training)
+        return PackedLinear(self.packed, self.bias).train(self.training)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedLinear:
-        """Share the packed tensor: it cannot be copied, and is never written."""
+        """Share the packed weight: it is never written."""
         return self.clone()
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight as it was, bit for bit; unpacked at each access where nothing else keeps it."""
-        return self.packed.to_dense() if self.kept is None else self.kept
+        """The numbers of the packed weight, which may be unpacked at each access."""
+        return self.packed.dense()
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """`[..., in_features]` to `[..., out_features]`."""
         if hidden.requires_grad and torch.is_grad_enabled():
             product: torch.Tensor = _PackedProduct.apply(hidden, self)  # type: ignore[no-untyped-call]
             return product
-        return self._multiply(hidden, "none")
+        return self.packed.multiply(hidden, self.bias, "none")
 
     def silu(self, hidden: torch.Tensor) -> torch.Tensor:
         """`silu(self(hidden))` in one kernel, without a gradient, as the next three."""
-        return self._multiply(hidden, "swish")
+        return self.packed.multiply(hidden, self.bias, "swish")
 
     def gelu(self, hidden: torch.Tensor) -> torch.Tensor:
         """`gelu(self(hidden))` in one kernel, by the error function."""
-        product: torch.Tensor = _LINEAR.default(hidden, self.packed, self.bias, "gelu", [], "none")
-        return product
+        return self.packed.multiply(hidden, self.bias, "gelu")
 
     def times(self, hidden: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
         """`self(hidden) * factor` `[..., out_features]`."""
-        return self._combine(hidden, factor, "mul")
+        return self.packed.multiply(hidden, self.bias, "mul", factor)
 
     def plus(self, hidden: torch.Tensor, term: torch.Tensor) -> torch.Tensor:
         """`self(hidden) + term` `[..., out_features]`."""
-        return self._combine(hidden, term, "add")
-
-    def _multiply(self, hidden: torch.Tensor, after: After) -> torch.Tensor:
-        few = None if self.panels is None else self.panels.multiply(hidden, self.bias, after)
-        return multiply(hidden, self.packed, self.bias, after) if few is None else few
-
-    def _combine(self, hidden: torch.Tensor, term: torch.Tensor, after: After) -> torch.Tensor:
-        few = None if self.panels is None else self.panels.multiply(hidden, self.bias, after, term)
-        product: torch.Tensor = _LINEAR.binary(hidden, term, self.packed, self.bias, after) if few is None else few
-        return product
+        return self.packed.multiply(hidden, self.bias, "add", term)
 
     def extra_repr(self) -> str:
         """Shapes, as `torch.nn.Linear` prints them."""
@@ -135,7 +174,7 @@ class JointLinear(torch.nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight as it was, bit for bit; unpacked at each access."""
+        """Its rows of the packed weight; unpacked at each access."""
         return self.joint.whole.weight[self._columns]
 
     @property
@@ -171,7 +210,7 @@ def multiply(
     hidden: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None, after: After = "none"
 ) -> torch.Tensor:
     """`[..., in_features]` to `[..., out_features]`, over a packed weight, by oneDNN."""
-    product: torch.Tensor = _LINEAR.default(hidden, packed, bias, after, [], "")
+    product: torch.Tensor = _LINEAR.default(hidden, packed, bias, after, [], "none" if after == "gelu" else "")
     return product
 
 
@@ -181,7 +220,7 @@ class _PackedProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, layer: PackedLinear) -> torch.Tensor:
         ctx.layer = layer
-        return multiply(hidden, layer.packed, layer.bias)
+        return layer.packed.multiply(hidden, layer.bias, "none")
 
     @staticmethod
     @once_differentiable

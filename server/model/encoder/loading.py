@@ -21,6 +21,7 @@ from server.model.base_model import (
 )
 from server.model.cpu.fused_parts import fuse_parts
 from server.model.cpu.pack_model import linear_bytes, pack_linears
+from server.model.cpu.quantise_model import check_can_quantise, quantise_model
 from server.model.encoder.architecture import read_encoder_architecture
 from server.model.encoder.attention import register_encoder_attention
 from server.model.encoder.installed import built_with, install
@@ -44,6 +45,8 @@ def load_encoder(options: BaseModelOptions) -> LoadedModel:
     architecture = _probe(skeleton, options)  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
+    if is_int8 := options.weights == "int8":
+        check_can_quantise(device, dtype)
     with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
         model, report = load_pretrained(
             skeleton, options.source, options.revision, config, dtype=dtype, attention=built_with(config)
@@ -56,12 +59,20 @@ def load_encoder(options: BaseModelOptions) -> LoadedModel:
     model.requires_grad_(False).train(False)
     torch.nn.Module.to(model, device)
     install(model)
+    if is_int8:
+        quantise_model(model)
+        fuse_parts(model)
+    else:
+        _pack(model)
+    return LoadedModel(model, architecture, dtype, device, frozenset(), is_int8=is_int8)
+
+
+def _pack(model: PreTrainedModel) -> None:
     with showing_progress("packing weights", linear_bytes(model)) as progress:
         packing = pack_linears(model, progress)
     if packing.num_layers:
         num_fused = fuse_parts(model)
         logger.info("%d linear layers packed for this CPU, %d parts fused", packing.num_layers, num_fused)
-    return LoadedModel(model, architecture, dtype, device, frozenset())
 
 
 def load_encoder_skeleton(options: BaseModelOptions) -> Architecture:

@@ -56,29 +56,31 @@ def prove_encoder(
     Raises `SelfProofFailed` over the tolerance, and if either path cannot be run.
     """
     refused = f"{loaded.model.config.model_type} models cannot be served"
-    is_half = loaded.dtype != torch.float32
+    is_rounded = loaded.rounding_epsilon is not None
     with foreign_errors(SelfProofFailed, f"{refused}: the self-proof cannot be run"), torch.inference_mode():
         inputs = make_inputs(loaded, torch.Generator().manual_seed(seed))
         stock = make_twin(loaded.model)
-        exact = _in_float32(stock, loaded.device) if is_half else stock
+        exact = _in_float32(stock, loaded.device) if is_rounded else stock
         expected = [stock_states(exact, one) for one in inputs]
         _check_stock(expected, loaded.dtype)
         served = loaded
-        if is_half:
+        if is_rounded:
             ragged = _with_our_attention(_in_float32(stock, loaded.device))
-            served = replace(loaded, model=ragged, dtype=torch.float32)
+            served = replace(loaded, model=ragged, dtype=torch.float32, is_int8=False)
         disagreement = _largest_difference(make_runner(served).forward(inputs), expected)
         if not disagreement <= _TOLERANCE:  # NaN fails too
             raise SelfProofFailed(
                 f"{refused}: the ragged batch and the stock model disagree by {disagreement:.2g} standard deviations "
                 f"of the hidden states (allowed: {_TOLERANCE:.2g})"
             )
-        if not is_half:
+        if not is_rounded:
             return EncoderProof(disagreement, rounding=None)
-        rounding, wrong = _measure_rounding(make_runner(loaded).forward(inputs), stock, inputs, expected)
+        assert loaded.rounding_epsilon is not None
+        states = make_runner(loaded).forward(inputs)
+        rounding, wrong = _measure_rounding(states, stock, inputs, expected, loaded.rounding_epsilon)
     if wrong is not None:
         raise SelfProofFailed(
-            f"{refused} in {dtype_name(loaded.dtype)}: the ragged batch agrees with the stock model in float32, and "
+            f"{refused} in {loaded.weights}: the ragged batch agrees with the stock model in float32, and "
             f"not as it serves: in standard deviations of the hidden states, {wrong}"
         )
     return EncoderProof(disagreement, rounding)
@@ -175,7 +177,7 @@ def _largest_difference(actual: Sequence[torch.Tensor], expected: Sequence[torch
 
 
 def _measure_rounding(
-    served: States, stock: PreTrainedModel, inputs: Sequence[EncoderInput], expected: States
+    served: States, stock: PreTrainedModel, inputs: Sequence[EncoderInput], expected: States, epsilon: float
 ) -> tuple[Rounding, str | None]:
     """Compare the model as it serves with the stock model, both with what float32 expects."""
     kinds = [kind for one in inputs for kind in [one.prefix is not None] * one.num_rows]
@@ -185,5 +187,4 @@ def _measure_rounding(
         name: torch.tensor(mask, device=expected[0].device).nonzero()[:, 0] for name, mask in masks.items() if any(mask)
     }
     theirs = [stock_states(stock, one) for one in inputs]
-    epsilon = torch.finfo(stock.dtype).eps
     return compare_rounding([states.float() for states in served], theirs, expected, groups, epsilon)

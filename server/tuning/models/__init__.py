@@ -3,9 +3,11 @@
 protocol.py            what the trainer asks of every kind
 choice.py              the kind that a run trains
 decoder.py             a decoder that completes texts
+distilled_decoder.py   a decoder that learns another prompt's distributions
 decoder_classifier.py  a classification head on a decoder
 encoder_classifier.py  a classification head on an encoder
 encoder_decoder.py     an encoder-decoder that answers texts
+cross_entropy.py       the loss of a kind whose logits fit into memory all at once
 soft_prompt.py         the trainable prompt and head, built and saved by PEFT
 prompt_values.py       the values that a prompt starts with
 head_twin.py           transformers' classification model over the weights of the base model

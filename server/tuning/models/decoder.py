@@ -71,7 +71,7 @@ class DecoderModel:
             above = hidden.detach().requires_grad_()
             total = 0.0
             for part in self._parts(batch):
-                loss = functional.cross_entropy(self._logits(above[part]), batch.targets[part], reduction="sum")
+                loss = self._loss(self._logits(above[part]), batch, part)
                 (loss * scale).backward()  # type: ignore[no-untyped-call]
                 total += float(loss.detach())
             hidden.backward(above.grad)  # type: ignore[no-untyped-call]
@@ -83,10 +83,18 @@ class DecoderModel:
         hidden = self._pass.hidden(batch)
         losses, is_right = [], []
         for part in self._parts(batch):
-            logits, targets = self._logits(hidden[part]), batch.targets[part]
-            losses.append(functional.cross_entropy(logits, targets, reduction="none"))
-            is_right.append(logits.argmax(dim=-1) == targets)
+            judged = self._judged(self._logits(hidden[part]), batch, part)
+            losses.append(judged.losses)
+            is_right.append(judged.is_right)
         return Judged(torch.cat(losses).cpu(), torch.cat(is_right).cpu())
+
+    def _loss(self, logits: torch.Tensor, batch: MicroBatch, part: slice) -> torch.Tensor:
+        """Summed loss of a part of the targets, from its logits `[num_targets, vocab_size]`."""
+        return functional.cross_entropy(logits, batch.targets[part], reduction="sum")
+
+    def _judged(self, logits: torch.Tensor, batch: MicroBatch, part: slice) -> Judged:
+        targets = batch.targets[part]
+        return Judged(functional.cross_entropy(logits, targets, reduction="none"), logits.argmax(dim=-1) == targets)
 
     def _parts(self, batch: MicroBatch) -> Iterator[slice]:
         for start in range(0, len(batch.targets), self._max_targets):

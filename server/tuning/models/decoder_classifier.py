@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import torch
 from peft import TaskType
-from torch.nn import functional
 
 from server.model.base_model import LoadedModel
 from server.model.families.registry import adopt_attention
@@ -18,16 +17,16 @@ from server.model.heads.heads import Heads
 from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample
+from server.tuning.models.cross_entropy import CrossEntropyModel
 from server.tuning.models.decoder_pass import DecoderPass
 from server.tuning.models.flat_batches import MicroBatch, micro_batches
 from server.tuning.models.given import Given
 from server.tuning.models.head_twin import make_head_twin
-from server.tuning.models.protocol import Judged
 from server.tuning.models.soft_prompt import SoftPrompt
 from server.tuning.plan import TuningPlan
 
 
-class DecoderClassifier:
+class DecoderClassifier(CrossEntropyModel[MicroBatch]):
     """A soft prompt before a frozen decoder, and a head that is trained with it. There is no dropout.
 
     The head has one output per label; `heads` reads the parameters of it that the base model's files hold. The run may
@@ -63,20 +62,6 @@ class DecoderClassifier:
             max_tokens=self._plan.max_micro_batch_tokens,
             device=self.device,
         )
-
-    def backward(self, batch: MicroBatch, scale: float) -> float:
-        """See `TuningModel`."""
-        with torch.enable_grad():
-            loss = functional.cross_entropy(self._logits(batch), batch.targets, reduction="sum")
-            (loss * scale).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def judge(self, batch: MicroBatch) -> Judged:
-        """See `TuningModel`."""
-        logits = self._logits(batch)
-        losses = functional.cross_entropy(logits, batch.targets, reduction="none")
-        return Judged(losses.cpu(), (logits.argmax(dim=-1) == batch.targets).cpu())
 
     def _logits(self, batch: MicroBatch) -> torch.Tensor:
         """Float32 logits `[num_examples, num_labels]`. The head takes one example at a time: no padding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from server.model.attention import attending
 from server.model.base_model import LoadedModel
 from server.tuning.cost import costs_of
 from server.tuning.errors import TuningUnsupported
-from server.tuning.models.flat_attention import FlatAttention
+from server.tuning.models.flat_attention import FlatAttention, LayerKeyValues, RecordingAttention
 from server.tuning.models.flat_batches import MicroBatch
 from server.tuning.models.recomputation import Recomputation
 from server.tuning.models.soft_prompt import SoftPrompt
@@ -56,6 +57,21 @@ class DecoderPass:
         if torch.is_grad_enabled():
             self.recomputation.choose(len(embeds), first + max(batch.lengths))
         return self._decode(embeds, positions, attention)[batch.rows + shift]
+
+    @torch.no_grad()
+    def key_values_of(self, token_ids: Sequence[int]) -> list[LayerKeyValues]:
+        """Keys and values that the decoder computes from a text, per layer."""
+        attention = RecordingAttention(len(token_ids), self._device)
+        ids = torch.tensor(token_ids, device=self._device)
+        self._decode(self._embed(ids), torch.arange(len(ids), device=self._device), attention)
+        return attention.recorded
+
+    @torch.no_grad()
+    def hidden_behind(self, batch: MicroBatch, before: Sequence[LayerKeyValues]) -> torch.Tensor:
+        """`hidden` behind the keys and values of a text in place of the soft prompt, without a gradient."""
+        num_before = before[0].keys.shape[1]
+        attention = FlatAttention(batch.lengths, num_before, self._device, before)
+        return self._decode(self._embed(batch.token_ids), batch.positions + num_before, attention)[batch.rows]
 
     def _decode(self, embeds: torch.Tensor, positions: torch.Tensor, attention: FlatAttention) -> torch.Tensor:
         """Last hidden states `[num_tokens, hidden_size]` of a flat row of embeddings."""

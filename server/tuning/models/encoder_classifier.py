@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from peft import TaskType
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from server.model.base_model import LoadedModel
@@ -16,15 +15,15 @@ from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import TuningUnsupported
+from server.tuning.models.cross_entropy import CrossEntropyModel
 from server.tuning.models.head_twin import make_head_twin
 from server.tuning.models.padded_batches import PaddedBatch, labelled_batch, padded_groups
 from server.tuning.models.padded_pass import PaddedPass, check_padding
-from server.tuning.models.protocol import Judged
 from server.tuning.models.soft_prompt import SoftPrompt
 from server.tuning.plan import Method, TuningPlan
 
 
-class EncoderClassifier:
+class EncoderClassifier(CrossEntropyModel[PaddedBatch]):
     """A soft prompt before a frozen encoder, and a head that is trained with it. There is no dropout.
 
     The head has one output per label; `heads` reads the parameters of it that the base model's files hold. The run may
@@ -53,19 +52,9 @@ class EncoderClassifier:
         for group in padded_groups(examples, self._fits):
             yield labelled_batch(group, self._pass.padding, self.device)
 
-    def backward(self, batch: PaddedBatch, scale: float) -> float:
-        """See `TuningModel`."""
-        with torch.enable_grad():
-            loss = functional.cross_entropy(self._pass.logits(batch), batch.targets, reduction="sum")
-            (loss * scale).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def judge(self, batch: PaddedBatch) -> Judged:
-        """See `TuningModel`."""
-        logits = self._pass.logits(batch)
-        losses = functional.cross_entropy(logits, batch.targets, reduction="none")
-        return Judged(losses.cpu(), (logits.argmax(dim=-1) == batch.targets).cpu())
+    def _logits(self, batch: PaddedBatch) -> torch.Tensor:
+        """Float32 logits `[num_examples, num_labels]`."""
+        return self._pass.logits(batch)
 
     def _fits(self, num_examples: int, prompt: int, completion: int) -> bool:
         width = self._plan.num_virtual_tokens + prompt + completion

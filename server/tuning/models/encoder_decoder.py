@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from peft import TaskType
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from server.model.base_model import LoadedModel
@@ -18,9 +17,9 @@ from server.model.twin import make_twin
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.encoding import EncodedExample
 from server.tuning.errors import TuningUnsupported
+from server.tuning.models.cross_entropy import CrossEntropyModel
 from server.tuning.models.padded_batches import PaddedBatch, decoded_batch, padded_groups
 from server.tuning.models.padded_pass import PaddedPass, check_padding
-from server.tuning.models.protocol import Judged
 from server.tuning.models.soft_prompt import SoftPrompt
 from server.tuning.plan import Method, TuningPlan
 
@@ -28,7 +27,7 @@ _MAX_LOGITS = 1 << 23
 """Maximum number of logits in a micro-batch of several examples: with their gradient and copies about 128 MiB."""
 
 
-class EncoderDecoderModel:
+class EncoderDecoderModel(CrossEntropyModel[PaddedBatch]):
     """A soft prompt before a frozen encoder-decoder. There is no dropout.
 
     The initialisation alone uses `labels`. The run may take `memory_bytes`; None is a share of what is left. Raises
@@ -58,20 +57,6 @@ class EncoderDecoderModel:
         """See `TuningModel`."""
         for group in padded_groups(examples, self._fits):
             yield decoded_batch(group, self._pass.padding, self.device, self._decoder_inputs)
-
-    def backward(self, batch: PaddedBatch, scale: float) -> float:
-        """See `TuningModel`."""
-        with torch.enable_grad():
-            loss = functional.cross_entropy(self._logits(batch), batch.targets, reduction="sum")
-            (loss * scale).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    @torch.no_grad()
-    def judge(self, batch: PaddedBatch) -> Judged:
-        """See `TuningModel`."""
-        logits = self._logits(batch)
-        losses = functional.cross_entropy(logits, batch.targets, reduction="none")
-        return Judged(losses.cpu(), (logits.argmax(dim=-1) == batch.targets).cpu())
 
     def _logits(self, batch: PaddedBatch) -> torch.Tensor:
         """Float32 logits `[num_targets, vocab_size]`."""

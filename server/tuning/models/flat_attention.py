@@ -115,6 +115,24 @@ class FlatAttention:
         return self._masks[kind]
 
 
+class RecordingAttention(FlatAttention):
+    """The context of one forward pass over one text, which keeps the keys and values of each layer."""
+
+    def __init__(self, num_tokens: int, device: torch.device) -> None:
+        super().__init__([num_tokens], 0, device)
+        self._found: dict[int, LayerKeyValues] = {}
+
+    @property
+    def recorded(self) -> list[LayerKeyValues]:
+        """Keys and values of each layer, after the pass."""
+        return [self._found[layer] for layer in sorted(self._found)]
+
+    def attend(self, call: AttentionCall) -> torch.Tensor:
+        """Keep keys and values, and attend."""
+        self._found[call.layer] = LayerKeyValues(call.key, call.value)
+        return super().attend(call)
+
+
 def _fused(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:

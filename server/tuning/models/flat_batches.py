@@ -17,7 +17,7 @@ class MicroBatch:
     `token_ids` and `positions` are `[num_tokens]`; positions are counted from the start of each example. `lengths` are
     the tokens of each example. Each completion token is one target: `targets` `[num_targets]` has the token, `rows`
     `[num_targets]` the row of the hidden state that predicts it, and `owners` `[num_targets]` the index of its example.
-    A label is one target too, which the last row of its example predicts.
+    A label is one target too, which the last row of its example predicts. `examples` are in its order.
     """
 
     token_ids: torch.Tensor
@@ -26,6 +26,7 @@ class MicroBatch:
     owners: torch.Tensor
     targets: torch.Tensor
     lengths: tuple[int, ...]
+    examples: tuple[EncodedExample, ...]
 
     @property
     def num_examples(self) -> int:
@@ -69,4 +70,4 @@ def _flat(group: Sequence[EncodedExample], device: torch.device) -> MicroBatch:
         torch.tensor(values, device=device) for values in (ids, positions, rows, owners, targets)
     )
     lengths = tuple(example.num_tokens for example in group)
-    return MicroBatch(id_row, position_row, target_rows, target_owners, target_ids, lengths)
+    return MicroBatch(id_row, position_row, target_rows, target_owners, target_ids, lengths, tuple(group))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 
 from server.tuning.encoding import EncodedExample
-from server.tuning.models.soft_prompt import SoftPrompt
+
+if TYPE_CHECKING:  # it imports PEFT, without which a server starts
+    from server.tuning.models.soft_prompt import SoftPrompt
 
 
 @dataclass(frozen=True, slots=True, eq=False)

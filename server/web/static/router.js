@@ -1,6 +1,6 @@
 /** Places in the page, as the fragment of its URL: `#/tasks/sentiment?tab=history`. */
 
-import { useEffect, useState } from "./preact.js";
+import { useEffect, useRef, useState } from "./preact.js";
 
 /** @typedef {{ view: string, path: string[], query: URLSearchParams }} Place */
 
@@ -39,6 +39,21 @@ export function usePlace() {
     return () => removeEventListener("hashchange", update);
   }, []);
   return place;
+}
+
+/**
+ * Another place in a view: its beginning is seen, and a screen reader reads it where what had the focus is gone.
+ * @param {string | undefined} part The part of the place that differs.
+ */
+export function useFromStart(part) {
+  const earlier = useRef(part);
+  useEffect(() => {
+    if (earlier.current !== part) {
+      scrollTo(0, 0);
+      if (document.activeElement === document.body) document.querySelector("main")?.focus();
+    }
+    earlier.current = part;
+  }, [part]);
 }
 
 /** @param {string} part */

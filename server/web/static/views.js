@@ -15,5 +15,6 @@ export const VIEWS = [
   { id: "playground", title: "Playground", icon: "playground", scope: "infer", load: () => import("./views/playground.js") },
   { id: "tasks", title: "Tasks", icon: "tasks", scope: "tasks:read", load: () => import("./views/tasks.js") },
   { id: "tuning", title: "Tuning", icon: "tuning", scope: "tune", load: () => import("./views/tuning.js") },
+  { id: "batches", title: "Batches", icon: "batches", scope: "infer", load: () => import("./views/batches.js") },
   { id: "engine", title: "Engine", icon: "engine", scope: "tasks:read", load: () => import("./views/engine.js") },
 ];

@@ -11,11 +11,12 @@ from tests.engine.contract import EngineContract, Subject
 from tests.engine.observing import Begun
 from tests.engine.paged.harness import make_options, make_runner
 from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, VOCAB_SIZE, make_prefix
+from tests.engine.structured_contract import StructuredContract
 
 MAX_OPEN = 40
 
 
-class TestPaged(EngineContract):
+class TestPaged(EngineContract, StructuredContract):
     """The suite."""
 
     @pytest.fixture

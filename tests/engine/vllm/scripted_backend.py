@@ -1,7 +1,7 @@
 """A backend without vLLM: the scripted model of the paged engine's tests, and the connector's rules about requests.
 
 The answer of a sequence depends on the digest that its salt names. A salt and parameters that do not agree fail a test;
-a digest that is not kept is refused, as the connector refuses it.
+a digest that is not kept is refused, as the connector refuses it. Forms are kept by the code of vLLM's process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import torch
 
 from server.engine.errors import EngineStopped
 from server.engine.vllm.backend import BackendFacts, BackendStats, Output
+from server.engine.vllm.core_forms import CoreForms, CoreGrammar
+from server.engine.vllm.forms import FORM
 from server.model.prefix import Prefix, PrefixKind
 from softprompt_vllm.claims import Purpose, is_announced, read_parameters, read_salt
 from softprompt_vllm.errors import InvalidPrefixFile, Refused
@@ -76,6 +78,7 @@ class ScriptedBackend:
         self._cached: dict[object, set[tuple[int, ...]]] = {}
         self._num_running = 0
         self._num_steps = 0
+        self._forms = CoreForms(folder, VOCAB_SIZE)
 
     @property
     def stats(self) -> BackendStats:
@@ -127,11 +130,20 @@ class ScriptedBackend:
             else ()
         )
         output: list[int] = []
+        grammar, bitmask = None, self._forms.allocate_token_bitmask(2)
+        if (described := sampling.get("extra_args", {}).get(FORM)) is not None:
+            ends = frozenset(sampling["stop_token_ids"])
+            grammar = await asyncio.wrap_future(self._forms.begin(described, ends))
         draw = random.Random(sampling.get("seed"))
         while True:
             row = scripted_logits(history_of(prefix, [*text, *output]))
+            if grammar is not None:
+                row = _masked(row, grammar, bitmask)
             token = _choose(row, prompt["prompt_token_ids"], output, sampling, draw)
             output.append(token)
+            if grammar is not None:
+                assert grammar.accept_tokens("id", [token]), "a request would end with an error"
+                self._forms.fill()
             reason = "stop" if token in sampling.get("stop_token_ids", ()) else None
             if reason is None and len(output) >= sampling["max_tokens"]:
                 reason = "length"
@@ -196,6 +208,14 @@ class ScriptedBackend:
 
 def _named(digest: str, num_virtual_tokens: int) -> Prefix:
     return Prefix(digest, PrefixKind.EMBEDDINGS, torch.zeros(num_virtual_tokens, 1))
+
+
+def _masked(row: list[float], grammar: CoreGrammar, bitmask: torch.Tensor) -> list[float]:
+    """As vLLM's scheduler and workers: a terminated grammar forbids nothing."""
+    if grammar.is_terminated():
+        return row
+    grammar.fill_bitmask(bitmask, 1)
+    return [value if int(bitmask[1, 0]) >> token & 1 else -math.inf for token, value in enumerate(row)]
 
 
 def _ranked(row: list[float], token: int, num_top: int, named: Sequence[int] | None = None) -> dict:

@@ -11,12 +11,13 @@ from server.engine.vllm.options import VllmOptions
 from tests.engine.contract import EngineContract, Subject
 from tests.engine.observing import Begun
 from tests.engine.paged.scripted_runner import EOS, VOCAB_SIZE
+from tests.engine.structured_contract import StructuredContract
 from tests.engine.vllm.scripted_backend import FACTS, ScriptedBackend, make_key_values, make_prefix
 
 MAX_OPEN = 40
 
 
-class TestScriptedVllm(EngineContract):
+class TestScriptedVllm(EngineContract, StructuredContract):
     """The suite."""
 
     @pytest.fixture

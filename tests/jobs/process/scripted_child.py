@@ -36,6 +36,7 @@ def main(channel: Channel) -> int:
     while isinstance(message := channel.receive(), Work):
         num_works += 1
         if num_works == values.get("dies_at"):
+            channel.send(Failed("the store has gone"))
             return 3
         channel.send(Report({"num_validating": len(message.owned_tasks), "num_succeeded": num_works}))
     return 0

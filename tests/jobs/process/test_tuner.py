@@ -58,11 +58,13 @@ async def test_a_process_that_ends_is_started_again(tmp_path, caplog):
         await until(lambda: tuner.stats.num_succeeded == 2)
         broken.touch()
         tuner.nudge()
-        await until(lambda: tuner.problem is not None and "ended with status 4" in tuner.problem)
+        await until(lambda: "does not start, and the server's log says why" in str(tuner.problem))
         assert tuner.stats.num_succeeded == 2
         broken.unlink()
         await until(lambda: tuner.problem is None)
         await until(lambda: tuner.stats.num_succeeded == 3)
+    assert "the tuning process has failed: the store has gone" in caplog.text
+    assert "the tuning process ended with status 4 before it was ready" in caplog.text
     assert "the tuning process ended with status 3; it is started again in 0 s" in caplog.text
 
 

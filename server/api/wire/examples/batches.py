@@ -32,6 +32,7 @@ def _batch(status: batches.Status) -> batches.Batch:
         request_counts=batches.RequestCounts(
             total=0 if status == "validating" else 3, completed=2 if is_done else 0, failed=1 if is_done else 0
         ),
+        created_by="key:nightly",
         metadata={"night": "1"},
     )
 

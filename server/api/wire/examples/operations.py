@@ -19,7 +19,10 @@ _LATENCY = engine.Histogram(
 EXAMPLES = (
     operations.Health(status="ok"),
     operations.Readiness(status="ready", store="reachable", store_age_s=0.481),
-    operations.ServerVersion(version="0.1.0", base_model=operations.BaseModelVersion(id=BASE, fingerprint=FINGERPRINT)),
+    operations.ServerVersion(
+        version="0.1.0",
+        base_model=operations.BaseModelVersion(id=BASE, fingerprint=FINGERPRINT, weights="float32"),
+    ),
     engine.EngineState(
         object="engine",
         alive=True,

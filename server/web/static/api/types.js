@@ -6,6 +6,8 @@
  * @typedef {Schemas["Alias"]} Alias
  * @typedef {Schemas["AliasMove"]} AliasMove
  * @typedef {Schemas["AliasTarget"]} AliasTarget
+ * @typedef {Schemas["Batch"]} Batch
+ * @typedef {Schemas["BatchError"]} BatchError
  * @typedef {Schemas["CallerKey"]} CallerKey
  * @typedef {Schemas["ChatCompletionChunk"]} ChatCompletionChunk
  * @typedef {Schemas["Classification"]} Classification

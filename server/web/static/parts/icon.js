@@ -6,6 +6,7 @@ const PATHS = {
   playground: "M5 4l14 8-14 8z",
   tasks: "M4 6h16M4 12h16M4 18h10",
   tuning: "M4 19c4 0 4-13 8-13s4 8 8 8M4 4v16h16",
+  batches: "M12 4l9 4.5-9 4.5-9-4.5zM3 13l9 4.5 9-4.5",
   engine: "M3 12h4l3-8 4 16 3-8h4",
   key: "M14 10a4 4 0 1 0-1.2 2.8L15 15h2v2h2v2h3v-3l-8.2-6M9 9h0",
   settings: "M4 7h9M17 7h3M4 17h3M11 17h9M15 5v4M9 15v4",

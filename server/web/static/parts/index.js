@@ -6,6 +6,7 @@ export { Code, Verbatim } from "./code.js";
 export { ConfirmDialog, Dialog } from "./dialog.js";
 export { DropArea } from "./drop_area.js";
 export { Checkbox, Choice, Field, fieldError, NumberField, parseNumber, Select, Slider, TextArea, TextField } from "./field.js";
+export { FileChoice, FileProgress } from "./file_choice.js";
 export { Icon } from "./icon.js";
 export { Badge, Columns, Empty, Facts, Page, Panel, Row, Spinner, Stat, Stats, Time } from "./layout.js";
 export { ErrorNotice, Notice, sentence } from "./notice.js";

@@ -1,8 +1,8 @@
 /** Questions for versions and for the base model, and the lines that a job held out. */
 
 import { get, post, request, route } from "../../api/client.js";
+import { readLines, textOfLine } from "../../file_lines.js";
 import { readLine } from "./line_check.js";
-import { readLines, textOfLine } from "./scan.js";
 
 /** @typedef {import("../../api/types.js").Job} Job */
 /** @typedef {{ input: string, expected: string | null, messages: object[] | null }} Question `messages` before the answer, in a chat file. */

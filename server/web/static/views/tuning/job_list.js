@@ -1,18 +1,13 @@
 /** The tuning jobs, newest first. */
 
-import { listAll } from "../../api/client.js";
 import { percent } from "../../format.js";
 import { Badge, Button, Empty, ErrorNotice, Panel, Spinner, Table, Time } from "../../parts/index.js";
-import { html, useState } from "../../preact.js";
+import { html } from "../../preact.js";
 import { hrefOf } from "../../router.js";
-import { usePoll } from "../../state/requests.js";
+import { useLiveList } from "../../state/live_list.js";
 import { hasEnded, statusText, toneOf } from "./status.js";
 
 /** @typedef {import("../../api/types.js").Job} Job */
-
-const BUSY_MS = 2_000;
-const IDLE_MS = 15_000;
-const PAGE = 50;
 
 /** @type {import("../../parts/table.js").Column<Job>[]} */
 const COLUMNS = [
@@ -25,29 +20,18 @@ const COLUMNS = [
   { title: "Created", render: (job) => html`<${Time} at=${job.created_at} />` },
 ];
 
-export function JobList() {
-  const [max, setMax] = useState(PAGE);
-  const [isBusy, setIsBusy] = useState(false);
-  const jobs = usePoll(async (signal) => {
-    const found = await load(max, signal);
-    setIsBusy(found.rows.some((job) => !hasEnded(job)));
-    return found;
-  }, isBusy ? BUSY_MS : IDLE_MS, [max]);
+/** @param {{ canStart: boolean }} props Whether a job can be started here. */
+export function JobList({ canStart }) {
+  const jobs = useLiveList("/v1/fine_tuning/jobs", hasEnded);
   return html`<${Panel} title="Jobs" isFlush>
     <${ErrorNotice} error=${jobs.error} title="The jobs could not be listed" onRetry=${jobs.reload} />
     ${jobs.data === null
       ? jobs.isLoading && html`<div class="tuning-inset"><${Spinner} label="Loading the jobs" /></div>`
       : html`<${Table}
           label="Tuning jobs" columns=${COLUMNS} rows=${jobs.data.rows} rowKey=${(/** @type {Job} */ job) => job.id}
-          empty=${html`<${Empty} title="No jobs yet">Choose a file of examples above. The job that it starts appears here.<//>`}
+          empty=${html`<${Empty} title="No jobs yet">${canStart && "Choose a file of examples above. The job that it starts appears here."}<//>`}
         />`}
     ${jobs.data?.hasMore && html`<div class="tuning-inset"><${Button} isBusy=${jobs.isLoading}
-      onClick=${() => setMax(max + 200)}>Show older jobs<//></div>`}
+      onClick=${jobs.showMore}>Show older jobs<//></div>`}
   <//>`;
-}
-
-/** @param {number} max @param {AbortSignal} signal @returns {Promise<{ rows: Job[], hasMore: boolean }>} */
-async function load(max, signal) {
-  const rows = await listAll("/v1/fine_tuning/jobs", (/** @type {Job} */ last) => ({ after: last.id }), { signal, max: max + 1 });
-  return { rows: rows.slice(0, max), hasMore: rows.length > max };
 }

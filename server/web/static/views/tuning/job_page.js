@@ -124,7 +124,7 @@ const WAITING = {
 function Progressing({ job, step, total }) {
   const waiting = WAITING[/** @type {keyof typeof WAITING} */ (job.status)];
   const isAtEnd = isActive(job) && total !== null && step >= total;
-  return html`<div class="tuning-progress wide">
+  return html`<div class="progress">
     <progress aria-label="Steps" value=${total === null && isActive(job) ? undefined : step} max=${total ?? 1} />
     ${(waiting || isAtEnd) && html`<span role="status">${waiting ?? "The result is scored on the held-out examples."}</span>`}
   </div>`;

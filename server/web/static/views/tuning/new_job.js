@@ -1,12 +1,12 @@
 /** From a file of examples to a job: choose, look, name the task, start. */
 
-import { bytes, percent } from "../../format.js";
-import { Button, Choice, DropArea, ErrorNotice, Notice, Panel, Row, Spinner, TextArea } from "../../parts/index.js";
+import { Button, Choice, ErrorNotice, FileChoice, FileProgress, Notice, Panel, Row, Spinner, TextArea } from "../../parts/index.js";
 import { html, useMemo } from "../../preact.js";
 import { go, hrefOf } from "../../router.js";
 import { useDraft } from "../../state/drafts.js";
+import { useFile } from "../../state/files.js";
 import { useModels } from "../../state/models.js";
-import { useExamples, useFile, usePasted } from "./examples.js";
+import { useExamples, usePasted } from "./examples.js";
 import { FileSummary } from "./file_summary.js";
 import { usePreview } from "./preview.js";
 import { jobBody, NO_SETTINGS, previewBody, SettingsFields, taskNameOf, TaskField } from "./settings.js";
@@ -27,7 +27,7 @@ const FIELDS = /^(suffix|seed|template|manifest\.template|gate\.min_score|hyperp
 export function NewJob({ defaults }) {
   const [source, setSource] = useDraft("tuning.source", "file");
   const [pasted, setPasted, forgetPasted] = useDraft("tuning.pasted", "");
-  const chosen = useFile("training");
+  const chosen = useFile("tuning.training");
   const pastedFile = usePasted(pasted);
   const examples = useExamples(source === "file" ? chosen.file : pastedFile);
   const forget = () => (source === "file" ? chosen.choose(null) : forgetPasted());
@@ -35,7 +35,7 @@ export function NewJob({ defaults }) {
   return html`<${Panel} title="New job" note=${examples.file === null && "Nothing is sent before you start it."}>
     <${Choice} label="Where the examples are" isLabelHidden value=${source} onChange=${setSource} options=${SOURCES} />
     ${source === "file"
-      ? html`<${ChooseFile} use="training" label="Choose a file of examples" hint=${FORMS} examples=${examples} maxBytes=${maxBytes} />`
+      ? html`<${ChooseFile} chosen=${chosen} label="Choose a file of examples" hint=${FORMS} examples=${examples} maxBytes=${maxBytes} />`
       : html`<${TextArea} label="Examples" hint=${FORMS} isMono rows=${6} value=${pasted} onInput=${setPasted}
         placeholder='{"text": "The soup was cold.", "label": "negative"}' spellcheck="false" />`}
     <${ReadingState} examples=${examples} />
@@ -44,36 +44,22 @@ export function NewJob({ defaults }) {
   <//>`;
 }
 
-/** @param {{ use: "training" | "validation", label: string, hint: unknown, examples: ChosenExamples, maxBytes: number }} props */
-function ChooseFile({ use, label, hint, examples, maxBytes }) {
-  const { file, choose, lostName } = useFile(use);
-  if (file === null) {
-    const limit = Number.isFinite(maxBytes) ? ` At most ${bytes(maxBytes)}.` : "";
-    return html`
-      ${lostName && html`<${Notice}>Before the reload you had chosen ${lostName}. A browser does not keep files: choose it again.<//>`}
-      <${DropArea} label=${label} hint=${html`Or drop it here. ${hint}${limit}`} accept=".jsonl,.json,.ndjson,.txt" maxBytes=${maxBytes}
-        onFiles=${(/** @type {File[]} */ [one]) => choose(one)} />
-    `;
-  }
-  return html`<div class="tuning-file">
-    <span><strong>${file.name}</strong> <span class="hint">${bytes(file.size)}</span></span>
-    <${Button} isSmall icon="close" onClick=${() => choose(null)}>${examples.scan?.numProblems ? "Choose again" : "Remove"}<//>
-  </div>`;
-}
+/** @param {{ chosen: import("../../state/files.js").ChosenFile, label: string, hint: unknown, examples: ChosenExamples, maxBytes: number }} props */
+const ChooseFile = ({ examples, ...props }) => html`<${FileChoice} ...${props} accept=".jsonl,.json,.ndjson,.txt"
+  removeLabel=${examples.scan?.numProblems ? "Choose again" : "Remove"} />`;
 
 /** @param {{ examples: ChosenExamples }} props */
 function ReadingState({ examples }) {
   if (examples.error) return html`<${Notice} tone="bad"
     title="The file cannot be read">It may have changed or moved since it was chosen. Choose it again.<//>`;
-  return examples.isBusy && html`<div role="status" class="tuning-progress"><progress aria-label="Reading the file"
-    value=${examples.share} max="1" /><span>Reading: ${percent(examples.share, 0)}</span></div>`;
+  return html`<${FileProgress} label="Reading the file" verb="Reading" share=${examples.isBusy ? examples.share : null} />`;
 }
 
 /** @param {{ examples: ChosenExamples, defaults: JobPreview | null, onStarted: () => void }} props */
 function JobForm({ examples, defaults, onStarted }) {
   const [settings, setSettings] = useDraft("tuning.settings", NO_SETTINGS);
   const models = useModels();
-  const validation = useFile("validation");
+  const validation = useFile("tuning.validation");
   const held = useExamples(validation.file);
   const starting = useStart();
   const lines = usePreviewedLines(examples);
@@ -87,7 +73,7 @@ function JobForm({ examples, defaults, onStarted }) {
     event.preventDefault();
     if (starting.isRunning || examples.file === null) return;
     const body = { model: preview.data?.model, ...jobBody(settings) };
-    const job = await starting.start(body, examples.file, validation.file);
+    const job = await starting.run(body, examples.file, validation.file);
     if (job === undefined) return;
     onStarted();
     validation.choose(null);
@@ -105,7 +91,7 @@ function JobForm({ examples, defaults, onStarted }) {
       <div>
         <p class="hint">All are optional. An empty field takes the default that it shows.</p>
         <${SettingsFields} settings=${settings} onChange=${change} defaults=${preview.data ?? defaults} error=${error} />
-        <${ChooseFile} use="validation" label="Choose a validation file"
+        <${ChooseFile} chosen=${validation} label="Choose a validation file"
           hint="Its lines have the form of the examples. Without it, a tenth of the examples is held out." examples=${held}
           maxBytes=${defaults?.max_file_bytes ?? Infinity} />
         <${ReadingState} examples=${held} />
@@ -113,8 +99,7 @@ function JobForm({ examples, defaults, onStarted }) {
       </div>
     </details>
     ${!FIELDS.test(paramOf(starting.error)) && html`<${ErrorNotice} error=${starting.error} title="The job was not started" />`}
-    ${starting.share !== null && html`<div role="status" class="tuning-progress"><progress aria-label="Sending the file"
-      value=${starting.share} max="1" /><span>Sending: ${percent(starting.share, 0)}</span></div>`}
+    <${FileProgress} label="Sending the file" verb="Sending" share=${starting.share} />
     <${Row}>
       <${Button} type="submit" kind="primary" icon="tuning" isBusy=${starting.isRunning}
         isDisabled=${!canStart && !starting.isRunning}>Start tuning<//>

@@ -1,12 +1,11 @@
 /** A file of examples, read line by line in the browser: nothing is sent, and a large file needs little memory. */
 
+import { MAX_LINE_BYTES, readLines, textOfLine } from "../../file_lines.js";
 import { BadLine, readLine } from "./line_check.js";
 
 const NUM_ROWS = 8;
 const NUM_PROBLEMS = 50;
 const MAX_LABELS = 1_000;
-const MAX_LINE_BYTES = 1 << 20;
-const MAX_BUSY_MS = 30;
 
 /** @typedef {{ number: number, line: import("./line_check.js").Line }} Row */
 /** @typedef {{ number: number | null, text: string }} Problem `number` is the line's, from 1; null: of the file. */
@@ -36,63 +35,6 @@ export async function scanFile(file, { signal, onProgress }) {
   });
   return scanner.finish();
 }
-
-/**
- * Give each line to `take`, until it returns true. The page stays responsive meanwhile.
- * @param {ReadableStream<Uint8Array>} stream
- * @param {(bytes: Uint8Array, number: number) => boolean | void} take A line without its end, and its number from 1.
- * @param {{ signal: AbortSignal, onBytes?: (count: number) => void }} options
- */
-export async function readLines(stream, take, { signal, onBytes }) {
-  const reader = stream.getReader();
-  let rest = new Uint8Array(0);
-  let [number, count, since] = [0, 0, performance.now()];
-  try {
-    for (;;) {
-      const { value, done } = await reader.read();
-      signal.throwIfAborted();
-      if (done) break;
-      count += value.length;
-      let chunk = rest.length === 0 ? value : joined(rest, value);
-      let end = chunk.indexOf(10, rest.length);
-      let start = 0;
-      for (; end !== -1; start = end + 1, end = chunk.indexOf(10, start)) {
-        if (take(chunk.subarray(start, end), ++number) === true) return;
-      }
-      rest = chunk.slice(start);
-      if (rest.length > MAX_LINE_BYTES && take(rest, number + 1) === true) return;
-      if (performance.now() - since > MAX_BUSY_MS) {
-        onBytes?.(count);
-        await new Promise((resolve) => setTimeout(resolve));
-        since = performance.now();
-      }
-    }
-    if (rest.length > 0) take(rest, ++number);
-    onBytes?.(count);
-  } finally {
-    await reader.cancel().catch(() => undefined);
-  }
-}
-
-/** @param {Uint8Array} head @param {Uint8Array} tail */
-function joined(head, tail) {
-  const both = new Uint8Array(head.length + tail.length);
-  both.set(head);
-  both.set(tail, head.length);
-  return both;
-}
-
-/** The text of a line, or null where it is not UTF-8. @param {Uint8Array} bytes @param {number} number */
-export function textOfLine(bytes, number) {
-  try {
-    const text = DECODER.decode(bytes);
-    return number === 1 ? text.replace(/^\ufeff/, "") : text;
-  } catch {
-    return null;
-  }
-}
-
-const DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 class Scanner {
   constructor() {

@@ -1,0 +1,140 @@
+"""`softprompt distil`: makes a version that answers as the base model does behind a long instruction."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from server.cli.errors import FilesProblem, TuningProblem
+from server.cli.option_groups import takes_options
+from server.cli.tuning.options import DistilPlanOptions, GateOptions, RunOptions, TaskOptions
+from server.cli.tuning.order import Order
+from server.cli.tuning.workbench import WorkbenchOptions
+
+if TYPE_CHECKING:
+    from server.tuning.examples import ExampleSet
+    from server.tuning.split import TuningData
+    from server.tuning.teaching import Distillation
+
+
+@dataclass(frozen=True, slots=True)
+class DistilOptions:
+    """The instruction, and the inputs that the teacher answers."""
+
+    instruction: Annotated[
+        Path,
+        typer.Option(
+            "--instruction", metavar="FILE", help="Text file that the soft prompt replaces.", show_default=False
+        ),
+    ]
+    inputs: Annotated[
+        Path,
+        typer.Option(
+            "--inputs",
+            metavar="FILE",
+            help="Inputs: one per line of a .txt file, or JSONL with prompt or text.",
+            show_default=False,
+        ),
+    ]
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", metavar="FILE", help="Held-out inputs; by default a tenth is held out."),
+    ] = None
+    max_answer_tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--max-answer-tokens", help="Maximum number of tokens of an answer of the teacher.", show_default="64"
+        ),
+    ] = None
+
+    def distillation(self) -> Distillation:
+        """Read the instruction. Raises FilesProblem and PlanRefused."""
+        from server.tuning.teaching import Distillation
+
+        try:
+            text = _read(self.instruction).decode()
+        except UnicodeDecodeError as error:
+            raise FilesProblem(f"{self.instruction}: the file is not UTF-8") from error
+        return Distillation(text) if self.max_answer_tokens is None else Distillation(text, self.max_answer_tokens)
+
+    def data(self, seed: int) -> TuningData:
+        """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
+        from server.tuning.distillation.inputs import MIN_INPUTS
+        from server.tuning.split import Split, tuning_data
+
+        training = _inputs(self.inputs, MIN_INPUTS)
+        validation = None if self.validation is None else _inputs(self.validation, 1)
+        return tuning_data(training, validation, seed, Split.RANDOM)
+
+
+@takes_options
+def distil(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Name of the task.", show_default=False)],
+    *,
+    source: DistilOptions,
+    run: RunOptions,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    about: TaskOptions,
+    plan: DistilPlanOptions,
+    gate: GateOptions,
+    place: WorkbenchOptions,
+) -> None:
+    """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
+
+    The base model answers the inputs with the instruction in its context. The soft prompt learns its distributions.
+    The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
+
+    Ctrl-C saves answers and run; the same command then resumes.
+    """
+    from server.tuning.errors import TuningError
+
+    run.check()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then stops the run as Ctrl-C does
+    began = time.monotonic()
+    try:
+        order = _order(task, source, run, about, plan, gate)
+        if run.preview is not None:
+            from server.cli.tuning.teacher import print_prompts
+
+            print_prompts(order, place, run.preview)
+            return
+        from server.cli.tuning.local import tune_locally
+
+        outcome = tune_locally(order, place)
+    except TuningError as error:
+        raise TuningProblem(str(error)) from error
+    from server.cli.tuning.outcome import print_outcome
+
+    print_outcome(outcome, time.monotonic() - began, as_json=json)
+
+
+def _order(
+    task: str, source: DistilOptions, run: RunOptions, about: TaskOptions, plan: DistilPlanOptions, gate: GateOptions
+) -> Order:
+    from prompts_store.names import check_task_name
+
+    check_task_name(task)
+    distillation, its_gate = source.distillation(), gate.gate()
+    return Order(task, None, source.data(plan.seed or 0), plan, None, about, its_gate, run, distillation)
+
+
+def _inputs(path: Path, min_inputs: int) -> ExampleSet:
+    from server.tuning.distillation.inputs import is_plain_text, read_inputs
+    from server.tuning.errors import ExamplesRefused
+
+    try:
+        return read_inputs(_read(path), is_text=is_plain_text(path.name), min_inputs=min_inputs)
+    except ExamplesRefused as error:
+        raise FilesProblem(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FilesProblem(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,171 @@
+"""Jobs of distillation over fake runs: the teacher answers, its answers are kept, and the job ends in a version."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from prompts_store.manifest import Manifest
+from server.jobs.request import JobRequest, request_from_json, request_to_json
+from server.tuning.distillation.state import DistillationState, pack_state, unpack_state
+from server.tuning.plan import Initialisation, Method, TuningPlan
+from server.tuning.teaching import Distillation
+from tests.fakes.scripted_engine import ScriptedEngine
+from tests.fakes.tokenizers import byte_level
+from tests.fakes.tuning_run import FakeRun
+from tests.jobs.bench import Bench
+
+END = byte_level().eos_token_id
+YES = byte_level().encode("yes", add_special_tokens=False)
+INPUTS = "".join(f"input {number}\n" for number in range(20)).encode()
+PLAN = TuningPlan(
+    method=Method.PROMPT_TUNING, initialisation=Initialisation.RANDOM, num_steps=3, num_virtual_tokens=4, seed=3
+)
+REQUEST = JobRequest(PLAN, Manifest(template="{input} ->"), distillation=Distillation("Say yes or no.\n", 8))
+
+
+class DistilledRun(FakeRun):
+    """A fake run whose state has the answers of its job, as that of a real one."""
+
+    def __init__(self, job, state, control) -> None:
+        self.answers = job.answers
+        assert {one.completion for one in job.data.training} == {"yes"}
+        super().__init__(job, None if state is None else unpack_state(state).run, control)
+
+    def checkpoint(self) -> bytes:
+        return pack_state(DistillationState(self.answers, super().checkpoint()))
+
+
+class Distilling(Bench):
+    """A bench whose engine answers "yes" to every prompt, and whose servers share it."""
+
+    def __init__(self, store) -> None:
+        super().__init__(store)
+        self.engine = ScriptedEngine(lambda request, choice: (*YES, END), frozenset({END}))
+        self.control.build = lambda job, state: DistilledRun(job, state, self.control)
+
+    def create(self, request=REQUEST, lines=INPUTS, **options) -> int:
+        self.tuning.add_file("f.txt", "fine-tune", [lines])
+        return super().create(request, lines=lines, **options)
+
+    @property
+    def num_asked(self) -> int:
+        return len(self.engine.requests)
+
+
+@pytest.fixture
+def bench(store, monkeypatch):
+    made = Distilling(store)
+    add_file = made.tuning.add_file
+    monkeypatch.setattr(made.tuning, "add_file", lambda name, *args: add_file("f.txt", *args))
+    monkeypatch.setattr("tests.fakes.tuning_run.JobPublisher", _publisher_with(made.engine))
+    return made
+
+
+def _publisher_with(engine):
+    from server.jobs.publisher import JobPublisher
+
+    def make(store, tuning, base, _, *args, **options):
+        return JobPublisher(store, tuning, base, engine, *args, **options)
+
+    return make
+
+
+async def test_the_run_learns_the_answers_of_its_teacher(bench):
+    """Greedy requests behind the instruction, which yield to others. The version has no instruction in its template."""
+    done = await bench.run(bench.create())
+    assert (done.status, done.error) == ("succeeded", None)
+    assert bench.num_asked == 20
+    assert all(request.is_batch and request.kind.sampling.is_greedy for request in bench.engine.requests)
+    prompts = {byte_level().decode(request.prompt_token_ids) for request in bench.engine.requests}
+    assert prompts == {f"Say yes or no.\ninput {number} ->" for number in range(20)}
+    manifest = bench.store.get_version(bench.job(done.id).fingerprint, "mood", 1).manifest
+    assert (manifest.template, manifest.defaults) == ("{input} ->", {"temperature": 0.0, "max_tokens": 8})
+    told = bench.messages(done.id)
+    assert "The teacher answers 20 inputs." in told
+    assert "The teacher has answered 20 inputs." in told
+
+
+async def test_a_server_that_stops_between_answers_leaves_them_to_the_next(bench):
+    """Only the missing ones are asked for again."""
+    job_id = bench.create()
+    bench.engine.script = _until(bench, 17)
+    async with bench.server(owner="a"):
+        async with asyncio.timeout(30):
+            while bench.num_asked < 17 or not bench.tuning.list_checkpoints(bench.job(job_id).fingerprint, job_id):
+                await asyncio.sleep(0.005)
+    assert bench.job(job_id).status == "queued"
+    before = bench.num_asked
+    bench.engine.gate.set()
+    bench.engine.script = lambda request, choice: (*YES, END)
+    done = await bench.run(job_id, owner="b")
+    assert (done.status, done.error) == ("succeeded", None)
+    kept = next(text for text in bench.messages(job_id) if "are answered already" in text)
+    num_missing = int(kept.split()[3])
+    assert bench.num_asked - before == num_missing < 20
+
+
+def _until(bench, num_requests: int):
+    """A script that closes the engine's gate at this request: as many as run at once are answered before."""
+    num = 0
+
+    def script(request, choice):
+        nonlocal num
+        num += 1
+        if num == num_requests:
+            bench.engine.gate.clear()
+        return (*YES, END)
+
+    return script
+
+
+async def test_a_run_that_is_resumed_asks_for_nothing(bench):
+    """Its state has the answers: a job paused in training goes on at its step."""
+    from tests.jobs.bench import Gateway, pause_at
+
+    bench.control.on_step = gate = Gateway(2)
+    job_id = bench.create()
+    async with bench.server() as runner:
+        await pause_at(gate, bench, runner, job_id)
+        asked = bench.num_asked
+        bench.tuning.resume_job(bench.job(job_id).fingerprint, job_id)
+        runner.nudge()
+        assert (await bench.until(job_id, "succeeded", "failed")).status == "succeeded"
+    assert bench.num_asked == asked == 20
+    assert bench.control.began_at[0] == 0
+    assert bench.control.began_at[1] > 0
+
+
+async def test_a_silent_teacher_fails_the_job_with_a_sentence(bench):
+    """Nothing is published, and nothing is left to resume."""
+    bench.engine.script = lambda request, choice: (END,)
+    done = await bench.run(bench.create())
+    assert done.status == "failed"
+    assert (done.error.code, done.error.param) == ("empty_answers", "method.distillation.instruction")
+    assert done.error.message.startswith("the teacher answers nothing to any of the 20 inputs")
+    assert bench.store.list_tasks(done.fingerprint) == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (b"\n\n", "the file has no inputs: every line is empty"),
+        (b"same\n" * 30, "the file has 1 different inputs, and a distillation needs 10"),
+        (b"a\n" * 9 + b"long " * 200 + b"\n" + INPUTS, "and there is room for"),
+    ],
+)
+async def test_inputs_that_cannot_be_answered_fail_the_job(bench, lines, sentence):
+    """Before the teacher is asked for anything."""
+    done = await bench.run(bench.create(lines=lines))
+    assert (done.status, done.error.param) == ("failed", "training_file")
+    assert sentence in done.error.message
+    assert bench.num_asked == 0
+
+
+def test_a_request_without_a_distillation_is_written_as_before():
+    """Digests of earlier jobs stay."""
+    assert "distillation" not in request_to_json(replace(REQUEST, distillation=None))
+    assert request_from_json(json.loads(json.dumps(request_to_json(REQUEST)))) == REQUEST
