@@ -37,7 +37,6 @@ from tests.engine.paged.alone import alone_choice, check_answer
 from tests.engine.paged.harness import EngineHarness, make_options
 from tests.engine.paged.requests import is_nan, text, tokens_of
 from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, make_prefix
-from tests.structured_outputs.forms import HeldMasks, some_forms
 
 PREFIXES = [
     None,
@@ -99,8 +98,6 @@ class EngineMachine(RuleBasedStateMachine):
             )
         )
         self.decoding = decoding
-        self.masks = self.harness.engine.forms.masks = HeldMasks()
-        self.forms = some_forms()
 
     # --- what callers do ----------------------------------------------------------------------------------------------
 
@@ -116,13 +113,12 @@ class EngineMachine(RuleBasedStateMachine):
         prompt_logprobs=st.sampled_from([None, None, None, 2]),
         is_nan=st.sampled_from([False] * 9 + [True]),
         is_batch=st.sampled_from([False, False, True]),
-        form=st.sampled_from([None, 0, 1, 2, 3]),
     )
-    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, form, **sampling):
+    def generate(self, prompt, prefix, task, salt, num_choices, is_nan, is_batch, **sampling):
         if is_nan:  # a prompt that the model answers with NaN, from somewhere in its middle on
             prompt = (*prompt[:5], NAN_TOKEN, *prompt[5:])
         params = SamplingParams(seed=self.numbers, **sampling)
-        kind = Generate(params, num_choices, self.forms[form] if form is not None and self.decoding is None else None)
+        kind = Generate(params, num_choices)
         self.submit(Request(self.new_name(), task, prompt, kind, PREFIXES[prefix], salt, is_batch=is_batch))
         self.saw("a batch", is_batch)
         self.saw("choices", num_choices > 1)
@@ -155,15 +151,11 @@ class EngineMachine(RuleBasedStateMachine):
             return
         coverage["requests"] += 1
 
-    @rule(count=st.integers(1, 6), is_late=st.booleans())
-    def step(self, count, is_late):
-        """Some steps, for which the masks of forms may not come."""
-        for form in self.forms if is_late else ():
-            self.masks.hold(form)
+    @rule(count=st.integers(1, 6))
+    def step(self, count):
         for _ in range(count):
             self.harness.engine.step()
             self.observe()
-        self.masks.release()
 
     @precondition(lambda self: self.open_requests())
     @rule(data=st.data())
@@ -219,7 +211,6 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
-        self.masks.release()
         work = sum(len(request.prompt_token_ids) + 60 for request in harness.requests.values())
         harness.drain(most=200 + 4 * work)
         harness.check_empty()
@@ -307,7 +298,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.saw("prefixes evicted and loaded again", stats.num_prefix_loads > len(PREFIXES) - 1)
         self.saw("block copies", self.harness.runner.num_copies > 0)
         self.saw("NaN", nan)
-        self.saw("late masks", stats.form_holds.num_late > 0)
         self.saw("tokens", any(isinstance(event, TokenEvent) for event in events))
         coverage["examples"] += 1
         coverage.update(self.seen)
