@@ -37,7 +37,6 @@ from tests.engine.paged.alone import alone_choice, check_answer
 from tests.engine.paged.harness import EngineHarness, make_options
 from tests.engine.paged.requests import is_nan, text, tokens_of
 from tests.engine.paged.scripted_runner import EOS, NAN_TOKEN, make_prefix
-from tests.structured_outputs.forms import HeldMasks, some_forms
 
 PREFIXES = [
     None,
@@ -99,8 +98,6 @@ class EngineMachine(RuleBasedStateMachine):
             )
         )
         self.decoding = decoding
-        self.masks = self.harness.engine.forms.masks = HeldMasks()
-        self.forms = some_forms()
 
     # --- what callers do ----------------------------------------------------------------------------------------------
 
@@ -126,31 +123,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.saw("a batch", is_batch)
         self.saw("choices", num_choices > 1)
         self.saw("prompt log-probabilities", params.prompt_logprobs is not None)
-
-    @precondition(lambda self: self.decoding is None)
-    @rule(
-        prompt=prompts,
-        form=st.integers(0, 3),
-        task=st.sampled_from(TASKS),
-        num_choices=st.sampled_from([1, 1, 3]),
-        temperature=st.sampled_from([0.0, 1.0]),
-        is_batch=st.sampled_from([False, False, True]),
-    )
-    def structured(self, prompt, form, task, num_choices, temperature, is_batch):
-        """Answers with a form."""
-        params = SamplingParams(seed=self.numbers, max_tokens=8, temperature=temperature)
-        kind = Generate(params, num_choices, self.forms[form])
-        self.submit(Request(self.new_name(), task, prompt, kind, is_batch=is_batch))
-
-    @rule(form=st.integers(0, 3))
-    def hold_masks(self, form):
-        """No mask of this form comes until the masks are released."""
-        self.masks.hold(self.forms[form])
-
-    @rule()
-    def release_masks(self):
-        """All masks come in time again."""
-        self.masks.release()
 
     @rule(
         prompt=prompts,
@@ -239,7 +211,6 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "harness"):
             return
         harness = self.harness
-        self.masks.release()
         work = sum(len(request.prompt_token_ids) + 60 for request in harness.requests.values())
         harness.drain(most=200 + 4 * work)
         harness.check_empty()
@@ -327,7 +298,6 @@ class EngineMachine(RuleBasedStateMachine):
         self.saw("prefixes evicted and loaded again", stats.num_prefix_loads > len(PREFIXES) - 1)
         self.saw("block copies", self.harness.runner.num_copies > 0)
         self.saw("NaN", nan)
-        self.saw("late masks", stats.form_holds.num_late > 0)
         self.saw("tokens", any(isinstance(event, TokenEvent) for event in events))
         coverage["examples"] += 1
         coverage.update(self.seen)
@@ -346,7 +316,6 @@ MUST_BE_REACHED = (
     "an encoder's output that forks share",
     "inputs encoded again after preemption",
     "NaN",
-    "late masks",
     "failed steps",
     "failed prefixes",
     "aborted requests",
