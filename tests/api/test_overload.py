@@ -236,7 +236,7 @@ async def test_an_overloaded_server_refuses_before_it_computes(services, engine,
     assert not engine.requests
 
 
-async def test_a_refusal_at_the_door_is_counted_by_route_and_only_for_a_key_that_may_ask(services, engine, store):
+async def test_a_refusal_at_the_door_is_counted_and_only_for_a_key_that_may_ask(services, engine, store):
     """An unknown key learns nothing of the load: it gets 401, as from an idle server."""
     busy = with_parts(
         services,

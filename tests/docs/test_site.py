@@ -62,7 +62,7 @@ def build(folder: Path, site: Path) -> subprocess.CompletedProcess[str]:
     """The command of `make docs` in this folder."""
     if not MKDOCS.exists():
         without_program(NoProgram("mkdocs is not installed (make docs)"))
-    recipe = re.search(r"\$\(or \$\(ARGS\),(.*)\)", (ROOT / "Makefile").read_text())
+    recipe = re.search(r"mkdocs \$\(or \$\(ARGS\),(.*)\)", (ROOT / "Makefile").read_text())
     assert recipe is not None
     return subprocess.run(
         [MKDOCS, *recipe[1].split(), "--site-dir", site],

@@ -54,7 +54,7 @@ async def test_a_request_that_is_left_is_aborted_though_an_observer_fails():
     assert watch.seen[-1] == "aborted"
 
 
-async def test_what_is_handed_on_reaches_the_sink_and_the_observers_though_one_of_them_fails():
+async def test_events_reach_the_sink_and_the_observers_though_one_fails():
     """Events that came before are handed on first. The reader must not wait for ever because a metric failed."""
     watch, got = Watch(RuntimeError("no room for the metric")), []
     delivery = Delivery([watch])

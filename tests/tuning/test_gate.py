@@ -17,9 +17,10 @@ def scores(score: float, name: str = "mood (new)") -> Scores:
     return Scores(name, 10, score, score, score, 1.0, score)
 
 
-@given(
-    st.sampled_from([metric for metric in METRICS if metric != "agreement"]), st.none() | SHARES, st.booleans(), SHARES, st.none() | SHARES
-)  # fmt: skip
+OF_ANSWERS = st.sampled_from([metric for metric in METRICS if metric != "agreement"])
+
+
+@given(OF_ANSWERS, st.none() | SHARES, st.booleans(), SHARES, st.none() | SHARES)
 def test_it_opens_exactly_where_every_requirement_is_met(metric, min_score, not_worse, mine, theirs):
     """An equal score is enough; where nothing is in production there is nothing to beat."""
     production = None if theirs is None else scores(theirs, "mood@1")
