@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import marshal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from pydantic_core import to_json
 
 from server.structured_outputs.errors import ConstraintRefused
 from server.structured_outputs.limits import StructureLimits
@@ -20,9 +22,6 @@ RESPONSE_FORMAT = "response_format"
 STRUCTURED_OUTPUTS = "structured_outputs"
 
 _MAX_BYTES = StructureLimits().max_bytes
-_MARSHAL_GROWTH = 3
-"""Python's own format writes no JSON value with more than this many times its bytes, and in a tenth of the time."""
-
 _JSON_OBJECT = '{"type": "object"}'
 
 
@@ -89,8 +88,9 @@ def _of_structured_outputs(value: Mapping[str, Any] | None, param: str) -> Const
 
 def _json_text(value: Any, param: str) -> str:
     """A schema or choices as JSON text, unless it is far beyond the bound: to write that takes long."""
-    if len(marshal.dumps(value, 2)) > _MARSHAL_GROWTH * _MAX_BYTES:
-        raise _too_long(param)
+    with suppress(ValueError):  # nested too deeply for it
+        if len(to_json(value)) > _MAX_BYTES:
+            raise _too_long(param)
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -42,15 +42,14 @@ async def test_in_a_body(client, route, param, body):
 
 @pytest.mark.parametrize("half", ["\ud800", "\udbff", "\udc00", "\udfff"])
 def test_the_quick_search_finds_every_half(half):
-    """Numbers may look like one, and are searched in vain. The characters around the halves do not."""
+    """The characters around the halves are none."""
     assert not _may_hold_half_pair({"a": ["\u00e9 \u6f22 \U0001f600 \ud7ff \ue000", 1, 0.5, None]})
     for value in (half, f"x{half}y", ["a", {"b": half}], {"a": [{half: 1}]}, (1, half)):
         assert _may_hold_half_pair(value)
-    assert _may_hold_half_pair([0xA0ED])
 
 
 def test_what_is_nested_too_deeply_for_the_quick_search_is_searched():
-    """Python's own format has a bound of its own."""
+    """The quick search has a bound of its own."""
     deep: list = []
     for _ in range(5_000):
         deep = [deep]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, field_validator, model_validator
+from pydantic_core import to_json
 
 from server.api.wire.passive_fields import Fields, without_passive
 
@@ -56,11 +56,11 @@ class RequestBody(BaseModel):
 def _may_hold_half_pair(value: Any) -> bool:
     """Whether a value must be searched text by text: a large one takes tens of milliseconds of all requests' time.
 
-    C writes it as JSON, and then as UTF-8, which has no halves.
+    pydantic's serialiser writes it as UTF-8, which has no halves.
     """
     try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except (ValueError, TypeError, RecursionError):  # half of a pair, not JSON, or nested deeply
+        to_json(value)
+    except ValueError:  # half of a pair, not JSON, or nested deeply
         return True
     return False
 
