@@ -22,7 +22,6 @@ from server.engine.events import (
     RequestFailed,
     TokenEvent,
 )
-from server.engine.mailbox import Mailbox
 from server.engine.request import Generate, Request
 from server.tokenizer.detokenizer import Detokenizer
 from server.tokenizer.tokenizer import Tokenizer
@@ -72,7 +71,7 @@ class Generation:
         self._is_continued = is_continued
         self._stop = tuple(stop)
         self._echo = echo
-        self._events: Mailbox[TextEvent | Exception | None] = Mailbox()
+        self._events: asyncio.Queue[TextEvent | Exception | None] = asyncio.Queue()
         self._texts: list[_RequestText] = []
         self._readers: list[asyncio.Task[None] | DeliveredStream] = []  # kept: a dropped stream aborts its request
 
@@ -120,7 +119,7 @@ class Generation:
         try:
             async for event in stream:
                 if self._echo and isinstance(event, PromptProcessed):
-                    self._events.put(await self._tokenizer.run(self._echoed, prompt, event))
+                    self._events.put_nowait(await self._tokenizer.run(self._echoed, prompt, event))
                 else:
                     text.take(event)
         except Exception as error:
@@ -133,7 +132,7 @@ class Generation:
             ChoiceText(first + number, self._tokenizer, context, self._stop, min_tokens)
             for number in range(request.kind.num_choices)
         ]
-        return _RequestText(prompt, choices, partial(self._engine.abort, request.request_id), self._events.put)
+        return _RequestText(prompt, choices, partial(self._engine.abort, request.request_id), self._events.put_nowait)
 
     def _echoed(self, prompt: int, event: PromptProcessed) -> PromptText:
         """The prompt decoded from its tokens; runs in a thread, since prompts are long."""

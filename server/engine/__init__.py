@@ -7,7 +7,6 @@ request.py        requests, and the kinds of work that they ask for
 events.py         events, and the observers that see them
 usage.py          the holders of batch, queue and KV blocks
 event_stream.py   the events of one request, for its reader and for observers
-mailbox.py        a queue with one reader
 checks.py         the checks of a request that all engines make
 unobserved.py     an engine without its observers
 errors.py         the errors of an engine

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from server.engine.events import TERMINAL, EngineEvent, EventSink, RequestObserver
-from server.engine.mailbox import Mailbox
 
 
 class EventStream:
@@ -73,8 +72,8 @@ class Delivery:
 
     def __init__(self, observers: Sequence[RequestObserver] = ()) -> None:
         self._observers = observers
-        self.arrived: Mailbox[EngineEvent] = Mailbox()
-        self.sink: EventSink = self.arrived.put
+        self.arrived: asyncio.Queue[EngineEvent] = asyncio.Queue()
+        self.sink: EventSink = self.arrived.put_nowait
         self.is_over = False
         self.is_aborted = False
 
@@ -110,8 +109,8 @@ class DeliveredStream:
 
         The sink must not raise. It gets what has come already at once.
         """
-        while self._delivery.arrived:
-            sink(self._delivery.arrived.take())
+        while not self._delivery.arrived.empty():
+            sink(self._delivery.arrived.get_nowait())
         self._delivery.sink = sink
 
     def __aiter__(self) -> DeliveredStream:

@@ -102,7 +102,7 @@ async def test_a_client_that_leaves_frees_its_blocks_within_two_steps(how):
         elif how == "cancel":
             await anext(stream)
             face.gate.clear()
-            while face.client._open["r"].arrived:
+            while not face.client._open["r"].arrived.empty():
                 await anext(stream)
             consumer = asyncio.ensure_future(anext(stream))
             await asyncio.sleep(0)
