@@ -1,6 +1,6 @@
 /** Questions in front of the page: the browser's own dialog, with its focus and its Escape key. */
 
-import { html, useId, useLayoutEffect, useRef } from "../preact.js";
+import { html, useEffect, useId, useRef } from "../preact.js";
 import { useAction } from "../state/requests.js";
 import { Button } from "./button.js";
 import { ErrorNotice } from "./notice.js";
@@ -15,7 +15,7 @@ import { ErrorNotice } from "./notice.js";
 export function Dialog({ title, children, actions, onClose, onSubmit }) {
   const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
   const id = useId();
-  useLayoutEffect(() => { // before the first picture, so that Escape closes it from then on
+  useEffect(() => {
     const opener = document.activeElement;
     dialog.current?.showModal();
     /** @type {HTMLElement | null | undefined} */ (dialog.current?.querySelector(".dialog-body :is(input, select, textarea)"))?.focus();
