@@ -120,7 +120,7 @@ def main() -> int:
         "--curve",
         type=Path,
         default=CURVE,
-        help="the file for the samples of memory (CSV); FILE.failures.jsonl beside it has every failure. Both are "
+        help="the file for the samples of memory (CSV); one that ends in .failures.jsonl has every failure. Both are "
         "written as it happens (default: %(default)s)",
     )
     parser.add_argument("--warm-up", type=float, default=memory.WARM_UP_S / 60, help="minutes that are not judged")
