@@ -27,6 +27,7 @@ from server.api.inference.inference import Inference
 from server.api.inference.shadows import ShadowRuns
 from server.api.limits import MIB, ApiLimits, ApiSettings
 from server.api.management.store_access import StoreAccess
+from server.api.removed_tasks import RemovedTasks
 from server.api.services import NO_END_TOKEN, Services
 from server.base_model_source import Origin, base_embeddings, find_origin
 from server.batches.input_file import InputLimits
@@ -77,6 +78,8 @@ def create_app(services: Services) -> FastAPI:
     access, inference, store_access = services.access, services.inference, services.store_access
     store_access.follower.subscribe(access.keys)
     store_access.follower.subscribe(inference.catalog)
+    counts = (services.metrics.requests, inference.shadows)
+    store_access.follower.subscribe(RemovedTasks(inference.catalog.fingerprint, counts))
     if services.captures is not None:
         store_access.follower.subscribe(services.captures)
 

@@ -6,6 +6,7 @@ limits.py         limits of one request
 errors.py         exceptions of this layer
 openapi.py        the OpenAPI document
 engine_state.py   the engine's state, as one caller may see it
+removed_tasks.py  what is counted for a task goes with it
 fields_page.py    docs/fields.md: the known fields of requests, done or not
 __main__.py       writes docs/openapi.json and docs/fields.md
 access/           keys, scopes, quotas and overload

@@ -81,6 +81,11 @@ class TaskCatalog:
         self._seen: int | None = None
         """The last change that was noted; 0 before the first one, None before the store is followed."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the base model, whose changes are those of this catalog."""
+        return self._base.fingerprint
+
     async def resolve(self, reference: TaskReference, sticky_key: bytes | None = None) -> ServedVersion:
         """The version that a reference means now, with its tensors; of several, the one for this key or any by weight.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,6 +13,8 @@ from server.engine.request import Kind, Request
 from server.telemetry import buckets
 from server.telemetry.loop_histogram import LoopHistogram
 from server.telemetry.task_labels import TaskLabels
+
+_OUTCOMES = ("finished", "aborted", "failed")
 
 
 class RequestMetrics:
@@ -59,16 +62,25 @@ class RequestMetrics:
         """See `EngineObserver`."""
         return _Measurement(self, request)
 
+    def forget(self, tasks: Collection[str]) -> None:
+        """Drop the series of tasks that are gone, and give their labels to others."""
+        self.tasks.forget(tasks)
+        for task in tasks:
+            for metric in (self.prompt_tokens, self.cached_tokens, self.generated_tokens):
+                metric.remove(task)
+            for outcome in _OUTCOMES:
+                self.requests.remove(task, outcome)
+
 
 class _Measurement:
     """The times of one request."""
 
-    __slots__ = ("_began", "_choices", "_failed", "_metrics", "_request", "_task")
+    __slots__ = ("_began", "_choices", "_failed", "_metrics", "_request")
 
     def __init__(self, metrics: RequestMetrics, request: Request[Kind]) -> None:
         self._metrics = metrics
         self._request = request
-        self._task = metrics.tasks.of(request.task)
+        metrics.tasks.of(request.task)
         self._began = time.monotonic()
         self._choices: dict[int, _Tokens] = {}
         self._failed = False
@@ -81,6 +93,11 @@ class _Measurement:
             self._metrics.cached_tokens.labels(self._task).inc(event.num_cached_tokens)
         elif isinstance(event, RequestFailed):
             self._failed = True
+
+    @property
+    def _task(self) -> str:
+        """The label: one that a forgotten task had would otherwise come back with the requests that outlive it."""
+        return self._metrics.tasks.known(self._request.task)
 
     def _token(self, event: TokenEvent) -> None:
         now = time.monotonic()

@@ -101,7 +101,7 @@ class StateCollector(Collector):
         sums: dict[tuple[str, str], int] = {}
         for task, counts in self._state.shadows.items():
             for outcome in ("agreed", "disagreed", "dropped", "failed"):
-                key = (self._tasks.of(task), outcome)
+                key = (self._tasks.known(task), outcome)
                 sums[key] = sums.get(key, 0) + getattr(counts, f"num_{outcome}")
         return sums
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 BASE_MODEL = "(base)"
 OTHER_TASKS = "(other)"
 
@@ -17,11 +19,17 @@ class TaskLabels:
         self._known: set[str] = set()
 
     def of(self, task: str) -> str:
-        """The label of a task; "" is the base model."""
+        """The label of a task that is used, which keeps its name from now on; "" is the base model."""
+        if task and len(self._known) < self._max_tasks:
+            self._known.add(task)
+        return self.known(task)
+
+    def known(self, task: str) -> str:
+        """The same, but a task without a label of its own gets none."""
         if not task:
             return BASE_MODEL
-        if task not in self._known:
-            if len(self._known) >= self._max_tasks:
-                return OTHER_TASKS
-            self._known.add(task)
-        return task
+        return task if task in self._known else OTHER_TASKS
+
+    def forget(self, tasks: Iterable[str]) -> None:
+        """Take the labels of tasks back, for others."""
+        self._known.difference_update(tasks)

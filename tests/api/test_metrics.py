@@ -116,6 +116,52 @@ def test_a_label_once_given_is_kept():
     assert [labels.of(name) for name in ("", "a", "b", "c", "a")] == [BASE_MODEL, "a", "b", OTHER_TASKS, "a"]
 
 
+@pytest.mark.parametrize("purge", [False, True])
+async def test_a_removed_task_gives_its_label_back(services, engine, purge):
+    """Tasks that come and go would otherwise take all labels for ever; the series of one that is gone are gone too."""
+    metrics = Metrics(max_tasks=1)
+    engine.observers = [metrics.requests]
+    async with client_of(with_parts(services, metrics=metrics)) as client:
+        for name in ("one", "two", "three"):
+            await publish(client, name)
+            await client.post("/v1/completions", json={"model": name, "prompt": "a"})
+            found = await scrape(client)
+            tasks = {dict(key[1:]).get("task") for key in found} - {None}
+            assert tasks == {name}
+            assert found["softprompt_requests_total", *task(name, outcome="finished")] == 1
+            response = await client.delete(f"/v1/tasks/{name}", params={"purge": purge})
+            assert response.is_success
+        assert not {dict(key[1:]).get("task") for key in await scrape(client)} - {None}
+
+
+async def test_a_request_that_outlives_its_task_makes_no_series(services, client, engine):
+    """What it counts goes to those that share a label, so that the name does not come back."""
+    await publish(client, "one")
+    engine.gate.clear()
+    answer = asyncio.create_task(client.post("/v1/completions", json={"model": "one", "prompt": "a"}))
+    while not engine.unfinished:
+        await asyncio.sleep(0.001)
+    await client.delete("/v1/tasks/one", params={"purge": True})
+    engine.gate.set()
+    assert (await answer).status_code == 200
+    found = await scrape(client)
+    assert {dict(key[1:]).get("task") for key in found} - {None} == {OTHER_TASKS}
+    assert found["softprompt_requests_total", *task(OTHER_TASKS, outcome="finished")] == 1
+
+
+def test_a_label_is_taken_back_for_the_next_task():
+    """Asking for what is known claims nothing."""
+    labels = TaskLabels(1)
+    assert [labels.known("a"), labels.of("a"), labels.known("a"), labels.of("b")] == [
+        OTHER_TASKS,
+        "a",
+        "a",
+        OTHER_TASKS,
+    ]
+    labels.forget({"a", "never seen"})
+    assert [labels.known("a"), labels.of("b"), labels.of("a")] == [OTHER_TASKS, "b", OTHER_TASKS]
+
+
 async def test_the_state_is_that_of_the_moment(client, services):
     """Gauges are read at each scrape."""
     found = await scrape(client)

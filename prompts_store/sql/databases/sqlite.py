@@ -15,8 +15,12 @@ from prompts_store.sql.databases.backend import MAX_OVERFLOW, POOL_SIZE
 BUSY_TIMEOUT_S = 30
 POLL_INTERVAL_S = 0.02
 
+_CACHE_KIB = 256
+
 # Deleted content is overwritten with zeros: a purge leaves nothing in the file.
-_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON")
+# Each connection has a page cache. It fills with the pages of large tensors, which nobody reads twice, for hours and up
+# to 2 MiB by default; pages that are read again come from the system's cache at the same cost (docs/experiments.md).
+_PRAGMAS = ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", f"cache_size=-{_CACHE_KIB}")
 
 
 class SqliteBackend:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -71,6 +71,11 @@ class ShadowRuns:
     def agreement(self, task: str, alias: str, version: int) -> Agreement:
         """The counts of an alias and its shadow's version."""
         return self._counts.get((task, alias, version), Agreement())
+
+    def forget(self, tasks: Collection[str]) -> None:
+        """Drop the counts of tasks that are gone."""
+        for key in [key for key in self._counts if key[0] in tasks]:
+            del self._counts[key]
 
     def by_task(self) -> dict[str, ShadowCounts]:
         """The counts of the latest `MAX_COUNTED` aliases and versions, summed by task."""

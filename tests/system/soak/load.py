@@ -14,6 +14,8 @@ from typing import Any
 
 import httpx
 
+from tests.system.soak.failures import Failures, Wrong
+
 HELD_OUT = Path(__file__).parents[2] / "demo/heldout"
 TASKS = ("sentiment", "date-iso", "intent", "language", "number-words", "route", "triage")
 LABELLED = ("sentiment", "language", "triage")
@@ -24,10 +26,6 @@ MAX_PAUSE_S = 0.1
 REFUSED = (429, 503)
 
 Body = dict[str, Any]
-
-
-class Wrong(Exception):
-    """An answer that should not have been given."""
 
 
 class Refused(Exception):
@@ -50,10 +48,10 @@ class World:
 
     client: httpx.AsyncClient
     questions: Sequence[Question]
+    failures: Failures
     moving: dict[str, str] = field(default_factory=dict)
     draw: random.Random = field(default_factory=lambda: random.Random(0))
     outcomes: Counter[str] = field(default_factory=Counter)
-    wrong: list[str] = field(default_factory=list)
 
     async def post(self, path: str, body: Body) -> httpx.Response:
         """An answer with status 200. Raises Wrong and Refused."""
@@ -200,7 +198,7 @@ async def again(world: World, ask: Callable[[World], Awaitable[None]], stop: asy
         except Refused:
             world.outcomes["refused"] += 1
         except (Wrong, httpx.HTTPError) as error:
-            world.wrong.append(f"{ask.__name__}: {error!r}")
+            world.failures.note(ask.__name__, error)
         else:
             world.outcomes[ask.__name__] += 1
         await asyncio.sleep(world.draw.uniform(0, MAX_PAUSE_S))
