@@ -179,7 +179,7 @@ def _is_cross(attention: torch.nn.Module) -> bool:
 
 def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
     """The weight `[out_features, in_features]` of a layer that packing may replace; None for any other module."""
-    if type(module) is torch.nn.Linear or _is_falcons(module):
+    if isinstance(module, torch.nn.Linear) and (type(module) is torch.nn.Linear or _is_falcons(module)):
         weight = module.weight.detach()
     elif type(module) is Conv1D:
         weight = module.weight.detach().t()
