@@ -48,6 +48,7 @@ def test_the_migrations_make_the_tables_that_the_queries_expect(url: str) -> Non
 
 
 def test_the_needed_revision_is_the_newest_migration(url: str) -> None:
+    """A start compares the database with a number that stands in the code, without reading the migrations."""
     database = Database(url)
     migrate(database)
     with database.read() as connection:
