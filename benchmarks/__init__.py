@@ -17,6 +17,7 @@ worker.py               the contender's process
 live_server.py          a server process and its clients
 comparison.py           contenders side by side
 single_stream.py        one request at a time
+start.py                the CPU time of a start
 promises/               what the design promises
 growth.py               cost along one axis at a time
 lower_bound.py          the time of a step's linear layers alone

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import against_lower_bound, comparison, growth, single_stream
+from benchmarks import against_lower_bound, comparison, growth, single_stream, start
 from benchmarks.comparison import ENTRANTS
 from benchmarks.folders import RESULTS
 from benchmarks.machine_lock import MachineLock
@@ -50,6 +50,7 @@ SECTIONS = {
     "flood": Section(flood.measure, DEMO),
     "zipf": Section(zipf.measure, DEMO),
     "abort": Section(abort.measure, DEMO),
+    "start": Section(start.measure),
     "growth": Section(growth.measure, threads=(1, 2), rounds=1),
 }
 

@@ -24,6 +24,13 @@ _ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 @contextmanager
 def live_server(**settings: Any) -> Iterator[str]:
     """Serve until the block ends, with the given settings; the block gets the address."""
+    with live_process(**settings) as (_, address):
+        yield address
+
+
+@contextmanager
+def live_process(**settings: Any) -> Iterator[tuple[int, str]]:
+    """The same; the block gets the process's id and the address."""
     log = CACHE / "logs" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as data_dir:
@@ -39,7 +46,7 @@ def live_server(**settings: Any) -> Iterator[str]:
                 address = next((found[0] for line in process.stdout if (found := _ADDRESS.search(line))), None)
                 if address is None:
                     raise ContenderUnavailable(f"the server did not start; see {log}")
-                yield address
+                yield process.pid, address
             finally:
                 process.terminate()
 

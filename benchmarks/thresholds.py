@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from benchmarks import against_lower_bound, comparison, single_stream
+from benchmarks import against_lower_bound, comparison, single_stream, start
 from benchmarks.promises import abort, flood, mixed_tasks, publish, virtual_tokens, zipf
 from benchmarks.records import Record
 from benchmarks.spread import Spread, paired_ratios
@@ -51,9 +51,15 @@ def ratio(measure: str, numerator: str, *denominators: str) -> Figure:
     return figure
 
 
-def value(measure: str) -> Figure:
-    """The figure itself."""
-    return lambda records: Spread.of([record.value for record in records if record.measure == measure])
+def value(measure: str, *subjects: str) -> Figure:
+    """The figure itself, of all subjects or of these."""
+    return lambda records: Spread.of(
+        [
+            record.value
+            for record in records
+            if record.measure == measure and (not subjects or record.subject in subjects)
+        ]
+    )
 
 
 _EMBEDS = ("vllm-embeds", "vllm-embeds-uncached")
@@ -108,6 +114,8 @@ THRESHOLDS = (
         0.97,
     ),
     Threshold("publish to first token, ms", value(publish.MEASURE), 30, 10, is_ceiling=True),
+    Threshold("CPU seconds to /ready", value(start.MEASURE, "http"), 6, 5, is_ceiling=True),
+    Threshold("CPU seconds to ready of (g) llama.cpp F32", value(start.MEASURE, "llama.cpp F32")),
     Threshold("a flood's full steps added to another's p95", value(flood.MEASURE), 2, 1, is_ceiling=True),
     Threshold("Zipf over 10,000 tasks over 10 tasks", ratio(zipf.MEASURE, *zipf.VARIANTS)),
     Threshold("of that slowdown, explained by added prefills", value(zipf.EXPLAINED)),

@@ -12,15 +12,20 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 MODEL_LIBRARIES = {"torch", "transformers", "peft"}
+ALEMBIC = {"alembic", "mako"}
+OTHER_MODELS = {f"transformers.models.{name}.modeling_{name}" for name in ("bloom", "falcon", "deberta_v2", "mpnet")}
 
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("server.cli", MODEL_LIBRARIES | {"numpy", "fastapi", "uvicorn", "sqlalchemy"}),
+        ("server.cli", MODEL_LIBRARIES | {"numpy", "fastapi", "uvicorn", "sqlalchemy", "httpx"}),
         ("server.cli.tasks.http_backend", MODEL_LIBRARIES | {"numpy", "fastapi", "sqlalchemy"}),
-        ("server.cli.tasks.store_backend", MODEL_LIBRARIES | {"fastapi"}),
-        ("server.app", {"peft", "matplotlib", "scipy", "sklearn", "pandas", "vllm", "redis"}),
+        ("server.cli.tasks.store_backend", MODEL_LIBRARIES | ALEMBIC | {"fastapi"}),
+        (
+            "server.app",
+            ALEMBIC | OTHER_MODELS | {"peft", "matplotlib", "scipy", "sklearn", "pandas", "vllm", "redis", "httpx"},
+        ),
     ],
     ids=["any command", "tasks on a server", "tasks in a database", "a server"],
 )

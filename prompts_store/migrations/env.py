@@ -1,4 +1,4 @@
-"""Alembic's entry: migrate on the connection, and within the transaction, that sql/schema.py hands over."""
+"""Alembic's entry: migrate on the connection, and within the transaction, that sql/databases/upgrade.py hands over."""
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from server.api.management.file_upload import FILE_SCHEMA
 from server.api.wire.chat import ChatCompletionChunk
 from server.api.wire.completions import CompletionChunk
 from server.api.wire.errors import ErrorBody
-from server.api.wire.examples.document import add_examples
 
 _REFERRED_TO = (ErrorBody, CompletionChunk, ChatCompletionChunk)
 _NEVER_SENT = ("HTTPValidationError", "ValidationError")
@@ -45,6 +44,8 @@ def install_openapi(app: FastAPI) -> None:
 
 def build_document(app: FastAPI) -> dict[str, Any]:
     """The document of an application's routes."""
+    from server.api.wire.examples.document import add_examples  # no start needs them
+
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
     )

@@ -14,6 +14,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def fingerprint(source: str, revision: str | None, id_mapping: Mapping[str, int]
     except (OSError, ValueError) as error:
         raise BaseModelUnavailable(f"the files of {source!r} cannot be read: {reason(error)}") from error
     digest.update(_canonical(_without_neutral(config)))
-    digest.update(_canonical(sorted(id_mapping.items(), key=lambda item: (item[1], item[0]))))
+    digest.update(_canonical(sorted(id_mapping.items(), key=itemgetter(1, 0))))
     return digest.hexdigest()
 
 

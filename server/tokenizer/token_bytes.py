@@ -33,9 +33,8 @@ class TokenBytes:
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         self._backend = backend
         self._added = {token_id: token.content for token_id, token in backend.get_added_tokens_decoder().items()}
-        description = json.loads(backend.to_str())
-        self._byte_level = '"ByteLevel"' in json.dumps(description["decoder"])
-        self._byte_fallback = bool(description["model"].get("byte_fallback"))
+        self._byte_level = '"ByteLevel"' in _written(backend.decoder)
+        self._byte_fallback = _falls_back_to_bytes(backend)
 
     def of(self, token_id: int) -> bytes:
         """The bytes of one token; empty for an id that no token has."""
@@ -49,3 +48,18 @@ class TokenBytes:
         if self._byte_fallback and (match := _BYTE_FALLBACK.fullmatch(piece)):
             return bytes([int(match[1], 16)])
         return piece.replace(_SENTENCEPIECE_SPACE, " ").encode()
+
+
+def _written(decoder: tokenizers.decoders.Decoder | None) -> str:
+    """The decoder as `tokenizer.json` has it."""
+    alone = tokenizers.Tokenizer(tokenizers.models.BPE())
+    if decoder is not None:
+        alone.decoder = decoder
+    return alone.to_str()
+
+
+def _falls_back_to_bytes(backend: tokenizers.Tokenizer) -> bool:
+    """Whether characters without a token are written as their bytes. Only BPE says so without its whole vocabulary."""
+    if isinstance(backend.model, tokenizers.models.BPE):
+        return backend.model.byte_fallback
+    return bool(json.loads(backend.to_str())["model"].get("byte_fallback"))

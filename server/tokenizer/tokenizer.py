@@ -212,6 +212,8 @@ class Tokenizer:
     @property
     def num_ids_without_row(self) -> int:
         """Tokens that the base model cannot see: their ids are beyond its embeddings."""
+        if self._has_every_row:
+            return 0
         return sum(token_id >= self.num_ids for token_id in self.id_mapping.values())
 
     @property

@@ -1,4 +1,4 @@
-"""Files that a browser runs, in memory: a request for one reads no disk and compresses nothing."""
+"""Files that a browser runs, in memory: a request for one reads no disk, and only the first compresses it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gzip
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("static")
@@ -22,14 +22,18 @@ _CONTENT_TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WebFile:
     """A file of a page. `digest` is the SHA-256 of its content, in hexadecimal."""
 
     content: bytes
-    gzipped: bytes
     content_type: str
     digest: str
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """The content, compressed. That takes up to 50 ms, so it waits for the first browser, and needs a thread."""
+        return gzip.compress(self.content, mtime=0)
 
 
 @cache
@@ -43,7 +47,6 @@ def _read(path: Path) -> WebFile:
     content = path.read_bytes()
     return WebFile(
         content=content,
-        gzipped=gzip.compress(content, mtime=0),
         content_type=_CONTENT_TYPES[path.suffix],
         digest=hashlib.sha256(content).hexdigest(),
     )

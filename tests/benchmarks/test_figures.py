@@ -1,5 +1,9 @@
 """From records to figures: medians, ratios of what stood side by side, verdicts, and the tables."""
 
+import os
+import sys
+import time
+
 import pytest
 
 from benchmarks.against_lower_bound import decode_step_seconds
@@ -9,8 +13,9 @@ from benchmarks.promises import publish
 from benchmarks.records import Record, append, read
 from benchmarks.sizes import FULL
 from benchmarks.spread import Spread, median_interval, paired_ratios, percentile
+from benchmarks.start import cpu_seconds
 from benchmarks.table import report
-from benchmarks.thresholds import THRESHOLDS, ratio
+from benchmarks.thresholds import THRESHOLDS, ratio, value
 from benchmarks.workload import make_workload
 
 
@@ -46,6 +51,21 @@ def test_the_best_of_a_peers_settings_is_the_one_to_beat():
     figure = ratio(MEASURE, "engine", "on", "off")
     records = [record("engine", 8.0), record("on", 2.0), record("off", 4.0)]
     assert figure(records) == Spread(2.0, 2.0, 2.0, 1)
+
+
+def test_a_figure_of_one_subject_leaves_out_its_peers():
+    """The server's start is compared with a limit, llama.cpp's stands beside it."""
+    records = [record("http", 5.0), record("llama.cpp F32", 1.0), record("http", 6.0, number=1)]
+    assert value(MEASURE, "http")(records) == Spread(5.5, 5.0, 6.0, 2)
+    assert value(MEASURE)(records) == Spread(5.0, 1.0, 6.0, 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_cpu_seconds_are_those_that_python_counts():
+    """User and system time of all threads, to a step of the kernel's clock or two."""
+    before = time.process_time()
+    measured = cpu_seconds(os.getpid())
+    assert before - 0.05 <= measured <= time.process_time() + 0.05
 
 
 def test_a_decode_step_is_timed_while_all_decode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from prompts_store.manifest import Manifest
 from prompts_store.names import TaskReference
 from prompts_store.records import AliasTarget
 from prompts_store.sql.databases.database import Database
-from prompts_store.sql.databases.schema import migrate
+from prompts_store.sql.databases.schema import NEEDED, migrate
 from prompts_store.sql.tables import metadata
 from prompts_store.store import Store
 from prompts_store.tuning_records import JobError, JobStatus
@@ -44,6 +45,25 @@ def test_the_migrations_make_the_tables_that_the_queries_expect(url: str) -> Non
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.close()
+
+
+def test_the_needed_revision_is_the_newest_migration(url: str) -> None:
+    """A start compares the database with a number that stands in the code, without reading the migrations."""
+    database = Database(url)
+    migrate(database)
+    with database.read() as connection:
+        assert MigrationContext.configure(connection).get_current_heads() == (NEEDED,)
+    database.close()
+
+
+def test_a_current_store_is_opened_without_alembic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start but the first: importing Alembic is a tenth of a second of each."""
+    path = str(tmp_path / "store.db")
+    Store.open(path).close()
+    monkeypatch.setitem(sys.modules, "prompts_store.sql.databases.upgrade", None)
+    Store.open(path).close()
+    with pytest.raises(ImportError):
+        Store.open(str(tmp_path / "new.db"))
 
 
 @pytest.mark.parametrize("database", DATABASES)

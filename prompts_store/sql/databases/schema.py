@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 
-from prompts_store.errors import SchemaOutdated, SchemaUnsupported
+from prompts_store.errors import SchemaOutdated
 from prompts_store.sql.databases.database import Database
 
-# Alembic hands its context to env.py through a global.
-_alembic_turn = threading.Lock()
+NEEDED = "0007"
+"""The revision that this release needs: the newest of `migrations/versions`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +28,8 @@ class SchemaStatus:
 
 def status(database: Database) -> SchemaStatus:
     """Return the database's revision. Raises SchemaUnsupported and StoreUnavailable; changes nothing."""
-    scripts = ScriptDirectory.from_config(_config())
     with database.read() as connection:
-        return _status(connection, scripts)
+        return _status(connection)
 
 
 def require_current(database: Database) -> None:
@@ -52,30 +45,27 @@ def migrate(database: Database, *, to: str = "head") -> None:
 
     Raises SchemaUnsupported, with the database as it was, and StoreUnavailable.
     """
-    config = _config()
-    scripts = ScriptDirectory.from_config(config)
     found = status(database)
     database.prepare()
     if found.is_current:
         return
-    with _alembic_turn, database.write() as connection:
-        _status(connection, scripts)
-        config.attributes["connection"] = connection
-        command.upgrade(config, to)
+    from prompts_store.sql.databases.upgrade import upgrade
+
+    with database.write() as connection:
+        _status(connection)
+        upgrade(connection, to)
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations").replace("%", "%%"))
-    return config
+def _status(connection: Connection) -> SchemaStatus:
+    if _is_current(connection):
+        return SchemaStatus(NEEDED, NEEDED)
+    from prompts_store.sql.databases.upgrade import read_revision
+
+    return SchemaStatus(read_revision(connection), NEEDED)
 
 
-def _status(connection: Connection, scripts: ScriptDirectory) -> SchemaStatus:
-    heads = MigrationContext.configure(connection).get_current_heads()
-    if not heads and inspect(connection).get_table_names():
-        raise SchemaUnsupported("The database holds other tables and is not a soft prompt store.")
-    if not set(heads) <= {script.revision for script in scripts.walk_revisions()}:
-        raise SchemaUnsupported("A newer release wrote the database; it was not changed. Use that release.")
-    needed = scripts.get_current_head()
-    assert needed is not None
-    return SchemaStatus(heads[0] if heads else None, needed)
+def _is_current(connection: Connection) -> bool:
+    """Read what Alembic recorded, without Alembic."""
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return list(connection.scalars(text("SELECT version_num FROM alembic_version"))) == [NEEDED]

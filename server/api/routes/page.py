@@ -1,4 +1,7 @@
-"""`/` and `/web/{path}`: the page for people. Its files hold no secret, so they need no key."""
+"""`/` and `/web/{path}`: the page for people. Its files hold no secret, so they need no key.
+
+FastAPI answers in a thread: the first request for a file compresses it.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ router = APIRouter(tags=["page"], route_class=ProbedRoute)
 
 
 @router.get("/", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
-async def index(request: Request, services: ServicesDep) -> Response:
+def index(request: Request, services: ServicesDep) -> Response:
     """The page."""
     return web_file_response(request, services.page.get(INDEX))
 
 
 @router.get("/web/{path:path}", include_in_schema=False, dependencies=[requires(Scope.PUBLIC)])
-async def file(path: str, request: Request, services: ServicesDep) -> Response:
+def file(path: str, request: Request, services: ServicesDep) -> Response:
     """A file that the page loads."""
     return web_file_response(request, services.page.get(path))

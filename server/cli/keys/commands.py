@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from server.cli.keys.backend import open_keys
 from server.cli.keys.options import GrantOptions
 from server.cli.option_groups import takes_options
 from server.cli.output import print_json, print_table
 from server.cli.where import LocationOptions
+
+if TYPE_CHECKING:
+    from server.cli.keys.backend import KeyBackend
 
 keys = typer.Typer(
     no_args_is_help=True, help="Create, list and revoke API keys, on a server or directly in its database."
@@ -26,7 +29,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @takes_options
 def create(name: Name, *, grant: GrantOptions, where: LocationOptions, json: Json = False) -> None:
     """Create a key and print its secret, which cannot be shown again."""
-    with open_keys(where) as backend:
+    with _open(where) as backend:
         created = backend.create(grant.grant(name))
     if json:
         print_json(created)
@@ -42,7 +45,7 @@ def list_keys(
     json: Json = False,
 ) -> None:
     """List every key by name, also revoked keys. Secrets are not stored and not shown."""
-    with open_keys(where) as backend:
+    with _open(where) as backend:
         found = backend.list()
     if json:
         print_json(found)
@@ -64,7 +67,7 @@ def revoke(
     where: LocationOptions,
 ) -> None:
     """Revoke a key permanently. Every server rejects it within a second."""
-    with open_keys(where) as backend:
+    with _open(where) as backend:
         backend.revoke(name)
     print(f"revoked {name}")
 
@@ -77,13 +80,21 @@ def audit(
     json: Json = False,
 ) -> None:
     """Show the latest changes of tasks, versions, aliases and keys, newest first."""
-    with open_keys(where) as backend:
+    with _open(where) as backend:
         found = backend.audit(limit)
     if json:
         print_json(found)
     else:
         columns = ("id", "changed_at", "changed_by", "kind", "task", "version", "alias", "key")
         print_table(columns, [[entry[column] for column in columns] for entry in found])
+
+
+@contextmanager
+def _open(where: LocationOptions) -> Iterator[KeyBackend]:
+    from server.cli.keys.backend import open_keys  # httpx, which no other command needs before it runs
+
+    with open_keys(where) as backend:
+        yield backend
 
 
 def _state(key: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from transformers.models.falcon.modeling_falcon import FalconLinear
 from transformers.pytorch_utils import Conv1D
 
 from server.model.allocator import trim_heap
@@ -180,7 +179,7 @@ def _is_cross(attention: torch.nn.Module) -> bool:
 
 def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
     """The weight `[out_features, in_features]` of a layer that packing may replace; None for any other module."""
-    if type(module) is torch.nn.Linear or type(module) is FalconLinear:  # the latter rounds once more in bfloat16
+    if isinstance(module, torch.nn.Linear) and (type(module) is torch.nn.Linear or _is_falcons(module)):
         weight = module.weight.detach()
     elif type(module) is Conv1D:
         weight = module.weight.detach().t()
@@ -189,6 +188,12 @@ def _weight_of(module: torch.nn.Module) -> torch.Tensor | None:
     if module.weight.requires_grad or weight.device.type != "cpu":
         return None
     return weight if _is_supported(weight.dtype) else None
+
+
+def _is_falcons(module: torch.nn.Module) -> bool:
+    """Whether it is Falcon's linear layer, which rounds once more in bfloat16. Its module need not be imported."""
+    kind = type(module)
+    return (kind.__module__, kind.__name__) == ("transformers.models.falcon.modeling_falcon", "FalconLinear")
 
 
 def _is_supported(dtype: torch.dtype) -> bool:

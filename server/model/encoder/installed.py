@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from server.model.encoder import deberta_v2, mpnet
 from server.model.encoder.attention import ENCODER_ATTENTION
 
-_OWN = {"deberta-v2": deberta_v2.install, "mpnet": mpnet.install}
+# By model type, the module that installs an attention of its own.
+_OWN = {"deberta-v2": "deberta_v2", "mpnet": "mpnet"}
 STOCK_ATTENTION = "eager"
 
 
@@ -22,4 +24,4 @@ def install(model: PreTrainedModel) -> None:
     Raises `UnsupportedArchitecture`.
     """
     if own := _OWN.get(model.config.model_type):
-        own(model)
+        import_module(f"server.model.encoder.{own}").install(model)

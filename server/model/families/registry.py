@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from server.model.attention import ATTENTION_NAME
 from server.model.encoder_decoder.install import install
-from server.model.families.bloom import BloomAttention
-from server.model.families.codegen import CodeGenAttention
-from server.model.families.falcon import FalconAttention
-from server.model.families.gpt_neo import GPTNeoAttention
-from server.model.families.gpt_neox_japanese import GPTNeoXJapaneseAttention
-from server.model.families.gptj import GPTJAttention
-from server.model.families.mpt import MptAttention
 from server.model.families.own_attention import OwnAttention
-from server.model.families.xglm import XGLMAttention
 
-FAMILIES: dict[str, type[OwnAttention]] = {
-    "bloom": BloomAttention,
-    "codegen": CodeGenAttention,
-    "falcon": FalconAttention,
-    "gpt_neo": GPTNeoAttention,
-    "gpt_neox_japanese": GPTNeoXJapaneseAttention,
-    "gptj": GPTJAttention,
-    "mpt": MptAttention,
-    "xglm": XGLMAttention,
+FAMILIES = {
+    "bloom": "BloomAttention",
+    "codegen": "CodeGenAttention",
+    "falcon": "FalconAttention",
+    "gpt_neo": "GPTNeoAttention",
+    "gpt_neox_japanese": "GPTNeoXJapaneseAttention",
+    "gptj": "GPTJAttention",
+    "mpt": "MptAttention",
+    "xglm": "XGLMAttention",
 }
+"""The class of each, in the module that the model type names. A start imports that of its own base model at most."""
 
 
 def family_of(config: PreTrainedConfig) -> type[OwnAttention] | None:
     """The attention of the configuration's architecture; None for those that call transformers' interface."""
-    return FAMILIES.get(config.get_text_config().model_type)
+    model_type = config.get_text_config().model_type
+    if model_type not in FAMILIES:
+        return None
+    family: type[OwnAttention] = getattr(import_module(f"server.model.families.{model_type}"), FAMILIES[model_type])
+    return family
 
 
 def built_with(config: PreTrainedConfig) -> str:
