@@ -28,6 +28,7 @@ from server.model.cpu.fused_layer import fuse_layers
 from server.model.cpu.int8_weight import KIND, quantise_weight
 from server.model.cpu.pack_model import pack_linears
 from server.model.cpu.packing import PackedLinear
+from server.model.cpu.quantise_model import Int8Embedding
 from server.model.flat_batch import Chunk
 from server.model.hidden_rows import HiddenRows
 from server.model.kv_cache import KVCache
@@ -75,6 +76,8 @@ def load(config: PreTrainedConfig, kind: int = few_rows.LANES) -> LoadedModel:
     def quantise(weight: torch.Tensor, bias: torch.Tensor | None, _: bool) -> PackedLinear:
         return PackedLinear(quantise_weight(weight, -kind), bias)
 
+    if kind < 0:
+        model.set_input_embeddings(Int8Embedding(quantise_weight(model.get_input_embeddings().weight, -kind)))
     pack_linears(model, pack=quantise if kind < 0 else None)
     fuse_layers(model)
     return LoadedModel(model, read_architecture(model), torch.float32, torch.device("cpu"), frozenset(), None, kind < 0)
@@ -156,6 +159,16 @@ def test_other_steps_are_not_computed(chunks):
     native = native_decodes(loaded, make_cache(loaded), CpuPagedAttention)
     assert native is not None
     assert native.run(chunks) is None
+
+
+def test_an_id_beyond_the_vocabulary_is_refused():
+    """As PyTorch's look-up refuses it."""
+    loaded = load(MODELS["llama"]())
+    native = native_decodes(loaded, make_cache(loaded), CpuPagedAttention)
+    assert native is not None
+    for token in (-1, VOCAB_SIZE):
+        with pytest.raises(IndexError, match=f"token id {token} is none of the vocabulary"):
+            native.run([Chunk((token,), 0, (1,), 0)])
 
 
 def test_hidden_states_come_from_the_forward_pass():

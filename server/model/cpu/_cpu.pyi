@@ -85,6 +85,7 @@ def int8_rows(
 def int8_kind() -> int: ...
 def decode_stack(
     layers: tuple[tuple[object, ...], ...],
+    embedding: tuple[int, int, int, int, int, int],
     norm: tuple[int, float],
     head: tuple[int, int, int, int, int, int],
     block_size: int,
@@ -94,12 +95,11 @@ def decode_stack(
 def decode_step(
     stack: object,
     logits: int,
-    hidden: int,
+    ids: int,
+    positions: int,
+    tables: int,
     cosine: int,
     sine: int,
-    slots: int,
-    tables: int,
-    positions: int,
     num_rows: int,
     table_width: int,
     num_threads: int,

@@ -37,6 +37,7 @@ typedef struct {
 typedef struct {
     Layer *layers;
     int64_t num_layers, block_size;
+    Weight embedding; /* float32 [num_outputs, num_inputs] where it has no scales */
     Norm norm;
     Weight head;
     int kind; /* of the instruction sets of int8_rows.h, or lanes for float32 */
@@ -45,16 +46,34 @@ typedef struct {
 /* A step's rows, and room for what a layer makes of them. */
 typedef struct {
     const Stack *stack;
-    float *hidden;                        /* [num_rows, hidden_size] */
-    const float *cosine, *sine;           /* [num_rows, dim] */
-    const int64_t *slots, *tables, *positions;
+    const int64_t *ids, *positions;  /* [num_rows] */
+    const int64_t *tables;           /* [num_rows, table_width] */
+    const float *cosine, *sine;      /* [num_rows, dim] */
     int64_t num_rows, table_width;
     int num_threads;
-    float *normed, *projected, *attended, *gated;
-    Int8Rows integers;                    /* `num_groups` and `num_blocks` are those of the widest input */
+    float *hidden, *normed;          /* [num_rows, hidden_size] */
+    float *projected, *attended, *gated;
+    Int8Rows integers;               /* of one product's input at a time */
 } Step;
 
 /* --- each of these is called by the whole team, and shares the work out ------------------------------------------- */
+
+static void embed(const Step *s)
+{
+    const Weight *table = &s->stack->embedding;
+    const Int8Product quantised = {.product = {.num_inputs = table->num_inputs},
+                                   .numbers = table->numbers,
+                                   .scales = table->scales,
+                                   .num_groups = table->depth,
+                                   .kind = s->stack->kind};
+    const size_t size = (size_t)table->num_inputs * sizeof(float);
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < s->num_rows; row++) {
+        float *hidden = s->hidden + row * table->num_inputs;
+        if (table->scales) int8_row(hidden, &quantised, s->ids[row]);
+        else memcpy(hidden, (const float *)table->numbers + s->ids[row] * table->num_inputs, size);
+    }
+}
 
 static Int8Rows integers_of(const Step *s, const Weight *w)
 {
@@ -114,15 +133,18 @@ static void normalize_heads(const Norm *norm, float *heads, int64_t num_heads, i
 /* Norm and rotate queries and keys, and store keys and values. */
 static void place(const Step *s, const Layer *l)
 {
-    const int64_t width = l->num_kv_heads * l->dim;
+    const int64_t width = l->num_kv_heads * l->dim, block_size = s->stack->block_size;
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < s->num_rows; row++) {
+        const int64_t position = s->positions[row];
+        const int64_t block = s->tables[row * s->table_width + position / block_size];
+        const int64_t slot = block * block_size + position % block_size;
         float *query = s->projected + row * l->projection.num_outputs, *key = query + l->num_heads * l->dim;
         normalize_heads(&l->query, query, l->num_heads, l->dim);
         normalize_heads(&l->key, key, l->num_kv_heads, l->dim);
         rotate_heads(query, s->cosine + row * l->dim, s->sine + row * l->dim, l->num_heads + l->num_kv_heads, l->dim);
-        memcpy(l->keys + s->slots[row] * width, key, (size_t)width * sizeof(float));
-        memcpy(l->values + s->slots[row] * width, key + width, (size_t)width * sizeof(float));
+        memcpy(l->keys + slot * width, key, (size_t)width * sizeof(float));
+        memcpy(l->values + slot * width, key + width, (size_t)width * sizeof(float));
     }
 }
 
@@ -170,6 +192,7 @@ static void compute_step(const Step *s, float *logits)
 {
 #pragma omp parallel num_threads(s->num_threads) if (s->num_threads > 1)
     {
+        embed(s);
         for (int64_t index = 0; index < s->stack->num_layers; index++) compute_layer(s, &s->stack->layers[index]);
         prepare(s, &s->stack->norm, s->hidden, &s->stack->head);
         multiply(s, &s->stack->head, logits, s->normed, NULL, AFTER_NOTHING);
@@ -194,11 +217,12 @@ static int run(Step *s, float *logits)
         grow(&depth, l->down.depth);
     }
     const int64_t num_blocks = stack->head.scales ? int8_num_blocks(depth, stack->kind) : 0;
-    const int64_t floats = hidden + projected + attended + gated, groups = stack->head.scales ? depth : 0;
+    const int64_t floats = 2 * hidden + projected + attended + gated, groups = stack->head.scales ? depth : 0;
     const size_t row = (size_t)(floats + groups) * sizeof(float) + (size_t)num_blocks * sizeof(Int8Block);
     float *room = malloc((size_t)s->num_rows * row);
     if (!room) return 0;
-    s->normed = room;
+    s->hidden = room;
+    s->normed = s->hidden + s->num_rows * hidden;
     s->projected = s->normed + s->num_rows * hidden;
     s->attended = s->projected + s->num_rows * projected;
     s->gated = s->attended + s->num_rows * attended;
@@ -262,8 +286,8 @@ PyObject *decode_stack(PyObject *self, PyObject *arguments)
     Stack read = {0};
     PyObject *layers;
     long long block_size;
-    if (!PyArg_ParseTuple(arguments, "O!O&O&Li", &PyTuple_Type, &layers, read_norm, &read.norm, read_weight, &read.head,
-                          &block_size, &read.kind))
+    if (!PyArg_ParseTuple(arguments, "O!O&O&O&Li", &PyTuple_Type, &layers, read_weight, &read.embedding, read_norm,
+                          &read.norm, read_weight, &read.head, &block_size, &read.kind))
         return NULL;
     read.num_layers = PyTuple_Size(layers), read.block_size = block_size;
     read.layers = calloc((size_t)read.num_layers, sizeof(Layer));
@@ -286,24 +310,26 @@ PyObject *decode_stack(PyObject *self, PyObject *arguments)
 PyObject *decode_step(PyObject *self, PyObject *arguments)
 {
     PyObject *capsule;
-    unsigned long long logits, hidden, cosine, sine, slots, tables, positions;
+    unsigned long long logits, ids, positions, tables, cosine, sine;
     long long num_rows, table_width;
     int num_threads, done;
-    if (!PyArg_ParseTuple(arguments, "OKKKKKKKLLi", &capsule, &logits, &hidden, &cosine, &sine, &slots, &tables,
-                          &positions, &num_rows, &table_width, &num_threads))
+    if (!PyArg_ParseTuple(arguments, "OKKKKKKLLi", &capsule, &logits, &ids, &positions, &tables, &cosine, &sine,
+                          &num_rows, &table_width, &num_threads))
         return NULL;
     const Stack *stack = PyCapsule_GetPointer(capsule, NAME);
     if (!stack) return NULL;
     Step step = {.stack = stack,
-                 .hidden = at(hidden),
+                 .ids = at(ids),
+                 .positions = at(positions),
+                 .tables = at(tables),
                  .cosine = at(cosine),
                  .sine = at(sine),
-                 .slots = at(slots),
-                 .tables = at(tables),
-                 .positions = at(positions),
                  .num_rows = num_rows,
                  .table_width = table_width,
                  .num_threads = num_threads};
+    for (int64_t row = 0; row < num_rows; row++)
+        if (step.ids[row] < 0 || step.ids[row] >= stack->embedding.num_outputs)
+            return PyErr_Format(PyExc_IndexError, "token id %lld is none of the vocabulary", (long long)step.ids[row]);
     Py_BEGIN_ALLOW_THREADS
     done = run(&step, at(logits));
     Py_END_ALLOW_THREADS

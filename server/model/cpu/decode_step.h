@@ -6,10 +6,10 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-/* decode_stack(layers, norm, head, block_size, kind): a capsule with what stays the same from step to step. */
+/* decode_stack(layers, embedding, norm, head, block_size, kind): a capsule with what stays the same from step to step. */
 PyObject *decode_stack(PyObject *self, PyObject *arguments);
 
-/* decode_step(stack, logits, hidden, cosine, sine, slots, tables, positions, num_rows, table_width, num_threads). */
+/* decode_step(stack, logits, ids, positions, tables, cosine, sine, num_rows, table_width, num_threads). */
 PyObject *decode_step(PyObject *self, PyObject *arguments);
 
 #endif

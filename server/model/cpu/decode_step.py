@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -20,7 +21,8 @@ from server.model.cpu.attention import CpuPagedAttention, can_compute, is_built
 from server.model.cpu.fused_layer import FusedLayer, RMSNorm
 from server.model.cpu.int8_weight import Int8Weight
 from server.model.cpu.packing import OneDnnWeight, PackedLinear
-from server.model.flat_batch import Chunk, build_flat_batch
+from server.model.cpu.quantise_model import Int8Embedding
+from server.model.flat_batch import Chunk, padded_tables
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 
@@ -48,13 +50,15 @@ class DecodeStep:
         if len(kinds) != 1:
             raise _NotOffered
         (self.max_rows, kind), *_ = kinds
-        self._cache = cache
-        self._embed, self._rotary, self._norm = backbone.embed_tokens, backbone.rotary_emb, backbone.norm.forward
-        self._kept = linears, layers  # the addresses are those of their numbers
+        self._block_size = cache.block_size
+        self._rotary = backbone.rotary_emb
         self._vocab_size = head.out_features
+        self._like = torch.empty(0)  # rotary embeddings have the dtype of what they are given
+        self._kept = layers, head, backbone, cache  # whose memory is read
         self._stack = _cpu.decode_stack(
             tuple(_layer(layer, cache) for layer in layers),
-            _norm(self._norm),
+            _embedding(backbone.embed_tokens, kind),
+            _norm(backbone.norm.forward),
             _weight(head),
             cache.block_size,
             kind,
@@ -64,22 +68,21 @@ class DecodeStep:
         """Float32 logits `[num_chunks, vocab_size]`; None where the step is another kind of step."""
         if not (0 < len(chunks) <= self.max_rows and all(chunk.is_decode for chunk in chunks)):
             return None
-        batch = build_flat_batch(chunks, self._cache.block_size, torch.device("cpu"))
-        assert batch.token_ids is not None and batch.decodes is not None
-        hidden = self._embed(batch.token_ids[None])
-        cosine, sine = self._rotary(hidden, batch.positions[None])
+        ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
+        positions = np.array([chunk.start for chunk in chunks])
+        tables = padded_tables(chunks, positions // self._block_size + 1)
+        cosine, sine = self._rotary(self._like, torch.from_numpy(positions)[None])
         logits = torch.empty(len(chunks), self._vocab_size)
         _cpu.decode_step(
             self._stack,
             logits.data_ptr(),
-            hidden.data_ptr(),
+            ids.data_ptr(),
+            positions.ctypes.data,
+            tables.ctypes.data,
             cosine.data_ptr(),
             sine.data_ptr(),
-            batch.slots.data_ptr(),
-            batch.decodes.blocks.data_ptr(),
-            batch.positions.data_ptr(),
             len(chunks),
-            batch.decodes.blocks.shape[1],
+            tables.shape[1],
             torch.get_num_threads(),
         )
         return logits
@@ -145,11 +148,28 @@ def _kind(linear: PackedLinear) -> tuple[int, int]:
 def _weight(linear: PackedLinear) -> _Weight:
     weight, bias = linear.packed, 0 if linear.bias is None else linear.bias.data_ptr()
     if isinstance(weight, Int8Weight):
-        numbers, scales, depth = weight.numbers.data_ptr(), weight.scales.data_ptr(), weight.numbers.shape[1]
-    else:
-        assert isinstance(weight, OneDnnWeight) and weight.panels is not None
-        numbers, scales, depth = weight.panels.address, 0, weight.panels.padded_inputs
-    return numbers, scales, bias, linear.in_features, linear.out_features, depth
+        return _int8_weight(weight, bias)
+    assert isinstance(weight, OneDnnWeight) and weight.panels is not None
+    panels = weight.panels
+    return panels.address, 0, bias, linear.in_features, linear.out_features, panels.padded_inputs
+
+
+def _int8_weight(weight: Int8Weight, bias: int) -> _Weight:
+    num_outputs, num_inputs = weight.shape
+    return weight.numbers.data_ptr(), weight.scales.data_ptr(), bias, num_inputs, num_outputs, weight.numbers.shape[1]
+
+
+def _embedding(embedding: Any, kind: int) -> _Weight:
+    """Its numbers of 8 bits, of the same kind as the others, or its float32 rows."""
+    if isinstance(embedding, Int8Embedding) and embedding.packed.kind == kind:
+        return _int8_weight(embedding.packed, bias=0)
+    if not isinstance(embedding, torch.nn.Embedding):
+        raise _NotOffered
+    weight = embedding.weight
+    if weight.dtype != torch.float32 or not weight.is_contiguous():
+        raise _NotOffered
+    num_outputs, num_inputs = weight.shape
+    return weight.data_ptr(), 0, 0, num_inputs, num_outputs, num_inputs
 
 
 def _norm(norm: RMSNorm | None) -> _Norm:

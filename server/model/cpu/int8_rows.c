@@ -149,6 +149,16 @@ void int8_panel(const Int8Product *p, const Rows *q, int64_t index)
     }
 }
 
+EACH_CPU
+void int8_row(float *row, const Int8Product *p, int64_t output)
+{
+    const int64_t group = p->kind == INT8_AVX2 ? 2 : 4, stride = PANEL_COLUMNS * group;
+    const uint8_t *numbers =
+        p->numbers + output / PANEL_COLUMNS * p->num_groups * stride + output % PANEL_COLUMNS * group;
+    for (int64_t i = 0; i < p->product.num_inputs; i++)
+        row[i] = (float)(numbers[i / group * stride + i % group] - OFFSET) * p->scales[output];
+}
+
 int64_t int8_num_blocks(int64_t num_groups, int kind) { return num_groups / (BLOCK / (kind == INT8_AVX2 ? 2 : 4)); }
 
 int int8_rows(const Int8Product *p, int num_threads)
@@ -184,6 +194,11 @@ int64_t int8_num_blocks(int64_t num_groups, int kind) { return kind ? num_groups
 void int8_quantise(const Int8Rows *rows, int64_t row, const float *input, int64_t num_inputs, int kind)
 {
     (void)rows, (void)row, (void)input, (void)num_inputs, (void)kind;
+}
+
+void int8_row(float *row, const Int8Product *weight, int64_t output)
+{
+    (void)row, (void)weight, (void)output;
 }
 
 void int8_panel(const Int8Product *product, const Int8Rows *rows, int64_t index)

@@ -48,4 +48,7 @@ void int8_quantise(const Int8Rows *rows, int64_t row, const float *input, int64_
 /* The columns of one panel, of all rows. */
 void int8_panel(const Int8Product *product, const Int8Rows *rows, int64_t index);
 
+/* The weights of one output as float32 [num_inputs]: a row of an embedding. */
+void int8_row(float *row, const Int8Product *weight, int64_t output);
+
 #endif
