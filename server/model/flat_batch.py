@@ -116,7 +116,7 @@ def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.dev
     owners = np.repeat(np.arange(len(chunks)), lengths)
     positions = np.arange(ends[-1]) + (starts - ends + lengths)[owners]
     num_blocks = -(-(starts + lengths) // block_size)
-    tables = padded_tables(chunks, num_blocks)
+    tables = _padded_tables(chunks, num_blocks)
     slots = tables[owners, positions // block_size] * block_size + positions % block_size
 
     def put(array: npt.NDArray[Any]) -> torch.Tensor:
@@ -147,7 +147,7 @@ def build_flat_batch(chunks: Sequence[Chunk], block_size: int, device: torch.dev
     )
 
 
-def padded_tables(chunks: Sequence[Chunk], num_blocks: _Ints) -> _Ints:
+def _padded_tables(chunks: Sequence[Chunk], num_blocks: _Ints) -> _Ints:
     """Block tables `[num_chunks, max_blocks]`, as far as each chunk attends, padded with block 0."""
     tables = np.zeros((len(chunks), int(num_blocks.max())), dtype=np.int64)
     for row, chunk, width in zip(tables, chunks, num_blocks.tolist(), strict=True):

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel
 
@@ -22,7 +21,7 @@ from server.model.cpu.fused_layer import FusedLayer, RMSNorm
 from server.model.cpu.int8_weight import Int8Weight
 from server.model.cpu.packing import OneDnnWeight, PackedLinear
 from server.model.cpu.quantise_model import Int8Embedding
-from server.model.flat_batch import Chunk, padded_tables
+from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
 
@@ -68,17 +67,17 @@ class DecodeStep:
         """Float32 logits `[num_chunks, vocab_size]`; None where the step is another kind of step."""
         if not (0 < len(chunks) <= self.max_rows and all(chunk.is_decode for chunk in chunks)):
             return None
+        positions = torch.tensor([[chunk.start for chunk in chunks]])
         ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
-        positions = np.array([chunk.start for chunk in chunks])
-        tables = padded_tables(chunks, positions // self._block_size + 1)
-        cosine, sine = self._rotary(self._like, torch.from_numpy(positions)[None])
+        tables = torch.tensor(_padded([chunk.block_table[: chunk.start // self._block_size + 1] for chunk in chunks]))
+        cosine, sine = self._rotary(self._like, positions)
         logits = torch.empty(len(chunks), self._vocab_size)
         _cpu.decode_step(
             self._stack,
             logits.data_ptr(),
             ids.data_ptr(),
-            positions.ctypes.data,
-            tables.ctypes.data,
+            positions.data_ptr(),
+            tables.data_ptr(),
             cosine.data_ptr(),
             sine.data_ptr(),
             len(chunks),
@@ -106,6 +105,12 @@ def native_decodes(loaded: LoadedModel, cache: KVCache, attention: AttentionBack
             if found is None or not torch.equal(found, forward.forward(chunks)):
                 return None
     return step
+
+
+def _padded(tables: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Block tables as long as the longest: block 0 is behind them."""
+    longest = max(map(len, tables))
+    return [[*table, *(longest - len(table)) * (0,)] for table in tables]
 
 
 # --- its description --------------------------------------------------------------------------------------------------
