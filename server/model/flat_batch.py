@@ -59,6 +59,11 @@ class Chunk:
         return len(self.tokens)
 
     @property
+    def is_decode(self) -> bool:
+        """Whether it is one token's id, and asks for its logits."""
+        return len(self.tokens) == 1 and self.logits_from == 0 and not isinstance(self.tokens, torch.Tensor)
+
+    @property
     def num_logits(self) -> int:
         """Rows of logits to compute."""
         return 0 if self.logits_from is None else self.num_tokens - self.logits_from

@@ -127,6 +127,8 @@ class KVCache:
 
     def copy(self, copies: Sequence[BlockCopy]) -> None:
         """Do block copies in order."""
+        if not copies:
+            return
         if self._bytes:
             for rows in self._bytes:
                 slot_bytes = rows.shape[1] // self.block_size

@@ -10,6 +10,7 @@ import torch
 from server.model.architecture import embedding_weight
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
+from server.model.cpu.decode_step import native_decodes
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
 from server.model.prefix import Prefix, PrefixKind
@@ -98,7 +99,7 @@ def paged_logits(
     """The same by the paged path: prefixes first, then one chunk of each sequence per step."""
     num_blocks = 1 + _BLOCKS_EACH * len(sequences)
     cache = KVCache(loaded.architecture.layers, num_blocks, _BLOCK_SIZE, loaded.dtype, loaded.device)
-    runner = ModelRunner(loaded, cache, attention)
+    runner = ModelRunner(loaded, cache, attention, native_decodes(loaded, cache, attention))
     tables = [tuple(range(first, first + _BLOCKS_EACH)) for first in range(1, num_blocks, _BLOCKS_EACH)]
     runner.load_prefixes(
         [

@@ -49,10 +49,10 @@ class Runner(Protocol):
 
 
 class DecodeReplay(Protocol):
-    """Replays recorded decode steps (CUDA graphs), one recording for each usual batch size."""
+    """Decode steps by another way than the model's forward pass: recorded (CUDA graphs), or in one native call."""
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
-        """Float32 logits `[num_chunks, vocab_size]`, or None where no recording fits the step."""
+        """Float32 logits `[num_chunks, vocab_size]`, or None where the step is not one of its own."""
 
 
 class ModelRunner:

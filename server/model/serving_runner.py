@@ -1,4 +1,4 @@
-"""The runner that serves: a KV cache, attention, and on a GPU decode steps recorded at start."""
+"""The runner that serves: a KV cache, attention, and decode steps recorded on a GPU or in one native call on a CPU."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import torch
 
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
+from server.model.cpu.decode_step import native_decodes
 from server.model.encoder_decoder_runner import EncoderDecoderRunner
 from server.model.gpu.attention import TritonAttention
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
-from server.model.runner import ModelRunner
+from server.model.runner import DecodeReplay, ModelRunner
 
 
 def build_runner(
@@ -27,7 +28,11 @@ def build_runner(
         return EncoderDecoderRunner(loaded, cache, attention)
     is_recorded = can_record(loaded.device, attention)
     cache = KVCache(loaded.architecture.layers, num_blocks + is_recorded, block_size, loaded.dtype, loaded.device)
-    replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs)) if is_recorded else None
+    replay: DecodeReplay | None
+    if is_recorded:
+        replay = record_decodes(loaded, cache, attention, usual_sizes(max_num_seqs))
+    else:
+        replay = native_decodes(loaded, cache, attention)
     return ModelRunner(loaded, cache, attention, replay)
 
 

@@ -27,12 +27,12 @@ def packed(weight):
 
 def narrower_lanes():
     """The CPU's own vectors, and those of a smaller CPU: it computes them too."""
-    return [lanes for lanes in (16, 8) if lanes <= few_rows._LANES]
+    return [lanes for lanes in (16, 8) if lanes <= few_rows.LANES]
 
 
 @pytest.fixture(params=narrower_lanes())
 def lanes(request, monkeypatch):
-    monkeypatch.setattr(few_rows, "_LANES", request.param)
+    monkeypatch.setattr(few_rows, "LANES", request.param)
 
 
 def numbers(*shape, seed=0):

@@ -94,6 +94,7 @@ def test_fused_layers_give_the_models_own_numbers(name):
     model = build(FUSED[name]())
     expected = logits(model)
     assert fuse_layers(model) == NUM_LAYERS
+    assert isinstance(model.model.norm.forward, RMSNorm)
     torch.testing.assert_close(logits(model), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
 

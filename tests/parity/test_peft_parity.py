@@ -21,6 +21,7 @@ from server.engine.paged.options import EngineOptions, check_request
 from server.engine.request import Generate, Request, SamplingParams
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
+from server.model.cpu.decode_step import native_decodes
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
@@ -109,11 +110,13 @@ def crowded_engine(loaded: LoadedModel) -> Engine:
     if loaded.decoding is not None:
         runner = build_runner(loaded, choose_backend(loaded.device), options.num_blocks, BLOCK_SIZE, 6)
         return Engine(runner, options)
-    # On a GPU as it serves: decode steps recorded, their padding in a block more.
+    # As it serves: decode steps in a native call, or on a GPU recorded, their padding in a block more.
     cache = KVCache(loaded.architecture.layers, options.num_blocks + 1, BLOCK_SIZE, loaded.dtype, loaded.device)
     attention = choose_backend(loaded.device)
-    replay = None if IS_CPU else record_decodes(loaded, cache, attention, usual_sizes(options.max_num_seqs))
-    return Engine(ModelRunner(loaded, cache, attention, replay), options)
+    if IS_CPU:
+        return Engine(ModelRunner(loaded, cache, attention, native_decodes(loaded, cache, attention)), options)
+    recorded = record_decodes(loaded, cache, attention, usual_sizes(options.max_num_seqs))
+    return Engine(ModelRunner(loaded, cache, attention, recorded), options)
 
 
 def check_answer(events: list[EngineEvent], expected: OracleAnswer, label: str) -> None:

@@ -6,7 +6,7 @@
  * - prefill_attention: the rows of one sequence's chunk, in blocks of rows and of keys that stay in the caches (Dao et
  *   al., "FlashAttention", 2022).
  * - store: new keys and values into the cache.
- * - few_rows and int8_rows: see few_rows.c and int8_rows.c.
+ * - few_rows and int8_rows: see few_rows.c and int8_rows.c. decode_stack and decode_step: see decode_step.c.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
@@ -18,26 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "between.h"
+#include "decode_step.h"
 #include "int8_rows.h"
 #include "vectors.h"
 
-enum { MAX_GROUP = 4, MAX_DIM = 256, MAX_WIDTH = 4096, SMALL = 1 << 15 };
-
-typedef struct {
-    float *output;            /* [num_sequences, num_heads, dim] */
-    const float *query;       /* [num_sequences, num_heads, dim], strided */
-    const float *keys;        /* [num_blocks, block_size, num_kv_heads, dim] */
-    const float *values;      /* the same */
-    const int64_t *tables;    /* [num_sequences, table_width] */
-    const int64_t *positions; /* [num_sequences], of the query tokens, whose keys and values are stored already */
-    int64_t num_sequences, num_heads, num_kv_heads, dim, block_size, table_width;
-    int64_t query_row_stride, query_head_stride;
-    int64_t window;           /* 0 for none: else the slots above position - window are seen */
-    const float *bias;        /* [num_heads, bias_entries], or NULL: see `bias_of` */
-    int64_t bias_entries;
-    int bias_is_relative;
-    float scale;
-} Task;
+enum { MAX_GROUP = 4, MAX_WIDTH = 4096, SMALL = 1 << 15 };
 
 /* Query heads `first` to `last` (exclusive) of one sequence. `following` is the sequence that is computed after it. */
 typedef struct {
@@ -235,19 +221,25 @@ static void attend(const Task *t, const Heads *h)
     }
 }
 
-static void attend_all(const Task *t, int num_threads)
+void attend_share(const Task *t, int num_threads)
 {
     /* Whole sequences where that keeps every thread busy, else one KV head at a time. */
     const int64_t fitting = MAX_WIDTH / t->dim, per_kv_head = t->num_heads / t->num_kv_heads;
     const int64_t wanted = t->num_sequences >= 4 * num_threads || num_threads == 1 ? t->num_heads : per_kv_head;
     const int64_t width = wanted < fitting ? wanted : fitting, per_sequence = (t->num_heads + width - 1) / width;
-#pragma omp parallel for schedule(dynamic) num_threads(num_threads) if (num_threads > 1)
+#pragma omp for schedule(dynamic)
     for (int64_t item = 0; item < t->num_sequences * per_sequence; item++) {
         const int64_t first = item % per_sequence * width;
         const int64_t last = first + width < t->num_heads ? first + width : t->num_heads;
         const int64_t sequence = item / per_sequence, after = (item + 1) / per_sequence;
         attend(t, &(Heads){sequence, after < t->num_sequences ? after : sequence, first, last});
     }
+}
+
+static void attend_all(const Task *t, int num_threads)
+{
+#pragma omp parallel num_threads(num_threads) if (num_threads > 1)
+    attend_share(t, num_threads);
 }
 
 /* --- prefill ----------------------------------------------------------------------------------------------------- */
@@ -486,8 +478,8 @@ static int prefill_all(const Task *t, int num_threads)
 /* --- the rest ---------------------------------------------------------------------------------------------------- */
 
 EACH_CPU
-static void normalize(float *restrict output, const float *restrict input, const float *restrict weight, int64_t dim,
-                      float epsilon)
+void normalize(float *restrict output, const float *restrict input, const float *restrict weight, int64_t dim,
+               float epsilon)
 {
     float squares = 0;
     for (int64_t d = 0; d < dim; d++) squares += input[d] * input[d];
@@ -495,10 +487,9 @@ static void normalize(float *restrict output, const float *restrict input, const
     for (int64_t d = 0; d < dim; d++) output[d] = weight[d] * (input[d] * scale);
 }
 
-/* One token's heads, in place: x * cos + (-second half, first half) * sin. */
 EACH_CPU
-static void rotate_heads(float *restrict heads, const float *restrict cosine, const float *restrict sine,
-                         int64_t num_heads, int64_t dim)
+void rotate_heads(float *restrict heads, const float *restrict cosine, const float *restrict sine, int64_t num_heads,
+                  int64_t dim)
 {
     const int64_t half = dim / 2;
     for (int64_t head = 0; head < num_heads; head++) {
@@ -691,6 +682,8 @@ static PyMethodDef methods[] = {
     {"int8_kind", int8_kind_of_cpu, METH_NOARGS, NULL},
     {"rms_norm", rms_norm, METH_VARARGS, NULL},
     {"rotate", rotate, METH_VARARGS, NULL},
+    {"decode_stack", decode_stack, METH_VARARGS, NULL},
+    {"decode_step", decode_step, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_cpu", NULL, -1, methods, NULL, NULL, NULL, NULL};

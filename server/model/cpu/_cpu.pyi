@@ -83,3 +83,25 @@ def int8_rows(
     /,
 ) -> None: ...
 def int8_kind() -> int: ...
+def decode_stack(
+    layers: tuple[tuple[object, ...], ...],
+    embedding: tuple[int, int, int, int, int, int],
+    norm: tuple[int, float],
+    head: tuple[int, int, int, int, int, int],
+    block_size: int,
+    kind: int,
+    /,
+) -> object: ...
+def decode_step(
+    stack: object,
+    logits: int,
+    ids: int,
+    positions: int,
+    tables: int,
+    cosine: int,
+    sine: int,
+    num_rows: int,
+    table_width: int,
+    num_threads: int,
+    /,
+) -> None: ...

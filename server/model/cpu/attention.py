@@ -50,7 +50,7 @@ class CpuPagedAttention(PagedAttention):
         )
 
     def _decode(self, call: AttentionCall) -> torch.Tensor:
-        if not _is_computed(call):
+        if not can_compute(call):
             return super()._decode(call)
         group = self._batch.decodes
         assert group is not None
@@ -61,7 +61,7 @@ class CpuPagedAttention(PagedAttention):
 
     def _prefill(self, call: AttentionCall, index: int) -> torch.Tensor:
         span = self._batch.prefills[index]
-        if not _is_computed(call):
+        if not can_compute(call):
             return super()._prefill(call, index)
         query = call.query[:, span.first : span.last].transpose(0, 1)
         positions = torch.arange(span.start, span.start + len(query))
@@ -113,7 +113,7 @@ class CpuPagedAttention(PagedAttention):
         )
 
 
-def _is_computed(call: AttentionCall) -> bool:
+def can_compute(call: AttentionCall) -> bool:
     """Whether the C module computes this: float32, keys as wide as values, neither score capping nor sinks."""
     query, dim = call.query, call.query.shape[-1]
     plain = call.softcap is None and call.sinks is None and query.dtype == torch.float32 and query.stride(-1) == 1

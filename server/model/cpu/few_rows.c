@@ -100,29 +100,37 @@ void finish_row(const Product *p, float *sums, int64_t row, int64_t column, int6
     memcpy(p->output + first, sums, count * sizeof(float));
 }
 
+void few_rows_panel(const Product *p, int64_t index)
+{
+    const int64_t parts = (p->num_rows + MOST_ROWS - 1) / MOST_ROWS;
+    const float *panel = p->panels + index * p->padded_inputs * PANEL_COLUMNS;
+    const int64_t column = index * PANEL_COLUMNS, left = p->num_outputs - column;
+    float sums[MOST_ROWS * PANEL_COLUMNS];
+    for (int64_t part = 0; part < parts; part++) {
+        const int64_t first = p->num_rows * part / parts, rows = p->num_rows * (part + 1) / parts - first;
+        const float *input = p->input + first * p->num_inputs;
+        (p->lanes == 16 ? rows_avx512 : rows_avx2)(sums, p, input, panel, rows, part == 0);
+        for (int64_t row = 0; row < rows; row++)
+            finish_row(p, sums + row * PANEL_COLUMNS, first + row, column,
+                       left < PANEL_COLUMNS ? left : PANEL_COLUMNS);
+    }
+}
+
 void few_rows(const Product *p, int num_threads)
 {
-    const int64_t num_panels = (p->num_outputs + PANEL_COLUMNS - 1) / PANEL_COLUMNS;
-    const int64_t parts = (p->num_rows + MOST_ROWS - 1) / MOST_ROWS;
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
-    for (int64_t index = 0; index < num_panels; index++) {
-        const float *panel = p->panels + index * p->padded_inputs * PANEL_COLUMNS;
-        const int64_t column = index * PANEL_COLUMNS, left = p->num_outputs - column;
-        float sums[MOST_ROWS * PANEL_COLUMNS];
-        for (int64_t part = 0; part < parts; part++) {
-            const int64_t first = p->num_rows * part / parts, rows = p->num_rows * (part + 1) / parts - first;
-            const float *input = p->input + first * p->num_inputs;
-            (p->lanes == 16 ? rows_avx512 : rows_avx2)(sums, p, input, panel, rows, part == 0);
-            for (int64_t row = 0; row < rows; row++)
-                finish_row(p, sums + row * PANEL_COLUMNS, first + row, column,
-                           left < PANEL_COLUMNS ? left : PANEL_COLUMNS);
-        }
-    }
+    for (int64_t index = 0; index < num_panels(p); index++) few_rows_panel(p, index);
 }
 
 #else
 
 int few_rows_lanes(void) { return 0; }
+
+void few_rows_panel(const Product *product, int64_t index)
+{
+    (void)product;
+    (void)index;
+}
 
 void few_rows(const Product *product, int num_threads)
 {

@@ -22,6 +22,14 @@ typedef struct {
 /* The floats of this CPU's vectors that this is written for: 16, 8, or 0 where there is nothing for it. */
 int few_rows_lanes(void);
 
+static inline int64_t num_panels(const Product *product)
+{
+    return (product->num_outputs + PANEL_COLUMNS - 1) / PANEL_COLUMNS;
+}
+
+/* The columns of one panel, of all rows. */
+void few_rows_panel(const Product *product, int64_t index);
+
 void few_rows(const Product *product, int num_threads);
 
 /* Store `count` columns of a row from `sums` [64], with the bias and what comes after the product. */

@@ -17,11 +17,11 @@ from server.model.cpu.attention import is_built
 if is_built():
     from server.model.cpu import _cpu
 
-    _LANES = _cpu.few_rows_lanes()
+    LANES = _cpu.few_rows_lanes()
 else:
-    _LANES = 0
+    LANES = 0
 
-MAX_ROWS = {16: 32, 8: 8, 0: 0}[_LANES]
+MAX_ROWS = {16: 32, 8: 8, 0: 0}[LANES]
 """Up to so many rows it is faster than oneDNN, by the floats of a vector (`docs/experiments.md`)."""
 
 AFTER: dict[str, int] = {"none": 0, "swish": 1, "mul": 2, "add": 3}
@@ -63,7 +63,7 @@ class Panels:
             self.padded_inputs,
             num_outputs,
             AFTER[after],
-            _LANES,
+            LANES,
             torch.get_num_threads(),
         )
         return output

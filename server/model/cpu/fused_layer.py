@@ -32,12 +32,18 @@ _INT8_TOLERANCE = 2e-2
 
 
 def fuse_layers(model: torch.nn.Module) -> int:
-    """Fuse every layer that can be, in place; returns how many. Linear layers must have been packed."""
+    """Fuse every layer that can be, and the norm behind them, in place; returns how many layers.
+
+    Linear layers must have been packed.
+    """
     if not is_built():
         return 0
     fused = [(layer, form) for layer in model.modules() if (form := _fuse(layer)) is not None]
     for layer, form in fused:
         layer.forward = form
+    for stack in model.modules():
+        if (norm := _fuse_norm(stack)) is not None:
+            stack.norm.forward = norm  # type: ignore[union-attr]
     return len(fused)
 
 
@@ -47,20 +53,20 @@ class RMSNorm:
     def __init__(self, module: torch.nn.Module) -> None:
         weight, epsilon = module.weight, getattr(module, "variance_epsilon", None) or module.eps
         assert isinstance(weight, torch.Tensor)
-        self._weight = weight.detach()
-        self._epsilon = float(epsilon)  # type: ignore[arg-type]
+        self.weight = weight.detach()
+        self.epsilon = float(epsilon)  # type: ignore[arg-type]
 
     def __call__(self, rows: torch.Tensor) -> torch.Tensor:
         """`[..., width]` to the same shape."""
         output = torch.empty_like(rows)
-        width = self._weight.shape[0]
+        width = self.weight.shape[0]
         _cpu.rms_norm(
             output.data_ptr(),
             rows.data_ptr(),
-            self._weight.data_ptr(),
+            self.weight.data_ptr(),
             rows.numel() // width,
             width,
-            self._epsilon,
+            self.epsilon,
             torch.get_num_threads(),
         )
         return output
@@ -71,17 +77,18 @@ class FusedLayer:
 
     def __init__(self, layer: Any, call: AttentionCall) -> None:
         attention, mlp = layer.self_attn, layer.mlp
+        self.call = call
         self._constants = {
             name: getattr(call, name) for name in ("layer", "scaling", "sliding_window", "softcap", "sinks", "bias")
         }
-        self._head_dim = call.query.shape[-1]
-        self._before_attention = RMSNorm(layer.input_layernorm)
-        self._projection = attention.q_proj.joint
-        self._query_norm = RMSNorm(attention.q_norm) if hasattr(attention, "q_norm") else None
-        self._key_norm = RMSNorm(attention.k_norm) if hasattr(attention, "k_norm") else None
-        self._output = attention.o_proj
-        self._before_mlp = RMSNorm(layer.post_attention_layernorm)
-        self._gate, self._up, self._down = mlp.gate_proj, mlp.up_proj, mlp.down_proj
+        self.head_dim = call.query.shape[-1]
+        self.before_attention = RMSNorm(layer.input_layernorm)
+        self.projection = attention.q_proj.joint
+        self.query_norm = RMSNorm(attention.q_norm) if hasattr(attention, "q_norm") else None
+        self.key_norm = RMSNorm(attention.k_norm) if hasattr(attention, "k_norm") else None
+        self.output = attention.o_proj
+        self.before_mlp = RMSNorm(layer.post_attention_layernorm)
+        self.gate, self.up, self.down = mlp.gate_proj, mlp.up_proj, mlp.down_proj
 
     def __call__(
         self,
@@ -91,10 +98,10 @@ class FusedLayer:
         **_: Any,
     ) -> torch.Tensor:
         """`[1, num_tokens, hidden_size]` to the same shape; the two of `position_embeddings` `[1, num_tokens, dim]`."""
-        normed = self._before_attention(hidden_states)
-        projected, keys, values = self._projection.split(normed)
-        query = self._heads(projected, self._query_norm)
-        key = self._heads(keys, self._key_norm)
+        normed = self.before_attention(hidden_states)
+        projected, keys, values = self.projection.split(normed)
+        query = self._heads(projected, self.query_norm)
+        key = self._heads(keys, self.key_norm)
         self._rotate(query, position_embeddings)
         self._rotate(key, position_embeddings)
         value = self._heads(values, None)
@@ -103,15 +110,15 @@ class FusedLayer:
                 query=query.transpose(0, 1), key=key.transpose(0, 1), value=value.transpose(0, 1), **self._constants
             )
         )
-        hidden = self._output.plus(attended.reshape(1, len(attended), -1), hidden_states)
-        normed = self._before_mlp(hidden)
-        output: torch.Tensor = self._down.plus(self._up.times(normed, self._gate.silu(normed)), hidden)
+        hidden = self.output.plus(attended.reshape(1, len(attended), -1), hidden_states)
+        normed = self.before_mlp(hidden)
+        output: torch.Tensor = self.down.plus(self.up.times(normed, self.gate.silu(normed)), hidden)
         return output
 
     def _heads(self, projected: torch.Tensor, norm: RMSNorm | None) -> torch.Tensor:
         """`[1, num_tokens, num_heads * head_dim]` to `[num_tokens, num_heads, head_dim]`, a token's heads together."""
         rows = projected[0]
-        heads = rows.view(len(rows), -1, self._head_dim)
+        heads = rows.view(len(rows), -1, self.head_dim)
         return heads if norm is None else norm(heads.contiguous())
 
     def _rotate(self, heads: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -149,6 +156,22 @@ def _fuse(layer: Any) -> FusedLayer | None:
     pairs = [(expected, actual), *zip(_tensors(stock.call), _tensors(fused.call), strict=True)]
     tolerance = _INT8_TOLERANCE if isinstance(layer.mlp.down_proj.packed, Int8Weight) else _TOLERANCE
     return form if all(_is_close(ours, theirs, tolerance) for theirs, ours in pairs) else None
+
+
+def _fuse_norm(stack: Any) -> RMSNorm | None:
+    """The fused form of the norm behind a stack of fused layers, or None where there is none or it computes otherwise.
+
+    The rows of a layer's output come to it, and no others.
+    """
+    names = _names(stack)
+    if not {"layers", "norm"} <= names or not _is_norm(stack.norm):
+        return None
+    if not all(isinstance(layer.forward, FusedLayer) for layer in stack.layers):
+        return None
+    form = RMSNorm(stack.norm)
+    rows = torch.randn(5, len(form.weight), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return form if _is_close(form(rows), stack.norm(rows), _TOLERANCE) else None
 
 
 def _is_built_alike(layer: Any) -> bool:

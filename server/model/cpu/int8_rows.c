@@ -23,19 +23,8 @@
 
 enum { MOST_ROWS = 6, MOST_ROWS_OF_8_LANES = 4, AHEAD = 16, OFFSET = 128, LARGEST = 127, BLOCK = INT8_BLOCK };
 
-/* What the integers of a block are multiplied by, and where their sum of products starts. */
-typedef struct {
-    float scale;
-    int32_t start;
-} Block;
-
-/* Quantised rows. */
-typedef struct {
-    int32_t *integers; /* [num_rows, num_groups]: each group is two integers of 16 bits for AVX2, else four of 8; zeros
-                          fill the last block */
-    Block *blocks;     /* [num_rows, num_blocks] */
-    int64_t num_groups, num_blocks;
-} Rows;
+typedef Int8Block Block;
+typedef Int8Rows Rows;
 
 #define LANES 16
 #define GROUP 4
@@ -117,12 +106,14 @@ static ALWAYS_INLINE Block quantise_block(const float *input, int64_t count, voi
 }
 
 EACH_CPU
-static void quantise(const Rows *q, int64_t row, const float *input, int64_t num_inputs, int is_wide)
+void int8_quantise(const Rows *q, int64_t row, const float *input, int64_t num_inputs, int kind)
 {
+    const int is_wide = kind == INT8_AVX2;
     for (int64_t b = 0; b < q->num_blocks; b++) {
         const int64_t start = b * BLOCK, left = num_inputs - start, count = left < BLOCK ? left : BLOCK;
-        void *integers = (char *)(q->integers + row * q->num_groups) + (start << is_wide);
+        char *integers = (char *)(q->integers + row * q->num_groups) + (start << is_wide);
         Block *block = q->blocks + row * q->num_blocks + b;
+        if (count < BLOCK) memset(integers + (count << is_wide), 0, (size_t)((BLOCK - count) << is_wide));
         if (is_wide) *block = quantise_block(input + start, count, integers, 1);
         else if (count == BLOCK) *block = quantise_block(input + start, BLOCK, integers, 0);
         else *block = quantise_block(input + start, count, integers, 0);
@@ -136,7 +127,7 @@ static __attribute__((noinline)) void scale_row(float *restrict floats, const fl
     for (int64_t i = 0; i < count; i++) floats[i] *= scales[i];
 }
 
-static void multiply_panel(const Int8Product *p, const Rows *q, int64_t index)
+void int8_panel(const Int8Product *p, const Rows *q, int64_t index)
 {
     const Product *product = &p->product;
     const int64_t most = p->kind == INT8_AVX512_VNNI ? MOST_ROWS : MOST_ROWS_OF_8_LANES;
@@ -158,12 +149,23 @@ static void multiply_panel(const Int8Product *p, const Rows *q, int64_t index)
     }
 }
 
+EACH_CPU
+void int8_row(float *row, const Int8Product *p, int64_t output)
+{
+    const int64_t group = p->kind == INT8_AVX2 ? 2 : 4, stride = PANEL_COLUMNS * group;
+    const uint8_t *numbers =
+        p->numbers + output / PANEL_COLUMNS * p->num_groups * stride + output % PANEL_COLUMNS * group;
+    for (int64_t i = 0; i < p->product.num_inputs; i++)
+        row[i] = (float)(numbers[i / group * stride + i % group] - OFFSET) * p->scales[output];
+}
+
+int64_t int8_num_blocks(int64_t num_groups, int kind) { return num_groups / (BLOCK / (kind == INT8_AVX2 ? 2 : 4)); }
+
 int int8_rows(const Int8Product *p, int num_threads)
 {
     const Product *product = &p->product;
-    const int64_t num_panels = (product->num_outputs + PANEL_COLUMNS - 1) / PANEL_COLUMNS;
-    const int64_t num_blocks = p->num_groups / (BLOCK / (p->kind == INT8_AVX2 ? 2 : 4));
-    const Rows q = {.integers = calloc((size_t)(product->num_rows * p->num_groups), sizeof(int32_t)),
+    const int64_t num_blocks = int8_num_blocks(p->num_groups, p->kind);
+    const Rows q = {.integers = malloc((size_t)(product->num_rows * p->num_groups) * sizeof(int32_t)),
                     .blocks = malloc((size_t)(product->num_rows * num_blocks) * sizeof(Block)),
                     .num_groups = p->num_groups,
                     .num_blocks = num_blocks};
@@ -173,10 +175,9 @@ int int8_rows(const Int8Product *p, int num_threads)
         {
 #pragma omp for schedule(static)
             for (int64_t row = 0; row < product->num_rows; row++)
-                quantise(&q, row, product->input + row * product->num_inputs, product->num_inputs,
-                         p->kind == INT8_AVX2);
+                int8_quantise(&q, row, product->input + row * product->num_inputs, product->num_inputs, p->kind);
 #pragma omp for schedule(static)
-            for (int64_t index = 0; index < num_panels; index++) multiply_panel(p, &q, index);
+            for (int64_t index = 0; index < num_panels(product); index++) int8_panel(p, &q, index);
         }
     }
     free(q.integers);
@@ -187,6 +188,23 @@ int int8_rows(const Int8Product *p, int num_threads)
 #else
 
 int int8_kind(void) { return INT8_NONE; }
+
+int64_t int8_num_blocks(int64_t num_groups, int kind) { return kind ? num_groups : 0; }
+
+void int8_quantise(const Int8Rows *rows, int64_t row, const float *input, int64_t num_inputs, int kind)
+{
+    (void)rows, (void)row, (void)input, (void)num_inputs, (void)kind;
+}
+
+void int8_row(float *row, const Int8Product *weight, int64_t output)
+{
+    (void)row, (void)weight, (void)output;
+}
+
+void int8_panel(const Int8Product *product, const Int8Rows *rows, int64_t index)
+{
+    (void)product, (void)rows, (void)index;
+}
 
 int int8_rows(const Int8Product *product, int num_threads)
 {

@@ -112,7 +112,7 @@ class DecodeGraphs:
         None where the step needs a forward pass of its own: it prefills, or is larger than any recording.
         """
         index = bisect_left(self.sizes, len(chunks))
-        if not chunks or index == len(self.sizes) or not all(_is_decode(chunk) for chunk in chunks):
+        if not chunks or index == len(self.sizes) or not all(chunk.is_decode for chunk in chunks):
             return None
         size = self.sizes[index]
         self._inputs[size].fill(chunks)
@@ -124,7 +124,3 @@ def usual_sizes(max_num_seqs: int) -> tuple[int, ...]:
     """1, 2, 4, multiples of 8 up to 64, of 16 up to 256, of 32 beyond; the last is `max_num_seqs`."""
     usual = (1, 2, 4, *range(8, 64, 8), *range(64, 256, 16), *range(256, max_num_seqs, 32))
     return (*(size for size in usual if size < max_num_seqs), max_num_seqs)
-
-
-def _is_decode(chunk: Chunk) -> bool:
-    return chunk.num_tokens == 1 and chunk.logits_from == 0 and not isinstance(chunk.tokens, torch.Tensor)

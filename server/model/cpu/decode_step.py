@@ -1,0 +1,199 @@
+"""A decode step in one native call (`decode_step.c`): from the embeddings of its tokens to their logits.
+
+It is offered where every layer is fused and every product has a kernel of our own, and only if it gives the logits of
+the model's forward pass, bit for bit. The fused layers describe it. Steps that hold anything but one token of each
+sequence go through the forward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from server.model.attention import AttentionBackend
+from server.model.base_model import LoadedModel
+from server.model.cpu import few_rows
+from server.model.cpu.attention import CpuPagedAttention, can_compute, is_built
+from server.model.cpu.fused_layer import FusedLayer, RMSNorm
+from server.model.cpu.int8_weight import Int8Weight
+from server.model.cpu.packing import OneDnnWeight, PackedLinear
+from server.model.cpu.quantise_model import Int8Embedding
+from server.model.flat_batch import Chunk
+from server.model.kv_cache import KVCache
+from server.model.runner import ModelRunner
+
+if is_built():
+    from server.model.cpu import _cpu
+
+_BACKBONE_PARTS = frozenset({"embed_tokens", "layers", "norm", "rotary_emb"})
+_NO_NORM = (0, 0.0)
+_ANY_NUMBER = 1 << 30
+_PROOF_BLOCK = 4
+
+_Norm = tuple[int, float]
+_Weight = tuple[int, int, int, int, int, int]
+"""The addresses of numbers, scales and bias, then inputs, outputs and depth: `Weight` in `decode_step.c`."""
+
+
+class DecodeStep:
+    """A `DecodeReplay` of one model over one cache. Raises `_NotOffered` where the model has other parts."""
+
+    def __init__(self, model: PreTrainedModel, cache: KVCache) -> None:
+        backbone, head = _parts(model)
+        layers = [_form(layer) for layer in backbone.layers]
+        linears = [head, *(linear for layer in layers for linear in _linears(layer))]
+        kinds = {_kind(linear) for linear in linears}
+        if len(kinds) != 1:
+            raise _NotOffered
+        (self.max_rows, kind), *_ = kinds
+        self._block_size = cache.block_size
+        self._rotary = backbone.rotary_emb
+        self._vocab_size = head.out_features
+        self._like = torch.empty(0)  # rotary embeddings have the dtype of what they are given
+        self._kept = layers, head, backbone, cache  # whose memory is read
+        self._stack = _cpu.decode_stack(
+            tuple(_layer(layer, cache) for layer in layers),
+            _embedding(backbone.embed_tokens, kind),
+            _norm(backbone.norm.forward),
+            _weight(head),
+            cache.block_size,
+            kind,
+        )
+
+    def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
+        """Float32 logits `[num_chunks, vocab_size]`; None where the step is another kind of step."""
+        if not (0 < len(chunks) <= self.max_rows and all(chunk.is_decode for chunk in chunks)):
+            return None
+        positions = torch.tensor([[chunk.start for chunk in chunks]])
+        ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
+        tables = torch.tensor(_padded([chunk.block_table[: chunk.start // self._block_size + 1] for chunk in chunks]))
+        cosine, sine = self._rotary(self._like, positions)
+        logits = torch.empty(len(chunks), self._vocab_size)
+        _cpu.decode_step(
+            self._stack,
+            logits.data_ptr(),
+            ids.data_ptr(),
+            positions.data_ptr(),
+            tables.data_ptr(),
+            cosine.data_ptr(),
+            sine.data_ptr(),
+            len(chunks),
+            tables.shape[1],
+            torch.get_num_threads(),
+        )
+        return logits
+
+
+def native_decodes(loaded: LoadedModel, cache: KVCache, attention: AttentionBackend) -> DecodeStep | None:
+    """The decode step of a model over a cache, or None where it is not offered or its logits are not the same."""
+    if not (is_built() and attention is CpuPagedAttention and loaded.dtype == torch.float32):
+        return None
+    trial = KVCache(loaded.architecture.layers, 1 + 2, _PROOF_BLOCK, loaded.dtype, loaded.device)
+    try:
+        step, proof = DecodeStep(loaded.model, cache), DecodeStep(loaded.model, trial)
+    except _NotOffered:
+        return None
+    forward = ModelRunner(loaded, trial, attention)
+    with torch.inference_mode():
+        for position in range(_PROOF_BLOCK):
+            token = position % loaded.architecture.vocab_size
+            chunks = [Chunk((token,), position, (1,), 0), Chunk((token // 2,), position, (2,), 0)]
+            found = proof.run(chunks)
+            if found is None or not torch.equal(found, forward.forward(chunks)):
+                return None
+    return step
+
+
+def _padded(tables: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Block tables as long as the longest: block 0 is behind them."""
+    longest = max(map(len, tables))
+    return [[*table, *(longest - len(table)) * (0,)] for table in tables]
+
+
+# --- its description --------------------------------------------------------------------------------------------------
+
+
+class _NotOffered(Exception):
+    """The model has a part that the native call does not compute."""
+
+
+def _parts(model: Any) -> tuple[Any, PackedLinear]:
+    backbone, head = model.base_model, model.get_output_embeddings()
+    names = frozenset(name for name, _ in backbone.named_children())
+    is_alike = names == _BACKBONE_PARTS and isinstance(backbone.norm.forward, RMSNorm)
+    if backbone is model or not (is_alike and isinstance(head, PackedLinear)):
+        raise _NotOffered
+    return backbone, head
+
+
+def _form(layer: torch.nn.Module) -> FusedLayer:
+    form = layer.forward
+    if not isinstance(form, FusedLayer):
+        raise _NotOffered
+    return form
+
+
+def _linears(layer: FusedLayer) -> list[PackedLinear]:
+    return [layer.projection.whole, layer.output, layer.gate, layer.up, layer.down]
+
+
+def _kind(linear: PackedLinear) -> tuple[int, int]:
+    """The most rows that its kernel is chosen for, and the kernel's kind."""
+    weight = linear.packed
+    if isinstance(weight, Int8Weight) and weight.kind:
+        return _ANY_NUMBER, weight.kind
+    if isinstance(weight, OneDnnWeight) and weight.panels is not None:
+        return few_rows.MAX_ROWS, few_rows.LANES
+    raise _NotOffered
+
+
+def _weight(linear: PackedLinear) -> _Weight:
+    weight, bias = linear.packed, 0 if linear.bias is None else linear.bias.data_ptr()
+    if isinstance(weight, Int8Weight):
+        return _int8_weight(weight, bias)
+    assert isinstance(weight, OneDnnWeight) and weight.panels is not None
+    panels = weight.panels
+    return panels.address, 0, bias, linear.in_features, linear.out_features, panels.padded_inputs
+
+
+def _int8_weight(weight: Int8Weight, bias: int) -> _Weight:
+    num_outputs, num_inputs = weight.shape
+    return weight.numbers.data_ptr(), weight.scales.data_ptr(), bias, num_inputs, num_outputs, weight.numbers.shape[1]
+
+
+def _embedding(embedding: Any, kind: int) -> _Weight:
+    """Its numbers of 8 bits, of the same kind as the others, or its float32 rows."""
+    if isinstance(embedding, Int8Embedding) and embedding.packed.kind == kind:
+        return _int8_weight(embedding.packed, bias=0)
+    if not isinstance(embedding, torch.nn.Embedding):
+        raise _NotOffered
+    weight = embedding.weight
+    if weight.dtype != torch.float32 or not weight.is_contiguous():
+        raise _NotOffered
+    num_outputs, num_inputs = weight.shape
+    return weight.data_ptr(), 0, 0, num_inputs, num_outputs, num_inputs
+
+
+def _norm(norm: RMSNorm | None) -> _Norm:
+    return _NO_NORM if norm is None else (norm.weight.data_ptr(), norm.epsilon)
+
+
+def _layer(layer: FusedLayer, cache: KVCache) -> tuple[object, ...]:
+    call = layer.call
+    keys, values = cache.keys[call.layer], cache.values[call.layer]
+    if not can_compute(call) or call.bias is not None:
+        raise _NotOffered
+    return (
+        *(_norm(norm) for norm in (layer.before_attention, layer.query_norm, layer.key_norm, layer.before_mlp)),
+        *(_weight(linear) for linear in _linears(layer)),
+        keys.data_ptr(),
+        values.data_ptr(),
+        layer.output.in_features // layer.head_dim,
+        keys.shape[2],
+        layer.head_dim,
+        call.sliding_window or 0,
+        call.scaling,
+    )
