@@ -47,10 +47,14 @@ def serving(**options: object) -> Iterator[ServerProcess]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of requests: how many of each status, and how long those that were answered with 200 took."""
+    """What became of requests: how many of each status, and how long those that were answered with 200 took.
+
+    `num_timely` of these came within `duration_s`, the time in which there was a load.
+    """
 
     statuses: Counter[int]
     latencies_s: tuple[float, ...]
+    num_timely: int
     duration_s: float
 
     @property
@@ -59,7 +63,7 @@ class Outcome:
 
     @property
     def accepted_per_s(self) -> float:
-        return self.statuses[200] / self.duration_s
+        return self.num_timely / self.duration_s
 
 
 def completion(number: int, num_tokens: int) -> dict[str, object]:
@@ -85,7 +89,7 @@ async def fitting_load(process: ServerProcess, num_clients: int, num_requests: i
                     latencies.append(time.monotonic() - began)
 
         await asyncio.gather(*(work() for _ in range(num_clients)))
-    return Outcome(statuses, tuple(latencies), time.monotonic() - began)
+    return Outcome(statuses, tuple(latencies), statuses[200], time.monotonic() - began)
 
 
 async def arriving_load(
@@ -102,7 +106,8 @@ async def arriving_load(
         for number in range(int(per_s * duration_s)):
             await asyncio.sleep(max(0.0, began + number / per_s - time.monotonic()))
             group.create_task(_arrive(process, 1_000_000 + number, num_tokens, timeout_s, statuses, latencies))
-    return Outcome(statuses, tuple(latencies), time.monotonic() - began)
+        num_timely, arriving_s = statuses[200], time.monotonic() - began
+    return Outcome(statuses, tuple(latencies), num_timely, arriving_s)
 
 
 async def _arrive(
@@ -182,21 +187,46 @@ def p99(latencies_s: Sequence[float]) -> float:
 # --- the long forms ---------------------------------------------------------------------------------------------------
 
 
+async def fitting_beside_refusals(process: ServerProcess, rate: float, num_requests: int, num_tokens: int) -> Outcome:
+    """What fits while the server refuses `rate` requests per second: none of them is worth more than a millisecond."""
+    fitting = asyncio.create_task(fitting_load(process, 8, num_requests, num_tokens))
+    while not fitting.done():
+        await arriving_load(process, rate, 1.0, num_tokens, 0.001)
+    return fitting.result()
+
+
+def generated_tokens(process: ServerProcess) -> int:
+    """Tokens of all requests that have ended, given up ones too."""
+    samples = httpx.get(f"{process.url}/metrics").text.splitlines()
+    return sum(int(float(line.split()[-1])) for line in samples if line.startswith("softprompt_generated_tokens_total"))
+
+
 def overload(duration_s: float) -> dict[str, object]:
-    """Measure what fits, then send ten times as much."""
+    """Measure what fits, alone and beside refusals, then send ten times as much.
+
+    `share_of_nominal` is what the flood costs in all. `share_beside_refusals` leaves out what refusals cost, and
+    `share_of_tokens` the machine too: of the tokens that the server generated, those of answers that came in time.
+    """
     with serving(max_num_seqs=8, num_kv_blocks=400) as process:  # a cache that is soon full, not memory that grows
         asyncio.run(fitting_load(process, 8, 100, 64))
         nominal = asyncio.run(fitting_load(process, 8, 400, 64))
         before_mib = process.resident_mib
         rate = 10 * nominal.accepted_per_s
+        beside = asyncio.run(fitting_beside_refusals(process, rate, 200, 64))
+        num_before = generated_tokens(process)
         outcome = asyncio.run(arriving_load(process, rate, duration_s, 64, 1.5 * nominal.p99_s))
+        num_generated = generated_tokens(process) - num_before
         after = asyncio.run(fitting_load(process, 8, 100, 64))
         return {
             "nominal_per_s": round(nominal.accepted_per_s, 1),
             "nominal_p99_ms": round(nominal.p99_s * 1000),
+            "beside_refusals_per_s": round(beside.accepted_per_s, 1),
             "offered_per_s": round(rate, 1),
             "statuses": dict(outcome.statuses),
             "accepted_per_s": round(outcome.accepted_per_s, 1),
+            "share_of_nominal": round(outcome.accepted_per_s / nominal.accepted_per_s, 2),
+            "share_beside_refusals": round(outcome.accepted_per_s / beside.accepted_per_s, 2),
+            "share_of_tokens": round(outcome.statuses[200] * 64 / num_generated, 2),
             "accepted_p99_ms": round(outcome.p99_s * 1000),
             "p99_ratio": round(outcome.p99_s / nominal.p99_s, 2),
             "afterwards_p99_ms": round(after.p99_s * 1000),
