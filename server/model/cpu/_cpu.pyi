@@ -83,3 +83,19 @@ def int8_rows(
     /,
 ) -> None: ...
 def int8_kind() -> int: ...
+def widening_rows(
+    output: int,
+    input: int,
+    numbers: int,
+    scales: int,
+    bias: int,
+    term: int,
+    num_rows: int,
+    num_inputs: int,
+    num_outputs: int,
+    group: int,
+    after: int,
+    lanes: int,
+    num_threads: int,
+    /,
+) -> None: ...
