@@ -164,8 +164,8 @@ bench-before: install ## this commit beside an earlier one, in pairs of processe
 bench-structured: install ## answers with a JSON schema beside free text, 32 at once (ARGS="--rounds 3" for a look)
 	$(BIN)/python -W ignore -m benchmarks.structured $(ARGS)
 
-bench-weights: install ## int8 weights beside float32 on a CPU (ARGS=speed, or quality after `make real-model`)
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.int8 $(or $(ARGS),speed)
+bench-weights: install ## weights of fewer bits beside float32 on a CPU (ARGS=speed, or quality after `make real-model`)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.weights $(or $(ARGS),speed)
 
 bench-gpu: install ## decode, prefill and mixed tasks on a GPU, against its memory bandwidth (says so where there is none)
 	$(BIN)/python -m benchmarks.gpu $(ARGS)

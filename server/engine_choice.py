@@ -26,10 +26,11 @@ NO_TUNING_WITH_VLLM = (
     "server with --engine own over the same database"
 )
 
-NO_TUNING_ON_INT8 = (
-    "this server's weights are int8, and nothing is tuned on them: create the job on a server without --weights int8 "
+NO_TUNING_ON_WEIGHTS = (
+    "this server's weights are {0}, and nothing is tuned on them: create the job on a server without --weights {0} "
     "over the same database"
 )
+"""Takes the form of `--weights`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,8 +96,8 @@ def choose_engine(settings: ServeSettings, origin: Origin, observers: Sequence[E
         # An encoder's words may be narrower than the hidden states that it returns.
         model.model.config.hidden_size if base.kind is BaseKind.ENCODER else base.hidden_size,
         ConstraintCompiler(partial(describe, own.loaded.tokenizer, model.architecture.vocab_size, own.eos_token_ids)),
-        None if model.is_int8 else Tuning(model, own.engine),
-        NO_TUNING_ON_INT8 if model.is_int8 else "",
+        Tuning(model, own.engine) if model.quantised_to is None else None,
+        "" if model.quantised_to is None else NO_TUNING_ON_WEIGHTS.format(model.quantised_to),
         weights=model.weights,
     )
 

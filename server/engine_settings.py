@@ -35,10 +35,10 @@ VllmPrefixGib = Annotated[
 ]
 
 Weights = Annotated[
-    Literal["auto", "int8"],
+    Literal["auto", "bfloat16", "int8-weight-only", "int8"],
     Field(
-        description="Weights of linear layers and embeddings: auto (as dtype says), or int8 (8 bits per weight, on a "
-        "CPU; nothing is tuned on them)."
+        description="Weights of linear layers and embeddings: auto (as dtype says); on a CPU also bfloat16 and "
+        "int8-weight-only (rows stay float32) and int8 (rows are rounded to 8 bits too), on which nothing is tuned."
     ),
 ]
 

@@ -53,7 +53,7 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 class BaseModelOptions:
     """The base model to load. `source` is a hub id, a folder or a GGUF file; `dtype` and `device` may be "auto".
 
-    `weights` is "auto" for those of `dtype`, or "int8".
+    `weights` is "auto" for those of `dtype`, or one of `quantise_model.FORMS`.
     """
 
     source: str
@@ -69,7 +69,8 @@ class LoadedModel:
     """The frozen model in evaluation mode, on its device, and the facts that the engine needs of it.
 
     `eos_token_ids` end a generation, from the model's generation configuration. `decoding` is for an encoder-decoder:
-    how its outputs begin and end. Where `is_int8`, weights have 8 bits, and `dtype` is that of all else.
+    how its outputs begin and end. `quantised_to` is the form of the weights, where `dtype` is that of
+    all else only.
     """
 
     model: PreTrainedModel
@@ -78,17 +79,17 @@ class LoadedModel:
     device: torch.device
     eos_token_ids: frozenset[int]
     decoding: Decoding | None = None
-    is_int8: bool = False
+    quantised_to: str | None = None
 
     @property
     def weights(self) -> str:
         """The form of the weights, by its public name."""
-        return "int8" if self.is_int8 else dtype_name(self.dtype)
+        return self.quantised_to or dtype_name(self.dtype)
 
     @property
     def rounding_epsilon(self) -> float | None:
-        """The relative step of what is rounded to fewer bits than float32; None where nothing is."""
-        if self.is_int8:
+        """The relative step of rows that are rounded to fewer bits than float32; None where none are."""
+        if self.quantised_to == "int8":
             return INT8_EPSILON
         return None if self.dtype == torch.float32 else torch.finfo(self.dtype).eps
 
@@ -103,8 +104,9 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
     _check_whole(options, skeleton)  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
-    if is_int8 := options.weights == "int8":
-        check_can_quantise(device, dtype)
+    form = None if options.weights == "auto" else options.weights
+    if form is not None:
+        check_can_quantise(form, device, dtype)
     with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
         model, report = load_pretrained(
             skeleton, options.source, options.revision, config, dtype=dtype, attention=built_with(config)
@@ -113,15 +115,15 @@ def load_base_model(options: BaseModelOptions) -> LoadedModel:
         model.requires_grad_(False).train(False)
         torch.nn.Module.to(model, device)
     with foreign_errors(UnsupportedArchitecture, f"{config.model_type} models cannot be served"):
-        if is_int8:
-            quantise_model(model)
+        if form is not None:
+            quantise_model(model, form)
             fuse_layers(model)
         else:
             _pack(model)
         architecture = read_architecture(model, options.max_context)
         decoding = None if architecture.max_encoder_positions is None else read_decoding(model.generation_config)
         eos_token_ids = eos_token_ids_of(model.generation_config, config)
-        return LoadedModel(model, architecture, dtype, device, eos_token_ids, decoding, is_int8)
+        return LoadedModel(model, architecture, dtype, device, eos_token_ids, decoding, form)
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:

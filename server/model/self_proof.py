@@ -4,7 +4,8 @@ The sequences, with and without an embeddings prefix, are prefilled in chunks, m
 are asked for some of the rows, as serving asks for the last one of a prompt. First both paths compute in float32, where
 each of these rows must agree: that proves the logic. A model that serves half precision or int8 is then compared as it
 serves: it may be off by what the stock model's own rounding costs, and little more. The stock model of int8 has the
-same quantised layers; in float32 both paths multiply the dequantised weights.
+same quantised layers; in float32 both paths multiply the dequantised weights. Weights that are only widened round no
+row: as they serve, they are compared with the stock model over their float32 copies.
 
 A sliding window longer than the sequences would hide nothing in them. Such a model is compared once more in float32,
 with its windows narrowed on both sides. That proves which layers have a window and where it ends. It does not prove
@@ -143,9 +144,9 @@ def _with_twin(
         adopt_attention(twin, loaded.model)
     if not in_float32:
         return replace(loaded, model=twin)
-    if loaded.rounding_epsilon is not None:
+    if loaded.weights != "float32":
         compute_in_float32(twin)
-    return replace(loaded, model=twin, dtype=torch.float32, is_int8=False)
+    return replace(loaded, model=twin, dtype=torch.float32, quantised_to=None)
 
 
 def _check_stock(logits: list[torch.Tensor], dtype: torch.dtype) -> None:

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from server.model.cpu.packing import JointLinear, PackedLinear
-from server.model.cpu.quantise_model import Int8Embedding
+from server.model.cpu.quantise_model import QuantisedEmbedding
 from server.model.families.registry import stock_attention
 
 
@@ -36,7 +36,7 @@ def make_twin(model: PreTrainedModel, *, sliding_window: int | None = None) -> P
             setattr(twin, name, None)
     memo: dict[int, Any] = {}
     for name, source in model.named_modules(remove_duplicate=False):
-        if isinstance(source, (PackedLinear, JointLinear, Int8Embedding)):
+        if isinstance(source, (PackedLinear, JointLinear, QuantisedEmbedding)):
             twin.set_submodule(name, copy.deepcopy(source, memo))
         else:
             _share(source, twin.get_submodule(name))

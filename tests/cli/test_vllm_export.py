@@ -79,8 +79,9 @@ def test_a_task_with_a_head_is_refused_by_its_type(monkeypatch, tmp_path):
         _export(SimpleNamespace(base=SimpleNamespace(kind=BaseKind.DECODER)), "mood", tmp_path)
 
 
-def test_weights_of_int8_are_refused(softprompt, data_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", ["bfloat16", "int8-weight-only", "int8"])
+def test_weights_of_fewer_bits_are_refused(form, softprompt, data_dir, tmp_path, monkeypatch):
     """Keys and values are for vLLM's weights, whatever the environment of `serve` says."""
-    monkeypatch.setenv("SOFTPROMPT_WEIGHTS", "int8")
+    monkeypatch.setenv("SOFTPROMPT_WEIGHTS", form)
     code, printed, err = softprompt("vllm-export", "sentiment", tmp_path, "--data-dir", data_dir)
-    assert (code, printed) == (2, "") and "weights of int8 are for serve and evaluate" in err
+    assert (code, printed) == (2, "") and f"weights of {form} are for serve and evaluate" in err

@@ -1,4 +1,4 @@
-"""`--weights int8`: which weights get 8 bits, what is refused by name, and a model that serves them."""
+"""`--weights`: which weights get fewer bits, what is refused by name, and a model that serves them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import copy
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
 
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, load_base_model
 from server.model.cpu.int8_weight import KIND, Int8Weight
 from server.model.cpu.packing import JointLinear, PackedLinear
-from server.model.cpu.quantise_model import Int8Embedding
+from server.model.cpu.quantise_model import FORMS, QuantisedEmbedding
+from server.model.cpu.widened_weight import WidenedWeight
 from server.model.encoder.loading import load_encoder
 from server.model.encoder.proof import prove_encoder
 from server.model.errors import BaseModelUnavailable, SelfProofFailed, UnsupportedArchitecture
@@ -27,26 +30,32 @@ from tests.parity.encoders import ENCODERS, build_encoder
 
 CPU = torch.device("cpu")
 TEXT = tuple(range(3, 40))
+WIDENED = ["bfloat16", "int8-weight-only"]
 
 
-def load(folder, name="llama", **options):
+def load(folder, name="llama", form="int8", **options):
     build(name).save_pretrained(str(folder))
-    return load_base_model(BaseModelOptions(str(folder), device="cpu", weights="int8", **options))
+    return load_base_model(BaseModelOptions(str(folder), device="cpu", weights=form, **options))
 
 
-def test_linear_layers_and_the_embedding_have_8_bits(tmp_path):
+@pytest.fixture(params=FORMS)
+def form(request):
+    return request.param
+
+
+def test_linear_layers_and_the_embedding_have_the_form(form, tmp_path):
     """A tied head shares the embedding's numbers; norms stay as they are."""
-    model = load(tmp_path).model
+    model = load(tmp_path, form=form).model
     linears = [module for module in model.modules() if isinstance(module, (PackedLinear, JointLinear))]
     wholes = [one.joint.whole if isinstance(one, JointLinear) else one for one in linears]
-    assert all(isinstance(one.packed, Int8Weight) for one in wholes)
-    assert isinstance(model.get_input_embeddings(), Int8Embedding)
+    assert all(isinstance(one.packed, Int8Weight if form == "int8" else WidenedWeight) for one in wholes)
+    assert isinstance(model.get_input_embeddings(), QuantisedEmbedding)
     assert {parameter.dim() for parameter in model.parameters()} == {1}
 
 
-def test_a_tied_head_shares_the_numbers_of_the_embedding(tmp_path):
+def test_a_tied_head_shares_the_numbers_of_the_embedding(form, tmp_path):
     """Also in the twin, which never copies a weight."""
-    model = load(tmp_path, "gpt2").model
+    model = load(tmp_path, "gpt2", form).model
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     assert embedding.packed is head.packed
     twin = make_twin(model)
@@ -64,13 +73,66 @@ def test_the_proof_holds(name, tmp_path):
     assert 0 < proof.rounding.served < 1.3 * proof.rounding.stock < 0.1
 
 
+@pytest.mark.parametrize("weights", WIDENED)
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "qwen3-wide", "bloom"])
+def test_widened_weights_are_proved_as_float32_is(name, weights, tmp_path):
+    """As they serve, beside the stock model over float32 copies of their numbers: no row is rounded."""
+    loaded = load(tmp_path, name, weights)
+    proof = prove(loaded, choose_backend(CPU), text=TEXT)
+    assert (loaded.weights, loaded.dtype) == (weights, torch.float32)
+    assert proof.rounding is None and proof.disagreement < 1e-4
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_bfloat16_checkpoint_has_the_logits_of_float32(name, tmp_path):
+    """Bfloat16 weights hold its numbers exactly: transformers' float32 model of the same files is the reference."""
+    build(name).bfloat16().save_pretrained(str(tmp_path))
+    stock = AutoModelForCausalLM.from_pretrained(str(tmp_path), dtype=torch.float32)
+    served = make_twin(load_base_model(BaseModelOptions(str(tmp_path), device="cpu", weights="bfloat16")).model)
+    ids = torch.tensor([TEXT])
+    with torch.inference_mode():
+        expected, actual = stock(ids).logits, served(ids).logits
+    assert float((actual - expected).abs().max() / expected.std()) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_weight_only_int8_has_the_logits_of_its_numbers(name, tmp_path):
+    """Transformers' float32 model over the dequantised weights: a token's logits depend on weights alone."""
+    model = load(tmp_path, name, "int8-weight-only").model
+    stock = AutoModelForCausalLM.from_pretrained(str(tmp_path), dtype=torch.float32)
+    for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, (PackedLinear, JointLinear, QuantisedEmbedding)):
+            original = stock.get_submodule(name)
+            original.weight.data = module.weight.t() if isinstance(original, Conv1D) else module.weight
+    ids = torch.tensor([TEXT])
+    with torch.inference_mode():
+        expected, actual = stock(ids).logits, make_twin(model)(ids).logits
+    assert float((actual - expected).abs().max() / expected.std()) < 1e-5
+
+
+@pytest.mark.parametrize("weights", WIDENED)
+def test_encoders_of_widened_weights_are_proved(weights, tmp_path):
+    """As float32 is."""
+    build_encoder(ENCODERS["bert"]()).save_pretrained(str(tmp_path))
+    loaded = load_encoder(BaseModelOptions(str(tmp_path), device="cpu", weights=weights))
+    proof = prove_encoder(loaded)
+    assert loaded.weights == weights and proof.rounding is None and proof.disagreement < 1e-4
+
+
+def test_an_encoder_decoder_of_bfloat16_is_proved(tmp_path):
+    """Both stacks share the embedding."""
+    build_encoder_decoder("t5").save_pretrained(str(tmp_path))
+    loaded = load_base_model(BaseModelOptions(str(tmp_path), device="cpu", weights="bfloat16"))
+    assert prove(loaded, choose_backend(CPU), text=TEXT).disagreement < 1e-4
+
+
 @pytest.mark.parametrize("name", ["bert", "deberta-v2"])
 def test_encoders_are_proved_alike(name, tmp_path):
     """Their parts are fused over int8 layers too."""
     build_encoder(ENCODERS[name]()).save_pretrained(str(tmp_path))
     loaded = load_encoder(BaseModelOptions(str(tmp_path), device="cpu", weights="int8"))
     proof = prove_encoder(loaded)
-    assert (loaded.weights, isinstance(loaded.model.get_input_embeddings(), Int8Embedding)) == ("int8", True)
+    assert (loaded.weights, isinstance(loaded.model.get_input_embeddings(), QuantisedEmbedding)) == ("int8", True)
     assert proof.disagreement < 1e-4 and proof.rounding.served < 1.3 * proof.rounding.stock < 0.1
 
 
@@ -82,13 +144,14 @@ def test_encoder_decoders_are_proved_alike(name, tmp_path):
     proof = prove(loaded, choose_backend(CPU), text=TEXT)
     assert proof.disagreement < 1e-3 and proof.rounding.served < 1.3 * proof.rounding.stock < 0.2
     stacks = (loaded.model.get_encoder(), loaded.model.get_decoder())
-    assert {isinstance(stack.embed_tokens, Int8Embedding) for stack in stacks} == {name == "t5"}
+    assert {isinstance(stack.embed_tokens, QuantisedEmbedding) for stack in stacks} == {name == "t5"}
 
 
+@pytest.mark.parametrize("weights", ["int8", "bfloat16"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(fault, tmp_path):
+def test_a_planted_fault_is_found(fault, weights, tmp_path):
     """The rounding of activations hides none, since the logic is proved without it."""
-    loaded = load(tmp_path)
+    loaded = load(tmp_path, form=weights)
     with FAULTS[fault](choose_backend(CPU)) as faulty, pytest.raises(SelfProofFailed, match="the paged path and the"):
         prove(loaded, faulty, 0, TEXT)
 
@@ -103,10 +166,21 @@ def test_a_fault_of_the_served_layers_is_found(tmp_path):
         prove(loaded, choose_backend(CPU), 0, TEXT)
 
 
+@pytest.mark.parametrize("weights", WIDENED)
+def test_a_wrong_number_of_a_widened_layer_is_found(weights, tmp_path):
+    """The reference multiplies float32 copies by PyTorch, so it does not share a fault of the kernel."""
+    loaded = load(tmp_path, form=weights)
+    served = loaded.model.model.layers[1].mlp.down_proj
+    multiply = served.forward
+    served.forward = served.plus = lambda *rows: multiply(rows[0]).roll(1, -1) + (rows[1] if len(rows) > 1 else 0)
+    with pytest.raises(SelfProofFailed, match="disagree by"):
+        prove(loaded, choose_backend(CPU), 0, TEXT)
+
+
 @pytest.mark.skipif(not KIND, reason="PyTorch adds up in an order that depends on the number of rows")
-def test_a_prompt_in_other_chunks_has_the_same_logits(tmp_path):
+def test_a_prompt_in_other_chunks_has_the_same_logits(form, tmp_path):
     """Bit for bit, short and long chunks, across the position where attention changes its way."""
-    loaded = load(tmp_path, "llama-wide")
+    loaded = load(tmp_path, "llama-wide", form)
     tokens = tuple(number % 60 for number in range(90))
     found = []
     for lengths in ((90,), (20, 70), (63, 2, 25), (80, 10)):
@@ -121,20 +195,20 @@ def test_a_prompt_in_other_chunks_has_the_same_logits(tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"dtype": "float16"}])
-def test_another_dtype_is_refused(options, tmp_path):
+def test_another_dtype_is_refused(options, form, tmp_path):
     """All else is float32."""
-    with pytest.raises(BaseModelUnavailable, match="leave --dtype out"):
-        load(tmp_path, **options)
+    with pytest.raises(BaseModelUnavailable, match=f"--weights {form} .* leave --dtype out"):
+        load(tmp_path, form=form, **options)
 
 
-def test_a_gpu_is_refused(tmp_path, monkeypatch):
+def test_a_gpu_is_refused(form, tmp_path, monkeypatch):
     """By the name of the option."""
     monkeypatch.setattr("server.model.base_model.choose_device", lambda _: torch.device("cuda:0"))
-    with pytest.raises(BaseModelUnavailable, match="--weights int8 is for a CPU, and the device is cuda:0"):
-        load(tmp_path)
+    with pytest.raises(BaseModelUnavailable, match=f"--weights {form} is for a CPU, and the device is cuda:0"):
+        load(tmp_path, form=form)
 
 
-def test_matrices_of_another_kind_are_refused(tmp_path):
+def test_matrices_of_another_kind_are_refused(form, tmp_path):
     """Routed experts are no linear layers: they would stay float32 without a word."""
-    with pytest.raises(UnsupportedArchitecture, match=r"^mixtral .* --weights int8: \S+ is no weight of a linear"):
-        load(tmp_path, "mixtral")
+    with pytest.raises(UnsupportedArchitecture, match=rf"^mixtral .* --weights {form}: \S+ is no weight of a linear"):
+        load(tmp_path, "mixtral", form)

@@ -30,7 +30,8 @@ class BaseModelVersion(ResponseBody):
     fingerprint: str
     """Identifies the stored weights, whatever form they are served in."""
     weights: str | None
-    """The form in which the weights are served: float32, float16, bfloat16 or int8. null: vLLM's arguments say it."""
+    """The form in which the weights are served: float32, float16, bfloat16, int8-weight-only or int8.
+    null: vLLM's arguments say it."""
 
 
 class ServerVersion(ResponseBody):

@@ -36,7 +36,9 @@ class WorkbenchOptions:
     ] = None
     revision: Annotated[str | None, _option("--revision", "Branch, tag or commit of a hub id.")] = None
     dtype: Annotated[str | None, _option("--dtype", "Data type: auto, float32, float16 or bfloat16.")] = None
-    weights: Annotated[str | None, _option("--weights", "Weights: auto, or int8 to evaluate only.")] = None
+    weights: Annotated[
+        str | None, _option("--weights", "Weights: auto; bfloat16, int8-weight-only or int8 to evaluate only.")
+    ] = None
     device: Annotated[str | None, _option("--device", "Device: auto, cpu, cuda or cuda:N.")] = None
     threads: Annotated[int | None, _option("--threads", "Number of CPU threads for tensors.")] = None
     data_dir: Annotated[Path | None, _option("--data-dir", "Folder of the database and of unfinished runs.")] = None
@@ -57,11 +59,12 @@ class LocalWorkbench:
 def open_local_workbench(options: WorkbenchOptions, *, only_scores: bool = False) -> Iterator[LocalWorkbench]:
     """Load the base model and open the store. Raises CliError or StoreError.
 
-    Weights of 8 bits are refused unless the caller `only_scores`.
+    Weights of fewer bits are refused unless the caller `only_scores`.
     """
     settings = read_settings({**asdict(options), "insecure": True})
-    if settings.weights == "int8" and not only_scores:
-        raise UsageProblem("weights of int8 are for serve and evaluate: leave --weights (SOFTPROMPT_WEIGHTS) out")
+    if settings.weights != "auto" and not only_scores:
+        refused = f"weights of {settings.weights} are for serve and evaluate"
+        raise UsageProblem(f"{refused}: leave --weights (SOFTPROMPT_WEIGHTS) out")
     logging.getLogger("server").setLevel(logging.WARNING)
     hide_progress_bars()
     from server.app import open_workbench

@@ -9,5 +9,6 @@ int8_weight.py     weights of 8 bits, and their products by the C module or PyTo
 mapped_weights.py  pages of weights that packing replaced
 pack_model.py      replaces linear layers by packed ones, layer by layer
 packing.py         linear layers over packed weights: oneDNN's memory layout
-quantise_model.py  replaces linear layers and the embedding by weights of 8 bits
+quantise_model.py  replaces linear layers and the embedding by weights of fewer bits
+widened_weight.py  weights of bfloat16 or 8 bits, multiplied in float32
 """

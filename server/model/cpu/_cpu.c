@@ -6,7 +6,7 @@
  * - prefill_attention: the rows of one sequence's chunk, in blocks of rows and of keys that stay in the caches (Dao et
  *   al., "FlashAttention", 2022).
  * - store: new keys and values into the cache.
- * - few_rows and int8_rows: see few_rows.c and int8_rows.c. decode_stack and decode_step: see decode_step.c.
+ * - few_rows, int8_rows and widening_rows: see their files. decode_stack and decode_step: see decode_step.c.
  * - rms_norm (Zhang and Sennrich, 2019) and rotate (rotary positions: Su et al., 2021), each in one pass.
  */
 #define PY_SSIZE_T_CLEAN
@@ -22,6 +22,7 @@
 #include "decode_step.h"
 #include "int8_rows.h"
 #include "vectors.h"
+#include "widening_rows.h"
 
 enum { MAX_GROUP = 4, MAX_WIDTH = 4096, SMALL = 1 << 15 };
 
@@ -593,6 +594,32 @@ static PyObject *int8_rows_product(PyObject *self, PyObject *arguments)
 
 static PyObject *int8_kind_of_cpu(PyObject *self, PyObject *none) { return PyLong_FromLong(int8_kind()); }
 
+static PyObject *widening_rows_product(PyObject *self, PyObject *arguments)
+{
+    unsigned long long output, input, numbers, scales, bias, term;
+    long long num_rows, num_inputs, num_outputs;
+    int group, after, lanes, num_threads;
+    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLiiii", &output, &input, &numbers, &scales, &bias, &term, &num_rows,
+                          &num_inputs, &num_outputs, &group, &after, &lanes, &num_threads))
+        return NULL;
+    const WideningProduct product = {.product = {.output = floats(output),
+                                                 .input = floats(input),
+                                                 .bias = floats(bias),
+                                                 .term = floats(term),
+                                                 .num_rows = num_rows,
+                                                 .num_inputs = num_inputs,
+                                                 .num_outputs = num_outputs,
+                                                 .after = after,
+                                                 .lanes = lanes},
+                                     .numbers = (const void *)(uintptr_t)numbers,
+                                     .scales = floats(scales),
+                                     .group = group};
+    Py_BEGIN_ALLOW_THREADS
+    widening_rows(&product, num_threads);
+    Py_END_ALLOW_THREADS
+    Py_RETURN_NONE;
+}
+
 static PyObject *store(PyObject *self, PyObject *arguments)
 {
     unsigned long long keys, values, new_keys, new_values, slots;
@@ -679,6 +706,7 @@ static PyMethodDef methods[] = {
     {"few_rows", few_rows_product, METH_VARARGS, NULL},
     {"few_rows_lanes", lanes_of_cpu, METH_NOARGS, NULL},
     {"int8_rows", int8_rows_product, METH_VARARGS, NULL},
+    {"widening_rows", widening_rows_product, METH_VARARGS, NULL},
     {"int8_kind", int8_kind_of_cpu, METH_NOARGS, NULL},
     {"rms_norm", rms_norm, METH_VARARGS, NULL},
     {"rotate", rotate, METH_VARARGS, NULL},

@@ -105,3 +105,19 @@ def decode_step(
     num_threads: int,
     /,
 ) -> None: ...
+def widening_rows(
+    output: int,
+    input: int,
+    numbers: int,
+    scales: int,
+    bias: int,
+    term: int,
+    num_rows: int,
+    num_inputs: int,
+    num_outputs: int,
+    group: int,
+    after: int,
+    lanes: int,
+    num_threads: int,
+    /,
+) -> None: ...

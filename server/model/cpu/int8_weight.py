@@ -91,7 +91,7 @@ class Int8Weight:
         if not hidden.numel():
             return hidden.new_empty(shape)
         if not (self.kind and is_plain(hidden)):
-            return _finish(self._product(hidden.float()), bias, after, term)
+            return finish(self._product(hidden.float()), bias, after, term)
         output = hidden.new_empty(shape)
         _cpu.int8_rows(
             output.data_ptr(),
@@ -119,7 +119,7 @@ class Int8Weight:
 def quantise_weight(weight: torch.Tensor, kind: int = KIND) -> Int8Weight:
     """Quantise `[num_outputs, num_inputs]`, each output by itself, as the instruction set `kind` reads it."""
     num_outputs, num_inputs = weight.shape
-    integers, scales = _quantise(weight.float())
+    integers, scales = quantise(weight.float())
     if kind:
         group = _GROUPS[kind]
         padding = (0, -num_inputs % BLOCK, 0, -num_outputs % _PANEL_COLUMNS)
@@ -134,11 +134,11 @@ def quantise_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     Zeros fill the last block. A block that is not finite has no integers.
     """
     padded = torch.nn.functional.pad(rows, (0, -rows.shape[-1] % BLOCK))
-    return _quantise(padded.view(*rows.shape[:-1], padded.shape[-1] // BLOCK, BLOCK))
+    return quantise(padded.view(*rows.shape[:-1], padded.shape[-1] // BLOCK, BLOCK))
 
 
-def _quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Integers of the same shape, and one scale for the last dimension."""
+def quantise(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Integers from -127 to 127 of the same shape, and one scale for the last dimension."""
     largest = rows.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where((largest > 0) & largest.isfinite(), torch.full_like(largest, _LARGEST) / largest, 0.0)
     integers = torch.nan_to_num(rows * inverse, nan=0.0).round_().to(torch.int8)
@@ -155,7 +155,8 @@ def _unsigned(integers: torch.Tensor) -> torch.Tensor:
     return integers.view(torch.uint8) ^ _OFFSET
 
 
-def _finish(product: torch.Tensor, bias: torch.Tensor | None, after: After, term: torch.Tensor | None) -> torch.Tensor:
+def finish(product: torch.Tensor, bias: torch.Tensor | None, after: After, term: torch.Tensor | None) -> torch.Tensor:
+    """Add the bias and what follows a product; `after` is no "gelu"."""
     product = product if bias is None else product + bias
     if after == "swish":
         return torch.nn.functional.silu(product)

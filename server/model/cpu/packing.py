@@ -1,6 +1,6 @@
-"""Frozen linear layers over packed weights: oneDNN's blocked layout here, 8 bits per weight in `int8_weight.py`.
+"""Frozen linear layers over packed weights: oneDNN's blocked layout here.
 
-`pack_model.py` says which layers are replaced.
+`int8_weight.py` and `widened_weight.py` have fewer bits. `pack_model.py` says which layers are replaced.
 """
 
 from __future__ import annotations

@@ -45,8 +45,9 @@ def load_encoder(options: BaseModelOptions) -> LoadedModel:
     architecture = _probe(skeleton, options)  # fail before the weights are read
     device = choose_device(options.device)
     dtype = choose_dtype(options.dtype, config, device)
-    if is_int8 := options.weights == "int8":
-        check_can_quantise(device, dtype)
+    form = None if options.weights == "auto" else options.weights
+    if form is not None:
+        check_can_quantise(form, device, dtype)
     with foreign_errors(BaseModelUnavailable, f"the weights of {options.source!r} cannot be loaded"):
         model, report = load_pretrained(
             skeleton, options.source, options.revision, config, dtype=dtype, attention=built_with(config)
@@ -59,12 +60,12 @@ def load_encoder(options: BaseModelOptions) -> LoadedModel:
     model.requires_grad_(False).train(False)
     torch.nn.Module.to(model, device)
     install(model)
-    if is_int8:
-        quantise_model(model)
+    if form is not None:
+        quantise_model(model, form)
         fuse_parts(model)
     else:
         _pack(model)
-    return LoadedModel(model, architecture, dtype, device, frozenset(), is_int8=is_int8)
+    return LoadedModel(model, architecture, dtype, device, frozenset(), quantised_to=form)
 
 
 def _pack(model: PreTrainedModel) -> None:

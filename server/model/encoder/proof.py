@@ -60,13 +60,13 @@ def prove_encoder(
     with foreign_errors(SelfProofFailed, f"{refused}: the self-proof cannot be run"), torch.inference_mode():
         inputs = make_inputs(loaded, torch.Generator().manual_seed(seed))
         stock = make_twin(loaded.model)
-        exact = _in_float32(stock, loaded.device) if is_rounded else stock
+        exact = stock if loaded.weights == "float32" else _in_float32(stock, loaded.device)
         expected = [stock_states(exact, one) for one in inputs]
         _check_stock(expected, loaded.dtype)
         served = loaded
         if is_rounded:
             ragged = _with_our_attention(_in_float32(stock, loaded.device))
-            served = replace(loaded, model=ragged, dtype=torch.float32, is_int8=False)
+            served = replace(loaded, model=ragged, dtype=torch.float32, quantised_to=None)
         disagreement = _largest_difference(make_runner(served).forward(inputs), expected)
         if not disagreement <= _TOLERANCE:  # NaN fails too
             raise SelfProofFailed(

@@ -1,4 +1,4 @@
-"""Int8 weights beside float32: `python -m benchmarks.int8 quality` or `speed --rounds 6`. Prints Markdown tables."""
+"""Weights of fewer bits beside float32: `python -m benchmarks.weights quality` or `speed`. Prints Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 
 import torch
 
-from benchmarks.int8.quality import print_quality
-from benchmarks.int8.speed import print_speed
 from benchmarks.models import LLAMA_135M
+from benchmarks.weights.quality import print_quality
+from benchmarks.weights.speed import print_speed
 from server.model.cpu.int8_weight import KIND, KIND_NAMES
+from server.model.cpu.widened_weight import LANES, LANES_NAMES
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=200, help="examples of each of the demo's tasks")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"int8 products by {KIND_NAMES[KIND]}; one thread\n")
+    print(f"int8 products by {KIND_NAMES[KIND]}, widened ones by {LANES_NAMES[LANES]}; one thread\n")
     if given.what == "quality":
         print_quality(given.texts, given.examples)
     else:

@@ -1,4 +1,4 @@
-"""Quality: a real model's perplexity and tokens, and the scores of the demo's soft prompts, with float32 and int8."""
+"""Quality: a real model's perplexity and tokens, and the scores of the demo's soft prompts, by form of weights."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastapi.testclient import TestClient
 from benchmarks.folders import REAL_MODEL, ROOT
 from server.app import build_services, create_app
 from server.model.base_model import BaseModelOptions, load_base_model
+from server.model.cpu.quantise_model import FORMS
 from server.model.twin import make_twin
 from server.settings import ServeSettings
 from server.tokenizer.tokenizer import Tokenizer
 
 _REVIEWS = [REAL_MODEL.parent / "reviews" / f"{part}.jsonl" for part in ("test", "train")]
 _HELDOUT = ROOT / "tests" / "demo" / "heldout"
-_FORMS = ("auto", "int8")
 _NUM_TOKENS, _NUM_GENERATED, _NUM_PROMPT, _NUM_PROMPTS = 256, 32, 24, 12
 
 
@@ -41,19 +41,29 @@ class _Read:
 def print_quality(num_texts: int, num_examples: int) -> None:
     """Two tables: the real model's texts, and the demo's tasks."""
     texts = list(_texts(num_texts))
-    float32, int8 = (_read(form, texts) for form in _FORMS)
-    same = float((float32.choices == int8.choices).float().mean())
-    pairs = list(zip(float32.continuations, int8.continuations, strict=True))
-    shared = sum(_num_shared(a, b) for a, b in pairs) / len(pairs)
-    print(f"| {REAL_MODEL.name}, {len(float32.choices):,} tokens of reviews | float32 | int8 |\n|---|---:|---:|")
-    print(f"| perplexity | {math.exp(float32.loss):.3f} | {math.exp(int8.loss):.3f} |")
-    print(f"| first choice is float32's, token by token | | {same:.1%} |")
-    print(f"| tokens of {_NUM_GENERATED} until a greedy answer differs, mean of {len(pairs)} | | {shared:.1f} |")
-    print(f"| greedy answers that never differ | | {sum(a == b for a, b in pairs)} of {len(pairs)} |\n")
-    print(f"| the demo's tasks, {num_examples} held-out examples each: exact | float32 | int8 |\n|---|---:|---:|")
-    scores = [_scores(form, num_examples) for form in _FORMS]
+    float32, *others = [_read(form, texts) for form in ("auto", *FORMS)]
+    rounds = [list(zip(float32.continuations, other.continuations, strict=True)) for other in others]
+    shared = [sum(_num_shared(a, b) for a, b in pairs) / len(pairs) for pairs in rounds]
+    num_pairs = len(float32.continuations)
+    heading = f"float32 | {' | '.join(FORMS)} |\n|---|" + "---:|" * (len(FORMS) + 1)
+    print(f"| {REAL_MODEL.name}, {len(float32.choices):,} tokens of reviews | {heading}")
+    _print_row("perplexity", [f"{math.exp(read.loss):.3f}" for read in (float32, *others)])
+    same = [float((float32.choices == other.choices).float().mean()) for other in others]
+    _print_row("first choice is float32's, token by token", ["", *(f"{share:.2%}" for share in same)])
+    _print_row(
+        f"tokens of {_NUM_GENERATED} until a greedy answer differs, mean of {num_pairs}",
+        ["", *(f"{mean:.1f}" for mean in shared)],
+    )
+    never = [sum(a == b for a, b in pairs) for pairs in rounds]
+    _print_row("greedy answers that never differ", ["", *(f"{number} of {num_pairs}" for number in never)])
+    print(f"\n| the demo's tasks, {num_examples} held-out examples each: exact | {heading}")
+    scores = [_scores(form, num_examples) for form in ("auto", *FORMS)]
     for task in scores[0]:
-        print(f"| {task} | " + " | ".join(f"{of_task[task]:.1%}" for of_task in scores) + " |")
+        _print_row(task, [f"{of_task[task]:.1%}" for of_task in scores])
+
+
+def _print_row(name: str, cells: list[str]) -> None:
+    print(f"| {name} | {' | '.join(cells)} |")
 
 
 def _texts(count: int) -> Iterator[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""Speed: one stream and 32 at once, float32 and int8 in interleaved pairs, beside llama.cpp's Q8_0 where it is."""
+"""Speed: one stream and 32 at once, each form of weights in interleaved rounds, beside llama.cpp where it is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from benchmarks.models import prepare
 from benchmarks.process import ContenderProcess, ContenderUnavailable
 from benchmarks.session import Session, say
 from benchmarks.sizes import Sizes
+from server.model.cpu.quantise_model import FORMS
 
-_ENTRANTS = {
+_ENTRANTS: dict[str, tuple[str, dict[str, str]]] = {
     "float32": ("engine", {}),
-    "int8": ("engine", {"weights": "int8"}),
+    **{form: ("engine", {"weights": form}) for form in FORMS},
+    "--dtype bfloat16": ("engine", {"dtype": "bfloat16"}),
     "llama.cpp Q8_0": ("llama.cpp", {"weights": "Q8_0"}),
 }
 _STREAMS = {"one stream": (4, 1), "32 at once": (32, None)}
@@ -23,8 +25,8 @@ _NUM_PROMPT, _NUM_OUTPUT = 24, 48
 
 
 def print_speed(name: str, num_rounds: int) -> None:
-    """A table of tokens per second by wall time and by processor time, and int8's ratios, medians of the rounds."""
-    session = Session("int8", prepare(name), 1, Sizes(rounds=num_rounds), MachineLock(None, 0))
+    """A table of tokens per second by wall and by processor time, medians, and their ratios to float32's."""
+    session = Session("weights", prepare(name), 1, Sizes(rounds=num_rounds), MachineLock(None, 0))
     wall: dict[tuple[str, str], list[float]] = {}
     cpu: dict[tuple[str, str], list[float]] = {}
     with contextlib.ExitStack() as exits:
@@ -42,16 +44,17 @@ def print_speed(name: str, num_rounds: int) -> None:
                     wall.setdefault((streams, entrant), []).append(by_wall)
                     cpu.setdefault((streams, entrant), []).append(by_cpu)
                     say(f"{number} {streams}, {entrant}: {by_wall:.1f} tokens/s, {by_cpu:.1f} by processor time")
-    print("| | " + " | ".join(processes) + " | int8 over each |\n|---|" + "---:|" * (len(processes) + 1))
+    print("| | " + " | ".join(processes) + " |\n|---|" + "---:|" * len(processes))
     for clock, figures in (("wall", wall), ("processor", cpu)):
         for streams in _STREAMS:
             medians = [f"{statistics.median(figures[streams, entrant]):.0f}" for entrant in processes]
-            ratios = [_ratio(figures, streams, other) for other in processes if other != "int8"]
-            print(f"| {streams}, tokens per second of {clock} time | {' | '.join(medians)} | {', '.join(ratios)} |")
+            ratios = [_ratio(figures, streams, entrant) for entrant in processes]
+            print(f"| {streams}, tokens per second of {clock} time | {' | '.join(medians)} |")
+            print(f"| over float32's | {' | '.join(ratios)} |")
 
 
-def _ratio(figures: dict[tuple[str, str], list[float]], streams: str, other: str) -> str:
-    pairs = zip(figures[streams, "int8"], figures[streams, other], strict=True)
+def _ratio(figures: dict[tuple[str, str], list[float]], streams: str, entrant: str) -> str:
+    pairs = zip(figures[streams, entrant], figures[streams, "float32"], strict=True)
     return f"{statistics.median(ours / theirs for ours, theirs in pairs):.2f}"
 
 

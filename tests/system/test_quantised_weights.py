@@ -1,4 +1,4 @@
-"""The demo model with weights of 8 bits behind HTTP: what it says of itself, answers, and what it refuses."""
+"""The demo model with weights of fewer bits behind HTTP: what it says of itself, answers, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ import pytest
 from fastapi.testclient import TestClient
 
 from server.app import build_services, create_app
-from server.engine_choice import NO_TUNING_ON_INT8
+from server.engine_choice import NO_TUNING_ON_WEIGHTS
+from server.model.cpu.quantise_model import FORMS
 from server.settings import ServeSettings
 from tests.devices import IS_CPU
 
-pytestmark = pytest.mark.skipif(not IS_CPU, reason="int8 weights are for a CPU")
+pytestmark = pytest.mark.skipif(not IS_CPU, reason="weights of fewer bits are for a CPU")
 
 TEXTS = ["The food was cold and the waiter was rude", "I loved this film", "Best purchase ever", "waste of money"]
 
 
+@pytest.fixture(scope="module", params=FORMS)
+def form(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def services(tmp_path_factory):
+def services(form, tmp_path_factory):
     """The parts of a server of the demo's tasks."""
-    return build_services(ServeSettings(weights="int8", data_dir=tmp_path_factory.mktemp("data"), num_kv_blocks=200))
+    return build_services(ServeSettings(weights=form, data_dir=tmp_path_factory.mktemp("data"), num_kv_blocks=200))
 
 
 @pytest.fixture(scope="module")
@@ -35,22 +41,22 @@ def complete(client, task, text):
     return choice["text"], choice["logprobs"]["token_logprobs"]
 
 
-def test_the_version_says_how_the_weights_are_served(client, services):
+def test_the_version_says_how_the_weights_are_served(client, services, form):
     """The fingerprint is that of the stored weights, so the tasks of the base are there."""
     base = client.get("/version").json()["base_model"]
-    assert (base["weights"], base["fingerprint"]) == ("int8", services.store_access.fingerprint)
+    assert (base["weights"], base["fingerprint"]) == (form, services.store_access.fingerprint)
     assert "sentiment" in {model["id"] for model in client.get("/v1/models").json()["data"]}
 
 
 def test_soft_prompts_tuned_on_float32_answer(client):
-    """Their keys and values are computed by the int8 base."""
+    """Their keys and values are computed by the base that serves."""
     answers = [complete(client, "sentiment", text)[0] for text in TEXTS]
     assert answers == ["negative", "positive", "positive", "negative"]
     assert complete(client, "date-iso", "the 4th of July 1976")[0] == "1976-07-04"
 
 
 def test_a_request_alone_is_the_request_among_others(client):
-    """Rows are quantised one by one: log-probabilities agree as closely as attention does."""
+    """Rows are multiplied one by one: log-probabilities agree as closely as attention does."""
     alone = [complete(client, "sentiment", text) for text in TEXTS]
     with ThreadPoolExecutor(16) as pool:
         crowd = list(pool.map(lambda text: complete(client, "sentiment", text), TEXTS * 4))
@@ -59,9 +65,10 @@ def test_a_request_alone_is_the_request_among_others(client):
         assert logprobs == pytest.approx(alone[number % 4][1], abs=1e-4)
 
 
-def test_tuning_is_refused_with_the_reason(client):
+def test_tuning_is_refused_with_the_reason(client, form):
     """On the route and in the engine's state, which the page reads."""
+    refused = NO_TUNING_ON_WEIGHTS.format(form)
     job = {"model": "softprompt-demo", "training_file": "file-1"}
     answer = client.post("/v1/fine_tuning/jobs", json=job)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (503, NO_TUNING_ON_INT8)
-    assert client.get("/v1/engine").json()["no_tuning"] == NO_TUNING_ON_INT8
+    assert (answer.status_code, answer.json()["error"]["message"]) == (503, refused)
+    assert client.get("/v1/engine").json()["no_tuning"] == refused
