@@ -28,7 +28,7 @@ from server.model.cpu.fused_layer import fuse_layers
 from server.model.cpu.int8_weight import KIND, quantise_weight
 from server.model.cpu.pack_model import pack_linears
 from server.model.cpu.packing import PackedLinear
-from server.model.cpu.quantise_model import Int8Embedding
+from server.model.cpu.quantise_model import QuantisedEmbedding
 from server.model.flat_batch import Chunk
 from server.model.hidden_rows import HiddenRows
 from server.model.kv_cache import KVCache
@@ -77,7 +77,7 @@ def load(config: PreTrainedConfig, kind: int = few_rows.LANES) -> LoadedModel:
         return PackedLinear(quantise_weight(weight, -kind), bias)
 
     if kind < 0:
-        model.set_input_embeddings(Int8Embedding(quantise_weight(model.get_input_embeddings().weight, -kind)))
+        model.set_input_embeddings(QuantisedEmbedding(quantise_weight(model.get_input_embeddings().weight, -kind)))
     pack_linears(model, pack=quantise if kind < 0 else None)
     fuse_layers(model)
     return LoadedModel(model, read_architecture(model), torch.float32, torch.device("cpu"), frozenset(), None, kind < 0)

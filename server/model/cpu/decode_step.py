@@ -20,7 +20,7 @@ from server.model.cpu.attention import CpuPagedAttention, can_compute, is_built
 from server.model.cpu.fused_layer import FusedLayer, RMSNorm
 from server.model.cpu.int8_weight import Int8Weight
 from server.model.cpu.packing import OneDnnWeight, PackedLinear
-from server.model.cpu.quantise_model import Int8Embedding
+from server.model.cpu.quantise_model import QuantisedEmbedding
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -166,8 +166,9 @@ def _int8_weight(weight: Int8Weight, bias: int) -> _Weight:
 
 def _embedding(embedding: Any, kind: int) -> _Weight:
     """Its numbers of 8 bits, of the same kind as the others, or its float32 rows."""
-    if isinstance(embedding, Int8Embedding) and embedding.packed.kind == kind:
-        return _int8_weight(embedding.packed, bias=0)
+    packed = embedding.packed if isinstance(embedding, QuantisedEmbedding) else None
+    if isinstance(packed, Int8Weight) and packed.kind == kind:
+        return _int8_weight(packed, bias=0)
     if not isinstance(embedding, torch.nn.Embedding):
         raise _NotOffered
     weight = embedding.weight
