@@ -1,4 +1,4 @@
-"""The plan of a distillation: by default a prefix that starts from the keys and values of the instruction's tokens."""
+"""The plan of a distillation: by default a prefix from keys and values of evenly spaced tokens of the instruction."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def plan_distillation(
 ) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Without a method it is prefix tuning, without an initialisation the start of the instruction, and without a number
-    at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction has tokens.
+    Without a method it is prefix tuning from evenly spaced tokens of the instruction; PROMPT_TUNING starts from the
+    embeddings of its first ones. Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and
+    half as many as the instruction has tokens.
     Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
@@ -30,9 +31,12 @@ def plan_distillation(
     ids = _instruction_ids(distillation, tokenizer)
     fields = {"method": Method.PREFIX_TUNING, **given}
     fields.setdefault("num_virtual_tokens", min(NUM_DEFAULT_VIRTUAL_TOKENS, len(ids) // 2))
-    if "initialisation" not in fields and fields.get("init_text") is None and fields["method"] != Method.P_TUNING:
-        fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
-    plan = plan_for(new_plan(fields), kind)
+    if "initialisation" not in fields and fields.get("init_text") is None:
+        if fields["method"] == Method.PREFIX_TUNING:
+            fields["initialisation"] = Initialisation.INSTRUCTION
+        elif fields["method"] == Method.PROMPT_TUNING:
+            fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
+    plan = plan_for(new_plan(fields, is_distillation=True), kind)
     _check(plan, len(ids))
     return plan
 
@@ -61,5 +65,7 @@ def _check(plan: TuningPlan, num_tokens: int) -> None:
     if plan.method is Method.P_TUNING:
         message = "is P_TUNING, which cannot start from the instruction: choose PREFIX_TUNING or PROMPT_TUNING"
         raise PlanRefused(message, param="method")
+    if plan.initialisation is Initialisation.INSTRUCTION and plan.method is not Method.PREFIX_TUNING:
+        raise PlanRefused(f"is INSTRUCTION, and {plan.method} has no keys and values", param="initialisation")
     if plan.initialisation is Initialisation.LABELS:
         raise PlanRefused("is LABELS, and the inputs of a distillation have none", param="initialisation")
