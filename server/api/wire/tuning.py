@@ -67,6 +67,9 @@ class DistillationBody(RequestBody):
     message; with `template` it stands before it as it is."""
     max_answer_tokens: int | None = None
     """Maximum number of tokens of an answer of the teacher. Default: 64."""
+    num_inputs: int | None = None
+    """Self-study: the base model writes inputs until there are as many, those of `training_file` included. One line is
+    then enough of a file. Default: the file's inputs alone."""
     hyperparameters: Hyperparameters | None = None
     """Default: prefix tuning that starts from evenly spaced tokens of the instruction, 32 or half of them."""
 
@@ -224,6 +227,8 @@ class JobDistillation(ResponseBody):
 
     instruction: str
     max_answer_tokens: int
+    num_inputs: int | None = None
+    """Absent without self-study."""
     hyperparameters: JobHyperparameters
 
 

@@ -14,6 +14,8 @@ from server.tuning.task_choice import plan_for
 from server.tuning.teaching import Distillation
 
 NUM_DEFAULT_VIRTUAL_TOKENS = 32
+_NUM_STEPS, _NUM_EXTENSIONS, _BATCH_SIZE = 100, 2, 8
+"""A student that starts from its instruction needs few steps (docs/experiments.md)."""
 
 
 def plan_distillation(
@@ -21,9 +23,10 @@ def plan_distillation(
 ) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Without a method it is prefix tuning from evenly spaced tokens of the instruction; PROMPT_TUNING starts from the
-    embeddings of its first ones. Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and
-    half as many as the instruction has tokens.
+    Without a length the run has 100 steps of 8 examples, and is extended twice at most. Without a method it is prefix
+    tuning from evenly spaced tokens of the instruction; PROMPT_TUNING starts from the embeddings of its first ones.
+    Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction
+    has tokens.
     Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
@@ -36,6 +39,10 @@ def plan_distillation(
             fields["initialisation"] = Initialisation.INSTRUCTION
         elif fields["method"] == Method.PROMPT_TUNING:
             fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
+    fields.setdefault("batch_size", _BATCH_SIZE)
+    if fields.get("num_steps") is None and fields.get("num_epochs") is None:
+        fields["num_steps"] = _NUM_STEPS
+        fields.setdefault("max_extensions", _NUM_EXTENSIONS)
     plan = plan_for(new_plan(fields, is_distillation=True), kind)
     _check(plan, len(ids))
     return plan
