@@ -15,8 +15,9 @@ from server.jobs.event_texts import note_event, preview_event
 from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.distillation.inputs import MIN_INPUTS, is_plain_text, read_inputs
+from server.tuning.distillation.inputs import is_plain_text, read_inputs
 from server.tuning.distillation.plan import version_defaults
+from server.tuning.distillation.studied import before_study
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
@@ -28,7 +29,7 @@ from server.tuning.plan import TuningPlan
 from server.tuning.split import Split, TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
 from server.tuning.task_choice import answer_form, check_classes, check_labels
-from server.tuning.teaching import Distillation
+from server.tuning.teaching import MIN_INPUTS, Distillation
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
@@ -95,7 +96,7 @@ class JobPreparer:
 
     def _prepare_distillation(self, record: JobRecord, request: JobRequest, distillation: Distillation) -> Prepared:
         """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises."""
-        data = self._read_inputs(record)
+        data = self._read_inputs(record, is_studied=distillation.num_inputs is not None)
         manifest = replace(request.manifest, training_data_digest=data.digest)
         if not manifest.defaults:
             manifest = replace(manifest, defaults=version_defaults(distillation))
@@ -108,7 +109,7 @@ class JobPreparer:
         job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
         return Prepared(job, tuple(map(note_event, data.notes)))
 
-    def _read_inputs(self, record: JobRecord) -> TuningData:
+    def _read_inputs(self, record: JobRecord, *, is_studied: bool) -> TuningData:
         def read(file_id: int, param: str, min_inputs: int) -> ExampleSet:
             is_text = is_plain_text(self.store.get_file(file_id).filename)
             try:
@@ -117,10 +118,10 @@ class JobPreparer:
             except ExamplesRefused as error:
                 raise FileRefused(error, param) from error
 
-        training = read(record.training_file, "training_file", MIN_INPUTS)
-        if record.validation_file is None:
-            return tuning_data(training, seed=record.seed, split=Split.RANDOM)
-        validation = read(record.validation_file, "validation_file", 1)
+        training = read(record.training_file, "training_file", 1 if is_studied else MIN_INPUTS)
+        validation = None if record.validation_file is None else read(record.validation_file, "validation_file", 1)
+        if is_studied:
+            return before_study(training, validation)
         try:
             return tuning_data(training, validation, record.seed, Split.RANDOM)
         except ExamplesRefused as error:

@@ -49,7 +49,7 @@ class JobRequest:
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
     """Every field as a JSON value; `request_from_json` reads it back. Only a distillation has that field."""
-    distillation = {} if request.distillation is None else {"distillation": asdict(request.distillation)}
+    distillation = {} if request.distillation is None else {"distillation": request.distillation.to_json()}
     return {
         "plan": plan_to_json(request.plan),
         "manifest": manifest_to_json(request.manifest),

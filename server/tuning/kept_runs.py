@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -151,7 +151,7 @@ def run_key(base: BaseModel, job: TuningJob) -> str:
         "dtype": base.serving_dtype,
     }
     if job.distillation is not None:
-        decided["distillation"] = asdict(job.distillation)
+        decided["distillation"] = job.distillation.to_json()
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 

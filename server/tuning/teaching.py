@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from server.tuning.errors import PlanRefused
 
 DEFAULT_ANSWER_TOKENS = 64
 MAX_ANSWER_TOKENS = 4096
+DEFAULT_WRITTEN_INPUTS = 200
+MIN_INPUTS, MAX_INPUTS = 10, 100_000
+"""Numbers of different inputs of a distillation: a tenth of them is held out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
     """The instruction of the teacher, and the maximum number of tokens of its answers.
 
-    The instruction is any text that stands before an input: rules, examples, a document.
+    The instruction is any text that stands before an input: rules, examples, a document. With `num_inputs` the base
+    model writes inputs itself, as many as are missing.
     """
 
     instruction: str
     max_answer_tokens: int = DEFAULT_ANSWER_TOKENS
+    num_inputs: int | None = None
 
     def __post_init__(self) -> None:
         """Raise `PlanRefused`."""
@@ -26,6 +32,12 @@ class Distillation:
             raise PlanRefused("is empty: there is nothing to distil", param="instruction")
         if not 1 <= self.max_answer_tokens <= MAX_ANSWER_TOKENS:
             raise PlanRefused(f"is from 1 to {MAX_ANSWER_TOKENS}", param="max_answer_tokens")
+        if self.num_inputs is not None and not MIN_INPUTS <= self.num_inputs <= MAX_INPUTS:
+            raise PlanRefused(f"is from {MIN_INPUTS} to {MAX_INPUTS}", param="num_inputs")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ def _place_of(param: str, place: str) -> str:
     """Path of a field in the body. `place` is that of the hyperparameters."""
     if param == "type":
         return "method.type"
-    if param in ("instruction", "max_answer_tokens"):
+    if param in ("instruction", "max_answer_tokens", "num_inputs"):
         return f"method.distillation.{param}"
     return f"{place}.{'n_epochs' if param == 'num_epochs' else param}"
 
@@ -163,7 +163,7 @@ def _distillation(body: CreateJob) -> Distillation | None:
         raise InvalidRequest(message, param="labels")
     limit = {} if given.max_answer_tokens is None else {"max_answer_tokens": given.max_answer_tokens}
     try:
-        return Distillation(given.instruction, **limit)
+        return Distillation(given.instruction, **limit, num_inputs=given.num_inputs)
     except PlanRefused as error:
         raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 

@@ -33,14 +33,22 @@ class DistilOptions:
         ),
     ]
     inputs: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--inputs",
             metavar="FILE",
             help="Inputs: one per line of a .txt file, or JSONL with prompt or text.",
-            show_default=False,
+            show_default="the base model writes them",
         ),
-    ]
+    ] = None
+    num_inputs: Annotated[
+        int | None,
+        typer.Option(
+            "--num-inputs",
+            help="The base model writes inputs until there are as many, those of --inputs included.",
+            show_default="200 without --inputs",
+        ),
+    ] = None
     validation: Annotated[
         Path | None,
         typer.Option("--validation", metavar="FILE", help="Held-out inputs; by default a tenth is held out."),
@@ -54,21 +62,27 @@ class DistilOptions:
 
     def distillation(self) -> Distillation:
         """Read the instruction. Raises FilesProblem and PlanRefused."""
-        from server.tuning.teaching import Distillation
+        from server.tuning.teaching import DEFAULT_ANSWER_TOKENS, DEFAULT_WRITTEN_INPUTS, Distillation
 
         try:
             text = _read(self.instruction).decode()
         except UnicodeDecodeError as error:
             raise FilesProblem(f"{self.instruction}: the file is not UTF-8") from error
-        return Distillation(text) if self.max_answer_tokens is None else Distillation(text, self.max_answer_tokens)
+        limit = DEFAULT_ANSWER_TOKENS if self.max_answer_tokens is None else self.max_answer_tokens
+        default = DEFAULT_WRITTEN_INPUTS if self.inputs is None else None
+        return Distillation(text, limit, default if self.num_inputs is None else self.num_inputs)
 
     def data(self, seed: int) -> TuningData:
         """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
-        from server.tuning.distillation.inputs import MIN_INPUTS
+        from server.tuning.distillation.studied import NO_INPUTS, before_study
         from server.tuning.split import Split, tuning_data
+        from server.tuning.teaching import MIN_INPUTS
 
-        training = _inputs(self.inputs, MIN_INPUTS)
+        is_studied = self.inputs is None or self.num_inputs is not None
+        training = NO_INPUTS if self.inputs is None else _inputs(self.inputs, 1 if is_studied else MIN_INPUTS)
         validation = None if self.validation is None else _inputs(self.validation, 1)
+        if is_studied:
+            return before_study(training, validation)
         return tuning_data(training, validation, seed, Split.RANDOM)
 
 
@@ -87,6 +101,7 @@ def distil(
     """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
 
     The base model answers the inputs with the instruction in its context. The soft prompt learns its distributions.
+    Without --inputs the base model writes them too.
     The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
     Ctrl-C saves answers and run; the same command then resumes.

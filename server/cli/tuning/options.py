@@ -145,12 +145,19 @@ class DistilPlanOptions(PlanOptions):
     ] = None
     initialisation: Annotated[
         str | None,
-        _option(_METHOD, "--init", "Initialisation: RANDOM, SAMPLE_VOCAB or TEXT.", "TEXT, of the instruction's start"),
+        _option(
+            _METHOD,
+            "--init",
+            "Initialisation: RANDOM, SAMPLE_VOCAB, TEXT or INSTRUCTION.",
+            "INSTRUCTION",
+        ),
     ] = None
     num_virtual_tokens: Annotated[
         int | None,
         _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "32, or half of the instruction's tokens"),
     ] = None
+    num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.", "100")] = None
+    batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "8")] = None
 
 
 @dataclass(frozen=True, slots=True)

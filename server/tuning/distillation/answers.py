@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +11,9 @@ from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.engine.client import RequestRunner
 from server.engine.events import FinishReason
+from server.engine.request import Generate, Request
 from server.tokenizer.template import PromptForm, is_continued
+from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import TeacherSilent
 from server.tuning.evaluation import ask_all
@@ -76,7 +78,14 @@ async def _answer(engine: RequestRunner, teacher: Teacher, example: Example) -> 
     """One greedy answer. Raises `EngineError`."""
     request = teacher.request(teacher.prompt(example), f"distil-{uuid.uuid4().hex}")
     continued = is_continued(PromptForm.TEXT, has_prompt_form=teacher.manifest.has_prompt_form)
-    generation = Generation(engine, teacher.tokenizer, [request], is_continued=continued, stop=teacher.manifest.stop)
+    return await text_of(engine, teacher.tokenizer, request, teacher.manifest.stop, is_continued=continued)
+
+
+async def text_of(
+    engine: RequestRunner, tokenizer: Tokenizer, request: Request[Generate], stop: Sequence[str], *, is_continued: bool
+) -> Answer:
+    """What the engine writes for one request of one choice. Raises `EngineError`."""
+    generation = Generation(engine, tokenizer, [request], is_continued=is_continued, stop=stop)
     generation.start()
     token_ids: list[int] = []
     text, is_cut = "", False

@@ -1,4 +1,4 @@
-"""The plan of a distillation: by default a prefix that starts from the keys and values of the instruction's tokens."""
+"""The plan of a distillation: by default a prefix from keys and values of evenly spaced tokens of the instruction."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from server.tuning.task_choice import plan_for
 from server.tuning.teaching import Distillation
 
 NUM_DEFAULT_VIRTUAL_TOKENS = 32
+_NUM_STEPS, _NUM_EXTENSIONS, _BATCH_SIZE = 100, 2, 8
+"""A student that starts from its instruction needs few steps (docs/experiments.md)."""
 
 
 def plan_distillation(
@@ -21,8 +23,10 @@ def plan_distillation(
 ) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Without a method it is prefix tuning, without an initialisation the start of the instruction, and without a number
-    at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction has tokens.
+    Without a length the run has 100 steps of 8 examples, and is extended twice at most. Without a method it is prefix
+    tuning from evenly spaced tokens of the instruction; PROMPT_TUNING starts from the embeddings of its first ones.
+    Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction
+    has tokens.
     Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
@@ -30,9 +34,16 @@ def plan_distillation(
     ids = _instruction_ids(distillation, tokenizer)
     fields = {"method": Method.PREFIX_TUNING, **given}
     fields.setdefault("num_virtual_tokens", min(NUM_DEFAULT_VIRTUAL_TOKENS, len(ids) // 2))
-    if "initialisation" not in fields and fields.get("init_text") is None and fields["method"] != Method.P_TUNING:
-        fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
-    plan = plan_for(new_plan(fields), kind)
+    if "initialisation" not in fields and fields.get("init_text") is None:
+        if fields["method"] == Method.PREFIX_TUNING:
+            fields["initialisation"] = Initialisation.INSTRUCTION
+        elif fields["method"] == Method.PROMPT_TUNING:
+            fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
+    fields.setdefault("batch_size", _BATCH_SIZE)
+    if fields.get("num_steps") is None and fields.get("num_epochs") is None:
+        fields["num_steps"] = _NUM_STEPS
+        fields.setdefault("max_extensions", _NUM_EXTENSIONS)
+    plan = plan_for(new_plan(fields, is_distillation=True), kind)
     _check(plan, len(ids))
     return plan
 
@@ -61,5 +72,7 @@ def _check(plan: TuningPlan, num_tokens: int) -> None:
     if plan.method is Method.P_TUNING:
         message = "is P_TUNING, which cannot start from the instruction: choose PREFIX_TUNING or PROMPT_TUNING"
         raise PlanRefused(message, param="method")
+    if plan.initialisation is Initialisation.INSTRUCTION and plan.method is not Method.PREFIX_TUNING:
+        raise PlanRefused(f"is INSTRUCTION, and {plan.method} has no keys and values", param="initialisation")
     if plan.initialisation is Initialisation.LABELS:
         raise PlanRefused("is LABELS, and the inputs of a distillation have none", param="initialisation")

@@ -69,6 +69,8 @@ class Teacher:
 
         Raises `PlanRefused` where a run of the plan exceeds the memory.
         """
+        if not examples:
+            return
         num_answer = self.distillation.max_answer_tokens
         encoded = [self.encode(example, [0] * num_answer) for example in examples]
         room = host.base.max_context - num_answer
