@@ -23,7 +23,7 @@ class Hyperparameters(RequestBody):
     """Factor on the method's default learning rate. "auto" is 1. It excludes `learning_rate`."""
     learning_rate: Literal["auto"] | float | None = None
     """A number, or "auto" to try several first. Default: the method's own, scaled by the size of embedding rows."""
-    method: Literal["PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING"] | None = None
+    method: Literal["PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "CARTRIDGE"] | None = None
     """PEFT's name for the kind of soft prompt. Default `PROMPT_TUNING`."""
     task_type: (
         Literal["CAUSAL_LM", "SEQ_2_SEQ_LM", "SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"] | None

@@ -11,6 +11,7 @@ from server.answering.choice_text import TextDelta
 from server.answering.generation import Generation
 from server.engine.client import RequestRunner
 from server.engine.events import FinishReason
+from server.engine.request import Generate, Request
 from server.tokenizer.template import PromptForm, is_continued
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import TeacherSilent
@@ -37,7 +38,8 @@ async def write_answers(
     """
 
     async def ask(example: Example) -> None:
-        on_answer(str(example.prompt), await _answer(engine, teacher, example))
+        request = teacher.request(teacher.prompt(example), f"distil-{uuid.uuid4().hex}")
+        on_answer(str(example.prompt), await answer_to(engine, teacher, request))
 
     asks = [partial(ask, example) for example in examples]
     await ask_all(asks, "the teacher", on_progress=on_progress)
@@ -72,9 +74,8 @@ def notes_on(answers: Mapping[str, Answer], max_answer_tokens: int) -> list[Note
     return notes
 
 
-async def _answer(engine: RequestRunner, teacher: Teacher, example: Example) -> Answer:
-    """One greedy answer. Raises `EngineError`."""
-    request = teacher.request(teacher.prompt(example), f"distil-{uuid.uuid4().hex}")
+async def answer_to(engine: RequestRunner, teacher: Teacher, request: Request[Generate]) -> Answer:
+    """The answer to a request of a teacher, or of its student. Raises `EngineError`."""
     continued = is_continued(PromptForm.TEXT, has_prompt_form=teacher.manifest.has_prompt_form)
     generation = Generation(engine, teacher.tokenizer, [request], is_continued=continued, stop=teacher.manifest.stop)
     generation.start()

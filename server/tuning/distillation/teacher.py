@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 
 from prompts_store.manifest import Manifest
@@ -13,7 +14,7 @@ from server.engine.request import Generate, Request, SamplingParams
 from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.encoding import EncodedExample, encode_prompt
+from server.tuning.encoding import EncodedExample, encode_prompt, prompt_text, rows_for
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.example_line import Example
 from server.tuning.fit import Host
@@ -21,7 +22,7 @@ from server.tuning.plan import TuningPlan
 from server.tuning.teaching import Distillation
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Teacher:
     """The base model with the instruction of a distillation. `manifest` is that of the version to make.
 
@@ -35,12 +36,32 @@ class Teacher:
 
     def prompt(self, example: Example) -> tuple[int, ...]:
         """Token ids of the instruction and an example's input. Raises `ExamplesRefused`."""
+        text, add_special_tokens = self._text(example)
+        before, ids = self._beginning if add_special_tokens is False else ("", ())
+        if not text.startswith(before):
+            before, ids = "", ()
+        with rows_for(example):
+            return ids + self.tokenizer.encode(text[len(before) :], add_special_tokens=add_special_tokens)
+
+    def _text(self, example: Example) -> tuple[str, bool | None]:
+        """The text of a prompt, and whether it is encoded with special tokens. Raises `ExamplesRefused`."""
         text, instruction = str(example.prompt), self.distillation.instruction
         if self.manifest.chat_template:
             messages = (ChatMessage("system", instruction), ChatMessage("user", text))
-            return encode_prompt(self.tokenizer, self.manifest, replace(example, prompt=messages))
+            return prompt_text(self.tokenizer, self.manifest, replace(example, prompt=messages))
         whole = replace(example, prompt=instruction + fill_template(self.manifest.template, text))
-        return encode_prompt(self.tokenizer, replace(self.manifest, template=None), whole)
+        return prompt_text(self.tokenizer, replace(self.manifest, template=None), whole)
+
+    @cached_property
+    def _beginning(self) -> tuple[str, tuple[int, ...]]:
+        """What all prompts begin with, up to its last special token, and its token ids.
+
+        A long instruction is so encoded once, and not with every input.
+        """
+        one, other = (self._text(Example(text, "", 1))[0] for text in ("a", "b"))
+        num_shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        before = one[: self.tokenizer.last_border(one[:num_shared])]
+        return before, self.tokenizer.encode(before, add_special_tokens=False)
 
     def encode(self, example: Example, completion: Sequence[int]) -> EncodedExample:
         """An example of the student with its teacher's prompt. Raises `ExamplesRefused`."""
