@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +13,7 @@ from server.engine.client import RequestRunner
 from server.engine.events import FinishReason
 from server.engine.request import Generate, Request
 from server.tokenizer.template import PromptForm, is_continued
+from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import TeacherSilent
 from server.tuning.evaluation import ask_all
@@ -77,7 +78,14 @@ def notes_on(answers: Mapping[str, Answer], max_answer_tokens: int) -> list[Note
 async def answer_to(engine: RequestRunner, teacher: Teacher, request: Request[Generate]) -> Answer:
     """The answer to a request of a teacher, or of its student. Raises `EngineError`."""
     continued = is_continued(PromptForm.TEXT, has_prompt_form=teacher.manifest.has_prompt_form)
-    generation = Generation(engine, teacher.tokenizer, [request], is_continued=continued, stop=teacher.manifest.stop)
+    return await text_of(engine, teacher.tokenizer, request, teacher.manifest.stop, is_continued=continued)
+
+
+async def text_of(
+    engine: RequestRunner, tokenizer: Tokenizer, request: Request[Generate], stop: Sequence[str], *, is_continued: bool
+) -> Answer:
+    """What the engine writes for one request of one choice. Raises `EngineError`."""
+    generation = Generation(engine, tokenizer, [request], is_continued=is_continued, stop=stop)
     generation.start()
     token_ids: list[int] = []
     text, is_cut = "", False
