@@ -15,8 +15,9 @@ from server.jobs.event_texts import note_event, preview_event
 from server.jobs.failures import FileRefused, OwnedTasks, TaskTaken, task_owned
 from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.distillation.inputs import MIN_INPUTS, is_plain_text, read_inputs
+from server.tuning.distillation.inputs import is_plain_text, read_inputs
 from server.tuning.distillation.plan import version_defaults
+from server.tuning.distillation.questions import no_data
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
@@ -28,7 +29,7 @@ from server.tuning.plan import TuningPlan
 from server.tuning.split import Split, TuningData, tuning_data
 from server.tuning.survival import notes_on_answers
 from server.tuning.task_choice import answer_form, check_classes, check_labels
-from server.tuning.teaching import Distillation
+from server.tuning.teaching import MIN_INPUTS, Distillation
 
 _MAX_PREVIEWED_TOKENS = 256
 _MAX_PREVIEWED_ANSWERS = 4
@@ -94,18 +95,25 @@ class JobPreparer:
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
     def _prepare_distillation(self, record: JobRecord, request: JobRequest, distillation: Distillation) -> Prepared:
-        """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises."""
-        data = self._read_inputs(record)
+        """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises.
+
+        A document has none yet: they are written when the job runs.
+        """
+        is_document = distillation.num_questions is not None
+        data = no_data(distillation.instruction.encode()) if is_document else self._read_inputs(record)
         manifest = replace(request.manifest, training_data_digest=data.digest)
         if not manifest.defaults:
             manifest = replace(manifest, defaults=version_defaults(distillation))
         teacher = Teacher(self.tokenizer, manifest, distillation)
+        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
+        if is_document:
+            teacher.check_document(self.host, request.plan)
+            return Prepared(job, ())
         teacher.check_inputs(self.host, request.plan, data.training)
         try:
             teacher.check_inputs(self.host, request.plan, data.validation)
         except ExamplesRefused as error:
             raise FileRefused(error, _judged_by(record)) from error
-        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
         return Prepared(job, tuple(map(note_event, data.notes)))
 
     def _read_inputs(self, record: JobRecord) -> TuningData:

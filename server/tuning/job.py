@@ -21,6 +21,7 @@ class TuningJob:
     model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
     `end_token_id` is appended to completions (`answering.label_scores.end_token_id`); None with a head.
     A job with a `distillation` has inputs in `data`, and the teacher's `answers` to them once these are written.
+    Of a document, `data` is empty until the base model has written the questions; `drafts` are what it wrote.
     """
 
     plan: TuningPlan
@@ -30,6 +31,7 @@ class TuningJob:
     end_token_id: int | None
     distillation: Distillation | None = None
     answers: Mapping[str, Answer] = field(default_factory=dict)
+    drafts: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +24,7 @@ from prompts_store.manifest import content_fields
 from server.tuning.errors import RunNotKept
 from server.tuning.job import TuningJob
 from server.tuning.plan import plan_to_json
+from server.tuning.teaching import distillation_to_json
 
 _NUM_DIGITS = 16
 _STATE, _LOCK, _NEW = ".safetensors", ".lock", ".new"
@@ -151,7 +152,7 @@ def run_key(base: BaseModel, job: TuningJob) -> str:
         "dtype": base.serving_dtype,
     }
     if job.distillation is not None:
-        decided["distillation"] = asdict(job.distillation)
+        decided["distillation"] = distillation_to_json(job.distillation)
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 

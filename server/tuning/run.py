@@ -138,7 +138,7 @@ class TuningRun:
         state = pack(self._digest, self._progress, tensors)
         if self._job.distillation is None:
             return state
-        return pack_state(DistillationState(self._job.answers, state))
+        return pack_state(DistillationState(self._job.answers, state, self._job.drafts))
 
     def result(self) -> TuningResult:
         """The state with the best validation so far, as a PEFT checkpoint."""

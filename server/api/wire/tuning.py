@@ -62,13 +62,17 @@ class Supervised(RequestBody):
 class DistillationBody(RequestBody):
     """Training on the answers of the base model with an instruction. `training_file` has inputs without answers."""
 
-    instruction: str = Field(max_length=1_048_576)
+    instruction: str | None = Field(default=None, max_length=1_048_576)
     """The text that the soft prompt replaces: rules, examples, a document. With a chat template it is the system's
     message; with `template` it stands before it as it is."""
+    num_questions: int | None = None
+    """In place of `instruction`: `training_file` is a text, a document, and the base model writes this number of
+    questions about it. They are the inputs."""
     max_answer_tokens: int | None = None
     """Maximum number of tokens of an answer of the teacher. Default: 64."""
     hyperparameters: Hyperparameters | None = None
-    """Default: prefix tuning that starts from the instruction's first tokens, 32 or half of them."""
+    """Default: prefix tuning that starts from the instruction's first tokens, 32 or half of them; of a document a
+    `CARTRIDGE` of 256 virtual tokens, or a quarter of its tokens."""
 
 
 class MethodBody(RequestBody):
@@ -223,7 +227,10 @@ class JobDistillation(ResponseBody):
     """Training on the answers of the base model with an instruction."""
 
     instruction: str
+    """The instruction, or the document."""
     max_answer_tokens: int
+    num_questions: int | None = None
+    """Of a document only; else it is absent."""
     hyperparameters: JobHyperparameters
 
 

@@ -1,4 +1,4 @@
-"""`softprompt distil`: makes a version that answers as the base model does behind a long instruction."""
+"""`softprompt distil`: makes a version that answers as the base model does behind a long instruction or a document."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.errors import FilesProblem, TuningProblem
+from server.cli.errors import FilesProblem, TuningProblem, UsageProblem
 from server.cli.option_groups import takes_options
 from server.cli.tuning.options import DistilPlanOptions, GateOptions, RunOptions, TaskOptions
 from server.cli.tuning.order import Order
@@ -24,23 +24,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DistilOptions:
-    """The instruction, and the inputs that the teacher answers."""
+    """The instruction with the inputs that the teacher answers, or a document about which it is asked."""
 
     instruction: Annotated[
-        Path,
-        typer.Option(
-            "--instruction", metavar="FILE", help="Text file that the soft prompt replaces.", show_default=False
-        ),
-    ]
+        Path | None, typer.Option("--instruction", metavar="FILE", help="Text file that the soft prompt replaces.")
+    ] = None
     inputs: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            "--inputs",
-            metavar="FILE",
-            help="Inputs: one per line of a .txt file, or JSONL with prompt or text.",
-            show_default=False,
+            "--inputs", metavar="FILE", help="Inputs: one per line of a .txt file, or JSONL with prompt or text."
         ),
-    ]
+    ] = None
+    document: Annotated[
+        Path | None,
+        typer.Option(
+            "--document", metavar="FILE", help="Text file about which the base model asks itself, without --inputs."
+        ),
+    ] = None
+    questions: Annotated[
+        int | None,
+        typer.Option(
+            "--questions", help="Number of questions about the document that the base model writes.", show_default="200"
+        ),
+    ] = None
     validation: Annotated[
         Path | None,
         typer.Option("--validation", metavar="FILE", help="Held-out inputs; by default a tenth is held out."),
@@ -53,20 +59,45 @@ class DistilOptions:
     ] = None
 
     def distillation(self) -> Distillation:
-        """Read the instruction. Raises FilesProblem and PlanRefused."""
-        from server.tuning.teaching import Distillation
+        """Read the instruction or the document. Raises UsageProblem, FilesProblem and PlanRefused."""
+        from server.tuning.distillation.questions import read_document
+        from server.tuning.teaching import DEFAULT_ANSWER_TOKENS, DEFAULT_QUESTIONS, Distillation
 
+        self._check()
+        length = _or(self.max_answer_tokens, DEFAULT_ANSWER_TOKENS)
+        if self.document is not None:
+            return Distillation(read_document(_read(self.document)), length, _or(self.questions, DEFAULT_QUESTIONS))
+        assert self.instruction is not None
         try:
-            text = _read(self.instruction).decode()
+            return Distillation(_read(self.instruction).decode(), length)
         except UnicodeDecodeError as error:
             raise FilesProblem(f"{self.instruction}: the file is not UTF-8") from error
-        return Distillation(text) if self.max_answer_tokens is None else Distillation(text, self.max_answer_tokens)
+
+    def _check(self) -> None:
+        if (self.instruction is None) == (self.document is None):
+            raise UsageProblem("give --instruction with --inputs, or --document")
+        if self.document is None and self.inputs is None:
+            raise UsageProblem("--inputs is missing: the teacher answers them behind the instruction")
+        if self.document is None and self.questions is not None:
+            raise UsageProblem("--questions are about a --document; an instruction has --inputs")
+        if self.document is not None and (self.inputs or self.validation):
+            raise UsageProblem(
+                "the base model writes the questions about a --document: leave out --inputs and --validation, or give "
+                "the text as --instruction"
+            )
 
     def data(self, seed: int) -> TuningData:
-        """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
-        from server.tuning.distillation.inputs import MIN_INPUTS
-        from server.tuning.split import Split, tuning_data
+        """Read the inputs, which a document has none of. `seed` selects the held-out ones.
 
+        Raises FilesProblem and TuningError.
+        """
+        from server.tuning.distillation.questions import no_data
+        from server.tuning.split import Split, tuning_data
+        from server.tuning.teaching import MIN_INPUTS
+
+        if self.inputs is None:
+            assert self.document is not None
+            return no_data(_read(self.document))
         training = _inputs(self.inputs, MIN_INPUTS)
         validation = None if self.validation is None else _inputs(self.validation, 1)
         return tuning_data(training, validation, seed, Split.RANDOM)
@@ -87,6 +118,7 @@ def distil(
     """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
 
     The base model answers the inputs with the instruction in its context. The soft prompt learns its distributions.
+    Of a --document, the base model writes the inputs itself, and the result is a cartridge.
     The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
     Ctrl-C saves answers and run; the same command then resumes.
@@ -121,6 +153,10 @@ def _order(
     check_task_name(task)
     distillation, its_gate = source.distillation(), gate.gate()
     return Order(task, None, source.data(plan.seed or 0), plan, None, about, its_gate, run, distillation)
+
+
+def _or(given: int | None, default: int) -> int:
+    return default if given is None else given
 
 
 def _inputs(path: Path, min_inputs: int) -> ExampleSet:

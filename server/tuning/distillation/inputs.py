@@ -10,9 +10,7 @@ from server.tuning.example_line import Example, ExampleForm, Reading, json_objec
 from server.tuning.examples import ExampleLimits, ExampleSet
 from server.tuning.line_fields import LINE_KEYS, asks_nothing, bad_line, shown_key, shown_keys, text_field
 from server.tuning.notes import Note, info, warning
-
-MIN_INPUTS = 10
-"""Minimum number of different inputs of a training file: a tenth of them is held out."""
+from server.tuning.teaching import MIN_INPUTS
 
 _LIMITS = ExampleLimits()
 _KEYS = ("prompt", "text")

@@ -1,4 +1,4 @@
-"""The plan of a distillation: by default a prefix that starts from the keys and values of the instruction's tokens."""
+"""The plan of a distillation: by default a prefix that starts from the keys and values of the text's first tokens."""
 
 from __future__ import annotations
 
@@ -7,33 +7,44 @@ from typing import Any
 
 from prompts_store.checkpoint_records import BaseKind
 from server.tokenizer.errors import UnknownToken
-from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import PlanRefused
+from server.tuning.example_line import Example
 from server.tuning.plan import Initialisation, Method, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
 from server.tuning.teaching import Distillation
 
 NUM_DEFAULT_VIRTUAL_TOKENS = 32
+NUM_DOCUMENT_VIRTUAL_TOKENS = 256
+MIN_DOCUMENT_TOKENS = 64
 
 
-def plan_distillation(
-    given: Mapping[str, Any], distillation: Distillation, tokenizer: Tokenizer, kind: BaseKind
-) -> TuningPlan:
+def plan_distillation(given: Mapping[str, Any], teacher: Teacher, kind: BaseKind) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Without a method it is prefix tuning, without an initialisation the start of the instruction, and without a number
-    at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction has tokens.
-    Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
+    Without a method it is prefix tuning, and of a document a cartridge. Without an initialisation it is the start of
+    the instruction, and of a document that of the teacher's prompt: its first token is the attention sink. Without a
+    number it has at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction, or
+    `NUM_DOCUMENT_VIRTUAL_TOKENS` and a quarter of the document. Raises `PlanRefused`, with the param `type` where the
+    base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
         raise PlanRefused(f"is distillation, which needs a decoder; the base model is of the kind {kind}", param="type")
-    ids = _instruction_ids(distillation, tokenizer)
-    fields = {"method": Method.PREFIX_TUNING, **given}
-    fields.setdefault("num_virtual_tokens", min(NUM_DEFAULT_VIRTUAL_TOKENS, len(ids) // 2))
+    distillation, ids = teacher.distillation, _text_ids(teacher)
+    is_document = distillation.num_questions is not None
+    fields = {"method": Method.CARTRIDGE if is_document else Method.PREFIX_TUNING, **given}
+    default = (
+        min(NUM_DOCUMENT_VIRTUAL_TOKENS, len(ids) // 4)
+        if is_document
+        else min(NUM_DEFAULT_VIRTUAL_TOKENS, len(ids) // 2)
+    )
+    fields.setdefault("num_virtual_tokens", default)
     if "initialisation" not in fields and fields.get("init_text") is None and fields["method"] != Method.P_TUNING:
-        fields["init_text"] = tokenizer.decode(ids[: max(1, fields["num_virtual_tokens"])])
+        first = teacher.prompt(Example("a", "", 1)) if is_document else ids
+        start = first[: max(1, fields["num_virtual_tokens"])]
+        fields["init_text"] = teacher.tokenizer.decode(start, skip_special_tokens=False)
     plan = plan_for(new_plan(fields), kind)
-    _check(plan, len(ids))
+    _check(plan, len(ids), distillation.name)
     return plan
 
 
@@ -42,24 +53,28 @@ def version_defaults(distillation: Distillation) -> dict[str, Any]:
     return {"temperature": 0.0, "max_tokens": distillation.max_answer_tokens}
 
 
-def _instruction_ids(distillation: Distillation, tokenizer: Tokenizer) -> tuple[int, ...]:
+def _text_ids(teacher: Teacher) -> tuple[int, ...]:
+    distillation = teacher.distillation
     try:
-        ids = tokenizer.encode(distillation.instruction, add_special_tokens=False)
+        ids = teacher.tokenizer.encode(distillation.instruction, add_special_tokens=False)
     except UnknownToken as error:
-        raise PlanRefused(f"cannot be read by the base model: {error}", param="instruction") from error
+        raise PlanRefused(f"cannot be read by the base model: {error}", param=distillation.name) from error
+    if distillation.num_questions is not None and len(ids) < MIN_DOCUMENT_TOKENS:
+        message = f"has {len(ids)} tokens, and a cartridge is for {MIN_DOCUMENT_TOKENS} or more"
+        raise PlanRefused(f"{message}: send so short a text with each request", param=distillation.name)
     if len(ids) < 2:
-        raise PlanRefused("has fewer than two tokens: a soft prompt would save none", param="instruction")
+        raise PlanRefused("has fewer than two tokens: a soft prompt would save none", param=distillation.name)
     return ids
 
 
-def _check(plan: TuningPlan, num_tokens: int) -> None:
+def _check(plan: TuningPlan, num_tokens: int, name: str) -> None:
     if plan.num_virtual_tokens >= num_tokens:
-        message = f"is {plan.num_virtual_tokens}, and the instruction has {num_tokens} tokens: none would be saved"
+        message = f"is {plan.num_virtual_tokens}, and the {name} has {num_tokens} tokens: none would be saved"
         raise PlanRefused(message, param="num_virtual_tokens")
     if plan.has_head:
         raise PlanRefused(f"is {plan.task_type}, and a distillation learns texts, not a head", param="task_type")
     if plan.method is Method.P_TUNING:
-        message = "is P_TUNING, which cannot start from the instruction: choose PREFIX_TUNING or PROMPT_TUNING"
+        message = f"is P_TUNING, which cannot start from the {name}: choose PREFIX_TUNING or PROMPT_TUNING"
         raise PlanRefused(message, param="method")
     if plan.initialisation is Initialisation.LABELS:
         raise PlanRefused("is LABELS, and the inputs of a distillation have none", param="initialisation")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.tuning.errors import CheckpointUnreadable
 from server.tuning.teaching import Answer
@@ -18,16 +18,18 @@ _FORMAT = "softprompt distillation 1"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DistillationState:
-    """Answers by input, and the state of the run; None before it begins."""
+    """Answers by input, the state of the run (None before it begins), and drafts of questions by their number."""
 
     answers: Mapping[str, Answer]
     run: bytes | None = None
+    drafts: Mapping[int, str] = field(default_factory=dict)
 
 
 def pack_state(state: DistillationState) -> bytes:
     """Write a state; `unpack_state` is the inverse."""
     answers = {text: [answer.token_ids, answer.text, answer.is_cut] for text, answer in state.answers.items()}
-    header = json.dumps({"format": _FORMAT, "answers": answers}).encode()
+    drafts = {"drafts": list(state.drafts.items())} if state.drafts else {}
+    header = json.dumps({"format": _FORMAT, "answers": answers, **drafts}).encode()
     return len(header).to_bytes(8, "little") + header + (state.run or b"")
 
 
@@ -39,6 +41,7 @@ def unpack_state(data: bytes) -> DistillationState:
         if header["format"] != _FORMAT:
             raise CheckpointUnreadable("the saved state is of another version of this program")
         answers = {text: Answer(tuple(ids), answer, cut) for text, (ids, answer, cut) in header["answers"].items()}
+        drafts = {int(number): str(text) for number, text in header.get("drafts", ())}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointUnreadable("the saved state of the distillation is damaged") from error
-    return DistillationState(answers, data[end:] or None)
+    return DistillationState(answers, data[end:] or None, drafts)

@@ -21,6 +21,9 @@ from server.tuning.fit import Host
 from server.tuning.plan import TuningPlan
 from server.tuning.teaching import Distillation
 
+_QUESTION = Example("a " * 63 + "a", "", 1)
+"""Longer than the questions that are written about a document, in most vocabularies."""
+
 
 @dataclass(frozen=True)
 class Teacher:
@@ -72,18 +75,28 @@ class Teacher:
 
     def check_instruction(self, max_context: int) -> None:
         """Raise `PlanRefused` for an instruction that the base model cannot read, or that leaves no room."""
+        is_document = self.distillation.num_questions is not None
+        shortest = "a question of usual length" if is_document else "the shortest input"
         try:
-            num_tokens = len(self.prompt(Example("a", "", 1)))
+            num_tokens = len(self.prompt(_QUESTION if is_document else Example("a", "", 1)))
         except ExamplesRefused as error:
             reason = str(error.__cause__ or error)
-            raise PlanRefused(f"cannot be read by the base model: {reason}", param="instruction") from error
+            raise PlanRefused(f"cannot be read by the base model: {reason}", param=self.distillation.name) from error
         room = max_context - self.distillation.max_answer_tokens
         if num_tokens > room:
             message = (
-                f"takes {num_tokens} tokens with the shortest input, and there is room for {max(0, room)} beside an "
+                f"takes {num_tokens} tokens with {shortest}, and there is room for {max(0, room)} beside an "
                 f"answer of {self.distillation.max_answer_tokens} (max_answer_tokens) in the context of {max_context}"
             )
-            raise PlanRefused(message, param="instruction")
+            raise PlanRefused(message, param=self.distillation.name)
+
+    def check_document(self, host: Host, plan: TuningPlan) -> None:
+        """Raise `PlanRefused` for a document that does not fit into the context, the KV cache or the memory."""
+        self.check_instruction(host.base.max_context)
+        try:
+            self.check_inputs(host, plan, [_QUESTION])
+        except ExamplesRefused as error:
+            raise PlanRefused(f"does not fit: {str(error).removeprefix('line 1: ')}", param="document") from error
 
     def check_inputs(self, host: Host, plan: TuningPlan, examples: Sequence[Example]) -> None:
         """Raise `ExamplesRefused` for an input that does not fit behind the instruction, or that no engine answers.
