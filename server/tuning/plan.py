@@ -34,12 +34,15 @@ class Initialisation(StrEnum):
     those of `init_text`. `LABELS` takes those of the examples' labels in a row (class labels in Lester et al. 2021).
     A text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING and CARTRIDGE, `TEXT` and `LABELS` give the
     keys and values that the base model computes from the text. The encoder of P_TUNING always starts at random.
+    `INSTRUCTION` is of these two in a distillation: keys and values of evenly spaced tokens of the instruction, which
+    have read all of it before them.
     """
 
     RANDOM = "RANDOM"
     SAMPLE_VOCAB = "SAMPLE_VOCAB"
     TEXT = "TEXT"
     LABELS = "LABELS"
+    INSTRUCTION = "INSTRUCTION"
 
 
 class Optimizer(StrEnum):
@@ -211,7 +214,7 @@ _RANGES = (
 )
 
 
-def new_plan(fields: Mapping[str, Any]) -> TuningPlan:
+def new_plan(fields: Mapping[str, Any], *, is_distillation: bool = False) -> TuningPlan:
     """Make the plan that a person asks for, by the rules of this release.
 
     An `init_text` implies the initialisation TEXT. Raises `PlanRefused` for values out of range, for unknown fields,
@@ -224,6 +227,8 @@ def new_plan(fields: Mapping[str, Any]) -> TuningPlan:
         raise PlanRefused("is not a hyperparameter", param="defaults")
     plan = _parsed(given)
     check_all_used(plan)
+    if plan.initialisation is Initialisation.INSTRUCTION and not is_distillation:
+        raise PlanRefused("is INSTRUCTION, which a distillation alone has", param="initialisation")
     return plan
 
 

@@ -152,7 +152,12 @@ class DistilPlanOptions(PlanOptions):
     ] = None
     initialisation: Annotated[
         str | None,
-        _option(_METHOD, "--init", "Initialisation: RANDOM, SAMPLE_VOCAB or TEXT.", "TEXT, of the instruction's start"),
+        _option(
+            _METHOD,
+            "--init",
+            "Initialisation: RANDOM, SAMPLE_VOCAB, TEXT or INSTRUCTION.",
+            "INSTRUCTION",
+        ),
     ] = None
     num_virtual_tokens: Annotated[
         int | None,

@@ -1,4 +1,4 @@
-"""The plan of a distillation: by default a prefix that starts from the keys and values of the text's first tokens."""
+"""The plan of a distillation: by default a prefix from keys and values of tokens of its text."""
 
 from __future__ import annotations
 
@@ -22,30 +22,39 @@ MIN_DOCUMENT_TOKENS = 64
 def plan_distillation(given: Mapping[str, Any], teacher: Teacher, kind: BaseKind) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Without a method it is prefix tuning, and of a document a cartridge. Without an initialisation it is the start of
-    the instruction, and of a document that of the teacher's prompt: its first token is the attention sink. Without a
-    number it has at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as the instruction, or
-    `NUM_DOCUMENT_VIRTUAL_TOKENS` and a quarter of the document. Raises `PlanRefused`, with the param `type` where the
-    base model cannot be a teacher.
+    Of an instruction it is by default prefix tuning from evenly spaced tokens; PROMPT_TUNING starts from the embeddings
+    of its first ones. Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many
+    as it has tokens. Of a document it is a cartridge from the first tokens of the teacher's prompt, the first of which
+    is the attention sink: `NUM_DOCUMENT_VIRTUAL_TOKENS`, or a quarter of its tokens.
+    Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
         raise PlanRefused(f"is distillation, which needs a decoder; the base model is of the kind {kind}", param="type")
-    distillation, ids = teacher.distillation, _text_ids(teacher)
-    is_document = distillation.num_questions is not None
-    fields = {"method": Method.CARTRIDGE if is_document else Method.PREFIX_TUNING, **given}
-    default = (
-        min(NUM_DOCUMENT_VIRTUAL_TOKENS, len(ids) // 4)
-        if is_document
-        else min(NUM_DEFAULT_VIRTUAL_TOKENS, len(ids) // 2)
-    )
-    fields.setdefault("num_virtual_tokens", default)
-    if "initialisation" not in fields and fields.get("init_text") is None and fields["method"] != Method.P_TUNING:
-        first = teacher.prompt(Example("a", "", 1)) if is_document else ids
-        start = first[: max(1, fields["num_virtual_tokens"])]
-        fields["init_text"] = teacher.tokenizer.decode(start, skip_special_tokens=False)
-    plan = plan_for(new_plan(fields), kind)
-    _check(plan, len(ids), distillation.name)
+    ids = _text_ids(teacher)
+    fields = {**_defaults(teacher, len(ids)), **given}
+    if "initialisation" not in fields and fields.get("init_text") is None:
+        _add_initialisation(fields, teacher, ids)
+    plan = plan_for(new_plan(fields, is_distillation=True), kind)
+    _check(plan, len(ids), teacher.distillation.name)
     return plan
+
+
+def _defaults(teacher: Teacher, num_tokens: int) -> dict[str, Any]:
+    if teacher.distillation.num_questions is None:
+        num_virtual_tokens = min(NUM_DEFAULT_VIRTUAL_TOKENS, num_tokens // 2)
+        return {"method": Method.PREFIX_TUNING, "num_virtual_tokens": num_virtual_tokens}
+    return {"method": Method.CARTRIDGE, "num_virtual_tokens": min(NUM_DOCUMENT_VIRTUAL_TOKENS, num_tokens // 4)}
+
+
+def _add_initialisation(fields: dict[str, Any], teacher: Teacher, ids: tuple[int, ...]) -> None:
+    first, tokenizer = slice(max(1, fields["num_virtual_tokens"])), teacher.tokenizer
+    if teacher.distillation.num_questions is not None and fields["method"] != Method.P_TUNING:
+        prompt = teacher.prompt(Example("a", "", 1))
+        fields["init_text"] = tokenizer.decode(prompt[first], skip_special_tokens=False)
+    elif fields["method"] in (Method.PREFIX_TUNING, Method.CARTRIDGE):
+        fields["initialisation"] = Initialisation.INSTRUCTION
+    elif fields["method"] == Method.PROMPT_TUNING:
+        fields["init_text"] = tokenizer.decode(ids[first])
 
 
 def version_defaults(distillation: Distillation) -> dict[str, Any]:
@@ -76,5 +85,7 @@ def _check(plan: TuningPlan, num_tokens: int, name: str) -> None:
     if plan.method is Method.P_TUNING:
         message = f"is P_TUNING, which cannot start from the {name}: choose PREFIX_TUNING or PROMPT_TUNING"
         raise PlanRefused(message, param="method")
+    if plan.initialisation is Initialisation.INSTRUCTION and not plan.is_key_values:
+        raise PlanRefused(f"is INSTRUCTION, and {plan.method} has no keys and values", param="initialisation")
     if plan.initialisation is Initialisation.LABELS:
         raise PlanRefused("is LABELS, and the inputs of a distillation have none", param="initialisation")

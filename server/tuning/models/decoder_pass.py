@@ -13,7 +13,7 @@ from server.model.attention import attending
 from server.model.base_model import LoadedModel
 from server.tuning.cost import costs_of
 from server.tuning.errors import TuningUnsupported
-from server.tuning.models.flat_attention import FlatAttention, LayerKeyValues, RecordingAttention
+from server.tuning.models.flat_attention import FlatAttention, LayerKeyValues, RecordingAttention, ReplayingAttention
 from server.tuning.models.flat_batches import MicroBatch
 from server.tuning.models.recomputation import Recomputation
 from server.tuning.models.soft_prompt import SoftPrompt
@@ -65,6 +65,22 @@ class DecoderPass:
         ids = torch.tensor(token_ids, device=self._device)
         self._decode(self._embed(ids), torch.arange(len(ids), device=self._device), attention)
         return attention.recorded
+
+    @torch.no_grad()
+    def spaced_key_values_of(self, token_ids: Sequence[int], num_tokens: int) -> list[LayerKeyValues]:
+        """Keys and values of `num_tokens` evenly spaced tokens of a text, its first and its last among them.
+
+        Each token has read all of the text before it, and then stands at the positions 0, 1, …: a first pass keeps what
+        attention gave the tokens, and a second one gives it to them again at their new positions.
+        """
+        steps = range(num_tokens)
+        spaced = [round(step * (len(token_ids) - 1) / max(1, num_tokens - 1)) for step in steps]
+        ids, rows = torch.tensor(token_ids, device=self._device), torch.tensor(spaced, device=self._device)
+        whole = RecordingAttention(len(ids), self._device, rows)
+        self._decode(self._embed(ids), torch.arange(len(ids), device=self._device), whole)
+        moved = ReplayingAttention(whole.outputs, num_tokens, self._device)
+        self._decode(self._embed(ids[rows]), torch.arange(num_tokens, device=self._device), moved)
+        return moved.recorded
 
     @torch.no_grad()
     def hidden_behind(self, batch: MicroBatch, before: Sequence[LayerKeyValues]) -> torch.Tensor:

@@ -20,7 +20,7 @@ from server.tuning.encoding import EncodedExample
 from server.tuning.models.decoder import DecoderModel
 from server.tuning.models.flat_batches import MicroBatch, micro_batches
 from server.tuning.models.protocol import Judged
-from server.tuning.plan import TuningPlan
+from server.tuning.plan import Initialisation, TuningPlan
 
 _MAX_KEPT_BYTES = 256 << 20
 """Maximum size of the teacher's hidden states that are kept. Those of further examples are computed in every step."""
@@ -44,6 +44,8 @@ class DistilledDecoder(DecoderModel):
         super().__init__(loaded, tokenizer, plan, (), memory_bytes)
         self._num_shared = len(instruction)
         self._shared = self._pass.key_values_of(instruction)
+        if plan.initialisation is Initialisation.INSTRUCTION:
+            self.prompt.begin_with(self._pass.spaced_key_values_of(instruction, plan.num_virtual_tokens))
         self._kept: dict[EncodedExample, torch.Tensor] = {}
         self._num_kept_bytes = 0
         self._latest: tuple[MicroBatch, torch.Tensor] | None = None  # the parts of a batch come one after another

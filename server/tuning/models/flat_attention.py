@@ -6,7 +6,7 @@ against all tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,11 +116,16 @@ class FlatAttention:
 
 
 class RecordingAttention(FlatAttention):
-    """The context of one forward pass over one text, which keeps the keys and values of each layer."""
+    """The context of one forward pass over one text, which keeps the keys and values of each layer.
 
-    def __init__(self, num_tokens: int, device: torch.device) -> None:
+    It keeps the outputs too, of these `rows` `[num_rows]` of the text.
+    """
+
+    def __init__(self, num_tokens: int, device: torch.device, rows: torch.Tensor | None = None) -> None:
         super().__init__([num_tokens], 0, device)
+        self._rows = rows
         self._found: dict[int, LayerKeyValues] = {}
+        self.outputs: dict[int, torch.Tensor] = {}
 
     @property
     def recorded(self) -> list[LayerKeyValues]:
@@ -130,7 +135,23 @@ class RecordingAttention(FlatAttention):
     def attend(self, call: AttentionCall) -> torch.Tensor:
         """Keep keys and values, and attend."""
         self._found[call.layer] = LayerKeyValues(call.key, call.value)
-        return super().attend(call)
+        output = super().attend(call)
+        if self._rows is not None:
+            self.outputs[call.layer] = output[self._rows]
+        return output
+
+
+class ReplayingAttention(RecordingAttention):
+    """The context of a pass over some tokens of a text: each layer gives them the outputs that the whole text gave."""
+
+    def __init__(self, outputs: Mapping[int, torch.Tensor], num_tokens: int, device: torch.device) -> None:
+        super().__init__(num_tokens, device)
+        self._whole = outputs
+
+    def attend(self, call: AttentionCall) -> torch.Tensor:
+        """Keep keys and values, and give what was kept."""
+        self._found[call.layer] = LayerKeyValues(call.key, call.value)
+        return self._whole[call.layer]
 
 
 def _fused(

@@ -71,7 +71,8 @@ class SoftPrompt:
         )
         self.head_parameters = [one for one in model.parameters() if one.requires_grad and id(one) not in own]
         self.parameters = [*self.prompt_parameters, *self.head_parameters]
-        if plan.method is not Method.P_TUNING and plan.initialisation is not Initialisation.RANDOM:
+        is_given = plan.initialisation in (Initialisation.RANDOM, Initialisation.INSTRUCTION)
+        if plan.method is not Method.P_TUNING and not is_given:
             self._begin_with(twin, initial_ids(plan, tokenizer, labels))
 
     @property
@@ -131,15 +132,21 @@ class SoftPrompt:
         for parameter, value in zip(self.head_parameters, values, strict=True):
             parameter.copy_(value)
 
+    def begin_with(self, layers: Sequence[LayerKeyValues]) -> None:
+        """Start from these keys and values."""
+        self._set_key_values([(layer.keys[None], layer.values[None]) for layer in layers])
+
+    def _set_key_values(self, cache: Any) -> None:
+        initialize_kv_prefix_from_past_key_values(
+            self.model, past_key_values=cache, num_virtual_tokens=self.num_virtual_tokens
+        )
+
     def _begin_with(self, twin: PreTrainedModel, token_ids: Sequence[int]) -> None:
         weight = self._encoder.embedding.weight
         ids = torch.tensor([token_ids], device=weight.device)
         with torch.no_grad():
             if self.is_key_values:
-                cache = key_values_of(twin, ids, self._config.num_layers)
-                initialize_kv_prefix_from_past_key_values(
-                    self.model, past_key_values=cache, num_virtual_tokens=self.num_virtual_tokens
-                )
+                self._set_key_values(key_values_of(twin, ids, self._config.num_layers))
             else:
                 weight.copy_(twin.get_input_embeddings()(ids)[0].to(weight.dtype))
 

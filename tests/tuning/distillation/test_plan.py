@@ -13,7 +13,7 @@ from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import PlanRefused
 from server.tuning.example_line import Example
 from server.tuning.models.prompt_values import initial_ids
-from server.tuning.plan import Initialisation, Method, TuningPlan
+from server.tuning.plan import Initialisation, Method, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
 from server.tuning.teaching import Distillation
 from tests.fakes.tokenizers import byte_level
@@ -33,15 +33,16 @@ def refusal(given: dict, instruction: str = LONG, kind: BaseKind = BaseKind.DECO
 
 
 def test_a_prefix_starts_from_the_instruction():
-    """By default 32 virtual tokens, or half of a short instruction's tokens."""
+    """By default 32 virtual tokens, or half of a short instruction's tokens. Rows start from its first tokens."""
     tokenizer = byte_level()
     plan = plan_distillation({}, teacher_of(LONG), BaseKind.DECODER)
     assert (plan.method, plan.initialisation, plan.num_virtual_tokens) == (
         Method.PREFIX_TUNING,
-        Initialisation.TEXT,
+        Initialisation.INSTRUCTION,
         32,
     )
-    assert LONG.startswith(plan.init_text)
+    rows = plan_distillation({"method": "PROMPT_TUNING"}, teacher_of(LONG), BaseKind.DECODER)
+    assert LONG.startswith(rows.init_text)
     short = plan_distillation({}, teacher_of("Yes or no?"), BaseKind.DECODER)
     assert short.num_virtual_tokens == len(tokenizer.encode("Yes or no?", add_special_tokens=False)) // 2
     chosen = plan_distillation(
@@ -58,6 +59,7 @@ def test_a_prefix_starts_from_the_instruction():
         ({"method": "P_TUNING"}, "method", "cannot start from the instruction"),
         ({"task_type": "SEQ_CLS"}, "task_type", "learns texts, not a head"),
         ({"initialisation": "LABELS"}, "initialisation", "have none"),
+        ({"initialisation": "INSTRUCTION", "method": "PROMPT_TUNING"}, "initialisation", "has no keys and values"),
     ],
 )
 def test_settings_that_fit_no_distillation_are_refused(given, param, words):
@@ -65,6 +67,12 @@ def test_settings_that_fit_no_distillation_are_refused(given, param, words):
     found, message = refusal(given)
     assert found == param
     assert words in message
+
+
+def test_without_a_teacher_there_is_no_instruction_to_start_from():
+    """The plan of other methods refuses that initialisation."""
+    with pytest.raises(PlanRefused, match="initialisation is INSTRUCTION, which a distillation alone has"):
+        new_plan({"method": "PREFIX_TUNING", "initialisation": "INSTRUCTION"})
 
 
 @pytest.mark.parametrize("kind", [BaseKind.ENCODER, BaseKind.ENCODER_DECODER])

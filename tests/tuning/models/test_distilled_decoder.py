@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn import functional
+from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from server.tuning.distillation.teacher import shared_beginning
 from server.tuning.encoding import EncodedExample
@@ -75,6 +76,41 @@ def test_divergence_and_gradient_are_those_of_peft(architecture, method):
     (found,) = model.prompt.parameters
     (sought,) = [one for one in peft.parameters() if one.requires_grad]
     torch.testing.assert_close(found.grad, sought.grad, rtol=1e-3, atol=1e-5)
+
+
+def spaced_student(architecture: str, num_virtual_tokens: int) -> DistilledDecoder:
+    """A student whose prefix starts from evenly spaced tokens of the instruction."""
+    plan = TuningPlan(
+        method=Method.PREFIX_TUNING, initialisation=Initialisation.INSTRUCTION, num_virtual_tokens=num_virtual_tokens
+    )
+    return DistilledDecoder(loaded_from(build(architecture)), byte_level(), plan, INSTRUCTION)
+
+
+def whole_cache(architecture: str):
+    """Keys and values of the whole instruction, by transformers."""
+    ids = torch.tensor([INSTRUCTION])
+    return build(architecture)(input_ids=ids, use_cache=True).past_key_values.layers
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+def test_a_prefix_of_all_tokens_is_the_teacher_itself(architecture):
+    """The first pass and the second one agree where no token moves."""
+    found = spaced_student(architecture, len(INSTRUCTION)).prompt.key_values()
+    for layer, whole in zip(found, whole_cache(architecture), strict=True):
+        torch.testing.assert_close(layer.keys, whole.keys[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(layer.values, whole.values[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_prefix_starts_from_spaced_tokens_that_read_all():
+    """Their values are those in the whole text, and their keys are rotated to the positions where they stand now."""
+    rows = torch.tensor([0, 4, 8])
+    rotary = build("llama").model.rotary_emb
+    for layer, whole in zip(spaced_student("llama", 3).prompt.key_values(), whole_cache("llama"), strict=True):
+        torch.testing.assert_close(layer.values, whole.values[0][:, rows], rtol=1e-4, atol=1e-5)
+        keys = whole.keys[:, :, rows]
+        cos, sin = rotary(keys, (torch.arange(3) - rows)[None])
+        moved, _ = apply_rotary_pos_emb(keys, keys, cos, sin)
+        torch.testing.assert_close(layer.keys, moved[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_is_its_examples_one_by_one():
