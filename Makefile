@@ -15,7 +15,7 @@ MINUTES ?= 120
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real cartridge-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm distil-real vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real cartridge-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -235,6 +235,9 @@ bench-store: install ## the store's times from 10 to 10,000 tasks (ARGS="--url p
 
 bench-memory: install ## the peak memory of loading a base model, dtype by dtype (ARGS="--layers 4" for a look)
 	$(BIN)/python -W ignore -m benchmarks.loading_memory $(ARGS)
+
+distil-real: real-model ## distilled prompts beside their teachers on a real model: agreement, texts, seconds (minutes; ARGS="--only labels")
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.distillation $(ARGS)
 
 bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time to switch (RESULTS=file goes on from there)
 	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"

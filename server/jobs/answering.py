@@ -1,7 +1,4 @@
-"""The first phase of a distillation: questions about a document are written, and the teacher answers all inputs.
-
-What is written is kept with the job.
-"""
+"""The first phase of a distillation: inputs that are missing are written, the teacher answers, and both are kept."""
 
 from __future__ import annotations
 
@@ -22,10 +19,11 @@ from server.jobs.event_texts import note_event
 from server.threads import Threads
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.answers import notes_on, unanswered, with_answers, write_answers
-from server.tuning.distillation.questions import with_questions, writer_of
-from server.tuning.distillation.self_study import write_inputs
+from server.tuning.distillation.self_study import pending, write_inputs
 from server.tuning.distillation.state import DistillationState, pack_state, unpack_state
+from server.tuning.distillation.studied import num_to_write, with_inputs, writer_of
 from server.tuning.distillation.teacher import Teacher
+from server.tuning.fit import Host
 from server.tuning.job import TuningJob
 from server.tuning.teaching import Answer
 
@@ -35,15 +33,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Answering:
-    """Lets the engine answer the inputs of a claimed job. A resumed job asks for the answers that are missing only.
+    """Lets the engine write and answer the inputs of a claimed job. A resumed job asks only for what is missing.
 
-    The answers are saved every `checkpoint_s`, at their end, and where the work is interrupted.
+    Both are saved every `checkpoint_s`, at their end, and where the work is interrupted.
     """
 
     store: TuningStore
     claim: JobClaim
     engine: RequestRunner
     tokenizer: Tokenizer
+    host: Host
     heartbeat: ClaimHeartbeat
     checkpoint_s: float
     threads: Threads
@@ -52,59 +51,65 @@ class Answering:
     _num_saved: int = field(default=0, init=False)
 
     async def complete(self, job: TuningJob) -> TuningJob:
-        """Return the job with all answers, and of a document with its questions.
+        """Return the job with all inputs and answers.
 
-        Raises ClaimLost, StoreError, `CheckpointUnreadable`, `EvaluationFailed`, `EngineStopped`, `TeacherSilent`, and
-        `ExamplesRefused` for too few questions.
+        Raises ClaimLost, StoreError, `CheckpointUnreadable`, `EvaluationFailed`, `EngineStopped`, `StudyFailed`,
+        `TeacherSilent`, and `ExamplesRefused` or `PlanRefused` for inputs that were written and do not fit.
         """
-        assert job.distillation is not None
-        state = await self.threads.run(self._load)
-        self._answers, self._drafts = dict(state.answers), dict(state.drafts)
-        self._num_saved = self._num_done
-        if job.distillation.num_questions is not None:
-            job = await self._with_questions(job, job.distillation.num_questions)
+        distillation = job.distillation
+        assert distillation is not None
+        saved = await self.threads.run(self._load)
+        self._answers, self._drafts = dict(saved.answers), dict(saved.drafts)
+        self._num_saved = self._num_found
+        teacher = Teacher(self.tokenizer, job.manifest, distillation)
+        if distillation.num_inputs is not None:
+            job = await self._study(job, teacher)
         if missing := unanswered(job, self._answers):
             kept = f"; {len(self._answers)} are answered already" if self._answers else ""
             self.heartbeat.queue([NewEvent(f"The teacher answers {len(missing)} inputs{kept}.")])
-            teacher = Teacher(self.tokenizer, job.manifest, job.distillation)
-            async with self._saving():
-                await write_answers(
-                    self.engine, teacher, missing, self._take, on_progress=lambda _: self.heartbeat.check()
-                )
-            notes = notes_on(self._answers, job.distillation.max_answer_tokens)
+            async with self._saving("teacher's answers"):
+                await write_answers(self.engine, teacher, missing, self._take, on_progress=self._check)
+            notes = notes_on(self._answers, distillation.max_answer_tokens)
             done = NewEvent(f"The teacher has answered {len(self._answers)} inputs.")
             self.heartbeat.queue([done, *map(note_event, notes)])
         return with_answers(job, self._answers)
 
-    async def _with_questions(self, job: TuningJob, num_questions: int) -> TuningJob:
-        if not self._answers:  # else all questions are written
-            self.heartbeat.queue([NewEvent(f"The base model writes {num_questions} questions about the document.")])
-        writer = writer_of(self.tokenizer, job)
-        async with self._saving():
-            questions = await write_inputs(
-                self.engine, writer, num_questions, self._drafts, lambda _: self.heartbeat.check()
-            )
-        return with_questions(job, questions, self._drafts)
+    async def _study(self, job: TuningJob, teacher: Teacher) -> TuningJob:
+        """Let the base model write the inputs that are missing, and return the job with all of them."""
+        num_missing = num_to_write(job)
+        if pending(self._drafts, num_missing):
+            kept = f"; {len(self._drafts)} drafts are there already" if self._drafts else ""
+            self.heartbeat.queue([NewEvent(f"The base model writes {num_missing} inputs{kept}.")])
+            writer = writer_of(job, self.tokenizer, self.host.base.max_context)
+            async with self._saving("drafts of inputs"):
+                await write_inputs(self.engine, writer, num_missing, self._drafts, on_progress=self._check)
+        job = with_inputs(job, self._drafts)
+        for examples in (job.data.training, job.data.validation):
+            await self.threads.run(teacher.check_inputs, self.host, job.plan, examples)
+        return job
 
     @asynccontextmanager
-    async def _saving(self) -> AsyncIterator[None]:
-        """Save the work repeatedly while the context is open, and at its end."""
+    async def _saving(self, what: str) -> AsyncIterator[None]:
+        """Save again and again while the context is open, and at its end."""
         try:
-            async with background_task(self._save_repeatedly(), "teacher's answers"):
+            async with background_task(self._save_repeatedly(), what):
                 yield
         finally:
             await uninterrupted(self._save_if_held())
 
     @property
-    def _num_done(self) -> int:
+    def _num_found(self) -> int:
         return len(self._answers) + len(self._drafts)
+
+    def _check(self, num_done: int) -> None:
+        self.heartbeat.check()
 
     def _take(self, text: str, answer: Answer) -> None:
         self._answers[text] = answer
 
     def _load(self) -> DistillationState:
         state = self.store.load_checkpoint(self.claim)
-        return DistillationState({}) if state is None else unpack_state(state)
+        return DistillationState() if state is None else unpack_state(state)
 
     async def _save_repeatedly(self) -> None:
         while True:
@@ -112,15 +117,15 @@ class Answering:
             await self._save_if_held()
 
     async def _save_if_held(self) -> None:
-        """Save new answers. If the store cannot be reached, a warning is queued and the job continues."""
-        if (num_done := self._num_done) == self._num_saved:
+        """Save new drafts and answers. If the store cannot be reached, a warning is queued and the job continues."""
+        if (num_found := self._num_found) == self._num_saved:
             return
-        state = pack_state(DistillationState(self._answers, None, self._drafts))
+        state = pack_state(DistillationState(self._answers, drafts=self._drafts))
         metrics = {"answered": len(self._answers)}
         try:
             async with self.heartbeat.queued_events() as events:
                 await self.threads.run(self._write, metrics, state, events)
-            self._num_saved = num_done
+            self._num_saved = num_found
         except ClaimLost:
             self.heartbeat.beat_soon()  # its next check ends this work
         except StoreUnavailable as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from prompts_store.errors import InvalidCheckpoint, InvalidManifest, StoreError
 from prompts_store.tuning_records import JobError, JobStatus
-from server.tuning.errors import ExamplesRefused, PlanRefused, TeacherSilent, TuningDiverged, TuningError
+from server.tuning.errors import ExamplesRefused, PlanRefused, StudyFailed, TeacherSilent, TuningDiverged, TuningError
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +71,8 @@ def job_error(job_id: int, error: Exception) -> JobError:
             return JobError("invalid_value", str(error), "training_file" if error.param == "document" else error.param)
         case TuningDiverged():
             return JobError("diverged", str(error), "learning_rate")
+        case StudyFailed():
+            return JobError("too_few_inputs", str(error), "method.distillation.num_inputs")
         case TeacherSilent():
             return JobError("empty_answers", str(error), "method.distillation.instruction")
         case TuningError():

@@ -19,7 +19,7 @@ from server.jobs.claim_heartbeat import ClaimHeartbeat
 from server.jobs.failures import job_error
 from server.jobs.training import Training
 from server.threads import Threads
-from server.tuning.errors import CheckpointUnreadable, TeacherSilent, TuningDiverged
+from server.tuning.errors import CheckpointUnreadable, StudyFailed, TeacherSilent, TuningDiverged
 
 _RELEASE_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
@@ -104,10 +104,10 @@ class HeldJob:
 
 
 def _state_after(cause: Exception) -> StateAtFailure:
-    """A run that diverged would diverge again from its state, and a silent teacher would stay silent. A state that this
-    server cannot read may be readable by a server of another release or with other options."""
+    """A run that diverged would diverge again from its state, and a base model that writes nothing would write nothing
+    again. A state that this server cannot read may be readable by a server of another release or with other options."""
     match cause:
-        case TuningDiverged() | TeacherSilent():
+        case TuningDiverged() | StudyFailed() | TeacherSilent():
             return StateAtFailure.DROPPED
         case CheckpointUnreadable() | StoreCorrupt():
             return StateAtFailure.UNREADABLE

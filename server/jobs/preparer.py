@@ -17,7 +17,7 @@ from server.jobs.request import JobRequest, request_from_json
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.inputs import is_plain_text, read_inputs
 from server.tuning.distillation.plan import version_defaults
-from server.tuning.distillation.questions import no_data
+from server.tuning.distillation.studied import before_study
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import EncodedExample, PreviewToken, encode_completion, encode_examples, preview
 from server.tuning.errors import ExamplesRefused
@@ -95,28 +95,23 @@ class JobPreparer:
         return Prepared(job, (*notes, *self._previews(data.training, encoded)))
 
     def _prepare_distillation(self, record: JobRecord, request: JobRequest, distillation: Distillation) -> Prepared:
-        """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises.
-
-        A document has none yet: they are written when the job runs.
-        """
-        is_document = distillation.num_questions is not None
-        data = no_data(distillation.instruction.encode()) if is_document else self._read_inputs(record)
+        """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises."""
+        is_studied = distillation.num_inputs is not None
+        data = before_study() if distillation.is_document else self._read_inputs(record, is_studied=is_studied)
         manifest = replace(request.manifest, training_data_digest=data.digest)
         if not manifest.defaults:
             manifest = replace(manifest, defaults=version_defaults(distillation))
         teacher = Teacher(self.tokenizer, manifest, distillation)
-        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
-        if is_document:
-            teacher.check_document(self.host, request.plan)
-            return Prepared(job, ())
+        teacher.check_text(self.host, request.plan)
         teacher.check_inputs(self.host, request.plan, data.training)
         try:
             teacher.check_inputs(self.host, request.plan, data.validation)
         except ExamplesRefused as error:
             raise FileRefused(error, _judged_by(record)) from error
+        job = TuningJob(request.plan, data, manifest, self.base_name, self.end_token_id, distillation)
         return Prepared(job, tuple(map(note_event, data.notes)))
 
-    def _read_inputs(self, record: JobRecord) -> TuningData:
+    def _read_inputs(self, record: JobRecord, *, is_studied: bool) -> TuningData:
         def read(file_id: int, param: str, min_inputs: int) -> ExampleSet:
             is_text = is_plain_text(self.store.get_file(file_id).filename)
             try:
@@ -125,10 +120,10 @@ class JobPreparer:
             except ExamplesRefused as error:
                 raise FileRefused(error, param) from error
 
-        training = read(record.training_file, "training_file", MIN_INPUTS)
-        if record.validation_file is None:
-            return tuning_data(training, seed=record.seed, split=Split.RANDOM)
-        validation = read(record.validation_file, "validation_file", 1)
+        training = read(record.training_file, "training_file", 1 if is_studied else MIN_INPUTS)
+        validation = None if record.validation_file is None else read(record.validation_file, "validation_file", 1)
+        if is_studied:
+            return before_study(training, validation)
         try:
             return tuning_data(training, validation, record.seed, Split.RANDOM)
         except ExamplesRefused as error:

@@ -11,7 +11,7 @@ from server.tuning.example_line import Reading
 from server.tuning.gate import Gate
 from server.tuning.plan import TuningPlan, plan_from_json, plan_to_json
 from server.tuning.split import Split
-from server.tuning.teaching import Distillation, distillation_to_json
+from server.tuning.teaching import Distillation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class JobRequest:
 
 def request_to_json(request: JobRequest) -> dict[str, Any]:
     """Every field as a JSON value; `request_from_json` reads it back. Only a distillation has that field."""
-    distillation = {} if request.distillation is None else {"distillation": distillation_to_json(request.distillation)}
+    distillation = {} if request.distillation is None else {"distillation": request.distillation.to_json()}
     return {
         "plan": plan_to_json(request.plan),
         "manifest": manifest_to_json(request.manifest),

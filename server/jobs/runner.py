@@ -186,7 +186,7 @@ class JobRunner:
         if job.distillation is not None:
             engine, tokenizer, threads = self._publisher.engine, self._publisher.tokenizer, self._threads
             checkpoint_s = self._options.intervals.checkpoint_s
-            answering = Answering(self._tuning, claim, engine, tokenizer, heartbeat, checkpoint_s, threads)
+            answering = Answering(self._tuning, claim, engine, tokenizer, self.host, heartbeat, checkpoint_s, threads)
             job = await answering.complete(job)
         result = await training.train(self._build, job)
         finished = FinishedRun(claim, record, job, result, training.num_tokens)

@@ -93,8 +93,8 @@ def encode_answer(tokenizer: Tokenizer, example: Example, end_token_id: int) -> 
 
 
 def longest_answer(tokenizer: Tokenizer, examples: Iterable[Example]) -> int:
-    """Number of tokens of the longest answer, its end token included; 1 without examples. Raises `ExamplesRefused`."""
-    return max((len(encode_answer(tokenizer, example, end_token_id=0)) for example in examples), default=1)
+    """Number of tokens of the longest answer, its end token included; 0 without examples. Raises `ExamplesRefused`."""
+    return max((len(encode_answer(tokenizer, example, end_token_id=0)) for example in examples), default=0)
 
 
 def encode_examples(

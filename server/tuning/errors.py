@@ -6,6 +6,7 @@ TuningError
 ├── TuningUnsupported      this base model cannot be tuned in this way
 ├── CheckpointUnreadable   a saved state is damaged, or is another run's
 ├── RunNotKept             the file system refuses a run's state, or another process holds it
+├── StudyFailed            the base model wrote too few different inputs itself
 ├── TeacherSilent          the teacher of a distillation answers nothing
 ├── EvaluationFailed       the engine could not answer the held-out examples; `code` says why
 ├── TuningDiverged         the numbers overflowed before anything was learnt
@@ -55,6 +56,10 @@ class RunNotKept(TuningError):
 
 class TuningDiverged(TuningError):
     """Loss, gradient or virtual tokens became NaN or infinite before any validation improved on the first."""
+
+
+class StudyFailed(TuningError):
+    """The base model, asked to write the inputs of a distillation, wrote too few different ones."""
 
 
 class TeacherSilent(TuningError):

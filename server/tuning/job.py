@@ -20,8 +20,8 @@ class TuningJob:
     `manifest` is the one that the version will have: its template, `add_special_tokens` and labels decide what the
     model sees. `base_name` is written into `adapter_config.json`: one of the names of the store's base model.
     `end_token_id` is appended to completions (`answering.label_scores.end_token_id`); None with a head.
-    A job with a `distillation` has inputs in `data`, and the teacher's `answers` to them once these are written.
-    Of a document, `data` is empty until the base model has written the questions; `drafts` are what it wrote.
+    A job with a `distillation` has inputs in `data`, and the teacher's `answers` to them once these are written. Where
+    the base model writes inputs itself, `drafts` has what it wrote, by number.
     """
 
     plan: TuningPlan

@@ -82,7 +82,7 @@ async def judge_result(
 
     Raises `InvalidCheckpoint`, and what `score` raises. Instead of raising `EvaluationFailed` it returns `Unscored`.
     """
-    checkpoint = await asyncio.to_thread(_read, result, base, max_tensor_bytes)
+    checkpoint = await asyncio.to_thread(read_result, result, base, max_tensor_bytes)
     scores = await scores_of(score, unpublished(f"{aim.task} (new)", aim.task, checkpoint, job.manifest, base))
     if isinstance(scores, Scores):
         scores = replace(scores, agreement=result.metrics.get("agreement"))
@@ -130,8 +130,8 @@ def _without_ends(job: TuningJob, metrics: Mapping[str, Any]) -> Mapping[str, An
     return {name: value for name, value in metrics.items() if name != "perplexity"}
 
 
-def _read(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:
-    """The result as any published checkpoint is read."""
+def read_result(result: TuningResult, base: BaseModel, max_tensor_bytes: int) -> ParsedCheckpoint:
+    """The result as any published checkpoint is read. Raises `InvalidCheckpoint`."""
     return read_checkpoint(
         result.config,
         result.tensors,

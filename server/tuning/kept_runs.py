@@ -24,7 +24,6 @@ from prompts_store.manifest import content_fields
 from server.tuning.errors import RunNotKept
 from server.tuning.job import TuningJob
 from server.tuning.plan import plan_to_json
-from server.tuning.teaching import distillation_to_json
 
 _NUM_DIGITS = 16
 _STATE, _LOCK, _NEW = ".safetensors", ".lock", ".new"
@@ -152,7 +151,7 @@ def run_key(base: BaseModel, job: TuningJob) -> str:
         "dtype": base.serving_dtype,
     }
     if job.distillation is not None:
-        decided["distillation"] = distillation_to_json(job.distillation)
+        decided["distillation"] = job.distillation.to_json()
     return hashlib.sha256(json.dumps(decided, sort_keys=True).encode()).hexdigest()
 
 

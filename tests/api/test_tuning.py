@@ -551,7 +551,7 @@ DOCUMENT = "\n".join(f"The tower of town {number} is {number} metres high." for 
 
 def of_document(**changes):
     """The body of a job whose training file is a document, with other values in `method.distillation`."""
-    return {"method": {"type": "distillation", "distillation": {"num_questions": 12, **changes}}}
+    return {"method": {"type": "distillation", "distillation": {"document": True, "num_inputs": 12, **changes}}}
 
 
 def test_a_document_is_the_training_file_of_its_job(openai_client):
@@ -561,7 +561,7 @@ def test_a_document_is_the_training_file_of_its_job(openai_client):
         model="tiny-base", suffix="town", training_file=file.id, **of_document(max_answer_tokens=8)
     )
     told = job.method.to_dict()["distillation"]
-    assert (told["instruction"], told["num_questions"]) == (DOCUMENT.decode(), 12)
+    assert (told["instruction"], told["num_inputs"], told["document"]) == (DOCUMENT.decode(), 12, True)
     assert told["hyperparameters"]["method"] == "CARTRIDGE"
 
 
@@ -572,7 +572,7 @@ def test_a_document_is_the_training_file_of_its_job(openai_client):
         (b"One line.", {}, "training_file", "and a cartridge is for 64 or more"),
         (DOCUMENT * 3, {}, "training_file", "tokens with a question of usual length"),
         (b"\xff" * 99, {}, "training_file", "is not UTF-8"),
-        (DOCUMENT, {"num_questions": 2}, "method.distillation.num_questions", "is from 10 to"),
+        (DOCUMENT, {"num_inputs": 2}, "method.distillation.num_inputs", "is from 10 to"),
         (DOCUMENT, {"instruction": "a text"}, "method.distillation", "send one of them"),
         (
             DOCUMENT,

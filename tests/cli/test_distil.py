@@ -9,6 +9,7 @@ import pytest
 from server.cli import INTERRUPTED
 from server.cli.tuning import teacher
 from server.tuning.distillation.answers import write_answers
+from server.tuning.distillation.self_study import write_inputs
 
 ASKED = "Sentiment, positive or negative:"
 SHOWN = (
@@ -74,6 +75,35 @@ def test_the_prompts_of_teacher_and_student_are_shown_and_nothing_is_made(softpr
     assert "virtual tokens, then" in out
 
 
+def test_without_inputs_the_base_model_writes_them(softprompt, files, data_dir, monkeypatch):
+    """A stop among the drafts loses none of them. The same command ends with the same inputs."""
+
+    async def stopping(engine, writer, count, drafts, on_progress):
+        await write_inputs(engine, writer, 4, drafts, on_progress)
+        raise KeyboardInterrupt
+
+    command = ("distil", "mood", *files[:2], "--num-inputs", 20, "--data-dir", data_dir, *QUICK)
+    with monkeypatch.context() as patched:
+        patched.setattr(teacher, "write_inputs", stopping)
+        assert softprompt(*command)[0] == INTERRUPTED
+    code, out, err = softprompt(*command, "--json")
+    assert code == 0, err
+    assert "the base model writes 20 inputs; 4 drafts are kept" in err
+    assert "the teacher answers 20 inputs" in err
+    metrics = json.loads(out)["metrics"]
+    assert (metrics["num_training_examples"], metrics["num_validation_examples"]) == (18, 2)
+    assert metrics["divergence"] < metrics["divergence_at_start"]
+    assert not list(data_dir.glob("tuning/*/mood/*"))
+
+
+def test_inputs_that_would_be_written_are_shown(softprompt, files, data_dir):
+    """`--preview` lets the base model write as many as it shows, and keeps nothing."""
+    code, out, err = softprompt("distil", "mood", *files[:2], "--data-dir", data_dir, "--preview", 2)
+    assert code == 0, err
+    assert "line 2, teacher: " in out
+    assert not list(data_dir.glob("tuning/*/mood/*"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "sentence"),
     [
@@ -82,6 +112,7 @@ def test_the_prompts_of_teacher_and_student_are_shown_and_nothing_is_made(softpr
         ("inputs.txt", "same\n" * 20, (), "the file has 1 different inputs, and a distillation needs 10"),
         ("prompt.txt", "a good word " * 600, (), "instruction takes"),
         ("prompt.txt", "one line", ("--virtual-tokens", 40), "num_virtual_tokens is 40, and the instruction has"),
+        ("inputs.txt", "one\n", ("--num-inputs", 9), "num_inputs is from 10 to 100000"),
         ("inputs.txt", INPUTS, ("--method", "P_TUNING"), "method is P_TUNING, which cannot start from the instruction"),
     ],
 )

@@ -17,7 +17,7 @@ DOCUMENT = "\n\n".join(
         (("bridge", "Oskar Lund"), ("mill", "Lea Marchetti"), ("school", "Wanda Ibsley"), ("museum", "Bertil Ross"))
     )
 )
-QUICK = ("--questions", 12, "--steps", 6, "--batch-size", 4, "--virtual-tokens", 24, "--max-answer-tokens", 4)
+QUICK = ("--num-inputs", 12, "--steps", 6, "--batch-size", 4, "--virtual-tokens", 24, "--max-answer-tokens", 4)
 
 pytestmark = [
     # PEFT reads a property that transformers is about to rename.
@@ -52,7 +52,7 @@ def test_a_document_becomes_a_cartridge(softprompt, document, data_dir, monkeypa
     assert len(drafted) == 5
     code, out, err = softprompt(*command, "--json")
     assert code == 0, err
-    assert "the base model writes 12 questions about the document; 5 drafts are kept" in err
+    assert "the base model writes 12 inputs; 5 drafts are kept" in err
     assert "the teacher answers 12 inputs" in err
     assert len(drafted) == 12
     assert json.loads(out)["version"] == 1
@@ -72,10 +72,10 @@ def test_a_document_becomes_a_cartridge(softprompt, document, data_dir, monkeypa
         ("One line.", (), "tokens, and a cartridge is for 64 or more"),
         (DOCUMENT * 9, (), "tokens with a question of usual length, and there is room for"),
         (DOCUMENT, ("--virtual-tokens", 400), "num_virtual_tokens is 400, and the document has"),
-        (DOCUMENT, ("--questions", 3), "num_questions is from 10 to"),
+        (DOCUMENT, ("--num-inputs", 3), "num_inputs is from 10 to"),
         (DOCUMENT, ("--inputs", "x.txt"), "leave out --inputs and --validation"),
-        (DOCUMENT, ("--instruction", "x.txt"), "give --instruction with --inputs, or --document"),
-        (DOCUMENT, (), "different questions about the document, and a distillation needs 10"),
+        (DOCUMENT, ("--instruction", "x.txt"), "give --instruction, or --document"),
+        (DOCUMENT, (), "different inputs after 800 drafts of the base model, and a distillation needs 10"),
     ],
 )
 def test_what_is_no_document_is_refused_in_one_sentence(softprompt, document, data_dir, text, options, sentence):

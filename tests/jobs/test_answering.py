@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from dataclasses import replace
 
@@ -108,18 +109,18 @@ async def test_a_server_that_stops_between_answers_leaves_them_to_the_next(bench
     assert bench.num_asked - before == num_missing < 20
 
 
-def _until(bench, num_requests: int):
+def _until(bench, num_requests: int, script=lambda request, choice: (*YES, END)):
     """A script that closes the engine's gate at this request: as many as run at once are answered before."""
     num = 0
 
-    def script(request, choice):
+    def until(request, choice):
         nonlocal num
         num += 1
         if num == num_requests:
             bench.engine.gate.clear()
-        return (*YES, END)
+        return script(request, choice)
 
-    return script
+    return until
 
 
 async def test_a_run_that_is_resumed_asks_for_nothing(bench):
@@ -137,6 +138,59 @@ async def test_a_run_that_is_resumed_asks_for_nothing(bench):
     assert bench.num_asked == asked == 20
     assert bench.control.began_at[0] == 0
     assert bench.control.began_at[1] > 0
+
+
+STUDY = replace(REQUEST, distillation=replace(REQUEST.distillation, num_inputs=20))
+
+
+def _author(request, choice):
+    """Writes an input of its own for each seed where an input begins, and answers "yes"."""
+    sampling = request.kind.sampling
+    if sampling.is_greedy:
+        return (*YES, END)
+    return (*byte_level().encode(f"written {sampling.seed % 100} ->", add_special_tokens=False), END)
+
+
+async def test_the_base_model_writes_the_inputs_that_are_missing(bench):
+    """One line is enough of a file. What was written is the version's data, and a part of it is held out."""
+    bench.engine.script = _author
+    done = await bench.run(bench.create(STUDY, lines=b"mine\n"))
+    assert (done.status, done.error) == ("succeeded", None)
+    assert "The base model writes 19 inputs." in bench.messages(done.id)
+    greedy = [one for one in bench.engine.requests if one.kind.sampling.is_greedy]
+    asked = {byte_level().decode(request.prompt_token_ids) for request in greedy}
+    assert len(asked) == 20
+    assert "Say yes or no.\nmine ->" in asked
+    assert sum("\nwritten " in prompt for prompt in asked) == 19
+    manifest = bench.store.get_version(bench.job(done.id).fingerprint, "mood", 1).manifest
+    assert manifest.training_data_digest != hashlib.sha256(b"mine\n").hexdigest()
+
+
+async def test_drafts_that_were_kept_are_not_written_again(bench):
+    """A server that stops among the drafts leaves them to the next."""
+    job_id = bench.create(STUDY, lines=b"mine\n")
+    bench.engine.script = _until(bench, 17, _author)
+    async with bench.server(owner="a"):
+        async with asyncio.timeout(30):
+            while bench.num_asked < 17 or not bench.tuning.list_checkpoints(bench.job(job_id).fingerprint, job_id):
+                await asyncio.sleep(0.005)
+    before = bench.num_asked
+    bench.engine.gate.set()
+    bench.engine.script = _author
+    done = await bench.run(job_id, owner="b")
+    assert (done.status, done.error) == ("succeeded", None)
+    kept = next(text for text in bench.messages(job_id) if "drafts are there already" in text)
+    assert bench.num_asked - before == 20 + 19 - int(kept.split(";")[1].split()[0])
+
+
+async def test_a_base_model_that_repeats_itself_fails_the_job(bench):
+    """With a sentence, and nothing is left to resume."""
+    bench.engine.script = lambda request, choice: (*YES, END)
+    done = await bench.run(bench.create(STUDY, lines=b"mine\n"))
+    assert (done.status, done.error.code) == ("failed", "too_few_inputs")
+    assert done.error.param == "method.distillation.num_inputs"
+    assert "there are 2 different inputs after 76 drafts" in done.error.message
+    assert bench.store.list_tasks(done.fingerprint) == ()
 
 
 async def test_a_silent_teacher_fails_the_job_with_a_sentence(bench):

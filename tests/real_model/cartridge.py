@@ -38,7 +38,7 @@ COLUMNS = ("teacher", "cartridge", f"first {NUM_VIRTUAL_TOKENS} tokens", "base")
 OPTIONS = {
     "--virtual-tokens": NUM_VIRTUAL_TOKENS,
     "--max-answer-tokens": NUM_ANSWER_TOKENS,
-    "--questions": 140,
+    "--num-inputs": 140,
     "--steps": 240,
     "--batch-size": 4,
     "--learning-rate-multiplier": 2,

@@ -26,13 +26,13 @@ from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import Initialisation, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
-from server.tuning.teaching import Distillation
+from server.tuning.teaching import DEFAULT_WRITTEN_INPUTS, Distillation
 
 
 def document_file(body: CreateJob) -> int | None:
     """The number of the file that is a document; None if the job has none. Raises `InvalidRequest`."""
     given = None if body.method is None else body.method.distillation
-    return None if given is None or given.num_questions is None else FILE_ID.number(body.training_file)
+    return FILE_ID.number(body.training_file) if given is not None and given.document else None
 
 
 def new_job(
@@ -60,7 +60,7 @@ def new_job(
         message = f"there are {num_labels} labels; the maximum is {max_labels} (--max-labels)"
         raise InvalidRequest(message, param="labels")
     if distillation is not None and teacher is not None:
-        _check_distillation(teacher, plan, host)
+        _check_text(teacher, plan, host)
         manifest = replace(manifest, defaults=manifest.defaults or version_defaults(distillation))
     host.check_defaults(plan, manifest)
     request = JobRequest(
@@ -155,7 +155,7 @@ def _place_of(param: str, place: str) -> str:
         return "method.type"
     if param == "document":
         return "training_file"
-    if param in ("instruction", "max_answer_tokens", "num_questions"):
+    if param in ("instruction", "max_answer_tokens", "num_inputs"):
         return f"method.distillation.{param}"
     return f"{place}.{'n_epochs' if param == 'num_epochs' else param}"
 
@@ -177,27 +177,25 @@ def _distillation(body: CreateJob, document: bytes) -> Distillation | None:
     if body.labels:
         message = "labels go with labelled examples, and a distillation has inputs alone: name them per request"
         raise InvalidRequest(message, param="labels")
-    if (given.instruction is None) == (given.num_questions is None):
-        message = "distillation has an instruction, or num_questions about the training file: send one of them"
+    if (given.instruction is not None) == given.document:
+        message = "distillation has an instruction, or document: true for the training file: send one of them"
         raise InvalidRequest(message, param="method.distillation")
-    if given.num_questions is not None and body.validation_file:
-        message = "the questions to validate with are written too: leave out validation_file"
+    if given.document and body.validation_file:
+        message = "the base model asks the questions about a document: leave out validation_file"
         raise InvalidRequest(message, param="validation_file")
     limit = {} if given.max_answer_tokens is None else {"max_answer_tokens": given.max_answer_tokens}
+    num_inputs = DEFAULT_WRITTEN_INPUTS if given.document and given.num_inputs is None else given.num_inputs
     try:
-        text = given.instruction if given.instruction is not None else read_document(document)
-        return Distillation(text, num_questions=given.num_questions, **limit)
+        text = read_document(document) if given.instruction is None else given.instruction
+        return Distillation(text, **limit, num_inputs=num_inputs, is_document=given.document)
     except PlanRefused as error:
         raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 
 
-def _check_distillation(teacher: Teacher, plan: TuningPlan, host: Host) -> None:
+def _check_text(teacher: Teacher, plan: TuningPlan, host: Host) -> None:
     """Raise `InvalidRequest` for a text that the base model cannot read, or that leaves no room."""
     try:
-        if teacher.distillation.num_questions is None:
-            teacher.check_instruction(host.base.max_context)
-        else:
-            teacher.check_document(host, plan)
+        teacher.check_text(host, plan)
     except PlanRefused as error:
         raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 

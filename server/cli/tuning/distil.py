@@ -1,4 +1,4 @@
-"""`softprompt distil`: makes a version that answers as the base model does behind a long instruction or a document."""
+"""`softprompt distil`: makes a version that answers as the base model does behind a long instruction."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DistilOptions:
-    """The instruction with the inputs that the teacher answers, or a document about which it is asked."""
+    """The instruction or the document, and the inputs that the teacher answers."""
 
     instruction: Annotated[
         Path | None, typer.Option("--instruction", metavar="FILE", help="Text file that the soft prompt replaces.")
     ] = None
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            "--inputs", metavar="FILE", help="Inputs: one per line of a .txt file, or JSONL with prompt or text."
-        ),
-    ] = None
     document: Annotated[
         Path | None,
         typer.Option(
-            "--document", metavar="FILE", help="Text file about which the base model asks itself, without --inputs."
+            "--document", metavar="FILE", help="In its place: text file about which the base model asks questions."
         ),
     ] = None
-    questions: Annotated[
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            "--inputs",
+            metavar="FILE",
+            help="Inputs: one per line of a .txt file, or JSONL with prompt or text.",
+            show_default="the base model writes them",
+        ),
+    ] = None
+    num_inputs: Annotated[
         int | None,
         typer.Option(
-            "--questions", help="Number of questions about the document that the base model writes.", show_default="200"
+            "--num-inputs",
+            help="The base model writes inputs until there are as many, those of --inputs included.",
+            show_default="200 without --inputs",
         ),
     ] = None
     validation: Annotated[
@@ -61,45 +66,41 @@ class DistilOptions:
     def distillation(self) -> Distillation:
         """Read the instruction or the document. Raises UsageProblem, FilesProblem and PlanRefused."""
         from server.tuning.distillation.questions import read_document
-        from server.tuning.teaching import DEFAULT_ANSWER_TOKENS, DEFAULT_QUESTIONS, Distillation
+        from server.tuning.teaching import DEFAULT_ANSWER_TOKENS, DEFAULT_WRITTEN_INPUTS, Distillation
 
-        self._check()
-        length = _or(self.max_answer_tokens, DEFAULT_ANSWER_TOKENS)
-        if self.document is not None:
-            return Distillation(read_document(_read(self.document)), length, _or(self.questions, DEFAULT_QUESTIONS))
-        assert self.instruction is not None
+        path = self._path()
         try:
-            return Distillation(_read(self.instruction).decode(), length)
+            text = read_document(_read(path)) if self.document else _read(path).decode()
         except UnicodeDecodeError as error:
-            raise FilesProblem(f"{self.instruction}: the file is not UTF-8") from error
+            raise FilesProblem(f"{path}: the file is not UTF-8") from error
+        limit = DEFAULT_ANSWER_TOKENS if self.max_answer_tokens is None else self.max_answer_tokens
+        default = DEFAULT_WRITTEN_INPUTS if self.inputs is None else None
+        number = default if self.num_inputs is None else self.num_inputs
+        return Distillation(text, limit, number, is_document=self.document is not None)
 
-    def _check(self) -> None:
-        if (self.instruction is None) == (self.document is None):
-            raise UsageProblem("give --instruction with --inputs, or --document")
-        if self.document is None and self.inputs is None:
-            raise UsageProblem("--inputs is missing: the teacher answers them behind the instruction")
-        if self.document is None and self.questions is not None:
-            raise UsageProblem("--questions are about a --document; an instruction has --inputs")
-        if self.document is not None and (self.inputs or self.validation):
+    def _path(self) -> Path:
+        """The file with the text. Raises UsageProblem."""
+        if self.document is not None and (self.inputs is not None or self.validation is not None):
             raise UsageProblem(
-                "the base model writes the questions about a --document: leave out --inputs and --validation, or give "
-                "the text as --instruction"
+                "the base model asks about a --document: leave out --inputs and --validation, or give the text as "
+                "--instruction"
             )
+        path = self.instruction or self.document
+        if path is None or (self.instruction and self.document):
+            raise UsageProblem("give --instruction, or --document")
+        return path
 
     def data(self, seed: int) -> TuningData:
-        """Read the inputs, which a document has none of. `seed` selects the held-out ones.
-
-        Raises FilesProblem and TuningError.
-        """
-        from server.tuning.distillation.questions import no_data
+        """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
+        from server.tuning.distillation.studied import NO_INPUTS, before_study
         from server.tuning.split import Split, tuning_data
         from server.tuning.teaching import MIN_INPUTS
 
-        if self.inputs is None:
-            assert self.document is not None
-            return no_data(_read(self.document))
-        training = _inputs(self.inputs, MIN_INPUTS)
+        is_studied = self.inputs is None or self.num_inputs is not None
+        training = NO_INPUTS if self.inputs is None else _inputs(self.inputs, 1 if is_studied else MIN_INPUTS)
         validation = None if self.validation is None else _inputs(self.validation, 1)
+        if is_studied:
+            return before_study(training, validation)
         return tuning_data(training, validation, seed, Split.RANDOM)
 
 
@@ -118,7 +119,8 @@ def distil(
     """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
 
     The base model answers the inputs with the instruction in its context. The soft prompt learns its distributions.
-    Of a --document, the base model writes the inputs itself, and the result is a cartridge.
+    Without --inputs the base model writes them too. Of a --document it writes questions about each part, and the
+    result is a cartridge.
     The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
     Ctrl-C saves answers and run; the same command then resumes.
@@ -153,10 +155,6 @@ def _order(
     check_task_name(task)
     distillation, its_gate = source.distillation(), gate.gate()
     return Order(task, None, source.data(plan.seed or 0), plan, None, about, its_gate, run, distillation)
-
-
-def _or(given: int | None, default: int) -> int:
-    return default if given is None else given
 
 
 def _inputs(path: Path, min_inputs: int) -> ExampleSet:

@@ -52,7 +52,7 @@ def tune_locally(order: Order, place: WorkbenchOptions) -> Outcome:
         kept = kept_runs.of(order.task, run_key(local.bench.base, job))
         with kept.held():
             if job.distillation is not None:
-                job = answered(local, order, job, kept)
+                job = answered(local, order, job, kept, _host(local))
             run = _begin(local, order, job, kept_runs, kept)
             interruption = Interruption()
             try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any
 
 from rich.progress import Progress
 
@@ -15,98 +17,97 @@ from server.cli.output import console_of, one_line, print_table
 from server.cli.tuning.order import Order
 from server.cli.tuning.workbench import LocalWorkbench, WorkbenchOptions, open_local_workbench
 from server.tuning.distillation.answers import notes_on, unanswered, with_answers, write_answers
-from server.tuning.distillation.plan import plan_distillation, version_defaults
-from server.tuning.distillation.questions import with_questions, writer_of
-from server.tuning.distillation.self_study import write_inputs
+from server.tuning.distillation.plan import plan_distillation
+from server.tuning.distillation.self_study import different, pending, write_inputs
 from server.tuning.distillation.state import DistillationState, pack_state, unpack_state
+from server.tuning.distillation.studied import num_to_write, with_inputs, writer_of
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import preview
 from server.tuning.errors import CheckpointUnreadable
+from server.tuning.example_line import Example
 from server.tuning.fit import Host
 from server.tuning.job import TuningJob
 from server.tuning.kept_runs import KeptRun
 from server.tuning.teaching import Answer, Distillation
 
 _SAVE_INTERVAL_S = 10.0
-_Result = TypeVar("_Result")
 
 
 def distillation_job(local: LocalWorkbench, order: Order, distillation: Distillation) -> TuningJob:
     """The job of an order, without answers. Raises TuningError, InvalidManifest and UsageProblem."""
     bench = local.bench
-    manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, lambda num_tokens: num_tokens)
-    if order.about.max_tokens is None:
-        manifest = replace(manifest, defaults=version_defaults(distillation))
+    longest = distillation.max_answer_tokens
+    manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, lambda _: longest)
     plan = plan_distillation(order.options.given(), Teacher(bench.tokenizer, manifest, distillation), bench.base.kind)
     return TuningJob(plan, order.data, manifest, bench.base_id, bench.end_token_id, distillation)
 
 
 def check_distillation(local: LocalWorkbench, job: TuningJob, host: Host) -> None:
-    """Raise TuningError for a text or an input that does not fit into the context or the memory."""
+    """Raise TuningError for an instruction or an input that does not fit into the context or the memory."""
     teacher = _teacher(local, job)
-    if teacher.distillation.num_questions is not None:
-        teacher.check_document(host, job.plan)
-        return
-    teacher.check_instruction(host.base.max_context)
+    teacher.check_text(host, job.plan)
     for examples in (job.data.training, job.data.validation):
         teacher.check_inputs(host, job.plan, examples)
 
 
-def answered(local: LocalWorkbench, order: Order, job: TuningJob, kept: KeptRun) -> TuningJob:
-    """Return the job with the teacher's answers, and of a document with its questions.
+def answered(local: LocalWorkbench, order: Order, job: TuningJob, kept: KeptRun, host: Host) -> TuningJob:
+    """Return the job with all inputs and the teacher's answers. What is kept already is not asked for again.
 
-    What is kept already is not asked for again. Raises KeyboardInterrupt once the work so far is kept, `RunNotKept`,
-    EngineError and TuningError.
+    Raises KeyboardInterrupt once all so far is kept, `RunNotKept`, EngineError and TuningError.
     """
-    assert job.distillation is not None
-    answers, drafts = _kept_work(order, kept)
+    distillation = job.distillation
+    assert distillation is not None
+    saved = _kept_state(order, kept)
+    answers, drafts = dict(saved.answers), dict(saved.drafts)
 
     def keep() -> None:
-        kept.write(pack_state(DistillationState(answers, None, drafts)))
+        kept.write(pack_state(DistillationState(answers, drafts=drafts)))
 
-    if job.distillation.num_questions is not None:
-        job = _with_questions(local, job, drafts, keep if not answers else lambda: None)
+    if distillation.num_inputs is not None:
+        job = _studied(local, job, drafts, keep)
+        check_distillation(local, job, host)
     if missing := unanswered(job, answers):
         num_kept = f"; {len(answers)} are kept" if answers else ""
         print(f"the teacher answers {len(missing)} inputs{num_kept}", file=sys.stderr)
-
-        async def write(on_progress: Callable[[int], object]) -> None:
-            await write_answers(
-                local.bench.engine, _teacher(local, job), missing, answers.__setitem__, on_progress=on_progress
-            )
-
-        _ask(local, "The teacher answers", len(missing), write, keep, "asks for the missing answers only")
-        for note in notes_on(answers, job.distillation.max_answer_tokens):
+        _run_kept(partial(_ask, local, job, answers, keep))
+        for note in notes_on(answers, distillation.max_answer_tokens):
             print(one_line(note.text), file=sys.stderr)
     return with_answers(job, answers)
 
 
-def _with_questions(
-    local: LocalWorkbench, job: TuningJob, drafts: dict[int, str], keep: Callable[[], None]
-) -> TuningJob:
-    """Return the job with questions about its document. Those of the drafts that are kept are not written again."""
-    assert job.distillation is not None and job.distillation.num_questions is not None
-    num_questions, writer = job.distillation.num_questions, writer_of(local.bench.tokenizer, job)
-    num_kept = f"; {len(drafts)} drafts are kept" if drafts else ""
-    print(f"the base model writes {num_questions} questions about the document{num_kept}", file=sys.stderr)
-
-    async def write(on_progress: Callable[[int], object]) -> list[str]:
-        return await write_inputs(local.bench.engine, writer, num_questions, drafts, on_progress)
-
-    questions = _ask(local, "The base model asks", num_questions, write, keep, "goes on with the questions")
-    job = with_questions(job, questions, drafts)
+def _studied(local: LocalWorkbench, job: TuningJob, drafts: dict[int, str], keep: Callable[[], None]) -> TuningJob:
+    """Let the base model write the inputs that are missing, and return the job with all of them."""
+    num_missing = num_to_write(job)
+    if pending(drafts, num_missing):
+        num_kept = f"; {len(drafts)} drafts are kept" if drafts else ""
+        print(f"the base model writes {num_missing} inputs{num_kept}", file=sys.stderr)
+        _run_kept(partial(_write, local, job, num_missing, drafts, keep))
+    job = with_inputs(job, drafts)
     for note in job.data.notes:
         print(one_line(note.text), file=sys.stderr)
     return job
 
 
+def _run_kept(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run work that keeps what it has where it is interrupted."""
+    try:
+        asyncio.run(work())
+    except KeyboardInterrupt:
+        print("softprompt: stopped; the same command asks for what is missing only", file=sys.stderr)
+        raise
+
+
 def print_prompts(order: Order, place: WorkbenchOptions, num_inputs: int) -> None:
-    """Print the prompts of teacher and student token by token. Raises CliError, StoreError and TuningError."""
+    """Print the prompts of teacher and student token by token, for inputs that the base model writes if there are none.
+
+    Raises CliError, StoreError, EngineError and TuningError.
+    """
     assert order.distillation is not None
     with open_local_workbench(place) as local:
         job = distillation_job(local, order, order.distillation)
         teacher = _teacher(local, job)
-        for example in job.data.training[:num_inputs]:
+        teacher.check_instruction(local.bench.loaded.architecture.max_context)
+        for example in job.data.training[:num_inputs] or _written(local, job, num_inputs):
             encoded = teacher.encode(example, ())
             num_tokens, num_virtual = len(encoded.prompt), job.plan.num_virtual_tokens
             for reader, one in (
@@ -118,55 +119,67 @@ def print_prompts(order: Order, place: WorkbenchOptions, num_inputs: int) -> Non
                 print_table(("ID", "TOKEN"), rows)
 
 
+def _written(local: LocalWorkbench, job: TuningJob, num_inputs: int) -> list[Example]:
+    """A few inputs as the base model writes them, to be looked at."""
+    drafts: dict[int, str] = {}
+    asyncio.run(_write(local, job, num_inputs, drafts, lambda: None))
+    return [Example(text, "", number) for number, text in enumerate(different(drafts, num_inputs), start=1)]
+
+
 def _teacher(local: LocalWorkbench, job: TuningJob) -> Teacher:
     assert job.distillation is not None
     return Teacher(local.bench.tokenizer, job.manifest, job.distillation)
 
 
-def _kept_work(order: Order, kept: KeptRun) -> tuple[dict[str, Answer], dict[int, str]]:
-    """Return the answers and the drafts of questions that are kept."""
+def _kept_state(order: Order, kept: KeptRun) -> DistillationState:
     saved = None if order.run.resume is False else kept.read()
     if saved is None:
-        return {}, {}
+        return DistillationState()
     try:
-        state = unpack_state(saved)
-        return dict(state.answers), dict(state.drafts)
+        return unpack_state(saved)
     except CheckpointUnreadable as error:
         if order.run.resume:
             raise
-        print(f"the answers are asked for anew: {error}", file=sys.stderr)
-        return {}, {}
+        print(f"inputs and answers are asked for anew: {error}", file=sys.stderr)
+        return DistillationState()
 
 
-def _ask(
-    local: LocalWorkbench,
-    label: str,
-    total: int,
-    work: Callable[[Callable[[int], object]], Coroutine[Any, Any, _Result]],
-    keep: Callable[[], None],
-    afterwards: str,
-) -> _Result:
-    """Let the engine work. Keep the result every few seconds, at the end, and where the work is interrupted."""
-    console, kept_at = console_of(sys.stderr), time.monotonic()
+async def _write(
+    local: LocalWorkbench, job: TuningJob, count: int, drafts: dict[int, str], keep: Callable[[], None]
+) -> None:
+    """Let the base model write inputs."""
+    bench = local.bench
+    writer = writer_of(job, bench.tokenizer, bench.loaded.architecture.max_context)
+    async with _asking(local, "The base model writes", count, keep) as progress:
+        await write_inputs(bench.engine, writer, count, drafts, progress)
 
-    async def ask() -> _Result:
-        def on_progress(num_done: int) -> None:
-            nonlocal kept_at
-            progress.update(bar, completed=num_done)
-            if time.monotonic() - kept_at > _SAVE_INTERVAL_S:
-                keep()
-                kept_at = time.monotonic()
 
-        async with local.bench.engine.running():
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-                bar = progress.add_task(label, total=total)
-                try:
-                    return await work(on_progress)
-                finally:
+async def _ask(local: LocalWorkbench, job: TuningJob, answers: dict[str, Answer], keep: Callable[[], None]) -> None:
+    """Fill in the missing answers."""
+    missing = unanswered(job, answers)
+    async with _asking(local, "The teacher answers", len(missing), keep) as progress:
+        await write_answers(local.bench.engine, _teacher(local, job), missing, answers.__setitem__, progress)
+
+
+@asynccontextmanager
+async def _asking(
+    local: LocalWorkbench, title: str, total: int, keep: Callable[[], None]
+) -> AsyncIterator[Callable[[int], None]]:
+    """Run the engine behind a progress bar. Keep what it gives every few seconds, and at the end of the context."""
+    console = console_of(sys.stderr)
+    kept_at = time.monotonic()
+    async with local.bench.engine.running():
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task(title, total=total)
+
+            def show(num_done: int) -> None:
+                nonlocal kept_at
+                progress.update(bar, completed=num_done)
+                if time.monotonic() - kept_at > _SAVE_INTERVAL_S:
                     keep()
+                    kept_at = time.monotonic()
 
-    try:
-        return asyncio.run(ask())
-    except KeyboardInterrupt:
-        print(f"softprompt: stopped; the same command {afterwards}", file=sys.stderr)
-        raise
+            try:
+                yield show
+            finally:
+                keep()

@@ -6,6 +6,7 @@ prompt, without the instruction. The student learns the teacher's distribution o
 plan.py         the plan of a distillation
 inputs.py       a file of inputs
 self_study.py   inputs that the base model writes itself
+studied.py      a job before and after its inputs are written
 teacher.py      prompts of the teacher, and the limits that they must fit into
 document.py    a document in chunks, and what to ask about each
 questions.py   questions about a document that the base model writes

@@ -17,15 +17,18 @@ from server.tuning.teaching import Distillation
 NUM_DEFAULT_VIRTUAL_TOKENS = 32
 NUM_DOCUMENT_VIRTUAL_TOKENS = 256
 MIN_DOCUMENT_TOKENS = 64
+_NUM_STEPS, _NUM_EXTENSIONS, _BATCH_SIZE = 100, 2, 8
+"""A student that starts from its instruction needs few steps (docs/experiments.md)."""
 
 
 def plan_distillation(given: Mapping[str, Any], teacher: Teacher, kind: BaseKind) -> TuningPlan:
     """Return the plan of a distillation with the hyperparameters that a person gives.
 
-    Of an instruction it is by default prefix tuning from evenly spaced tokens; PROMPT_TUNING starts from the embeddings
-    of its first ones. Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many
-    as it has tokens. Of a document it is a cartridge from the first tokens of the teacher's prompt, the first of which
-    is the attention sink: `NUM_DOCUMENT_VIRTUAL_TOKENS`, or a quarter of its tokens.
+    Without a length the run has 100 steps of 8 examples, and is extended twice at most. Of an instruction it is by
+    default prefix tuning from evenly spaced tokens; PROMPT_TUNING starts from the embeddings of its first ones.
+    Without a number there are at most `NUM_DEFAULT_VIRTUAL_TOKENS` virtual tokens and half as many as it has tokens. Of
+    a document it is a cartridge from the first tokens of the teacher's prompt, the first of which is the attention
+    sink: `NUM_DOCUMENT_VIRTUAL_TOKENS`, or a quarter of its tokens.
     Raises `PlanRefused`, with the param `type` where the base model cannot be a teacher.
     """
     if kind is not BaseKind.DECODER:
@@ -34,13 +37,17 @@ def plan_distillation(given: Mapping[str, Any], teacher: Teacher, kind: BaseKind
     fields = {**_defaults(teacher, len(ids)), **given}
     if "initialisation" not in fields and fields.get("init_text") is None:
         _add_initialisation(fields, teacher, ids)
+    fields.setdefault("batch_size", _BATCH_SIZE)
+    if fields.get("num_steps") is None and fields.get("num_epochs") is None:
+        fields["num_steps"] = _NUM_STEPS
+        fields.setdefault("max_extensions", _NUM_EXTENSIONS)
     plan = plan_for(new_plan(fields, is_distillation=True), kind)
     _check(plan, len(ids), teacher.distillation.name)
     return plan
 
 
 def _defaults(teacher: Teacher, num_tokens: int) -> dict[str, Any]:
-    if teacher.distillation.num_questions is None:
+    if not teacher.distillation.is_document:
         num_virtual_tokens = min(NUM_DEFAULT_VIRTUAL_TOKENS, num_tokens // 2)
         return {"method": Method.PREFIX_TUNING, "num_virtual_tokens": num_virtual_tokens}
     return {"method": Method.CARTRIDGE, "num_virtual_tokens": min(NUM_DOCUMENT_VIRTUAL_TOKENS, num_tokens // 4)}
@@ -48,7 +55,7 @@ def _defaults(teacher: Teacher, num_tokens: int) -> dict[str, Any]:
 
 def _add_initialisation(fields: dict[str, Any], teacher: Teacher, ids: tuple[int, ...]) -> None:
     first, tokenizer = slice(max(1, fields["num_virtual_tokens"])), teacher.tokenizer
-    if teacher.distillation.num_questions is not None and fields["method"] != Method.P_TUNING:
+    if teacher.distillation.is_document and fields["method"] != Method.P_TUNING:
         prompt = teacher.prompt(Example("a", "", 1))
         fields["init_text"] = tokenizer.decode(prompt[first], skip_special_tokens=False)
     elif fields["method"] in (Method.PREFIX_TUNING, Method.CARTRIDGE):
@@ -68,7 +75,7 @@ def _text_ids(teacher: Teacher) -> tuple[int, ...]:
         ids = teacher.tokenizer.encode(distillation.instruction, add_special_tokens=False)
     except UnknownToken as error:
         raise PlanRefused(f"cannot be read by the base model: {error}", param=distillation.name) from error
-    if distillation.num_questions is not None and len(ids) < MIN_DOCUMENT_TOKENS:
+    if distillation.is_document and len(ids) < MIN_DOCUMENT_TOKENS:
         message = f"has {len(ids)} tokens, and a cartridge is for {MIN_DOCUMENT_TOKENS} or more"
         raise PlanRefused(f"{message}: send so short a text with each request", param=distillation.name)
     if len(ids) < 2:

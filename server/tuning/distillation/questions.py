@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from prompts_store.manifest import Manifest
 from server.engine.client import RequestRunner
 from server.engine.request import Generate, Request, SamplingParams
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.answers import text_of
-from server.tuning.distillation.document import ask_about, chunks_of, message_of
-from server.tuning.distillation.inputs import MIN_INPUTS
+from server.tuning.distillation.document import ask_about, message_of
 from server.tuning.encoding import encode_prompt
-from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.example_line import Example, ExampleForm
-from server.tuning.examples import ExampleSet
-from server.tuning.job import TuningJob
-from server.tuning.split import Split, TuningData, tuning_data
+from server.tuning.errors import PlanRefused
+from server.tuning.example_line import Example
 
 MAX_QUESTION_TOKENS = 32
 """Maximum number of tokens behind the opening of a question. A longer one is dropped."""
@@ -64,30 +58,3 @@ def read_document(content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise PlanRefused("is not UTF-8", param="document") from error
-
-
-def no_data(document: bytes) -> TuningData:
-    """The data of a job with a document, before its questions are written."""
-    return TuningData((), (), (), hashlib.sha256(document).hexdigest(), ())
-
-
-def writer_of(tokenizer: Tokenizer, job: TuningJob) -> QuestionWriter:
-    """The author of the questions of a job with a document."""
-    assert job.distillation is not None
-    return QuestionWriter(tokenizer, job.manifest, chunks_of(job.distillation.instruction, tokenizer), job.plan.seed)
-
-
-def with_questions(job: TuningJob, questions: Sequence[str], drafts: Mapping[int, str]) -> TuningJob:
-    """The job with these questions as inputs, some of them held out, and all drafts.
-
-    Raises `ExamplesRefused` if they are too few.
-    """
-    if len(questions) < MIN_INPUTS:
-        message = (
-            f"the base model writes {len(questions)} different questions about the document, and a distillation needs "
-            f"{MIN_INPUTS}: give a longer document, or distil it as an instruction with inputs of your own"
-        )
-        raise ExamplesRefused(message, code="too_few_examples")
-    examples = tuple(Example(text, "", number) for number, text in enumerate(questions, start=1))
-    read = ExampleSet(ExampleForm.COMPLETION, examples, (), job.data.digest, ())
-    return replace(job, data=tuning_data(read, seed=job.plan.seed, split=Split.RANDOM), drafts=drafts)

@@ -39,15 +39,15 @@ class Writer(Protocol):
 class InputWriter:
     """The base model as the author of inputs behind a text: an instruction, or a part of a document.
 
-    `manifest` is that of the version to make. Without `asks` the base model goes on where the input begins in the
-    prompt (Magpie: Xu et al. 2024). With `asks` it answers one of them in turn, such as "Write a question about this.".
-    Draft `number` is sampled with a seed of its own: it is the same each time, on the same kind of CPU.
+    `manifest` is that of the version to make. The drafts take the `asks` in turn: the base model answers one such as
+    "Write a question about this.", and for None it goes on where the input begins in the prompt (Magpie: Xu et al.
+    2024). Each draft is sampled with a seed of its own: it is the same each time, on the same kind of CPU.
     """
 
     tokenizer: Tokenizer
     manifest: Manifest
     text: str
-    asks: tuple[str, ...] = ()
+    asks: tuple[str | None, ...] = (None,)
     seed: int = 0
     max_tokens: int = MAX_INPUT_TOKENS
 
@@ -56,7 +56,8 @@ class InputWriter:
 
         Raises `EngineError`, `ExamplesRefused` and `ChatRefused`.
         """
-        before, after = self._around_input(number)
+        ask = self.asks[number % len(self.asks)]
+        before, after = self._around_input(ask)
         is_chat = self.manifest.chat_template
         form = replace(self.manifest, template=None, chat_template=False)
         if is_chat:
@@ -69,12 +70,11 @@ class InputWriter:
             stop_token_ids=frozenset(self.tokenizer.special_token_ids) if is_chat else frozenset(),
         )
         request = Request(f"study-{uuid.uuid4().hex}", "", prompt, Generate(sampling), is_batch=True)
-        written = await text_of(engine, self.tokenizer, request, _end(after), is_continued=not (is_chat and self.asks))
+        written = await text_of(engine, self.tokenizer, request, _end(after), is_continued=not (is_chat and ask))
         return "" if written.is_cut else written.text.strip()
 
-    def _around_input(self, number: int) -> tuple[str, str]:
+    def _around_input(self, ask: str | None) -> tuple[str, str]:
         """The prompt before an input that the base model is to write, and what comes after the input."""
-        ask = self.asks[number % len(self.asks)] if self.asks else None
         if not self.manifest.chat_template:
             if ask is not None:
                 return f"{self.text}\n\n{ask}\n", "\n"
@@ -105,18 +105,26 @@ async def write_inputs(
     async def take(number: int) -> None:
         drafts[number] = await writer.draft(engine, number)
 
+    while numbers := pending(drafts, count):
+        asks = [partial(take, number) for number in numbers]
+        await ask_all(asks, "the base model", on_progress=lambda _: on_progress(len(drafts)))
+    return different(drafts, count)
+
+
+def pending(drafts: Mapping[int, str], count: int) -> list[int]:
+    """The numbers of the drafts to write next; empty once `count` inputs are there, or no more are to be hoped for."""
     end, limit = count, _MAX_DRAFTS_PER_INPUT * count
     while True:
-        asks = [partial(take, number) for number in range(end) if number not in drafts]
-        await ask_all(asks, "the base model", on_progress=lambda _: on_progress(len(drafts)))
-        inputs = _different(drafts, end)
-        if len(inputs) >= count or end == limit:
-            return inputs[:count]
-        end = min(limit, end + count - len(inputs))
+        missing = [number for number in range(end) if number not in drafts]
+        num_found = len(different(drafts, count))
+        if missing or num_found >= count or end == limit:
+            return missing
+        end = min(limit, end + count - num_found)
 
 
-def _different(drafts: Mapping[int, str], end: int) -> list[str]:
-    return list(dict.fromkeys(drafts[number] for number in range(end) if drafts[number]))
+def different(drafts: Mapping[int, str], count: int) -> list[str]:
+    """The first `count` different drafts that are not empty."""
+    return list(dict.fromkeys(drafts[number] for number in sorted(drafts) if drafts[number]))[:count]
 
 
 def _end(after: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A distillation as bytes, to resume from: the teacher's answers, and the run after them.
+"""A distillation as bytes, to resume from: inputs that the base model wrote, the teacher's answers, and the run.
 
 Eight bytes with the length of a JSON object (little endian), the object, and the run's own state, empty before it
 begins.
@@ -18,9 +18,9 @@ _FORMAT = "softprompt distillation 1"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DistillationState:
-    """Answers by input, the state of the run (None before it begins), and drafts of questions by their number."""
+    """Answers by input, the state of the run (None before it begins), and drafts of inputs by number."""
 
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, Answer] = field(default_factory=dict)
     run: bytes | None = None
     drafts: Mapping[int, str] = field(default_factory=dict)
 
@@ -28,8 +28,8 @@ class DistillationState:
 def pack_state(state: DistillationState) -> bytes:
     """Write a state; `unpack_state` is the inverse."""
     answers = {text: [answer.token_ids, answer.text, answer.is_cut] for text, answer in state.answers.items()}
-    drafts = {"drafts": list(state.drafts.items())} if state.drafts else {}
-    header = json.dumps({"format": _FORMAT, "answers": answers, **drafts}).encode()
+    fields = {"format": _FORMAT, "answers": answers, "drafts": list(state.drafts.items())}
+    header = json.dumps(fields).encode()
     return len(header).to_bytes(8, "little") + header + (state.run or b"")
 
 

@@ -75,7 +75,7 @@ class Teacher:
 
     def check_instruction(self, max_context: int) -> None:
         """Raise `PlanRefused` for an instruction that the base model cannot read, or that leaves no room."""
-        is_document = self.distillation.num_questions is not None
+        is_document = self.distillation.is_document
         shortest = "a question of usual length" if is_document else "the shortest input"
         try:
             num_tokens = len(self.prompt(_QUESTION if is_document else Example("a", "", 1)))
@@ -90,9 +90,11 @@ class Teacher:
             )
             raise PlanRefused(message, param=self.distillation.name)
 
-    def check_document(self, host: Host, plan: TuningPlan) -> None:
-        """Raise `PlanRefused` for a document that does not fit into the context, the KV cache or the memory."""
+    def check_text(self, host: Host, plan: TuningPlan) -> None:
+        """Raise `PlanRefused` for a text that leaves no room in the context, and of a document in cache or memory."""
         self.check_instruction(host.base.max_context)
+        if not self.distillation.is_document:
+            return
         try:
             self.check_inputs(host, plan, [_QUESTION])
         except ExamplesRefused as error:
@@ -103,6 +105,8 @@ class Teacher:
 
         Raises `PlanRefused` where a run of the plan exceeds the memory.
         """
+        if not examples:
+            return
         num_answer = self.distillation.max_answer_tokens
         encoded = [self.encode(example, [0] * num_answer) for example in examples]
         room = host.base.max_context - num_answer

@@ -21,9 +21,13 @@ from tests.fakes.tokenizers import byte_level
 LONG = "Answer in one word, and say yes where the text begins with a vowel. " * 3
 
 
-def teacher_of(instruction: str, num_questions: int | None = None, tokenizer=None, **form) -> Teacher:
+def teacher_of(instruction: str, num_inputs: int | None = None, tokenizer=None, **form) -> Teacher:
     manifest = Manifest(**form or {"template": "{input} ->\n"})
-    return Teacher(tokenizer or byte_level(), manifest, Distillation(instruction, num_questions=num_questions))
+    return Teacher(
+        tokenizer or byte_level(),
+        manifest,
+        Distillation(instruction, num_inputs=num_inputs, is_document=num_inputs is not None),
+    )
 
 
 def refusal(given: dict, instruction: str = LONG, kind: BaseKind = BaseKind.DECODER) -> tuple[str, str]:
@@ -130,17 +134,17 @@ def test_a_cartridge_starts_with_the_tokens_of_the_teachers_prompt():
 
 
 @pytest.mark.parametrize(
-    ("document", "num_questions", "param", "words"),
+    ("document", "num_inputs", "param", "words"),
     [
         ("", 20, "document", "is empty: there is nothing to distil"),
         ("One line.", 20, "document", "has 8 tokens, and a cartridge is for 64 or more"),
-        (LONG, 9, "num_questions", "is from 10 to"),
+        (LONG, 9, "num_inputs", "is from 10 to"),
     ],
 )
-def test_a_document_that_cannot_become_a_cartridge_is_refused(document, num_questions, param, words):
+def test_a_document_that_cannot_become_a_cartridge_is_refused(document, num_inputs, param, words):
     """Before anything is asked."""
     with pytest.raises(PlanRefused) as refused:
-        plan_distillation({}, teacher_of(document, num_questions), BaseKind.DECODER)
+        plan_distillation({}, teacher_of(document, num_inputs), BaseKind.DECODER)
     assert refused.value.param == param
     assert words in str(refused.value)
 
