@@ -228,7 +228,7 @@ def test_a_request_without_a_distillation_is_written_as_before():
 # --- documents --------------------------------------------------------------------------------------------------------
 
 DOCUMENT = "\n\n".join(f"Fact {number}: the tower of town {number} is {number} metres high." for number in range(3))
-OF_DOCUMENT = replace(REQUEST, distillation=Distillation(DOCUMENT, 8, num_questions=12))
+OF_DOCUMENT = replace(REQUEST, distillation=Distillation(DOCUMENT, 8, num_inputs=12, is_document=True))
 
 
 def _asking(request, choice):
@@ -251,15 +251,19 @@ async def test_the_questions_about_a_document_are_written_first(bench):
     assert len({byte_level().decode(request.prompt_token_ids) for request in answered}) == 12
     assert all(byte_level().decode(request.prompt_token_ids).startswith(DOCUMENT) for request in answered[:12])
     told = bench.messages(done.id)
-    assert "The base model writes 12 questions about the document." in told
+    assert "The base model writes 12 inputs." in told
     assert "The teacher has answered 12 inputs." in told
 
 
 async def test_a_base_model_that_asks_nothing_fails_the_job(bench):
     """With the number of questions that it wrote."""
     done = await bench.run(bench.create(OF_DOCUMENT, lines=DOCUMENT.encode()))
-    assert (done.status, done.error.code, done.error.param) == ("failed", "too_few_examples", "training_file")
-    assert done.error.message.startswith("the base model writes 0 different questions about the document")
+    assert (done.status, done.error.code, done.error.param) == (
+        "failed",
+        "too_few_inputs",
+        "method.distillation.num_inputs",
+    )
+    assert done.error.message.startswith("there are 0 different inputs after 48 drafts of the base model")
     assert bench.store.list_tasks(done.fingerprint) == ()
 
 
@@ -283,4 +287,4 @@ async def test_questions_that_are_written_are_not_written_again(bench):
 def test_a_request_with_a_document_comes_back_from_json():
     """One without has no field for it, so digests of earlier jobs stay."""
     assert request_from_json(json.loads(json.dumps(request_to_json(OF_DOCUMENT)))) == OF_DOCUMENT
-    assert "num_questions" not in request_to_json(REQUEST)["distillation"]
+    assert "is_document" not in request_to_json(REQUEST)["distillation"]
