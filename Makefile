@@ -53,7 +53,7 @@ test-real: real-model ## serve, prove, chat, tune and compare with transformers 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/real_model -m real $(ARGS)
 
 # ARGS="--data-dir FOLDER" keeps run and store elsewhere. Ctrl-C saves the run, and the same command resumes it.
-cartridge-real: real-model ## a document of 2,000 tokens becomes a cartridge of 256 on the real model, then ten questions (about 10 CPU minutes)
+cartridge-real: real-model ## a document of 2,000 tokens becomes a cartridge of 256 on the real model, then ten questions (about 8 CPU minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.real_model.cartridge $(ARGS)
 
 soak: install ## everything at once on one server for two hours (MINUTES=10 ARGS="--curve FILE"): memory, log, answers, blocks
