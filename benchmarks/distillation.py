@@ -38,7 +38,7 @@ from server.tuning.events import Validated
 from server.tuning.example_line import Example
 from server.tuning.job import TuningJob, TuningResult
 from server.tuning.judgement import read_result
-from server.tuning.plan import Initialisation, Method, TuningPlan
+from server.tuning.plan import TuningPlan
 from server.tuning.run import TuningRun
 from server.tuning.split import Split, tuning_data
 from server.tuning.teaching import Answer, Distillation
@@ -70,23 +70,9 @@ class Bench:
         instruction = Distillation(self.shots.instruction(order), self.shots.max_answer_tokens)
         return Teacher(self.bench.tokenizer, self.shots.manifest, instruction)
 
-    def reordered(self) -> list[tuple[float, float, float]]:
-        """Agreement and divergence of the teacher with itself in other orders, and the share of its equal answers.
-
-        Its keys and values stand where a student's would, so that both are judged by the same code.
-        """
-        found = []
-        for order in ORDERS:
-            other = self.teacher_in(order)
-            text = other.distillation.instruction
-            num_tokens = len(self.bench.tokenizer.encode(text, add_special_tokens=False))
-            plan = TuningPlan(Method.PREFIX_TUNING, Initialisation.TEXT, text, num_tokens, num_steps=1, batch_size=1)
-            run = self._run(plan, self.held_out[:2], self.answers)
-            judged = _first_validation(run)
-            theirs = self._ask(other, self.held_out)
-            num_equal = sum(theirs[text].text == self.answers[text].text for text in self.held_out)
-            found.append((judged.token_accuracy, judged.loss, num_equal / len(self.held_out)))
-        return found
+    def reordered(self) -> list[float]:
+        """The shares of equal answers of the teacher with its examples in other orders."""
+        return [self._share_equal(self._ask(self.teacher_in(order), self.held_out)) for order in ORDERS]
 
     def student(self, inputs: Sequence[str]) -> TuningResult:
         """A distilled prompt, by the defaults of a distillation."""
@@ -122,9 +108,7 @@ class Bench:
                 return [await self._answer(self._student_request(text, prefix)) for text in self.held_out]
 
         given = asyncio.run(ask())
-        return statistics.fmean(
-            one.text == self.answers[text].text for one, text in zip(given, self.held_out, strict=True)
-        )
+        return self._share_equal(dict(zip(self.held_out, given, strict=True)))
 
     def seconds(self, prefix: Prefix | None, max_tokens: int) -> tuple[float, float, float]:
         """Median seconds per answer: the prompt computed, the prompt in the cache, and the student; in turn."""
@@ -146,6 +130,9 @@ class Bench:
         asyncio.run(ask())
         first, second, third = map(statistics.median, took)
         return first, second, third
+
+    def _share_equal(self, given: dict[str, Answer]) -> float:
+        return statistics.fmean(given[text].text == self.answers[text].text for text in self.held_out)
 
     def _run(self, plan: TuningPlan, inputs: Sequence[str], answers: dict[str, Answer]) -> TuningRun:
         bench, distillation = self.bench, self.teacher.distillation
@@ -217,19 +204,10 @@ def main() -> None:
                 if not wanted:
                     continue
                 bench = Bench(local.bench, shots, sizes)
-                for agreement, divergence, equal in bench.reordered():
-                    _say(
-                        f"teacher reordered: agreement {agreement:.3f}, divergence {divergence:.3f}, texts {equal:.3f}"
-                    )
+                shares = ", ".join(f"{share:.3f}" for share in bench.reordered())
+                _say(f"the teacher with its examples reordered: the same texts {shares}")
                 for name in wanted:
                     measure(bench, name, bench.studied() if name == "study" else _texts("train")[: sizes.num_inputs])
-
-
-def _first_validation(run: TuningRun) -> Validated:
-    while True:
-        for event in run.advance():
-            if isinstance(event, Validated):
-                return event
 
 
 def _limited(request: Request[Generate], max_tokens: int) -> Request[Generate]:

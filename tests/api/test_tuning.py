@@ -503,6 +503,12 @@ def test_a_distillation_is_a_job_of_its_own_method(openai_client):
     assert (method["type"], told["instruction"], told["max_answer_tokens"]) == ("distillation", INSTRUCTION, 8)
     hyperparameters = told["hyperparameters"]
     assert (hyperparameters["method"], hyperparameters["initialisation"]) == ("PREFIX_TUNING", "INSTRUCTION")
+    assert (hyperparameters["num_steps"], hyperparameters["batch_size"], hyperparameters["max_extensions"]) == (
+        100,
+        8,
+        2,
+    )
+    assert "num_inputs" not in told
     failed = wait(openai_client, job.id, "succeeded", "failed")
     assert failed.error.message == "the file has 1 different inputs, and a distillation needs 10"
 
@@ -513,6 +519,12 @@ def test_a_distillation_is_a_job_of_its_own_method(openai_client):
         ({"method": {"type": "distillation"}}, "method.distillation", "send its instruction"),
         (distilled(instruction=" "), "method.distillation.instruction", "nothing to distil"),
         (distilled(instruction="word " * 400), "method.distillation.instruction", "there is room for"),
+        (distilled(num_inputs=9), "method.distillation.num_inputs", "is from 10 to"),
+        (
+            {"hyperparameters": {"initialisation": "INSTRUCTION"}},
+            "hyperparameters.initialisation",
+            "a distillation alone",
+        ),
         (distilled(max_answer_tokens=0), "method.distillation.max_answer_tokens", "is from 1 to"),
         (
             {**distilled(hyperparameters={"num_virtual_tokens": 300}), "hyperparameters": None},

@@ -163,6 +163,8 @@ class DistilPlanOptions(PlanOptions):
         int | None,
         _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "32, or half of the instruction's tokens"),
     ] = None
+    num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.", "100")] = None
+    batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "8")] = None
 
 
 @dataclass(frozen=True, slots=True)
