@@ -161,7 +161,12 @@ class DistilPlanOptions(PlanOptions):
     ] = None
     num_virtual_tokens: Annotated[
         int | None,
-        _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "32, or half of the instruction's tokens"),
+        _option(
+            _METHOD,
+            "--virtual-tokens",
+            "Number of virtual tokens.",
+            "32, or half of the instruction; 256, or a quarter of the document",
+        ),
     ] = None
     num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.", "100")] = None
     batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "8")] = None
