@@ -15,7 +15,7 @@ MINUTES ?= 120
 TEST_WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm distil-real vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real demo-model openapi reference docs tutorial-test support clean
+.PHONY: help install serve test gpu-test security-test soak replica-test ray-test stop-test structured-test tuning-test tuning-seeds batch-test crash-test client-test sdks wheel-test page-check page-test page-pictures bench bench-peft bench-before bench-structured bench-gpu bench-weights bench-peers bench-store bench-memory bench-tuning bench-vllm distil-real vllm vllm-test vllm-releases-test vllm-gpu-test check format coverage real-model test-real cartridge-real demo-model openapi reference docs tutorial-test support clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,10 @@ real-model: install ## fetch and convert SmolLM2-135M-Instruct and movie reviews
 # The marker `real` is off by default (pyproject.toml). ARGS='-m "real and not long"' is what .ci/run runs.
 test-real: real-model ## serve, prove, chat, tune and compare with transformers on a real model (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/real_model -m real $(ARGS)
+
+# ARGS="--data-dir FOLDER" keeps run and store elsewhere. Ctrl-C saves the run, and the same command resumes it.
+cartridge-real: real-model ## a document of 2,000 tokens becomes a cartridge of 256 on the real model, then ten questions (about 8 CPU minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.real_model.cartridge $(ARGS)
 
 soak: install ## everything at once on one server for two hours (MINUTES=10 ARGS="--curve FILE"): memory, log, answers, blocks
 	$(BIN)/python -m tests.system.soak --minutes $(MINUTES) $(ARGS)

@@ -78,8 +78,7 @@ class Bench:
         """A distilled prompt, by the defaults of a distillation."""
         answers = self.answers | self._ask(self.teacher, inputs)
         given = {} if self.sizes.num_steps is None else {"num_steps": self.sizes.num_steps}
-        bench, distillation = self.bench, self.teacher.distillation
-        run = self._run(plan_distillation(given, distillation, bench.tokenizer, bench.base.kind), inputs, answers)
+        run = self._run(plan_distillation(given, self.teacher, self.bench.base.kind), inputs, answers)
         while not run.is_done:
             for event in run.advance():
                 if isinstance(event, Validated):

@@ -68,7 +68,7 @@ def job_error(job_id: int, error: Exception) -> JobError:
         case ExamplesRefused():
             return JobError(error.code, str(error), "training_file")
         case PlanRefused():
-            return JobError("invalid_value", str(error), error.param)
+            return JobError("invalid_value", str(error), "training_file" if error.param == "document" else error.param)
         case TuningDiverged():
             return JobError("diverged", str(error), "learning_rate")
         case StudyFailed():

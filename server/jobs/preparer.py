@@ -96,11 +96,13 @@ class JobPreparer:
 
     def _prepare_distillation(self, record: JobRecord, request: JobRequest, distillation: Distillation) -> Prepared:
         """Read the inputs of a distillation, and check them behind its instruction. Raises what `prepare` raises."""
-        data = self._read_inputs(record, is_studied=distillation.num_inputs is not None)
+        is_studied = distillation.num_inputs is not None
+        data = before_study() if distillation.is_document else self._read_inputs(record, is_studied=is_studied)
         manifest = replace(request.manifest, training_data_digest=data.digest)
         if not manifest.defaults:
             manifest = replace(manifest, defaults=version_defaults(distillation))
         teacher = Teacher(self.tokenizer, manifest, distillation)
+        teacher.check_text(self.host, request.plan)
         teacher.check_inputs(self.host, request.plan, data.training)
         try:
             teacher.check_inputs(self.host, request.plan, data.validation)

@@ -75,8 +75,10 @@ class Tokenizer:
         self._has_every_row = self.num_ids == most_ids
         self._kept_space = self._space_that_stays()
         self._joins_bytes = isinstance(backend.decoder, ByteLevel) and not self._kept_space
-        self.special_token_ids: frozenset[int] = frozenset(
-            token_id for token_id, token in backend.get_added_tokens_decoder().items() if token.special
+        special = {number: token for number, token in backend.get_added_tokens_decoder().items() if token.special}
+        self.special_token_ids: frozenset[int] = frozenset(special)
+        self._borders = tuple(
+            token.content for token in special.values() if not (token.normalized or token.lstrip or token.single_word)
         )
 
     @classmethod
@@ -178,6 +180,14 @@ class Tokenizer:
     def token_text(self, token_id: int) -> str:
         """One token as text; bytes that are no whole character become U+FFFD."""
         return self.token_bytes(token_id).decode("utf-8", errors="replace")
+
+    def last_border(self, text: str) -> int:
+        """Index at which the last special token of a text begins; 0 without one.
+
+        What is before a special token is encoded by itself, and so is what begins with it. Tokens that take white space
+        or letters before them into account are no borders.
+        """
+        return max(0, *map(text.rfind, self._borders))
 
     def check_ids(self, token_ids: Sequence[int]) -> None:
         """Raise `UnknownToken` when an id is outside the vocabulary, or the base model has no row for it."""

@@ -103,7 +103,7 @@ def parameter_bytes(plan: TuningPlan, base: BaseModel) -> int:
         case Method.P_TUNING:
             inner = plan.encoder_hidden_size or hidden
             num_values = num_virtual * hidden + hidden * inner + inner * inner + inner * hidden + 2 * inner + hidden
-        case Method.PREFIX_TUNING:
+        case Method.PREFIX_TUNING | Method.CARTRIDGE:
             num_values = math.prod(LAYOUTS[PeftType.PREFIX_TUNING].prefix_shape(num_virtual, base))
     return bytes_of_copies(num_values)
 

@@ -63,6 +63,13 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
     A text is encoded as in `/v1/completions` and `/v1/classify`, messages as in `/v1/chat/completions`.
     Raises `ExamplesRefused` if the chat template refuses the messages, or if the embedding matrix lacks a token's row.
     """
+    text, add_special_tokens = prompt_text(tokenizer, manifest, example)
+    with rows_for(example):
+        return tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+
+def prompt_text(tokenizer: Tokenizer, manifest: Manifest, example: Example) -> tuple[str, bool | None]:
+    """The text that `encode_prompt` encodes, and whether with special tokens. Raises `ExamplesRefused`."""
     add_special_tokens = manifest.add_special_tokens
     try:
         text = _text_of(tokenizer, manifest, example)
@@ -71,8 +78,7 @@ def encode_prompt(tokenizer: Tokenizer, manifest: Manifest, example: Example) ->
     is_chat = manifest.chat_template or not isinstance(example.prompt, str)
     if add_special_tokens is None and is_chat and tokenizer.chat_template is not None:
         add_special_tokens = False  # a chat template writes the special tokens itself
-    with _rows_for(example):
-        return tokenizer.encode(fill_template(manifest.template, text), add_special_tokens=add_special_tokens)
+    return fill_template(manifest.template, text), add_special_tokens
 
 
 def encode_completion(tokenizer: Tokenizer, completion: str, end_token_id: int) -> tuple[int, ...]:
@@ -82,7 +88,7 @@ def encode_completion(tokenizer: Tokenizer, completion: str, end_token_id: int) 
 
 def encode_answer(tokenizer: Tokenizer, example: Example, end_token_id: int) -> tuple[int, ...]:
     """Encode an example's answer as `encode_completion` does. Raises `ExamplesRefused`."""
-    with _rows_for(example):
+    with rows_for(example):
         return encode_completion(tokenizer, example.completion, end_token_id)
 
 
@@ -160,7 +166,7 @@ def _text_of(tokenizer: Tokenizer, manifest: Manifest, example: Example) -> str:
 
 
 @contextmanager
-def _rows_for(example: Example) -> Iterator[None]:
+def rows_for(example: Example) -> Iterator[None]:
     """Report a token without a row in the embedding matrix as an error of the example's line."""
     try:
         yield

@@ -169,7 +169,7 @@ class Host:
     def _piece_bytes(self, plan: TuningPlan, num_positions: int, width: int) -> int:
         """Bytes of the activations of a piece. Behind keys and values in PEFT's cache, no layer is recomputed."""
         assert self.costs is not None
-        if plan.method is Method.PREFIX_TUNING and self.base.kind is not BaseKind.DECODER:
+        if plan.is_key_values and self.base.kind is not BaseKind.DECODER:
             return self.costs.num_layers * self.costs.layer_bytes(num_positions, width)
         return self.costs.piece_bytes(num_positions, width)
 
@@ -204,7 +204,7 @@ def _shape(plan: TuningPlan, base: BaseModel) -> tuple[int, ...]:
 
 def _prefix(plan: TuningPlan, base: BaseModel) -> Prefix:
     """A soft prompt of the plan's shape without values, for checks only."""
-    kind = PrefixKind.KEY_VALUES if plan.method is Method.PREFIX_TUNING else PrefixKind.EMBEDDINGS
+    kind = PrefixKind.KEY_VALUES if plan.is_key_values else PrefixKind.EMBEDDINGS
     return Prefix("", kind, torch.empty(_shape(plan, base), device="meta"))
 
 

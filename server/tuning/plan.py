@@ -16,11 +16,15 @@ _NUM_DEFAULT_EPOCHS, _MAX_DEFAULT_STEPS, _NUM_DEFAULT_EXTENSIONS = 3, 2000, 2
 
 
 class Method(StrEnum):
-    """Method of tuning, with the values of PEFT's `adapter_config.json`."""
+    """Method of tuning, with the values of PEFT's `adapter_config.json`.
+
+    `CARTRIDGE` is prefix tuning whose first row stays as it began: it is an attention sink (Eyuboglu et al. 2025).
+    """
 
     PROMPT_TUNING = "PROMPT_TUNING"
     P_TUNING = "P_TUNING"
     PREFIX_TUNING = "PREFIX_TUNING"
+    CARTRIDGE = "CARTRIDGE"
 
 
 class Initialisation(StrEnum):
@@ -28,10 +32,10 @@ class Initialisation(StrEnum):
 
     `RANDOM` is PEFT's own: embeddings drawn from N(0, 1). `SAMPLE_VOCAB` takes the embeddings of random tokens, `TEXT`
     those of `init_text`. `LABELS` takes those of the examples' labels in a row (class labels in Lester et al. 2021).
-    A text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING, `TEXT` and `LABELS` give the keys and values
-    that the base model computes from the text. The encoder of P_TUNING always starts at random. `INSTRUCTION` is of
-    PREFIX_TUNING in a distillation: keys and values of evenly spaced tokens of the instruction, which have read all of
-    it before them.
+    A text is repeated or cut to `num_virtual_tokens`. For PREFIX_TUNING and CARTRIDGE, `TEXT` and `LABELS` give the
+    keys and values that the base model computes from the text. The encoder of P_TUNING always starts at random.
+    `INSTRUCTION` is of these two in a distillation: keys and values of evenly spaced tokens of the instruction, which
+    have read all of it before them.
     """
 
     RANDOM = "RANDOM"
@@ -117,6 +121,11 @@ class TuningPlan:
         """Whether a head is trained with the soft prompt, and answers in place of generated text."""
         return self.task_type is not None and self.task_type.has_head
 
+    @property
+    def is_key_values(self) -> bool:
+        """Whether the soft prompt holds keys and values, not embeddings."""
+        return self.method in (Method.PREFIX_TUNING, Method.CARTRIDGE)
+
     def __post_init__(self) -> None:
         """Raise `PlanRefused`."""
         _check_counts(self)
@@ -176,6 +185,8 @@ def check_all_used(plan: TuningPlan) -> None:
     """
     if plan.encoder_hidden_size is not None and plan.method is not Method.P_TUNING:
         raise PlanRefused(f"is of P_TUNING's encoder, and {plan.method} has none", param="encoder_hidden_size")
+    if plan.method is Method.CARTRIDGE and plan.num_virtual_tokens == 1:
+        raise PlanRefused("is 1, and the first row of a CARTRIDGE is not trained", param="num_virtual_tokens")
     if plan.init_text is not None and plan.initialisation is not Initialisation.TEXT:
         raise PlanRefused("goes with the initialisation TEXT only", param="init_text")
     if plan.method is Method.P_TUNING and plan.initialisation in (Initialisation.TEXT, Initialisation.LABELS):

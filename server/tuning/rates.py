@@ -17,7 +17,7 @@ from server.tuning.events import RateTried
 from server.tuning.plan import Defaults, Initialisation, Method, TuningPlan
 from server.tuning.trainer import Pieces, Trainer
 
-DEFAULT_FACTORS = {Method.PROMPT_TUNING: 0.3, Method.P_TUNING: 0.03, Method.PREFIX_TUNING: 0.1}
+DEFAULT_FACTORS = {Method.PROMPT_TUNING: 0.3, Method.P_TUNING: 0.03, Method.PREFIX_TUNING: 0.1, Method.CARTRIDGE: 0.1}
 """Default rates in multiples of the initial values' root mean square; P_TUNING's values are its encoder's weights."""
 
 FACTOR_FROM_TOKENS = 0.01
@@ -51,7 +51,7 @@ def head_factor(plan: TuningPlan, prompt: list[torch.nn.Parameter], hidden_size:
 
 
 def _default_factor(plan: TuningPlan) -> float:
-    is_from_tokens = plan.method is Method.PREFIX_TUNING and plan.initialisation is not Initialisation.RANDOM
+    is_from_tokens = plan.is_key_values and plan.initialisation is not Initialisation.RANDOM
     if is_from_tokens and plan.defaults is not Defaults.FIRST:
         return FACTOR_FROM_TOKENS
     return DEFAULT_FACTORS[plan.method]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from prompts_store.checkpoint_records import BaseKind, TaskType
 from server.tuning.encoding import AnswerForm
 from server.tuning.errors import ExamplesRefused, PlanRefused
-from server.tuning.plan import TuningPlan
+from server.tuning.plan import Method, TuningPlan
 from server.tuning.split import TuningData
 
 PARAM = "task_type"
@@ -28,8 +28,11 @@ def plan_for(plan: TuningPlan, kind: BaseKind) -> TuningPlan:
     """Return the plan of a run on a base model of this kind.
 
     An encoder is trained for SEQ_CLS where nothing else is asked for. The generating type of the base model is stored
-    as None. Raises `PlanRefused` for a task type that is not trained on such a base model.
+    as None. Raises `PlanRefused` for a task type or a method that is not trained on such a base model.
     """
+    if plan.method is Method.CARTRIDGE and kind is not BaseKind.DECODER:
+        message = f"is CARTRIDGE, which is trained on decoders; the base model is of the kind {kind}"
+        raise PlanRefused(f"{message}: choose PREFIX_TUNING", param="method")
     wanted = plan.task_type
     if wanted is not None and (problem := _WITHOUT_EXAMPLES.get(wanted)) is not None:
         raise PlanRefused(

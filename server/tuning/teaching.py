@@ -19,17 +19,23 @@ class Distillation:
     """The instruction of the teacher, and the maximum number of tokens of its answers.
 
     The instruction is any text that stands before an input: rules, examples, a document. With `num_inputs` the base
-    model writes inputs itself, as many as are missing.
+    model writes inputs itself, as many as are missing. Of a document (`is_document`), they are about its chunks.
     """
 
     instruction: str
     max_answer_tokens: int = DEFAULT_ANSWER_TOKENS
     num_inputs: int | None = None
+    is_document: bool = False
+
+    @property
+    def name(self) -> str:
+        """What the text is called."""
+        return "document" if self.is_document else "instruction"
 
     def __post_init__(self) -> None:
         """Raise `PlanRefused`."""
         if not self.instruction.strip():
-            raise PlanRefused("is empty: there is nothing to distil", param="instruction")
+            raise PlanRefused("is empty: there is nothing to distil", param=self.name)
         if not 1 <= self.max_answer_tokens <= MAX_ANSWER_TOKENS:
             raise PlanRefused(f"is from 1 to {MAX_ANSWER_TOKENS}", param="max_answer_tokens")
         if self.num_inputs is not None and not MIN_INPUTS <= self.num_inputs <= MAX_INPUTS:
@@ -37,7 +43,7 @@ class Distillation:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set, as JSON values."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name, value in asdict(self).items() if value is not None and value is not False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -558,6 +558,56 @@ async def test_a_distillation_that_cannot_be_is_refused_at_once(services, change
         assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
 
 
+DOCUMENT = "\n".join(f"The tower of town {number} is {number} metres high." for number in range(4)).encode()
+
+
+def of_document(**changes):
+    """The body of a job whose training file is a document, with other values in `method.distillation`."""
+    return {"method": {"type": "distillation", "distillation": {"document": True, "num_inputs": 12, **changes}}}
+
+
+def test_a_document_is_the_training_file_of_its_job(openai_client):
+    """Its text and its number of questions come back; by default it becomes a cartridge."""
+    file = openai_client.files.create(file=("report.txt", DOCUMENT), purpose="fine-tune")
+    job = openai_client.fine_tuning.jobs.create(
+        model="tiny-base", suffix="town", training_file=file.id, **of_document(max_answer_tokens=8)
+    )
+    told = job.method.to_dict()["distillation"]
+    assert (told["instruction"], told["num_inputs"], told["document"]) == (DOCUMENT.decode(), 12, True)
+    assert told["hyperparameters"]["method"] == "CARTRIDGE"
+
+
+@pytest.mark.parametrize(
+    ("document", "changes", "param", "words"),
+    [
+        (b"  ", {}, "training_file", "is empty: there is nothing to distil"),
+        (b"One line.", {}, "training_file", "and a cartridge is for 64 or more"),
+        (DOCUMENT * 3, {}, "training_file", "tokens with a question of usual length"),
+        (b"\xff" * 99, {}, "training_file", "is not UTF-8"),
+        (DOCUMENT, {"num_inputs": 2}, "method.distillation.num_inputs", "is from 10 to"),
+        (DOCUMENT, {"instruction": "a text"}, "method.distillation", "send one of them"),
+        (
+            DOCUMENT,
+            {"hyperparameters": {"num_virtual_tokens": 300}},
+            "method.distillation.hyperparameters.num_virtual_tokens",
+            "none would be saved",
+        ),
+    ],
+)
+async def test_what_is_no_document_is_refused_at_once(services, document, changes, param, words):
+    """By name, and no job is made."""
+    async with client_of(services) as client:
+        file = await client.post("/v1/files", files={"file": ("r.txt", document)}, data={"purpose": "fine-tune"})
+        body = {"model": "tiny-base", "suffix": "town", "training_file": file.json()["id"], **of_document(**changes)}
+        refused = await client.post("/v1/fine_tuning/jobs", json=body)
+        assert refused.status_code == 400, refused.text
+        assert error_of(refused)["param"] == param
+        assert words in error_of(refused)["message"]
+        missing = await client.post("/v1/fine_tuning/jobs", json=body | {"training_file": "file-99"})
+        assert missing.status_code in (400, 404)
+        assert (await client.get("/v1/fine_tuning/jobs")).json()["data"] == []
+
+
 # --- where nothing tunes now ------------------------------------------------------------------------------------------
 
 

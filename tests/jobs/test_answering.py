@@ -223,3 +223,68 @@ def test_a_request_without_a_distillation_is_written_as_before():
     """Digests of earlier jobs stay."""
     assert "distillation" not in request_to_json(replace(REQUEST, distillation=None))
     assert request_from_json(json.loads(json.dumps(request_to_json(REQUEST)))) == REQUEST
+
+
+# --- documents --------------------------------------------------------------------------------------------------------
+
+DOCUMENT = "\n\n".join(f"Fact {number}: the tower of town {number} is {number} metres high." for number in range(3))
+OF_DOCUMENT = replace(REQUEST, distillation=Distillation(DOCUMENT, 8, num_inputs=12, is_document=True))
+
+
+def _asking(request, choice):
+    """A question where one is asked for, else "yes"."""
+    if request.kind.sampling.is_greedy:
+        return (*YES, END)
+    text = f" tower high, town {request.kind.sampling.seed}?"
+    return (*byte_level().encode(text, add_special_tokens=False), END)
+
+
+async def test_the_questions_about_a_document_are_written_first(bench):
+    """About each of its chunks in turn. A tenth is held out, and the teacher has the whole document."""
+    bench.engine.script = _asking
+    done = await bench.run(bench.create(OF_DOCUMENT, lines=DOCUMENT.encode()))
+    assert (done.status, done.error) == ("succeeded", None)
+    asked = [request for request in bench.engine.requests if not request.kind.sampling.is_greedy]
+    answered = [request for request in bench.engine.requests if request.kind.sampling.is_greedy]
+    assert len(asked) >= 12
+    assert all(request.is_batch for request in bench.engine.requests)
+    assert len({byte_level().decode(request.prompt_token_ids) for request in answered}) == 12
+    assert all(byte_level().decode(request.prompt_token_ids).startswith(DOCUMENT) for request in answered[:12])
+    told = bench.messages(done.id)
+    assert "The base model writes 12 inputs." in told
+    assert "The teacher has answered 12 inputs." in told
+
+
+async def test_a_base_model_that_asks_nothing_fails_the_job(bench):
+    """With the number of questions that it wrote."""
+    done = await bench.run(bench.create(OF_DOCUMENT, lines=DOCUMENT.encode()))
+    assert (done.status, done.error.code, done.error.param) == (
+        "failed",
+        "too_few_inputs",
+        "method.distillation.num_inputs",
+    )
+    assert done.error.message.startswith("there are 0 different inputs after 48 drafts of the base model")
+    assert bench.store.list_tasks(done.fingerprint) == ()
+
+
+async def test_questions_that_are_written_are_not_written_again(bench):
+    """A server that stops among them leaves its drafts to the next."""
+    bench.engine.script = _until(bench, 17)
+    job_id = bench.create(OF_DOCUMENT, lines=DOCUMENT.encode())
+    async with bench.server(owner="a"):
+        async with asyncio.timeout(30):
+            while bench.num_asked < 17 or not bench.tuning.list_checkpoints(bench.job(job_id).fingerprint, job_id):
+                await asyncio.sleep(0.005)
+    before = bench.num_asked
+    bench.engine.gate.set()
+    bench.engine.script = _asking
+    done = await bench.run(job_id, owner="b")
+    assert (done.status, done.error) == ("succeeded", None)
+    seeds = [request.kind.sampling.seed for request in bench.engine.requests[before:]]
+    assert seeds[0] != 0, "the first draft was kept"
+
+
+def test_a_request_with_a_document_comes_back_from_json():
+    """One without has no field for it, so digests of earlier jobs stay."""
+    assert request_from_json(json.loads(json.dumps(request_to_json(OF_DOCUMENT)))) == OF_DOCUMENT
+    assert "is_document" not in request_to_json(REQUEST)["distillation"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from peft import PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
+from peft import CartridgeConfig, PeftModel, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, get_peft_model
 from transformers import (
     AlbertConfig,
     AutoModel,
@@ -58,6 +58,7 @@ CONFIGS = {
     Method.PROMPT_TUNING: PromptTuningConfig,
     Method.P_TUNING: PromptEncoderConfig,
     Method.PREFIX_TUNING: PrefixTuningConfig,
+    Method.CARTRIDGE: CartridgeConfig,
 }
 
 

@@ -122,7 +122,8 @@ def _method(distillation: Mapping[str, Any] | None, hyperparameters: JobHyperpar
     supervised = JobSupervised(hyperparameters=hyperparameters)
     if distillation is None:
         return JobMethod(type="supervised", supervised=supervised)
-    told = JobDistillation(**distillation, hyperparameters=hyperparameters)
+    fields = {"document" if name == "is_document" else name: value for name, value in distillation.items()}
+    told = JobDistillation(**fields, hyperparameters=hyperparameters)
     return JobMethod(type="distillation", supervised=supervised, distillation=told)
 
 

@@ -18,6 +18,7 @@ from server.jobs.request import JobRequest, TuningDefaults, request_to_json
 from server.tokenizer.errors import UnknownToken
 from server.tokenizer.tokenizer import Tokenizer
 from server.tuning.distillation.plan import plan_distillation, version_defaults
+from server.tuning.distillation.questions import read_document
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.encoding import init_text_ids
 from server.tuning.errors import PlanRefused
@@ -25,13 +26,26 @@ from server.tuning.fit import Host
 from server.tuning.gate import Gate
 from server.tuning.plan import Initialisation, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
-from server.tuning.teaching import Distillation
+from server.tuning.teaching import DEFAULT_WRITTEN_INPUTS, Distillation
+
+
+def document_file(body: CreateJob) -> int | None:
+    """The number of the file that is a document; None if the job has none. Raises `InvalidRequest`."""
+    given = None if body.method is None else body.method.distillation
+    return FILE_ID.number(body.training_file) if given is not None and given.document else None
 
 
 def new_job(
-    body: CreateJob, store_access: StoreAccess, tokenizer: Tokenizer, host: Host, defaults: TuningDefaults
+    body: CreateJob,
+    store_access: StoreAccess,
+    tokenizer: Tokenizer,
+    host: Host,
+    defaults: TuningDefaults,
+    document: bytes = b"",
 ) -> NewJob:
     """Check everything in a request that can be checked without its files. The job must fit into `host`.
+
+    `document` is the content of `document_file`.
 
     Raises `ModelNotFound`, `InvalidRequest`, `InvalidName`, `NameReserved`, `TaskReadOnly`, `InvalidManifest` and
     `FileNotFound`.
@@ -39,13 +53,14 @@ def new_job(
     _check_model(body, store_access)
     task = _task(body.suffix, store_access)
     seed = body.seed or 0  # the default is that of `softprompt tune`
-    distillation, manifest = _distillation(body), _manifest(body, defaults)
-    plan = _plan(body, seed, host, defaults, distillation, tokenizer)
+    distillation, manifest = _distillation(body, document), _manifest(body, defaults)
+    teacher = None if distillation is None else Teacher(tokenizer, manifest, distillation)
+    plan = _plan(body, seed, host, defaults, teacher)
     if (num_labels := len(manifest.labels)) > (max_labels := store_access.limits.max_labels):
         message = f"there are {num_labels} labels; the maximum is {max_labels} (--max-labels)"
         raise InvalidRequest(message, param="labels")
-    if distillation is not None:
-        _check_distillation(distillation, manifest, tokenizer, host)
+    if distillation is not None and teacher is not None:
+        _check_text(teacher, plan, host)
         manifest = replace(manifest, defaults=manifest.defaults or version_defaults(distillation))
     host.check_defaults(plan, manifest)
     request = JobRequest(
@@ -86,7 +101,7 @@ def previewed_request(
         add_special_tokens=body.add_special_tokens,
     )
     _check_model(job, store_access)
-    request = JobRequest(_plan(job, 0, host, defaults, None, tokenizer), _manifest(job, defaults))
+    request = JobRequest(_plan(job, 0, host, defaults, None), _manifest(job, defaults))
     _check_tokens(tokenizer, request, "hyperparameters")
     return request
 
@@ -113,8 +128,7 @@ def _plan(
     seed: int,
     host: Host,
     defaults: TuningDefaults,
-    distillation: Distillation | None,
-    tokenizer: Tokenizer,
+    teacher: Teacher | None,
 ) -> TuningPlan:
     given, place = _hyperparameters(body)
     fields: dict[str, Any] = given.model_dump(exclude_none=True)
@@ -125,10 +139,10 @@ def _plan(
         fields["num_epochs"] = float(fields.pop("n_epochs"))
     fields |= {"seed": seed, "max_micro_batch_tokens": defaults.max_micro_batch_tokens}
     try:
-        if distillation is None:
+        if teacher is None:
             plan = plan_for(new_plan(fields), host.base.kind)
         else:
-            plan = plan_distillation(fields, distillation, tokenizer, host.base.kind)
+            plan = plan_distillation(fields, teacher, host.base.kind)
         host.check_plan(plan)
         return plan
     except PlanRefused as error:
@@ -139,12 +153,14 @@ def _place_of(param: str, place: str) -> str:
     """Path of a field in the body. `place` is that of the hyperparameters."""
     if param == "type":
         return "method.type"
+    if param == "document":
+        return "training_file"
     if param in ("instruction", "max_answer_tokens", "num_inputs"):
         return f"method.distillation.{param}"
     return f"{place}.{'n_epochs' if param == 'num_epochs' else param}"
 
 
-def _distillation(body: CreateJob) -> Distillation | None:
+def _distillation(body: CreateJob, document: bytes) -> Distillation | None:
     """The distillation that a body asks for. Raises `InvalidRequest`."""
     method = body.method
     if method is None:
@@ -161,17 +177,25 @@ def _distillation(body: CreateJob) -> Distillation | None:
     if body.labels:
         message = "labels go with labelled examples, and a distillation has inputs alone: name them per request"
         raise InvalidRequest(message, param="labels")
+    if (given.instruction is not None) == given.document:
+        message = "distillation has an instruction, or document: true for the training file: send one of them"
+        raise InvalidRequest(message, param="method.distillation")
+    if given.document and body.validation_file:
+        message = "the base model asks the questions about a document: leave out validation_file"
+        raise InvalidRequest(message, param="validation_file")
     limit = {} if given.max_answer_tokens is None else {"max_answer_tokens": given.max_answer_tokens}
+    num_inputs = DEFAULT_WRITTEN_INPUTS if given.document and given.num_inputs is None else given.num_inputs
     try:
-        return Distillation(given.instruction, **limit, num_inputs=given.num_inputs)
+        text = read_document(document) if given.instruction is None else given.instruction
+        return Distillation(text, **limit, num_inputs=num_inputs, is_document=given.document)
     except PlanRefused as error:
         raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 
 
-def _check_distillation(distillation: Distillation, manifest: Manifest, tokenizer: Tokenizer, host: Host) -> None:
-    """Raise `InvalidRequest` for an instruction that the base model cannot read, or that leaves no room."""
+def _check_text(teacher: Teacher, plan: TuningPlan, host: Host) -> None:
+    """Raise `InvalidRequest` for a text that the base model cannot read, or that leaves no room."""
     try:
-        Teacher(tokenizer, manifest, distillation).check_instruction(host.base.max_context)
+        teacher.check_text(host, plan)
     except PlanRefused as error:
         raise InvalidRequest(str(error), param=_place_of(error.param, "")) from error
 

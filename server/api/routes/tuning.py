@@ -16,6 +16,7 @@ from server.api.access.caller import CallerDep
 from server.api.errors import InvalidRequest, NotReady
 from server.api.inference.inference import InferenceDep
 from server.api.inference.structured import check_kept_form
+from server.api.management.file_upload import file_access
 from server.api.management.paging import DEFAULT_PAGE_SIZE, PageSize, empty_is, page_response, page_size
 from server.api.management.store_access import StoreAccessDep
 from server.api.management.tuning_bodies import (
@@ -27,7 +28,7 @@ from server.api.management.tuning_bodies import (
     job_body,
     preview_body,
 )
-from server.api.management.tuning_request import new_job, previewed_request
+from server.api.management.tuning_request import document_file, new_job, previewed_request
 from server.api.responses.documented import errors
 from server.api.responses.json_response import json_response
 from server.api.services import Services, ServicesDep
@@ -56,7 +57,11 @@ async def create_job(
     """Create a job that tunes a soft prompt. The job checks its files, then waits: one job runs at a time."""
     tokenizer, host, defaults = inference.tokenizer, _tuner(services).host, services.tuning_defaults
     # In the tokenizer's thread: it encodes texts of up to 32,768 characters.
-    job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults)
+    number = document_file(body)
+    document = b""
+    if number is not None:  # the job shows it, so the caller must be allowed to see the file
+        document = await store_access.read_tuning(TuningStore.load_file, number, file_access(caller))
+    job = await tokenizer.run(new_job, body, store_access, tokenizer, host, defaults, document)
     await check_kept_form(parse_defaults(body.defaults), inference.constraints, "defaults")
     record = await store_access.write_tuning(
         TuningStore.create_job, job, max_unfinished=store_access.limits.max_unfinished_jobs, actor=caller.actor

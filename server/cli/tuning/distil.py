@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from server.cli.errors import FilesProblem, TuningProblem
+from server.cli.errors import FilesProblem, TuningProblem, UsageProblem
 from server.cli.option_groups import takes_options
 from server.cli.tuning.options import DistilPlanOptions, GateOptions, RunOptions, TaskOptions
 from server.cli.tuning.order import Order
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DistilOptions:
-    """The instruction, and the inputs that the teacher answers."""
+    """The instruction or the document, and the inputs that the teacher answers."""
 
     instruction: Annotated[
-        Path,
+        Path | None, typer.Option("--instruction", metavar="FILE", help="Text file that the soft prompt replaces.")
+    ] = None
+    document: Annotated[
+        Path | None,
         typer.Option(
-            "--instruction", metavar="FILE", help="Text file that the soft prompt replaces.", show_default=False
+            "--document", metavar="FILE", help="In its place: text file about which the base model asks questions."
         ),
-    ]
+    ] = None
     inputs: Annotated[
         Path | None,
         typer.Option(
@@ -61,16 +64,31 @@ class DistilOptions:
     ] = None
 
     def distillation(self) -> Distillation:
-        """Read the instruction. Raises FilesProblem and PlanRefused."""
+        """Read the instruction or the document. Raises UsageProblem, FilesProblem and PlanRefused."""
+        from server.tuning.distillation.questions import read_document
         from server.tuning.teaching import DEFAULT_ANSWER_TOKENS, DEFAULT_WRITTEN_INPUTS, Distillation
 
+        path = self._path()
         try:
-            text = _read(self.instruction).decode()
+            text = read_document(_read(path)) if self.document else _read(path).decode()
         except UnicodeDecodeError as error:
-            raise FilesProblem(f"{self.instruction}: the file is not UTF-8") from error
+            raise FilesProblem(f"{path}: the file is not UTF-8") from error
         limit = DEFAULT_ANSWER_TOKENS if self.max_answer_tokens is None else self.max_answer_tokens
         default = DEFAULT_WRITTEN_INPUTS if self.inputs is None else None
-        return Distillation(text, limit, default if self.num_inputs is None else self.num_inputs)
+        number = default if self.num_inputs is None else self.num_inputs
+        return Distillation(text, limit, number, is_document=self.document is not None)
+
+    def _path(self) -> Path:
+        """The file with the text. Raises UsageProblem."""
+        if self.document is not None and (self.inputs is not None or self.validation is not None):
+            raise UsageProblem(
+                "the base model asks about a --document: leave out --inputs and --validation, or give the text as "
+                "--instruction"
+            )
+        path = self.instruction or self.document
+        if path is None or (self.instruction and self.document):
+            raise UsageProblem("give --instruction, or --document")
+        return path
 
     def data(self, seed: int) -> TuningData:
         """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
@@ -101,7 +119,8 @@ def distil(
     """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
 
     The base model answers the inputs with the instruction in its context. The soft prompt learns its distributions.
-    Without --inputs the base model writes them too.
+    Without --inputs the base model writes them too. Of a --document it writes questions about each part, and the
+    result is a cartridge.
     The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
     Ctrl-C saves answers and run; the same command then resumes.

@@ -55,7 +55,8 @@ class PlanOptions:
     """The hyperparameters. Options left out take the defaults of `TuningPlan`."""
 
     method: Annotated[
-        str | None, _option(_METHOD, "--method", "Method: PROMPT_TUNING, P_TUNING or PREFIX_TUNING.", "PROMPT_TUNING")
+        str | None,
+        _option(_METHOD, "--method", "Method: PROMPT_TUNING, P_TUNING, PREFIX_TUNING or CARTRIDGE.", "PROMPT_TUNING"),
     ] = None
     task_type: Annotated[
         str | None,
@@ -141,7 +142,13 @@ class DistilPlanOptions(PlanOptions):
     """The hyperparameters of a distillation, whose defaults differ."""
 
     method: Annotated[
-        str | None, _option(_METHOD, "--method", "Method: PREFIX_TUNING or PROMPT_TUNING.", "PREFIX_TUNING")
+        str | None,
+        _option(
+            _METHOD,
+            "--method",
+            "Method: PREFIX_TUNING, PROMPT_TUNING or CARTRIDGE.",
+            "PREFIX_TUNING; CARTRIDGE with --document",
+        ),
     ] = None
     initialisation: Annotated[
         str | None,
@@ -154,7 +161,12 @@ class DistilPlanOptions(PlanOptions):
     ] = None
     num_virtual_tokens: Annotated[
         int | None,
-        _option(_METHOD, "--virtual-tokens", "Number of virtual tokens.", "32, or half of the instruction's tokens"),
+        _option(
+            _METHOD,
+            "--virtual-tokens",
+            "Number of virtual tokens.",
+            "32, or half of the instruction; 256, or a quarter of the document",
+        ),
     ] = None
     num_steps: Annotated[int | None, _option(_METHOD, "--steps", "Number of optimiser steps.", "100")] = None
     batch_size: Annotated[int | None, _option(_METHOD, "--batch-size", "Number of examples per step.", "8")] = None

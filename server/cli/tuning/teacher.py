@@ -36,16 +36,16 @@ _SAVE_INTERVAL_S = 10.0
 def distillation_job(local: LocalWorkbench, order: Order, distillation: Distillation) -> TuningJob:
     """The job of an order, without answers. Raises TuningError, InvalidManifest and UsageProblem."""
     bench = local.bench
-    plan = plan_distillation(order.options.given(), distillation, bench.tokenizer, bench.base.kind)
     longest = distillation.max_answer_tokens
     manifest = order.about.manifest(bench.manifest, order.data, bench.tokenizer, lambda _: longest)
+    plan = plan_distillation(order.options.given(), Teacher(bench.tokenizer, manifest, distillation), bench.base.kind)
     return TuningJob(plan, order.data, manifest, bench.base_id, bench.end_token_id, distillation)
 
 
 def check_distillation(local: LocalWorkbench, job: TuningJob, host: Host) -> None:
     """Raise TuningError for an instruction or an input that does not fit into the context or the memory."""
     teacher = _teacher(local, job)
-    teacher.check_instruction(host.base.max_context)
+    teacher.check_text(host, job.plan)
     for examples in (job.data.training, job.data.validation):
         teacher.check_inputs(host, job.plan, examples)
 

@@ -39,7 +39,8 @@ async def write_answers(
     """
 
     async def ask(example: Example) -> None:
-        on_answer(str(example.prompt), await _answer(engine, teacher, example))
+        request = teacher.request(teacher.prompt(example), f"distil-{uuid.uuid4().hex}")
+        on_answer(str(example.prompt), await answer_to(engine, teacher, request))
 
     asks = [partial(ask, example) for example in examples]
     await ask_all(asks, "the teacher", on_progress=on_progress)
@@ -74,9 +75,8 @@ def notes_on(answers: Mapping[str, Answer], max_answer_tokens: int) -> list[Note
     return notes
 
 
-async def _answer(engine: RequestRunner, teacher: Teacher, example: Example) -> Answer:
-    """One greedy answer. Raises `EngineError`."""
-    request = teacher.request(teacher.prompt(example), f"distil-{uuid.uuid4().hex}")
+async def answer_to(engine: RequestRunner, teacher: Teacher, request: Request[Generate]) -> Answer:
+    """The answer to a request of a teacher, or of its student. Raises `EngineError`."""
     continued = is_continued(PromptForm.TEXT, has_prompt_form=teacher.manifest.has_prompt_form)
     return await text_of(engine, teacher.tokenizer, request, teacher.manifest.stop, is_continued=continued)
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Protocol
 
 from prompts_store.manifest import Manifest
 from server.engine.client import RequestRunner
@@ -25,6 +26,13 @@ MAX_INPUT_TOKENS = 128
 _MAX_DRAFTS_PER_INPUT = 4
 _TOP_P = 0.9
 _NUM_SEEDS = 1 << 31
+
+
+class Writer(Protocol):
+    """The author of drafts, which have numbers from 0."""
+
+    async def draft(self, engine: RequestRunner, number: int) -> str:
+        """An input; empty if it is of no use. Raises `EngineError`, `ExamplesRefused` and `ChatRefused`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,7 @@ class InputWriter:
 
 async def write_inputs(
     engine: RequestRunner,
-    writer: InputWriter,
+    writer: Writer,
     count: int,
     drafts: dict[int, str],
     on_progress: Callable[[int], object] = lambda num_done: None,

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from server.tokenizer.tokenizer import Tokenizer
+from server.tuning.distillation.document import chunks_of
 from server.tuning.distillation.inputs import read_inputs
-from server.tuning.distillation.self_study import MAX_INPUT_TOKENS, InputWriter, different
+from server.tuning.distillation.questions import QuestionWriter
+from server.tuning.distillation.self_study import MAX_INPUT_TOKENS, InputWriter, Writer, different
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import StudyFailed
 from server.tuning.example_line import Example, ExampleForm
@@ -41,9 +43,12 @@ def num_to_write(job: TuningJob) -> int:
     return max(0, job.distillation.num_inputs - len(job.data.training))
 
 
-def writer_of(job: TuningJob, tokenizer: Tokenizer, max_context: int) -> InputWriter:
+def writer_of(job: TuningJob, tokenizer: Tokenizer, max_context: int) -> Writer:
     """The author of a job's inputs, which leaves room in the context for the teacher's answer."""
     assert job.distillation is not None
+    if job.distillation.is_document:
+        chunks = chunks_of(job.distillation.instruction, tokenizer)
+        return QuestionWriter(tokenizer, job.manifest, chunks, job.plan.seed)
     shortest = Teacher(tokenizer, job.manifest, job.distillation).prompt(Example("a", "", 1))
     room = max_context - job.distillation.max_answer_tokens - len(shortest)
     return InputWriter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import takewhile
 
 from prompts_store.manifest import Manifest
@@ -13,15 +14,18 @@ from server.engine.request import Generate, Request, SamplingParams
 from server.tokenizer.chat_message import ChatMessage
 from server.tokenizer.template import fill_template
 from server.tokenizer.tokenizer import Tokenizer
-from server.tuning.encoding import EncodedExample, encode_prompt
+from server.tuning.encoding import EncodedExample, encode_prompt, prompt_text, rows_for
 from server.tuning.errors import ExamplesRefused, PlanRefused
 from server.tuning.example_line import Example
 from server.tuning.fit import Host
 from server.tuning.plan import TuningPlan
 from server.tuning.teaching import Distillation
 
+_QUESTION = Example("a " * 63 + "a", "", 1)
+"""Longer than the questions that are written about a document, in most vocabularies."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Teacher:
     """The base model with the instruction of a distillation. `manifest` is that of the version to make.
 
@@ -35,12 +39,32 @@ class Teacher:
 
     def prompt(self, example: Example) -> tuple[int, ...]:
         """Token ids of the instruction and an example's input. Raises `ExamplesRefused`."""
+        text, add_special_tokens = self._text(example)
+        before, ids = self._beginning if add_special_tokens is False else ("", ())
+        if not text.startswith(before):
+            before, ids = "", ()
+        with rows_for(example):
+            return ids + self.tokenizer.encode(text[len(before) :], add_special_tokens=add_special_tokens)
+
+    def _text(self, example: Example) -> tuple[str, bool | None]:
+        """The text of a prompt, and whether it is encoded with special tokens. Raises `ExamplesRefused`."""
         text, instruction = str(example.prompt), self.distillation.instruction
         if self.manifest.chat_template:
             messages = (ChatMessage("system", instruction), ChatMessage("user", text))
-            return encode_prompt(self.tokenizer, self.manifest, replace(example, prompt=messages))
+            return prompt_text(self.tokenizer, self.manifest, replace(example, prompt=messages))
         whole = replace(example, prompt=instruction + fill_template(self.manifest.template, text))
-        return encode_prompt(self.tokenizer, replace(self.manifest, template=None), whole)
+        return prompt_text(self.tokenizer, replace(self.manifest, template=None), whole)
+
+    @cached_property
+    def _beginning(self) -> tuple[str, tuple[int, ...]]:
+        """What all prompts begin with, up to its last special token, and its token ids.
+
+        A long instruction is so encoded once, and not with every input.
+        """
+        one, other = (self._text(Example(text, "", 1))[0] for text in ("a", "b"))
+        num_shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        before = one[: self.tokenizer.last_border(one[:num_shared])]
+        return before, self.tokenizer.encode(before, add_special_tokens=False)
 
     def encode(self, example: Example, completion: Sequence[int]) -> EncodedExample:
         """An example of the student with its teacher's prompt. Raises `ExamplesRefused`."""
@@ -51,18 +75,30 @@ class Teacher:
 
     def check_instruction(self, max_context: int) -> None:
         """Raise `PlanRefused` for an instruction that the base model cannot read, or that leaves no room."""
+        is_document = self.distillation.is_document
+        shortest = "a question of usual length" if is_document else "the shortest input"
         try:
-            num_tokens = len(self.prompt(Example("a", "", 1)))
+            num_tokens = len(self.prompt(_QUESTION if is_document else Example("a", "", 1)))
         except ExamplesRefused as error:
             reason = str(error.__cause__ or error)
-            raise PlanRefused(f"cannot be read by the base model: {reason}", param="instruction") from error
+            raise PlanRefused(f"cannot be read by the base model: {reason}", param=self.distillation.name) from error
         room = max_context - self.distillation.max_answer_tokens
         if num_tokens > room:
             message = (
-                f"takes {num_tokens} tokens with the shortest input, and there is room for {max(0, room)} beside an "
+                f"takes {num_tokens} tokens with {shortest}, and there is room for {max(0, room)} beside an "
                 f"answer of {self.distillation.max_answer_tokens} (max_answer_tokens) in the context of {max_context}"
             )
-            raise PlanRefused(message, param="instruction")
+            raise PlanRefused(message, param=self.distillation.name)
+
+    def check_text(self, host: Host, plan: TuningPlan) -> None:
+        """Raise `PlanRefused` for a text that leaves no room in the context, and of a document in cache or memory."""
+        self.check_instruction(host.base.max_context)
+        if not self.distillation.is_document:
+            return
+        try:
+            self.check_inputs(host, plan, [_QUESTION])
+        except ExamplesRefused as error:
+            raise PlanRefused(f"does not fit: {str(error).removeprefix('line 1: ')}", param="document") from error
 
     def check_inputs(self, host: Host, plan: TuningPlan, examples: Sequence[Example]) -> None:
         """Raise `ExamplesRefused` for an input that does not fit behind the instruction, or that no engine answers.

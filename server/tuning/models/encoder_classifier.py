@@ -20,7 +20,7 @@ from server.tuning.models.head_twin import make_head_twin
 from server.tuning.models.padded_batches import PaddedBatch, labelled_batch, padded_groups
 from server.tuning.models.padded_pass import PaddedPass, check_padding
 from server.tuning.models.soft_prompt import SoftPrompt
-from server.tuning.plan import Method, TuningPlan
+from server.tuning.plan import TuningPlan
 
 
 class EncoderClassifier(CrossEntropyModel[PaddedBatch]):
@@ -63,10 +63,10 @@ class EncoderClassifier(CrossEntropyModel[PaddedBatch]):
 
 def _check_method(plan: TuningPlan, twin: PreTrainedModel) -> None:
     """Raise `TuningUnsupported` where PEFT's prefix tuning cannot hand keys and values to the encoder."""
-    if plan.method is not Method.PREFIX_TUNING:
+    if not plan.is_key_values:
         return
     if "past_key_values" not in inspect.signature(twin.base_model.forward).parameters:
         raise TuningUnsupported(
-            f"{twin.config.model_type} models take no keys and values, which PREFIX_TUNING needs: choose prompt tuning "
+            f"{twin.config.model_type} models take no keys and values, which {plan.method} needs: choose prompt tuning "
             "or P-tuning"
         )

@@ -21,7 +21,7 @@ from server.tuning.models.cross_entropy import CrossEntropyModel
 from server.tuning.models.padded_batches import PaddedBatch, decoded_batch, padded_groups
 from server.tuning.models.padded_pass import PaddedPass, check_padding
 from server.tuning.models.soft_prompt import SoftPrompt
-from server.tuning.plan import Method, TuningPlan
+from server.tuning.plan import TuningPlan
 
 _MAX_LOGITS = 1 << 23
 """Maximum number of logits in a micro-batch of several examples: with their gradient and copies about 128 MiB."""
@@ -75,7 +75,7 @@ class EncoderDecoderModel(CrossEntropyModel[PaddedBatch]):
 
 def _check_method(plan: TuningPlan, twin: PreTrainedModel) -> None:
     """Raise `TuningUnsupported` where PEFT's keys and values do not fit the decoder."""
-    if plan.method is not Method.PREFIX_TUNING:
+    if not plan.is_key_values:
         return
     config = twin.config
     layers = (config.num_hidden_layers, getattr(config, "num_decoder_layers", None) or config.decoder_layers)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import (
+    CartridgeConfig,
     PeftConfig,
     PeftModel,
     PrefixTuningConfig,
@@ -62,7 +63,7 @@ class SoftPrompt:
         assert isinstance(model, PeftModel)
         self.model = model
         self._config: Any = model.peft_config["default"]
-        self.is_key_values = plan.method is Method.PREFIX_TUNING
+        self.is_key_values = plan.is_key_values
         self.num_virtual_tokens = plan.num_virtual_tokens
         self.prompt_parameters = [parameter for parameter in self._encoder.parameters() if parameter.requires_grad]
         own = (
@@ -152,9 +153,9 @@ class SoftPrompt:
 
 def _peft_config(plan: TuningPlan, twin: PreTrainedModel, task_type: TaskType) -> PeftConfig:
     common: dict[str, Any] = {"task_type": task_type, "num_virtual_tokens": plan.num_virtual_tokens}
-    if task_type is TaskType.SEQ_2_SEQ_LM and plan.method is not Method.PREFIX_TUNING:
+    if task_type is TaskType.SEQ_2_SEQ_LM and not plan.is_key_values:
         common["num_transformer_submodules"] = 1  # rows for a decoder would neither be trained nor served
-    if task_type is not TaskType.CAUSAL_LM and plan.method is not Method.PREFIX_TUNING:
+    if task_type is not TaskType.CAUSAL_LM and not plan.is_key_values:
         common["token_dim"] = int(embedding_weight(twin).shape[1])  # not the hidden size, where an encoder projects
     if _HEAD_COUNTS.isdisjoint(twin.config.get_text_config().to_dict()):  # MPT, XGLM
         common["num_attention_heads"] = twin.config.get_text_config().num_attention_heads
@@ -166,3 +167,5 @@ def _peft_config(plan: TuningPlan, twin: PreTrainedModel, task_type: TaskType) -
             return PromptEncoderConfig(**common, encoder_hidden_size=hidden_size)
         case Method.PREFIX_TUNING:
             return PrefixTuningConfig(**common)
+        case Method.CARTRIDGE:
+            return CartridgeConfig(**common, num_frozen_tokens=1)

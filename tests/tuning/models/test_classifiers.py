@@ -108,7 +108,10 @@ def test_a_head_on_a_decoder_has_pefts_loss_and_gradient(architecture, method, m
 @pytest.mark.parametrize("memory_bytes", [None, 0])
 @pytest.mark.parametrize(
     ("architecture", "method"),
-    [(name, method) for name in ENCODERS for method in Method if method != Method.PREFIX_TUNING or name in PREFIXED],
+    [
+        *[(name, method) for name in ENCODERS for method in (Method.PROMPT_TUNING, Method.P_TUNING)],
+        *[(name, Method.PREFIX_TUNING) for name in PREFIXED],
+    ],
 )
 def test_a_head_on_an_encoder_has_pefts_loss_and_gradient(architecture, method, memory_bytes):
     """Of the prompt and of the head, in padded micro-batches. DeBERTa's pooler comes from the base model's files."""

@@ -53,6 +53,7 @@ def reference_losses(teacher, student, example: EncodedExample) -> tuple[torch.T
     [
         ("llama", Method.PREFIX_TUNING),
         ("llama", Method.PROMPT_TUNING),
+        ("llama", Method.CARTRIDGE),
         ("gpt2", Method.PREFIX_TUNING),
         ("gemma3", Method.PREFIX_TUNING),
     ],

@@ -11,7 +11,7 @@ export const NO_SETTINGS = {
   batch_size: "", learning_rate: "", patience: "", seed: "", minScore: "", notWorse: false,
 };
 
-const METHODS = { PROMPT_TUNING: "Prompt tuning", P_TUNING: "P-tuning", PREFIX_TUNING: "Prefix tuning" };
+const METHODS = { PROMPT_TUNING: "Prompt tuning", P_TUNING: "P-tuning", PREFIX_TUNING: "Prefix tuning", CARTRIDGE: "Cartridge" };
 const A_LABEL = "A label, by a head";
 const INITIALISATIONS = { SAMPLE_VOCAB: "Random tokens", TEXT: "A text", LABELS: "The labels", RANDOM: "Random numbers" };
 const NUMBERS = /** @type {const} */ (["num_virtual_tokens", "num_steps", "batch_size", "learning_rate", "patience"]);
