@@ -32,13 +32,9 @@ vllm_cost.py            soft prompts in vLLM, by connector and by rows, beside t
 store_growth.py         the store's times from 10 to 10,000 tasks
 beside_peft/            this engine beside PEFT one by one: encoder-decoders, heads
 old_and_new/            an earlier commit beside this one
-<<<<<<< HEAD
 weights/                weights of fewer bits beside float32
-=======
-int8/                   int8 weights beside float32
 distillation.py         distilled prompts beside their teachers
 distilled_prompts.py    these prompts
->>>>>>> distil
 structured.py           answers with a form beside answers without
 ensemble.py             ensembles against single soft prompts
 task_switching.py       the time that a change of task takes

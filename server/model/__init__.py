@@ -25,6 +25,7 @@ key_values.py         its keys and values, for engines other than ours
 attention.py          the attention function that transformers calls, and its contract
 attention_bias.py     numbers that are added to attention scores, as tables over positions
 attention_backend.py  the choice of attention for a device
+native_decode.py      a decode step on a CPU in one native call
 paged_attention.py    attention in plain PyTorch operations: the reference
 families/             attention of architectures that do not call transformers' interface
 encoder_decoder/      bases of an encoder and a decoder

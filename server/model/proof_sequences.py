@@ -10,9 +10,9 @@ import torch
 from server.model.architecture import embedding_weight
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
-from server.model.cpu.decode_step import native_decodes
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
+from server.model.native_decode import native_decodes
 from server.model.prefix import Prefix, PrefixKind
 from server.model.runner import ModelRunner, PrefixPlacement
 

@@ -6,12 +6,12 @@ import torch
 
 from server.model.attention import AttentionBackend
 from server.model.base_model import LoadedModel
-from server.model.cpu.decode_step import native_decodes
 from server.model.encoder_decoder_runner import EncoderDecoderRunner
 from server.model.gpu.attention import TritonAttention
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
+from server.model.native_decode import native_decodes
 from server.model.runner import DecodeReplay, ModelRunner
 
 

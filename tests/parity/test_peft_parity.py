@@ -21,10 +21,10 @@ from server.engine.paged.options import EngineOptions, check_request
 from server.engine.request import Generate, Request, SamplingParams
 from server.model.attention_backend import choose_backend
 from server.model.base_model import BaseModelOptions, LoadedModel, load_base_model
-from server.model.cpu.decode_step import native_decodes
 from server.model.gpu.decode_graphs import usual_sizes
 from server.model.gpu.recorder import record_decodes
 from server.model.kv_cache import KVCache
+from server.model.native_decode import native_decodes
 from server.model.prefix import Prefix, prefix_of
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove

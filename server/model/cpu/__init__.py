@@ -1,7 +1,6 @@
 """Attention and linear layers for a CPU. `_cpu.c` is an optional C module.
 
 attention.py       attention through the C module
-decode_step.py     a decode step in one native call
 few_rows.py        products of a few rows, through the C module
 fused_parts.py     the parts of an encoder layer in one kernel each
 fused_layer.py     Llama decoder layers in ten calls

@@ -22,7 +22,6 @@ from server.model.attention import ATTENTION_NAME, register_attention
 from server.model.base_model import LoadedModel
 from server.model.cpu import few_rows
 from server.model.cpu.attention import CpuPagedAttention, is_built
-from server.model.cpu.decode_step import DecodeStep, native_decodes
 from server.model.cpu.few_rows import MAX_ROWS
 from server.model.cpu.fused_layer import fuse_layers
 from server.model.cpu.int8_weight import KIND, quantise_weight
@@ -32,6 +31,7 @@ from server.model.cpu.quantise_model import QuantisedEmbedding
 from server.model.flat_batch import Chunk
 from server.model.hidden_rows import HiddenRows
 from server.model.kv_cache import KVCache
+from server.model.native_decode import DecodeStep, native_decodes
 from server.model.paged_attention import PagedAttention
 from server.model.runner import ModelRunner
 from server.model.self_proof import prove
