@@ -8,7 +8,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 ARGS   ?=
 TESTS  ?= tests
-RESULTS ?= tuning_comparison.json
+RESULTS ?= docs/tuning-results.json
 MINUTES ?= 120
 
 # Test workers share the machine: one tensor thread each. Three on two cores, since tests wait for a third of their time.
@@ -239,9 +239,9 @@ bench-memory: install ## the peak memory of loading a base model, dtype by dtype
 distil-real: real-model ## distilled prompts beside their teachers on a real model: agreement, texts, seconds (minutes; ARGS="--only labels")
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m benchmarks.distillation $(ARGS)
 
-bench-tuning: install ## soft prompts, LoRA and all weights: cost, score, time to switch (RESULTS=file goes on from there)
-	$(BIN)/python -W ignore -m benchmarks.tuning_comparison "$(RESULTS)"
-	$(BIN)/python -m benchmarks.tuning_comparison "$(RESULTS)" --report
+bench-tuning: real-model ## tuning by default beside a sweep, LoRA and all weights, on six tasks (12 core-hours; RESULTS=file goes on)
+	$(BIN)/python -W ignore -m benchmarks.tuning "$(RESULTS)" $(ARGS)
+	$(BIN)/python -m benchmarks.tuning "$(RESULTS)" --report
 
 # The fast tests: not those of a decoder's arithmetic, of most whole servers and tuning commands, and of the demo model's accuracy.
 COVERED := tests/test_*.py $(addprefix tests/,answering api batches cli engine jobs prompts_store soft_prompts structured_outputs telemetry tokenizer tuning) \

@@ -38,8 +38,7 @@ distilled_prompts.py    these prompts
 structured.py           answers with a form beside answers without
 ensemble.py             ensembles against single soft prompts
 task_switching.py       the time that a change of task takes
-tuning_comparison.py    soft prompts, LoRA and all weights side by side
-tuning_methods.py       these methods
+tuning/                 tuning by default beside a sweep and other methods, on six tasks
 tuning_memory.py        the memory that tuning adds
 loading_memory.py       the memory that loading takes at its peak
 resident_memory.py      the memory of a process as Linux counts it

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.torch import load_file, save_file
 
 from benchmarks.live_server import checkpoint, live_server
-from benchmarks.tuning_methods import with_lora
+from benchmarks.tuning.training import with_lora
 from demo.prompt_tuning import load_base
 from server.demo import BASE_DIR
 

@@ -20,8 +20,9 @@ def convert(gguf: Path, folder: Path) -> None:
     config = {name: value for name, value in read.config.to_dict().items() if name not in _OF_THE_FILE}
     model = LlamaForCausalLM(LlamaConfig(**config))
     model.load_state_dict(read.state_dict())
-    start, end = tokenizer.convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    model.generation_config = GenerationConfig(bos_token_id=start, eos_token_id=end, pad_token_id=end)
+    start, end = (tokenizer.convert_tokens_to_ids(token) for token in ("<|im_start|>", "<|im_end|>"))
+    special = {"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}
+    model.generation_config = GenerationConfig.from_dict(special)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

