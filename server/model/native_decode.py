@@ -19,8 +19,9 @@ from server.model.cpu import few_rows
 from server.model.cpu.attention import CpuPagedAttention, can_compute, is_built
 from server.model.cpu.fused_layer import FusedLayer, RMSNorm
 from server.model.cpu.int8_weight import Int8Weight
-from server.model.cpu.packing import OneDnnWeight, PackedLinear
+from server.model.cpu.packing import OneDnnWeight, PackedLinear, PackedWeight
 from server.model.cpu.quantise_model import QuantisedEmbedding
+from server.model.cpu.widened_weight import WidenedWeight
 from server.model.flat_batch import Chunk
 from server.model.kv_cache import KVCache
 from server.model.runner import ModelRunner
@@ -32,10 +33,11 @@ _BACKBONE_PARTS = frozenset({"embed_tokens", "layers", "norm", "rotary_emb"})
 _NO_NORM = (0, 0.0)
 _ANY_NUMBER = 1 << 30
 _PROOF_BLOCK = 4
+_ROWS, _PANELS, _INT8, _WIDENED = range(4)  # forms of `step_weight.h`
 
 _Norm = tuple[int, float]
-_Weight = tuple[int, int, int, int, int, int]
-"""The addresses of numbers, scales and bias, then inputs, outputs and depth: `Weight` in `decode_step.c`."""
+_Weight = tuple[int, int, int, int, int, int, int, int]
+"""Form and kind, the addresses of numbers, scales and bias, then inputs, outputs and depth: as in `step_weight.h`."""
 
 
 class DecodeStep:
@@ -45,10 +47,9 @@ class DecodeStep:
         backbone, head = _parts(model)
         layers = [_form(layer) for layer in backbone.layers]
         linears = [head, *(linear for layer in layers for linear in _linears(layer))]
-        kinds = {_kind(linear) for linear in linears}
-        if len(kinds) != 1:
+        if len({_weight(linear)[:2] for linear in linears}) != 1:
             raise _NotOffered
-        (self.max_rows, kind), *_ = kinds
+        self.max_rows = few_rows.MAX_ROWS if _weight(head)[0] == _PANELS else _ANY_NUMBER
         self._block_size = cache.block_size
         self._rotary = backbone.rotary_emb
         self._vocab_size = head.out_features
@@ -56,11 +57,10 @@ class DecodeStep:
         self._kept = layers, head, backbone, cache  # whose memory is read
         self._stack = _cpu.decode_stack(
             tuple(_layer(layer, cache) for layer in layers),
-            _embedding(backbone.embed_tokens, kind),
+            _embedding(backbone.embed_tokens),
             _norm(backbone.norm.forward),
             _weight(head),
             cache.block_size,
-            kind,
         )
 
     def run(self, chunks: Sequence[Chunk]) -> torch.Tensor | None:
@@ -140,42 +140,37 @@ def _linears(layer: FusedLayer) -> list[PackedLinear]:
     return [layer.projection.whole, layer.output, layer.gate, layer.up, layer.down]
 
 
-def _kind(linear: PackedLinear) -> tuple[int, int]:
-    """The most rows that its kernel is chosen for, and the kernel's kind."""
-    weight = linear.packed
-    if isinstance(weight, Int8Weight) and weight.kind:
-        return _ANY_NUMBER, weight.kind
+def _weight(linear: PackedLinear) -> _Weight:
+    weight, bias = linear.packed, 0 if linear.bias is None else linear.bias.data_ptr()
     if isinstance(weight, OneDnnWeight) and weight.panels is not None:
-        return few_rows.MAX_ROWS, few_rows.LANES
+        panels = weight.panels
+        sizes = linear.in_features, linear.out_features, panels.padded_inputs
+        return _PANELS, few_rows.LANES, panels.address, 0, bias, *sizes
+    return _quantised(weight, bias)
+
+
+def _quantised(weight: PackedWeight, bias: int = 0) -> _Weight:
+    num_outputs, num_inputs = weight.shape
+    if isinstance(weight, Int8Weight) and weight.kind:
+        addresses = weight.numbers.data_ptr(), weight.scales.data_ptr()
+        return _INT8, weight.kind, *addresses, bias, num_inputs, num_outputs, weight.numbers.shape[1]
+    if isinstance(weight, WidenedWeight) and weight.lanes:
+        scales = 0 if weight.scales is None else weight.scales.data_ptr()
+        return _WIDENED, weight.lanes, weight.numbers.data_ptr(), scales, bias, num_inputs, num_outputs, num_inputs
     raise _NotOffered
 
 
-def _weight(linear: PackedLinear) -> _Weight:
-    weight, bias = linear.packed, 0 if linear.bias is None else linear.bias.data_ptr()
-    if isinstance(weight, Int8Weight):
-        return _int8_weight(weight, bias)
-    assert isinstance(weight, OneDnnWeight) and weight.panels is not None
-    panels = weight.panels
-    return panels.address, 0, bias, linear.in_features, linear.out_features, panels.padded_inputs
-
-
-def _int8_weight(weight: Int8Weight, bias: int) -> _Weight:
-    num_outputs, num_inputs = weight.shape
-    return weight.numbers.data_ptr(), weight.scales.data_ptr(), bias, num_inputs, num_outputs, weight.numbers.shape[1]
-
-
-def _embedding(embedding: Any, kind: int) -> _Weight:
-    """Its numbers of 8 bits, of the same kind as the others, or its float32 rows."""
-    packed = embedding.packed if isinstance(embedding, QuantisedEmbedding) else None
-    if isinstance(packed, Int8Weight) and packed.kind == kind:
-        return _int8_weight(packed, bias=0)
+def _embedding(embedding: Any) -> _Weight:
+    """Its rows, widened at each look-up, or float32."""
+    if isinstance(embedding, QuantisedEmbedding):
+        return _quantised(embedding.packed)
     if not isinstance(embedding, torch.nn.Embedding):
         raise _NotOffered
     weight = embedding.weight
     if weight.dtype != torch.float32 or not weight.is_contiguous():
         raise _NotOffered
     num_outputs, num_inputs = weight.shape
-    return weight.data_ptr(), 0, 0, num_inputs, num_outputs, num_inputs
+    return _ROWS, 0, weight.data_ptr(), 0, 0, num_inputs, num_outputs, num_inputs
 
 
 def _norm(norm: RMSNorm | None) -> _Norm:

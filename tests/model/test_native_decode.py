@@ -27,7 +27,8 @@ from server.model.cpu.fused_layer import fuse_layers
 from server.model.cpu.int8_weight import KIND, quantise_weight
 from server.model.cpu.pack_model import pack_linears
 from server.model.cpu.packing import PackedLinear
-from server.model.cpu.quantise_model import QuantisedEmbedding
+from server.model.cpu.quantise_model import QuantisedEmbedding, QuantisedWeight
+from server.model.cpu.widened_weight import to_bfloat16, to_int8
 from server.model.flat_batch import Chunk
 from server.model.hidden_rows import HiddenRows
 from server.model.kv_cache import KVCache
@@ -59,11 +60,18 @@ MODELS: dict[str, Callable[[], PreTrainedConfig]] = {
     "qwen2": lambda: Qwen2Config(**_SIZES),
     "qwen3": lambda: Qwen3Config(**_SIZES),
 }
-KINDS = [*(lanes for lanes in (16, 8) if lanes <= few_rows.LANES), *(-kind for kind in range(1, KIND + 1))]
-"""Kernels that this CPU computes: lanes of float32, and below zero the kind of int8."""
+QUANTISE: dict[str, Callable[[torch.Tensor, int], QuantisedWeight]] = {
+    "bfloat16": to_bfloat16,
+    "int8-weight-only": to_int8,
+    "int8": quantise_weight,
+}
+FLOAT32 = "float32", few_rows.LANES
+BEST = [FLOAT32, ("bfloat16", few_rows.LANES), ("int8-weight-only", few_rows.LANES), ("int8", KIND)]
+"""Each form of weights with the best of its kernels that this CPU has: lanes, or the kind of int8."""
+OTHERS = [(form, kind) for form, best in BEST for kind in ((1, 2) if form == "int8" else (8,)) if kind < best]
 
 
-def load(config: PreTrainedConfig, kind: int = few_rows.LANES) -> LoadedModel:
+def load(config: PreTrainedConfig, form: str = "float32", kind: int = few_rows.LANES) -> LoadedModel:
     """A packed and fused model with every parameter random."""
     register_attention()
     torch.manual_seed(0)
@@ -73,14 +81,17 @@ def load(config: PreTrainedConfig, kind: int = few_rows.LANES) -> LoadedModel:
             parameter.normal_(mean=float(parameter.dim() == 1), std=0.05)
     model.requires_grad_(False).train(False)
 
-    def quantise(weight: torch.Tensor, bias: torch.Tensor | None, _: bool) -> PackedLinear:
-        return PackedLinear(quantise_weight(weight, -kind), bias)
+    def pack(weight: torch.Tensor, bias: torch.Tensor | None, _: bool) -> PackedLinear:
+        return PackedLinear(QUANTISE[form](weight, kind), bias)
 
-    if kind < 0:
-        model.set_input_embeddings(QuantisedEmbedding(quantise_weight(model.get_input_embeddings().weight, -kind)))
-    pack_linears(model, pack=quantise if kind < 0 else None)
+    is_quantised = form in QUANTISE
+    if is_quantised:
+        embedding = model.get_input_embeddings()
+        model.set_input_embeddings(QuantisedEmbedding(QUANTISE[form](embedding.weight, kind)))
+    pack_linears(model, pack=pack if is_quantised else None)
     fuse_layers(model)
-    return LoadedModel(model, read_architecture(model), torch.float32, torch.device("cpu"), frozenset(), None, kind < 0)
+    device = torch.device("cpu")
+    return LoadedModel(model, read_architecture(model), torch.float32, device, frozenset(), None, is_quantised)
 
 
 def make_cache(loaded: LoadedModel) -> KVCache:
@@ -109,30 +120,29 @@ def assert_same_steps(loaded: LoadedModel, numbers_of_rows: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [(name, kind) for name in MODELS for kind in (few_rows.LANES, -KIND)]
-    + [("qwen3", kind) for kind in KINDS if kind not in (few_rows.LANES, -KIND)],
+    ("name", "form", "kind"),
+    [(name, *best) for name in MODELS for best in BEST] + [("qwen3", *other) for other in OTHERS],
 )
-def test_its_logits_are_the_forward_passes_bit_for_bit(name, kind, monkeypatch):
+def test_its_logits_are_the_forward_passes_bit_for_bit(name, form, kind, monkeypatch):
     """So are the keys and values, over borders of blocks and windows, for one row, some and more than a tile's."""
-    if kind > 0:
+    if form == "float32":
         monkeypatch.setattr(few_rows, "LANES", kind)
-    assert_same_steps(load(MODELS[name](), kind), (1, 1, 2, 1, 3, 6, 1, 1))
+    assert_same_steps(load(MODELS[name](), form, kind), (1, 1, 2, 1, 3, 6, 1, 1))
 
 
-@pytest.mark.parametrize("kind", [few_rows.LANES, -KIND])
-def test_threads_share_a_step(kind):
+@pytest.mark.parametrize(("form", "kind"), BEST)
+def test_threads_share_a_step(form, kind):
     """With the same numbers: each sum is one thread's."""
     torch.set_num_threads(2)
     try:
-        assert_same_steps(load(MODELS["qwen3"](), kind), (1, 4))
+        assert_same_steps(load(MODELS["qwen3"](), form, kind), (1, 4))
     finally:
         torch.set_num_threads(1)
 
 
 def test_a_row_alone_is_the_row_in_a_mixed_step():
     """A step of decodes is the native call, one with a prompt in it the forward pass: no answer may tell which."""
-    loaded = load(MODELS["llama"](), -KIND)
+    loaded = load(MODELS["llama"](), "int8", KIND)
     logits = []
     for neighbours in ([], [Chunk((1, 2, 3), 0, (20,), 2)]):
         runner = build_runner(loaded, CpuPagedAttention, NUM_BLOCKS, BLOCK_SIZE, 8)
@@ -159,6 +169,20 @@ def test_other_steps_are_not_computed(chunks):
     native = native_decodes(loaded, make_cache(loaded), CpuPagedAttention)
     assert native is not None
     assert native.run(chunks) is None
+
+
+@pytest.mark.parametrize(("form", "kind"), BEST[1:])
+def test_weights_of_fewer_bits_take_any_number_of_rows(form, kind):
+    """Their kernels have no other way for many, and a row among many is the row alone."""
+    loaded = load(MODELS["llama"](), form, kind)
+    chunks = step(1, 0) * (2 * MAX_ROWS + 1)
+    native = native_decodes(loaded, make_cache(loaded), CpuPagedAttention)
+    forward = ModelRunner(loaded, make_cache(loaded), CpuPagedAttention)
+    assert native is not None
+    with torch.inference_mode():
+        logits = native.run(chunks)
+    assert torch.equal(logits, forward.forward(chunks))
+    assert torch.equal(logits, forward.forward(chunks[:1]).expand_as(logits))
 
 
 def test_an_id_beyond_the_vocabulary_is_refused():

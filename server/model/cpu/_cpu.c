@@ -598,9 +598,9 @@ static PyObject *widening_rows_product(PyObject *self, PyObject *arguments)
 {
     unsigned long long output, input, numbers, scales, bias, term;
     long long num_rows, num_inputs, num_outputs;
-    int group, after, lanes, num_threads;
-    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLiiii", &output, &input, &numbers, &scales, &bias, &term, &num_rows,
-                          &num_inputs, &num_outputs, &group, &after, &lanes, &num_threads))
+    int after, lanes, num_threads;
+    if (!PyArg_ParseTuple(arguments, "KKKKKKLLLiii", &output, &input, &numbers, &scales, &bias, &term, &num_rows,
+                          &num_inputs, &num_outputs, &after, &lanes, &num_threads))
         return NULL;
     const WideningProduct product = {.product = {.output = floats(output),
                                                  .input = floats(input),
@@ -612,8 +612,7 @@ static PyObject *widening_rows_product(PyObject *self, PyObject *arguments)
                                                  .after = after,
                                                  .lanes = lanes},
                                      .numbers = (const void *)(uintptr_t)numbers,
-                                     .scales = floats(scales),
-                                     .group = group};
+                                     .scales = floats(scales)};
     Py_BEGIN_ALLOW_THREADS
     widening_rows(&product, num_threads);
     Py_END_ALLOW_THREADS

@@ -85,11 +85,10 @@ def int8_rows(
 def int8_kind() -> int: ...
 def decode_stack(
     layers: tuple[tuple[object, ...], ...],
-    embedding: tuple[int, int, int, int, int, int],
+    embedding: tuple[int, int, int, int, int, int, int, int],
     norm: tuple[int, float],
-    head: tuple[int, int, int, int, int, int],
+    head: tuple[int, int, int, int, int, int, int, int],
     block_size: int,
-    kind: int,
     /,
 ) -> object: ...
 def decode_step(
@@ -115,7 +114,6 @@ def widening_rows(
     num_rows: int,
     num_inputs: int,
     num_outputs: int,
-    group: int,
     after: int,
     lanes: int,
     num_threads: int,

@@ -11,20 +11,12 @@
 #include <string.h>
 
 #include "between.h"
-#include "int8_rows.h"
+#include "step_weight.h"
 
 typedef struct {
     const float *weight; /* [width], or NULL for no norm */
     float epsilon;
 } Norm;
-
-typedef struct {
-    const void *numbers; /* of 8 bits where there are `scales`, else panels of float32 */
-    const float *scales; /* [num_outputs], or NULL */
-    const float *bias;   /* [num_outputs], or NULL */
-    int64_t num_inputs, num_outputs;
-    int64_t depth;       /* groups of inputs, or padded inputs */
-} Weight;
 
 typedef struct {
     Norm before_attention, query, key, before_mlp;
@@ -37,10 +29,9 @@ typedef struct {
 typedef struct {
     Layer *layers;
     int64_t num_layers, block_size;
-    Weight embedding; /* float32 [num_outputs, num_inputs] where it has no scales */
+    Weight embedding;
     Norm norm;
-    Weight head;
-    int kind; /* of the instruction sets of int8_rows.h, or lanes for float32 */
+    Weight head; /* of the form and kind of the layers' weights */
 } Stack;
 
 /* A step's rows, and room for what a layer makes of them. */
@@ -61,30 +52,22 @@ typedef struct {
 static void embed(const Step *s)
 {
     const Weight *table = &s->stack->embedding;
-    const Int8Product quantised = {.product = {.num_inputs = table->num_inputs},
-                                   .numbers = table->numbers,
-                                   .scales = table->scales,
-                                   .num_groups = table->depth,
-                                   .kind = s->stack->kind};
-    const size_t size = (size_t)table->num_inputs * sizeof(float);
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < s->num_rows; row++) {
-        float *hidden = s->hidden + row * table->num_inputs;
-        if (table->scales) int8_row(hidden, &quantised, s->ids[row]);
-        else memcpy(hidden, (const float *)table->numbers + s->ids[row] * table->num_inputs, size);
-    }
+    for (int64_t row = 0; row < s->num_rows; row++)
+        weight_row(s->hidden + row * table->num_inputs, table, s->ids[row]);
 }
 
 static Int8Rows integers_of(const Step *s, const Weight *w)
 {
-    return (Int8Rows){s->integers.integers, s->integers.blocks, w->depth, int8_num_blocks(w->depth, s->stack->kind)};
+    return (Int8Rows){s->integers.integers, s->integers.blocks, w->depth, int8_num_blocks(w->depth, w->kind)};
 }
 
 /* Rows `input` as `w` multiplies them, normed into `normed` first where there is a norm. */
 static void prepare(const Step *s, const Norm *norm, const float *input, const Weight *w)
 {
     const Int8Rows integers = integers_of(s, w);
-    if (!norm && !w->scales) return;
+    const int is_int8 = w->form == FORM_INT8;
+    if (!norm && !is_int8) return;
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < s->num_rows; row++) {
         const float *numbers = input + row * w->num_inputs;
@@ -93,7 +76,7 @@ static void prepare(const Step *s, const Norm *norm, const float *input, const W
             normalize(normed, numbers, norm->weight, w->num_inputs, norm->epsilon);
             numbers = normed;
         }
-        if (w->scales) int8_quantise(&integers, row, numbers, w->num_inputs, s->stack->kind);
+        if (is_int8) int8_quantise(&integers, row, numbers, w->num_inputs, w->kind);
     }
 }
 
@@ -110,14 +93,10 @@ static void multiply(const Step *s, const Weight *w, float *output, const float 
                              .padded_inputs = w->depth,
                              .num_outputs = w->num_outputs,
                              .after = after,
-                             .lanes = s->stack->kind};
-    const Int8Product quantised = {product, w->numbers, w->scales, w->depth, s->stack->kind};
+                             .lanes = w->kind};
     const Int8Rows integers = integers_of(s, w);
 #pragma omp for schedule(static) nowait
-    for (int64_t index = 0; index < num_panels(&product); index++) {
-        if (w->scales) int8_panel(&quantised, &integers, index);
-        else few_rows_panel(&product, index);
-    }
+    for (int64_t index = 0; index < num_panels(&product); index++) weight_panel(w, &product, &integers, index);
 }
 
 static void normalize_heads(const Norm *norm, float *heads, int64_t num_heads, int64_t dim)
@@ -216,8 +195,9 @@ static int run(Step *s, float *logits)
         grow(&depth, l->output.depth);
         grow(&depth, l->down.depth);
     }
-    const int64_t num_blocks = stack->head.scales ? int8_num_blocks(depth, stack->kind) : 0;
-    const int64_t floats = 2 * hidden + projected + attended + gated, groups = stack->head.scales ? depth : 0;
+    const int64_t groups = stack->head.form == FORM_INT8 ? depth : 0;
+    const int64_t num_blocks = int8_num_blocks(groups, stack->head.kind);
+    const int64_t floats = 2 * hidden + projected + attended + gated;
     const size_t row = (size_t)(floats + groups) * sizeof(float) + (size_t)num_blocks * sizeof(Int8Block);
     float *room = malloc((size_t)s->num_rows * row);
     if (!room) return 0;
@@ -252,8 +232,11 @@ static int read_weight(PyObject *object, void *weight)
 {
     unsigned long long numbers, scales, bias;
     long long num_inputs, num_outputs, depth;
-    if (!PyArg_ParseTuple(object, "KKKLLL", &numbers, &scales, &bias, &num_inputs, &num_outputs, &depth)) return 0;
-    *(Weight *)weight = (Weight){at(numbers), at(scales), at(bias), num_inputs, num_outputs, depth};
+    int form, kind;
+    if (!PyArg_ParseTuple(object, "iiKKKLLL", &form, &kind, &numbers, &scales, &bias, &num_inputs, &num_outputs,
+                          &depth))
+        return 0;
+    *(Weight *)weight = (Weight){form, kind, at(numbers), at(scales), at(bias), num_inputs, num_outputs, depth};
     return 1;
 }
 
@@ -286,8 +269,8 @@ PyObject *decode_stack(PyObject *self, PyObject *arguments)
     Stack read = {0};
     PyObject *layers;
     long long block_size;
-    if (!PyArg_ParseTuple(arguments, "O!O&O&O&Li", &PyTuple_Type, &layers, read_weight, &read.embedding, read_norm,
-                          &read.norm, read_weight, &read.head, &block_size, &read.kind))
+    if (!PyArg_ParseTuple(arguments, "O!O&O&O&L", &PyTuple_Type, &layers, read_weight, &read.embedding, read_norm,
+                          &read.norm, read_weight, &read.head, &block_size))
         return NULL;
     read.num_layers = PyTuple_Size(layers), read.block_size = block_size;
     read.layers = calloc((size_t)read.num_layers, sizeof(Layer));

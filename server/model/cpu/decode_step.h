@@ -6,7 +6,7 @@
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
 
-/* decode_stack(layers, embedding, norm, head, block_size, kind): a capsule with what stays the same from step to step. */
+/* decode_stack(layers, embedding, norm, head, block_size): a capsule with what stays the same from step to step. */
 PyObject *decode_stack(PyObject *self, PyObject *arguments);
 
 /* decode_step(stack, logits, ids, positions, tables, cosine, sine, num_rows, table_width, num_threads). */

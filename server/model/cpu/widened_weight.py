@@ -94,7 +94,6 @@ class WidenedWeight:
             hidden.numel() // num_inputs,
             num_inputs,
             num_outputs,
-            self.numbers.shape[4],
             AFTER[after],
             self.lanes,
             torch.get_num_threads(),

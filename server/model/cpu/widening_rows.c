@@ -70,13 +70,18 @@ typedef int32_t unaligned_8 __attribute__((vector_size(32), aligned(4), may_alia
 
 typedef void Rows(float *, const Product *, const float *, const int32_t *, int64_t, int);
 
-static void multiply_panel(const WideningProduct *w, Rows *multiply, int64_t index)
+static int64_t group_of(const WideningProduct *w) { return w->scales ? 4 : 2; }
+
+void widening_panel(const WideningProduct *w, int64_t index)
 {
     const Product *p = &w->product;
+    Rows *const by_16 = w->scales ? int8_rows_by_16 : bfloat16_rows_by_16;
+    Rows *const by_8 = w->scales ? int8_rows_by_8 : bfloat16_rows_by_8;
+    Rows *const multiply = p->lanes == 16 ? by_16 : by_8;
     const int64_t parts = (p->num_rows + MOST_ROWS - 1) / MOST_ROWS;
     const int64_t column = index * PANEL_COLUMNS, left = p->num_outputs - column;
     const int64_t count = left < PANEL_COLUMNS ? left : PANEL_COLUMNS;
-    const int32_t *panel = (const int32_t *)w->numbers + column * p->num_inputs / w->group;
+    const int32_t *panel = (const int32_t *)w->numbers + column * p->num_inputs / group_of(w);
     float sums[MOST_ROWS * PANEL_COLUMNS];
     for (int64_t part = 0; part < parts; part++) {
         const int64_t first = p->num_rows * part / parts, rows = p->num_rows * (part + 1) / parts - first;
@@ -92,15 +97,38 @@ static void multiply_panel(const WideningProduct *w, Rows *multiply, int64_t ind
 
 void widening_rows(const WideningProduct *w, int num_threads)
 {
-    const Product *p = &w->product;
-    Rows *const by_16 = w->scales ? int8_rows_by_16 : bfloat16_rows_by_16;
-    Rows *const by_8 = w->scales ? int8_rows_by_8 : bfloat16_rows_by_8;
-    const int64_t num_panels = (p->num_outputs + PANEL_COLUMNS - 1) / PANEL_COLUMNS;
 #pragma omp parallel for schedule(static) num_threads(num_threads) if (num_threads > 1)
-    for (int64_t index = 0; index < num_panels; index++) multiply_panel(w, p->lanes == 16 ? by_16 : by_8, index);
+    for (int64_t index = 0; index < num_panels(&w->product); index++) widening_panel(w, index);
+}
+
+void widening_row(float *row, const WideningProduct *w, int64_t output)
+{
+    const Product *p = &w->product;
+    const int64_t group = group_of(w), column = output % PANEL_COLUMNS, vector = column / p->lanes;
+    const int64_t within = (vector / group * p->lanes + column % p->lanes) * group + vector % group;
+    const int64_t first = (output - column) * p->num_inputs + within;
+    for (int64_t i = 0; i < p->num_inputs; i++) {
+        const int64_t at = first + i * PANEL_COLUMNS;
+        if (w->scales) row[i] = (float)((const int8_t *)w->numbers)[at] * w->scales[output];
+        else {
+            const uint32_t bits = (uint32_t)((const uint16_t *)w->numbers)[at] << 16;
+            memcpy(row + i, &bits, sizeof bits);
+        }
+    }
 }
 
 #else
+
+void widening_panel(const WideningProduct *product, int64_t index)
+{
+    (void)product;
+    (void)index;
+}
+
+void widening_row(float *row, const WideningProduct *weight, int64_t output)
+{
+    (void)row, (void)weight, (void)output;
+}
 
 void widening_rows(const WideningProduct *product, int num_threads)
 {
