@@ -4,7 +4,11 @@
     python -m benchmarks.tuning results.json --report    print the tables of docs/tuning.md
     python -m benchmarks.tuning results.json --plot docs/images     needs matplotlib
 
-`tasks.py` has three tasks of the demo base and three of a real model (`make real-model`), `settings.py` says what is
-run, `training.py` trains, `judging.py` scores through the engine that serves, `results.py` keeps what was found,
-`report.py` and `plots.py` show it.
+tasks.py     three tasks of the demo base, and three of a real model (`make real-model`)
+settings.py  what is run
+training.py  soft prompts by server/tuning, LoRA by PEFT, all weights by a plain loop
+judging.py   scores through the engine that serves
+results.py   the file of what was found
+report.py    tables
+plots.py     pictures
 """
