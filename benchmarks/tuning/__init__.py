@@ -4,6 +4,7 @@
     python -m benchmarks.tuning results.json --report    print the tables of docs/tuning.md
     python -m benchmarks.tuning results.json --plot docs/images     needs matplotlib
 
+__main__.py  runs, reports or plots
 tasks.py     three tasks of the demo base, and three of a real model (`make real-model`)
 settings.py  what is run
 training.py  soft prompts by server/tuning, LoRA by PEFT, all weights by a plain loop
