@@ -52,6 +52,7 @@ class DecodeStep:
         self.max_rows = few_rows.MAX_ROWS if _weight(head)[0] == _PANELS else _ANY_NUMBER
         self._block_size = cache.block_size
         self._rotary = backbone.rotary_emb
+        self._head_dim = layers[0].head_dim
         self._vocab_size = head.out_features
         self._like = torch.empty(0)  # rotary embeddings have the dtype of what they are given
         self._kept = layers, head, backbone, cache  # whose memory is read
@@ -71,6 +72,8 @@ class DecodeStep:
         ids = torch.tensor([chunk.tokens[0] for chunk in chunks])
         tables = torch.tensor(_padded([chunk.block_table[: chunk.start // self._block_size + 1] for chunk in chunks]))
         cosine, sine = self._rotary(self._like, positions)
+        if cosine.shape[-1] != self._head_dim:
+            return None
         logits = torch.empty(len(chunks), self._vocab_size)
         _cpu.decode_step(
             self._stack,
@@ -94,17 +97,22 @@ def native_decodes(loaded: LoadedModel, cache: KVCache, attention: AttentionBack
     trial = KVCache(loaded.architecture.layers, 1 + 2, _PROOF_BLOCK, loaded.dtype, loaded.device)
     try:
         step, proof = DecodeStep(loaded.model, cache), DecodeStep(loaded.model, trial)
-    except _NotOffered:
+        is_same = _is_same(proof, ModelRunner(loaded, trial, attention), loaded.architecture.vocab_size)
+    except (_NotOffered, TypeError, ValueError, RuntimeError, AttributeError):  # a part is called in another way
         return None
-    forward = ModelRunner(loaded, trial, attention)
+    return step if is_same else None
+
+
+def _is_same(step: DecodeStep, forward: ModelRunner, vocab_size: int) -> bool:
+    """Whether the step gives the forward pass's logits over a few positions of two sequences."""
     with torch.inference_mode():
         for position in range(_PROOF_BLOCK):
-            token = position % loaded.architecture.vocab_size
+            token = position % vocab_size
             chunks = [Chunk((token,), position, (1,), 0), Chunk((token // 2,), position, (2,), 0)]
-            found = proof.run(chunks)
+            found = step.run(chunks)
             if found is None or not torch.equal(found, forward.forward(chunks)):
-                return None
-    return step
+                return False
+    return True
 
 
 def _padded(tables: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -173,6 +181,18 @@ def _embedding(embedding: Any) -> _Weight:
     return _ROWS, 0, weight.data_ptr(), 0, 0, num_inputs, num_outputs, num_inputs
 
 
+def _fits(layer: FusedLayer, num_kv_heads: int) -> bool:
+    """Whether its products are as wide as the native call takes them to be."""
+    attended = layer.output.in_features
+    hidden, gated = layer.output.out_features, layer.gate.out_features
+    return (
+        layer.projection.whole.out_features == attended + 2 * num_kv_heads * layer.head_dim
+        and attended % layer.head_dim == 0
+        and {linear.in_features for linear in (layer.projection.whole, layer.gate, layer.up)} == {hidden}
+        and (layer.up.out_features, layer.down.in_features, layer.down.out_features) == (gated, gated, hidden)
+    )
+
+
 def _norm(norm: RMSNorm | None) -> _Norm:
     return _NO_NORM if norm is None else (norm.weight.data_ptr(), norm.epsilon)
 
@@ -180,7 +200,7 @@ def _norm(norm: RMSNorm | None) -> _Norm:
 def _layer(layer: FusedLayer, cache: KVCache) -> tuple[object, ...]:
     call = layer.call
     keys, values = cache.keys[call.layer], cache.values[call.layer]
-    if not can_compute(call) or call.bias is not None:
+    if not can_compute(call) or call.bias is not None or not _fits(layer, keys.shape[2]):
         raise _NotOffered
     return (
         *(_norm(norm) for norm in (layer.before_attention, layer.query_norm, layer.key_norm, layer.before_mlp)),

@@ -187,7 +187,7 @@ class Tokenizer:
         What is before a special token is encoded by itself, and so is what begins with it. Tokens that take white space
         or letters before them into account are no borders.
         """
-        return max(0, *map(text.rfind, self._borders))
+        return max([0, *map(text.rfind, self._borders)])
 
     def check_ids(self, token_ids: Sequence[int]) -> None:
         """Raise `UnknownToken` when an id is outside the vocabulary, or the base model has no row for it."""

@@ -13,6 +13,7 @@ from transformers import (
     GPT2Config,
     GraniteConfig,
     LlamaConfig,
+    Ministral3Config,
     MistralConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -48,6 +49,7 @@ FUSED: dict[str, Callable[[], PreTrainedConfig]] = {
 }
 NOT_FUSED: dict[str, Callable[[], PreTrainedConfig]] = {
     "another activation": lambda: LlamaConfig(**_SIZES, hidden_act="gelu"),
+    "queries that are scaled from a far position on": lambda: Ministral3Config(**_SIZES, head_dim=64),
     "residuals that are scaled": lambda: GraniteConfig(**_SIZES, residual_multiplier=0.5),
     "norms before and after": lambda: Gemma2Config(**_SIZES, head_dim=64),
     "another kind of layer": lambda: GPT2Config(n_embd=256, n_layer=NUM_LAYERS, n_head=4, vocab_size=61),

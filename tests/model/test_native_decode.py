@@ -84,14 +84,14 @@ def load(config: PreTrainedConfig, form: str = "float32", kind: int = few_rows.L
     def pack(weight: torch.Tensor, bias: torch.Tensor | None, _: bool) -> PackedLinear:
         return PackedLinear(QUANTISE[form](weight, kind), bias)
 
-    is_quantised = form in QUANTISE
-    if is_quantised:
+    quantised_to = form if form in QUANTISE else None
+    if quantised_to is not None:
         embedding = model.get_input_embeddings()
         model.set_input_embeddings(QuantisedEmbedding(QUANTISE[form](embedding.weight, kind)))
-    pack_linears(model, pack=pack if is_quantised else None)
+    pack_linears(model, pack=None if quantised_to is None else pack)
     fuse_layers(model)
     device = torch.device("cpu")
-    return LoadedModel(model, read_architecture(model), torch.float32, device, frozenset(), None, is_quantised)
+    return LoadedModel(model, read_architecture(model), torch.float32, device, frozenset(), None, quantised_to)
 
 
 def make_cache(loaded: LoadedModel) -> KVCache:
@@ -229,7 +229,21 @@ def _double(backbone: Any, arguments: Any, named: Any) -> Any:
     return (), {**named, "input_ids": None, "inputs_embeds": 2 * backbone.embed_tokens(named["input_ids"])}
 
 
-@pytest.mark.parametrize("change", [_unfused, _another_weight, _another_head, _scaled_embeddings])
+def _another_rotary(loaded: LoadedModel) -> None:
+    backbone = loaded.model.model
+    rotary = backbone.rotary_emb.forward
+    backbone.rotary_emb.forward = lambda hidden, positions, *, layer_type: rotary(hidden, positions)
+
+
+def _narrow_rotary(loaded: LoadedModel) -> None:
+    rotary = loaded.model.model.rotary_emb.forward
+    loaded.model.model.rotary_emb.forward = lambda *given: [half[..., :32].contiguous() for half in rotary(*given)]
+
+
+_CHANGES = [_unfused, _another_weight, _another_head, _scaled_embeddings, _another_rotary, _narrow_rotary]
+
+
+@pytest.mark.parametrize("change", _CHANGES)
 def test_a_model_with_other_parts_keeps_its_forward_pass(change):
     """Also one whose parts are the same, and whose forward pass does more with them."""
     loaded = load(MODELS["llama"]())

@@ -38,6 +38,14 @@ def test_the_end_token_reads_as_its_name():
     assert len(tokenizer.id_mapping) == tokenizer.vocab_size
 
 
+@pytest.mark.parametrize(("special", "borders"), [((), (0, 0)), ((END,), (0, 2))])
+def test_a_border_is_where_the_last_special_token_begins(special, borders):
+    """Without one, and without special tokens at all, the text is one piece."""
+    backend = Backend(models.WordLevel({"a": 0, END: 1}, unk_token="a"))
+    tokenizer = Tokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, additional_special_tokens=list(special)))
+    assert (tokenizer.last_border("a a"), tokenizer.last_border(f"a {END} a")) == borders
+
+
 @pytest.mark.parametrize("token_id", [-1, 10**12, byte_level().vocab_size])
 def test_ids_outside_the_vocabulary_are_refused(token_id):
     """Checked before any of them reaches the Rust tokenizer."""

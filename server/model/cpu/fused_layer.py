@@ -26,6 +26,7 @@ _LAYER_PARTS = frozenset({"input_layernorm", "self_attn", "post_attention_layern
 _ATTENTION_PARTS = frozenset({*PROJECTIONS, "o_proj"})
 _HEAD_NORMS = frozenset({"q_norm", "k_norm"})
 _MLP_PARTS = frozenset({"gate_proj", "up_proj", "down_proj", "act_fn"})
+_FAR = 1 << 20  # a position; angles apart, a fused layer does not know where it is, and some stock layers do
 _TOLERANCE = 1e-5  # of the largest number
 # A number between two integers of 8 bits is rounded up on one side and down on the other.
 _INT8_TOLERANCE = 2e-2
@@ -124,6 +125,8 @@ class FusedLayer:
     def _rotate(self, heads: torch.Tensor, position_embeddings: tuple[torch.Tensor, torch.Tensor]) -> None:
         cosine, sine = position_embeddings
         num_tokens, num_heads, dim = heads.shape
+        if cosine.shape[-1] != dim:
+            raise UnsupportedArchitecture(f"{cosine.shape[-1]} of a head's {dim} values are rotated, not all of them")
         _cpu.rotate(
             heads.data_ptr(),
             cosine.data_ptr(),
@@ -143,11 +146,12 @@ def _fuse(layer: Any) -> FusedLayer | None:
     """The fused form, or None where the layer is built in another way or computes something else."""
     if not _is_built_alike(layer):
         return None
-    inputs = _inputs(layer.input_layernorm.weight.shape[0], layer.self_attn.head_dim)
+    width, head_dim = layer.input_layernorm.weight.shape[0], layer.self_attn.head_dim
+    inputs, far = _inputs(width, head_dim), _inputs(width, head_dim, first=_FAR)
     stock, fused = _CausalAttention(), _CausalAttention()
     with torch.inference_mode():
         expected = _try(layer, inputs, stock)
-        if expected is None or stock.call is None:
+        if expected is None or stock.call is None or not _is_equal(expected, _try(layer, far, _CausalAttention())):
             return None
         form = FusedLayer(layer, stock.call)
         actual = _try(form, inputs, fused)
@@ -219,13 +223,17 @@ class _CausalAttention:
         return attended[0].transpose(0, 1)
 
 
-def _inputs(hidden_size: int, head_dim: int, num_tokens: int = 5) -> dict[str, Any]:
+def _is_equal(expected: torch.Tensor, found: torch.Tensor | None) -> bool:
+    return found is not None and torch.equal(expected, found)
+
+
+def _inputs(hidden_size: int, head_dim: int, num_tokens: int = 5, first: int = 0) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     angles = torch.randn(1, num_tokens, head_dim // 2, generator=generator).repeat(1, 1, 2)
     return {
         "hidden_states": torch.randn(1, num_tokens, hidden_size, generator=generator),
         "position_embeddings": (angles.cos(), angles.sin()),
-        "position_ids": torch.arange(num_tokens)[None],
+        "position_ids": torch.arange(first, first + num_tokens)[None],
         "use_cache": False,
     }
 
