@@ -12,7 +12,6 @@ from server.api.access.overload import OverloadGuard
 from server.api.errors import Overloaded
 from server.engine.client import EngineStats
 from tests.api.conftest import client_of, error_of, events_of
-from tests.api.flood import Flood
 from tests.fakes.services import with_parts
 
 BODIES = {
@@ -215,46 +214,6 @@ def test_a_server_that_answers_less_is_asked_for_less():
     clock.now += 10.0
     with pytest.raises(Overloaded):
         admission.check(BUSY, 5.0)
-
-
-@pytest.mark.parametrize(("deadline_s", "is_late"), [(5.0, True), (5.1, False)])
-def test_what_came_too_late_widens_the_margin(deadline_s, is_late):
-    """A client that leaves before its deadline might have got its answer in time: that widens nothing."""
-    admission = saturated()
-    works = [admission.begin(deadline=admission._clock.now + deadline_s) for _ in range(2)]
-    admission._clock.now += 5.0
-    for work in works:
-        work.given_up()
-    if is_late:
-        with pytest.raises(Overloaded):
-            admission.check(BUSY, 20.0)
-    else:
-        admission.check(BUSY, 20.0)
-
-
-def test_a_steady_flood_is_answered_as_far_as_it_fits():
-    """Ten times what fits: nearly every place in every step goes to an answer that comes in time."""
-    flood = Flood(lambda began, num_running: 0.014, timeout_s=1.4)
-    flood.run(until_s=8.0)
-    flood.run(until_s=30.0)
-    assert flood.answered_share > 0.97
-
-
-@pytest.mark.parametrize("timeout_s", [1.6, 3.0])
-def test_a_flood_is_answered_while_the_speed_changes(timeout_s):
-    """Half as fast every three seconds: what waits then must not be late, nor make the next ones late."""
-    flood = Flood(lambda began, num_running: (0.010, 0.019)[int(began / 3) % 2], timeout_s)
-    flood.run(until_s=8.0)
-    flood.run(until_s=30.0)
-    assert flood.answered_share > 0.95
-
-
-def test_an_engine_too_slow_for_all_answers_fewer():
-    """A step of eight is so slow that all eight are late. Without fewer at once, nobody would ever get an answer."""
-    flood = Flood(lambda began, num_running: 0.012 + 0.0015 * num_running, timeout_s=1.4)
-    flood.run(until_s=8.0)
-    flood.run(until_s=30.0)
-    assert flood.answered_share > 0.35
 
 
 def test_a_request_ends_once():
