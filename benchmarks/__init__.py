@@ -37,7 +37,6 @@ distillation.py         distilled prompts beside their teachers
 distilled_prompts.py    these prompts
 structured.py           answers with a form beside answers without
 ensemble.py             ensembles against single soft prompts
-task_switching.py       the time that a change of task takes
 tuning/                 tuning by default beside a sweep and other methods, on six tasks
 tuning_memory.py        the memory that tuning adds
 loading_memory.py       the memory that loading takes at its peak

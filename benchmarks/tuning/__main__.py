@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.task_switching import switching
 from benchmarks.tuning.judging import outcome_of
 from benchmarks.tuning.plots import draw
 from benchmarks.tuning.report import report
 from benchmarks.tuning.results import SWITCH, keep, read_results, run_alone, run_missing
 from benchmarks.tuning.settings import setting_of
+from benchmarks.tuning.switching import switching
 from benchmarks.tuning.tasks import ALL_TASKS
 
 

@@ -80,10 +80,11 @@ class Answering:
         if pending(self._drafts, num_missing):
             kept = f"; {len(self._drafts)} drafts are there already" if self._drafts else ""
             self.heartbeat.queue([NewEvent(f"The base model writes {num_missing} inputs{kept}.")])
-            writer = writer_of(job, self.tokenizer, self.host.base.max_context)
+            writer = await self.threads.run(writer_of, job, self.tokenizer, self.host.base.max_context)
             async with self._saving("drafts of inputs"):
                 await write_inputs(self.engine, writer, num_missing, self._drafts, on_progress=self._check)
-        job = with_inputs(job, self._drafts)
+        job = await self.threads.run(with_inputs, job, self._drafts)
+        self.heartbeat.queue([note_event(note) for note in job.data.notes])
         for examples in (job.data.training, job.data.validation):
             await self.threads.run(teacher.check_inputs, self.host, job.plan, examples)
         return job

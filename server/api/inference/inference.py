@@ -127,7 +127,7 @@ class Inference:
             async with deadline_scope(context.deadline):
                 await self.quotas.take_tokens(context.payer, _num_prompt_tokens(plan))
         run = self._start(plan)
-        open_request = self.overload.begin(context.deadline)
+        open_request = self.overload.begin()
 
         def close() -> None:
             run.close()

@@ -38,7 +38,7 @@ class Hyperparameters(RequestBody):
     encoder_hidden_size: int | None = None
     """Hidden size of the encoder of `P_TUNING`."""
     num_steps: int | None = None
-    """Number of optimiser steps, instead of `n_epochs`."""
+    """Number of optimiser steps, instead of `n_epochs`. Default of a distillation: 100, of 8 examples each."""
     max_extensions: int | None = None
     """Maximum number of extensions, 0 to 10. A run that still improves at its end is extended by half of its steps.
     Default: 2 without `num_steps` and `n_epochs`, else 0."""

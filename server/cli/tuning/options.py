@@ -156,7 +156,7 @@ class DistilPlanOptions(PlanOptions):
             _METHOD,
             "--init",
             "Initialisation: RANDOM, SAMPLE_VOCAB, TEXT or INSTRUCTION.",
-            "INSTRUCTION",
+            "INSTRUCTION; the first tokens with --document or PROMPT_TUNING",
         ),
     ] = None
     num_virtual_tokens: Annotated[

@@ -9,7 +9,6 @@ from prompts_store.checkpoint_records import BaseKind
 from server.tokenizer.errors import UnknownToken
 from server.tuning.distillation.teacher import Teacher
 from server.tuning.errors import PlanRefused
-from server.tuning.example_line import Example
 from server.tuning.plan import Initialisation, Method, TuningPlan, new_plan
 from server.tuning.task_choice import plan_for
 from server.tuning.teaching import Distillation
@@ -56,7 +55,7 @@ def _defaults(teacher: Teacher, num_tokens: int) -> dict[str, Any]:
 def _add_initialisation(fields: dict[str, Any], teacher: Teacher, ids: tuple[int, ...]) -> None:
     first, tokenizer = slice(max(1, fields["num_virtual_tokens"])), teacher.tokenizer
     if teacher.distillation.is_document and fields["method"] != Method.P_TUNING:
-        prompt = teacher.prompt(Example("a", "", 1))
+        prompt = teacher.readable_prompt()
         fields["init_text"] = tokenizer.decode(prompt[first], skip_special_tokens=False)
     elif fields["method"] in (Method.PREFIX_TUNING, Method.CARTRIDGE):
         fields["initialisation"] = Initialisation.INSTRUCTION

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol
 
 from prompts_store.manifest import Manifest
@@ -23,7 +23,7 @@ from server.tuning.example_line import Example
 MAX_INPUT_TOKENS = 128
 """Maximum number of tokens of an input that the base model writes. A longer one is dropped."""
 
-_MAX_DRAFTS_PER_INPUT = 4
+_MAX_DRAFTS_PER_INPUT, _MIN_ROUND = 4, 16
 _TOP_P = 0.9
 _NUM_SEEDS = 1 << 31
 
@@ -35,7 +35,7 @@ class Writer(Protocol):
         """An input; empty if it is of no use. Raises `EngineError`, `ExamplesRefused` and `ChatRefused`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InputWriter:
     """The base model as the author of inputs behind a text: an instruction, or a part of a document.
 
@@ -57,12 +57,8 @@ class InputWriter:
         Raises `EngineError`, `ExamplesRefused` and `ChatRefused`.
         """
         ask = self.asks[number % len(self.asks)]
-        before, after = self._around_input(ask)
         is_chat = self.manifest.chat_template
-        form = replace(self.manifest, template=None, chat_template=False)
-        if is_chat:
-            form = replace(form, add_special_tokens=False)  # the chat template has written them
-        prompt = encode_prompt(self.tokenizer, form, Example(before, "", number))
+        prompt, end = self._prompts[ask]
         sampling = SamplingParams(
             self.max_tokens,
             top_p=_TOP_P,
@@ -70,8 +66,20 @@ class InputWriter:
             stop_token_ids=frozenset(self.tokenizer.special_token_ids) if is_chat else frozenset(),
         )
         request = Request(f"study-{uuid.uuid4().hex}", "", prompt, Generate(sampling), is_batch=True)
-        written = await text_of(engine, self.tokenizer, request, _end(after), is_continued=not (is_chat and ask))
+        written = await text_of(engine, self.tokenizer, request, end, is_continued=not (is_chat and ask))
         return "" if written.is_cut else written.text.strip()
+
+    @cached_property
+    def _prompts(self) -> Mapping[str | None, tuple[tuple[int, ...], tuple[str, ...]]]:
+        """Token ids of the prompt of each ask, and the texts that end what is written. Raises `ExamplesRefused`."""
+        form = replace(self.manifest, template=None, chat_template=False)
+        if self.manifest.chat_template:
+            form = replace(form, add_special_tokens=False)  # the chat template has written them
+        found = {}
+        for ask in self.asks:
+            before, after = self._around_input(ask)
+            found[ask] = encode_prompt(self.tokenizer, form, Example(before, "", 1)), _end(after)
+        return found
 
     def _around_input(self, ask: str | None) -> tuple[str, str]:
         """The prompt before an input that the base model is to write, and what comes after the input."""
@@ -112,14 +120,20 @@ async def write_inputs(
 
 
 def pending(drafts: Mapping[int, str], count: int) -> list[int]:
-    """The numbers of the drafts to write next; empty once `count` inputs are there, or no more are to be hoped for."""
-    end, limit = count, _MAX_DRAFTS_PER_INPUT * count
+    """The numbers of the drafts to write next; empty once `count` inputs are there, or no more are to be hoped for.
+
+    They depend on the drafts alone, so whoever resumes asks for the same ones. Each round is as large as what is
+    missing, and large enough that a base model that repeats itself is asked in few rounds.
+    """
+    first, end, limit = 0, count, _MAX_DRAFTS_PER_INPUT * count
+    found: set[str] = set()
     while True:
-        missing = [number for number in range(end) if number not in drafts]
-        num_found = len(different(drafts, count))
-        if missing or num_found >= count or end == limit:
+        round_ = range(first, end)
+        missing = [number for number in round_ if number not in drafts]
+        found.update(drafts[number] for number in round_ if drafts.get(number))
+        if missing or len(found) >= count or end == limit:
             return missing
-        end = min(limit, end + count - num_found)
+        first, end = end, min(limit, end + max(_MIN_ROUND, count // 8, count - len(found)))
 
 
 def different(drafts: Mapping[int, str], count: int) -> list[str]:

@@ -67,7 +67,9 @@ def with_inputs(job: TuningJob, drafts: Mapping[int, str]) -> TuningJob:
     inputs = list(dict.fromkeys((*given, *different(drafts, num_to_write(job)))))
     if len(inputs) < MIN_INPUTS:
         message = f"there are {len(inputs)} different inputs after {len(drafts)} drafts of the base model, and a"
-        raise StudyFailed(f"{message} distillation needs {MIN_INPUTS}: give it a file of inputs")
+        assert job.distillation is not None
+        advice = "give it a longer text in English" if job.distillation.is_document else "give it a file of inputs"
+        raise StudyFailed(f"{message} distillation needs {MIN_INPUTS}: {advice}")
     training = read_inputs("".join(json.dumps({"text": text}) + "\n" for text in inputs).encode(), is_text=False)
     validation = None
     if job.data.validation_digest is not None:

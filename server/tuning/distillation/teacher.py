@@ -21,6 +21,7 @@ from server.tuning.fit import Host
 from server.tuning.plan import TuningPlan
 from server.tuning.teaching import Distillation
 
+_SHORTEST = Example("a", "", 1)
 _QUESTION = Example("a " * 63 + "a", "", 1)
 """Longer than the questions that are written about a document, in most vocabularies."""
 
@@ -73,15 +74,19 @@ class Teacher:
             raise ExamplesRefused("has an input without a token", code="bad_line", line=example.line)
         return EncodedExample(prompt, tuple(completion), teacher=self.prompt(example))
 
+    def readable_prompt(self, example: Example = _SHORTEST) -> tuple[int, ...]:
+        """The prompt of an input that is readable itself. Raises `PlanRefused` if the instruction is not."""
+        try:
+            return self.prompt(example)
+        except ExamplesRefused as error:
+            reason = str(error.__cause__ or error)
+            raise PlanRefused(f"cannot be read by the base model: {reason}", param=self.distillation.name) from error
+
     def check_instruction(self, max_context: int) -> None:
         """Raise `PlanRefused` for an instruction that the base model cannot read, or that leaves no room."""
         is_document = self.distillation.is_document
         shortest = "a question of usual length" if is_document else "the shortest input"
-        try:
-            num_tokens = len(self.prompt(_QUESTION if is_document else Example("a", "", 1)))
-        except ExamplesRefused as error:
-            reason = str(error.__cause__ or error)
-            raise PlanRefused(f"cannot be read by the base model: {reason}", param=self.distillation.name) from error
+        num_tokens = len(self.readable_prompt(_QUESTION if is_document else _SHORTEST))
         room = max_context - self.distillation.max_answer_tokens
         if num_tokens > room:
             message = (

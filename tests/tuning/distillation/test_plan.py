@@ -133,6 +133,19 @@ def test_a_cartridge_starts_with_the_tokens_of_the_teachers_prompt():
     assert tuple(initial_ids(plan, tokenizer, ())) == teacher.prompt(Example("x", "", 1))[:20]
 
 
+@pytest.mark.parametrize("num_inputs", [None, 20])
+def test_a_chat_template_without_a_systems_message_is_refused(num_inputs):
+    """Gemma's. The instruction, or the document, is named."""
+    refuse = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    template = refuse + "{{ messages[0].content }}"
+    teacher = teacher_of(LONG, num_inputs, byte_level(template), chat_template=True)
+    words = "cannot be read by the base model: the base model's chat template does not"
+    with pytest.raises(PlanRefused, match=words) as refused:
+        plan_distillation({}, teacher, BaseKind.DECODER)
+        teacher.check_instruction(4096)
+    assert refused.value.param == ("instruction" if num_inputs is None else "document")
+
+
 @pytest.mark.parametrize(
     ("document", "num_inputs", "param", "words"),
     [

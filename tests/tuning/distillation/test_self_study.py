@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from prompts_store.manifest import Manifest
-from server.tuning.distillation.self_study import InputWriter, write_inputs
+from server.tuning.distillation.self_study import InputWriter, pending, write_inputs
 from tests.fakes.scripted_engine import ScriptedEngine
 from tests.fakes.tokenizers import byte_level
 
@@ -65,12 +65,12 @@ async def test_it_answers_one_wish_after_the_other(manifest, prompt):
 
 
 async def test_empty_equal_and_long_drafts_are_dropped():
-    """More are written in their place, until there are enough."""
-    texts = ["one", " \n", "one", "long " * 200, "two", "three"]
+    """More are written in their place, some at once, and the first ones are taken."""
+    texts = ["one", " \n", "one", "long " * 200, "two", "three", "four", "five"]
     engine, drafts = engine_of(lambda request: texts[request.kind.sampling.seed]), {}
     writer = InputWriter(TOKENIZER, PLAIN, TEXT)
     assert await write_inputs(engine, writer, 2, drafts) == ["one", "two"]
-    assert drafts == {0: "one", 1: "", 2: "one", 3: "", 4: "two"}
+    assert drafts == dict(enumerate(["one", "", "one", "", "two", "three", "four", "five"]))
 
 
 async def test_a_base_model_that_repeats_itself_ends():
@@ -78,6 +78,18 @@ async def test_a_base_model_that_repeats_itself_ends():
     engine, drafts = engine_of(lambda request: "the same"), {}
     assert await write_inputs(engine, InputWriter(TOKENIZER, PLAIN, TEXT), 3, drafts) == ["the same"]
     assert len(drafts) == len(engine.requests) == 12
+
+
+@pytest.mark.parametrize("count", [10, 1_000, 20_000])
+def test_a_base_model_that_repeats_itself_is_asked_in_few_rounds(count):
+    """Every input but one is there at once, and that one never comes."""
+    drafts = {number: f"input {number}" for number in range(count - 1)}
+    num_rounds = 0
+    while numbers := pending(drafts, count):
+        drafts |= dict.fromkeys(numbers, "input 0")
+        num_rounds += 1
+    assert set(drafts) == set(range(4 * count))
+    assert num_rounds <= 26
 
 
 async def test_kept_drafts_are_not_written_again():
