@@ -45,12 +45,7 @@ def _of_prompt(task: LabelledTask, setting: Setting) -> dict[str, Any]:
         validated = _score(bench, [(base_alone(form), data.validation) for form in forms])
         best = max(range(len(forms)), key=lambda index: validated[index].label_accuracy or 0.0)
         (test,) = _score(bench, [(base_alone(forms[best]), task.test())])
-    return {
-        "validation": validated[best].label_accuracy,
-        "test": test.label_accuracy,
-        "exact_match": test.exact_match,
-        "template": written[best],
-    }
+    return {**_tested(validated[best], test), "template": written[best]}
 
 
 def _prompts(task: LabelledTask, kind: Kind, tokenizer: Tokenizer) -> list[str]:
@@ -95,11 +90,19 @@ def _of_weights(task: LabelledTask, setting: Setting) -> dict[str, Any]:
 def _judge(
     bench: Workbench, candidate: Candidate, task: LabelledTask, data: TuningData, *, is_short: bool = False
 ) -> dict[str, Any]:
-    """Exact match on validation and, but for a short run, on the test set; the perplexity breaks ties of a sweep."""
+    """Scores on validation and, but for a short run, on the test set."""
     asked = [(candidate, data.validation)] if is_short else [(candidate, data.validation), (candidate, task.test())]
-    validation, *test = _score(bench, asked)
-    found = {"validation": validation.exact_match, "validation_perplexity": validation.perplexity}
-    return {**found, "test": test[0].exact_match} if test else found
+    return _tested(*_score(bench, asked))
+
+
+def _tested(validation: Scores, test: Scores | None = None) -> dict[str, Any]:
+    """What is kept of scores. `validation` and `test` are the share of texts whose label is the most likely one.
+
+    So the base alone, which seldom writes nothing but a label, is measured as what was tuned is. `exact_match` is the
+    share of texts that are answered with the label and nothing else. The perplexity breaks ties of a sweep.
+    """
+    found = {"validation": validation.label_accuracy, "validation_perplexity": validation.perplexity}
+    return found if test is None else {**found, "test": test.label_accuracy, "exact_match": test.exact_match}
 
 
 def _score(bench: Workbench, asked: Sequence[tuple[Candidate, Sequence[Example]]]) -> list[Scores]:

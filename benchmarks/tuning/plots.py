@@ -30,6 +30,6 @@ def draw(results: Results, folder: Path) -> None:
             axes.plot([place] * len(tests), tests, ".", color="black", markersize=3)
             bar.set_alpha(0.7)
     axes.set_xticks(range(len(NAMES)), NAMES)
-    axes.set(ylabel="share of the test set answered right", ylim=(0, 1))
+    axes.set(ylabel="share of texts whose label is the most likely one", ylim=(0, 1))
     axes.legend(ncols=len(methods), loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize="small", frameon=False)
     figure.savefig(folder / COMPARISON, dpi=110)

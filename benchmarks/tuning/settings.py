@@ -105,7 +105,7 @@ def sweep(task: str) -> tuple[Setting, ...]:
 
 
 def best_of_sweep(task: str, results: Mapping[str, Mapping[str, Any]]) -> Setting | None:
-    """The setting with the best validation, by exact match and then by perplexity; None until the sweep is complete."""
+    """The setting with the best validation, by label and then by perplexity; None until the sweep is complete."""
     settings = sweep(task)
     if any(one.key not in results for one in settings):
         return None

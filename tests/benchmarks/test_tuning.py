@@ -69,7 +69,7 @@ def test_a_file_of_results_goes_on(tmp_path, monkeypatch):
 
 def test_tables_say_what_was_not_run():
     """A report is made at any time."""
-    text = report(swept("urgency", 0) | {Setting(Kind.ZERO_SHOT, "route").key: {"test": 0.25}})
+    text = report(swept("urgency", 0) | {Setting(Kind.ZERO_SHOT, "route").key: {"test": 0.25, "exact_match": 0.0}})
     assert "| `route` | 0.250 | not run | not run | not run | not run |" in text
     assert "| default | 0.900 | not run |" in text
 
