@@ -268,3 +268,53 @@ def test_a_server_and_this_machine_come_to_the_same_version(softprompt, tmp_path
         manifest = httpx.get(f"{server.url}/v1/tasks/mood/versions/2").json()["manifest"]
     assert json.loads(there[1])["digest"] == json.loads(here[1])["digest"]
     assert (json.loads(other[1])["version"], manifest["parent_version"]) == (2, 1)
+
+
+# --- distillations ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def distil(softprompt, backend, runs, monkeypatch, tmp_path):
+    """Run `softprompt distil mood` on a server whose base model answers everything with a word."""
+    monkeypatch.setattr(remote, "POLL_INTERVAL_S", 0.01)
+    tokenizer = byte_level()
+    answer = (*tokenizer.encode("yes", add_special_tokens=False), tokenizer.eos_token_id)
+    engine = ScriptedEngine(lambda request, choice: answer, eos_token_ids=tokenizer.eos_token_ids())
+    (tmp_path / "prompt.txt").write_text("Answer in one word, and say yes where the text begins with a vowel.")
+    (tmp_path / "inputs.txt").write_text("".join(f"input {number}\n" for number in range(20)))
+    with live_server(fake_services(backend.store, engine, runs=runs)) as url:
+
+        def run(*arguments):
+            return *softprompt("distil", "mood", "--url", url, "--steps", 5, *arguments), url
+
+        yield run
+
+
+def test_a_distillation_on_a_server_is_a_job_of_that_method(distil, tmp_path):
+    """The instruction and the hyperparameters arrive, and the answers are told."""
+    files = ("--instruction", tmp_path / "prompt.txt", "--inputs", tmp_path / "inputs.txt")
+    code, out, err, url = distil(*files, "--virtual-tokens", 4, "--max-answer-tokens", 3)
+    assert code == 0, err
+    assert "The teacher has answered 20 inputs." in err
+    (job,) = jobs_of(url)
+    asked = job["method"]["distillation"]
+    assert (asked["instruction"][:6], asked["max_answer_tokens"], asked.get("num_inputs")) == ("Answer", 3, None)
+    assert (job["method"]["type"], job["hyperparameters"]["num_virtual_tokens"]) == ("distillation", 4)
+    assert "mood@1" in out
+
+
+def test_a_document_goes_to_a_server_as_the_training_file(distil, tmp_path):
+    """What the base model writes about it is of no use here, and the job says so."""
+    (tmp_path / "report.txt").write_text("The mill of the town was built in 1612 by a miller of the name of Ada. " * 2)
+    code, _, err, url = distil("--document", tmp_path / "report.txt", "--num-inputs", 10, "--max-answer-tokens", 8)
+    assert code == 1
+    assert "different inputs after 40 drafts" in err
+    (job,) = jobs_of(url)
+    assert (job["method"]["distillation"]["document"], job["error"]["code"]) == (True, "too_few_inputs")
+
+
+def test_a_server_distils_no_instruction_without_a_file(distil, tmp_path):
+    """A job has a training file, so the command asks for one before it uploads anything."""
+    code, _, err, url = distil("--instruction", tmp_path / "prompt.txt")
+    assert (code, jobs_of(url)) == (2, [])
+    assert "with --url, give --inputs, or --document" in err

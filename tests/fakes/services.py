@@ -55,7 +55,7 @@ def fake_services(
         store_access=StoreAccess(store, BASE, names, follower, settings.limits),
         base_id=BASE_ID,
         settings=settings,
-        jobs=None if runs is None else fake_runner(store, BASE, follower, runs),
+        jobs=None if runs is None else fake_runner(store, BASE, follower, runs, engine),
         **own,
     )
 

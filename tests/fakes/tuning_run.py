@@ -20,6 +20,7 @@ from server.jobs.training import Intervals
 from server.store_follower import StoreFollower
 from server.tuning.candidate import Candidate
 from server.tuning.cost import Costs
+from server.tuning.distillation.state import DistillationState, pack_state, unpack_state
 from server.tuning.events import Finished, StepDone, TuningEvent, Validated
 from server.tuning.example_line import Example
 from server.tuning.examples import ExampleLimits
@@ -43,6 +44,8 @@ class FakeRun:
         self._job = job
         self._control = control
         self.num_steps = job.plan.num_steps or 5
+        if state is not None and job.distillation is not None:
+            state = unpack_state(state).run
         saved = {"step": 0, "sum": job.plan.seed} if state is None else json.loads(state)
         self.step, self._sum = saved["step"], saved["sum"]
         control.began_at.append(self.step)
@@ -61,7 +64,10 @@ class FakeRun:
         return done, Validated(self.step, 0.1, 1.0, 1.0, True), Finished(self.step, "steps", self.step)
 
     def checkpoint(self) -> bytes:
-        return json.dumps({"step": self.step, "sum": self._sum}).encode()
+        state = json.dumps({"step": self.step, "sum": self._sum}).encode()
+        if self._job.distillation is None:
+            return state
+        return pack_state(DistillationState(self._job.answers, state))
 
     def result(self) -> TuningResult:
         assert self.is_done
@@ -103,9 +109,14 @@ class ThreadPieces:
 
 
 def fake_runner(
-    store: Store, base: BaseModel, follower: StoreFollower, control: RunControl, **options: Any
+    store: Store,
+    base: BaseModel,
+    follower: StoreFollower,
+    control: RunControl,
+    engine: Any = None,
+    **options: Any,
 ) -> JobRunner:
-    """The real runner over fake runs."""
+    """The real runner over fake runs. Without an `engine` it can ask no teacher."""
     tuning, tokenizer = TuningStore(store), byte_level()
     intervals = Intervals(options.pop("heartbeat_s", 0.02), options.pop("checkpoint_s", 0.0))
     assert tokenizer.eos_token_id is not None
@@ -127,7 +138,7 @@ def fake_runner(
             store,
             tuning,
             base,
-            None,
+            engine,
             tokenizer,
             follower,
             lambda _: PNG,

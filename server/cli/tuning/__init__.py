@@ -1,10 +1,10 @@
 """Versions from examples (`tune`) and from a long prompt (`distil`), and scores of versions (`evaluate`).
 
-commands.py       `softprompt tune`
+commands.py       `softprompt tune`; carries out an order here or on a server
 distil.py         `softprompt distil`
 teacher.py        the teacher of a distillation on this machine
 evaluate.py       `softprompt evaluate`
-options.py        the options of `tune`
+options.py        the options of both
 order.py          the parameters of one run
 local.py          a run on this machine
 interruption.py   signals that wait for the end of a step

@@ -52,7 +52,7 @@ def tune(
 
             print_preview(order, place, run.preview)
             return
-        outcome = _tune(order, place, server)
+        outcome = carry_out(order, place, server)
     except TuningError as error:
         raise TuningProblem(str(error)) from error
     from server.cli.tuning.outcome import print_outcome
@@ -60,7 +60,8 @@ def tune(
     print_outcome(outcome, time.monotonic() - began, as_json=json)
 
 
-def _tune(order: Order, place: WorkbenchOptions, server: ServerOptions) -> Outcome:
+def carry_out(order: Order, place: WorkbenchOptions, server: ServerOptions) -> Outcome:
+    """Tune or distil, on a server if one is given. Raises CliError, StoreError, TuningError and EngineError."""
     if server.url is None:
         from server.cli.tuning.local import tune_locally
 

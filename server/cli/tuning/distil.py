@@ -12,7 +12,8 @@ import typer
 
 from server.cli.errors import FilesProblem, TuningProblem, UsageProblem
 from server.cli.option_groups import takes_options
-from server.cli.tuning.options import DistilPlanOptions, GateOptions, RunOptions, TaskOptions
+from server.cli.tuning.commands import carry_out
+from server.cli.tuning.options import DistilPlanOptions, GateOptions, RunOptions, ServerOptions, TaskOptions
 from server.cli.tuning.order import Order
 from server.cli.tuning.workbench import WorkbenchOptions
 
@@ -90,6 +91,16 @@ class DistilOptions:
             raise UsageProblem("give --instruction, or --document")
         return path
 
+    def files(self) -> tuple[Path, ...]:
+        """What a server gets, in the order of `Order.files`."""
+        first = self.document or self.inputs
+        return tuple(path for path in (first, self.validation) if path is not None)
+
+    def check_for_server(self) -> None:
+        """Raise UsageProblem where there is nothing to upload: a job always has a file."""
+        if self.inputs is None and self.document is None:
+            raise UsageProblem("with --url, give --inputs, or --document; one line and --num-inputs are enough")
+
     def data(self, seed: int) -> TuningData:
         """Read the inputs. `seed` selects the held-out ones. Raises FilesProblem and TuningError."""
         from server.tuning.distillation.studied import NO_INPUTS, before_study
@@ -115,6 +126,7 @@ def distil(
     plan: DistilPlanOptions,
     gate: GateOptions,
     place: WorkbenchOptions,
+    server: ServerOptions,
 ) -> None:
     """Distil a long prompt into a soft prompt: requests are answered as behind the prompt, without its tokens.
 
@@ -123,11 +135,14 @@ def distil(
     result is a cartridge.
     The result becomes a version in the store that `softprompt serve` reads, unless --no-publish is given.
 
-    Ctrl-C saves answers and run; the same command then resumes.
+    Ctrl-C saves answers and run; the same command then resumes. With --url, a running server distils, as with `tune`.
     """
     from server.tuning.errors import TuningError
 
     run.check()
+    server.check(place, plan, run.local_only())
+    if server.url is not None:
+        source.check_for_server()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then stops the run as Ctrl-C does
     began = time.monotonic()
     try:
@@ -137,9 +152,7 @@ def distil(
 
             print_prompts(order, place, run.preview)
             return
-        from server.cli.tuning.local import tune_locally
-
-        outcome = tune_locally(order, place)
+        outcome = carry_out(order, place, server)
     except TuningError as error:
         raise TuningProblem(str(error)) from error
     from server.cli.tuning.outcome import print_outcome
@@ -154,7 +167,7 @@ def _order(
 
     check_task_name(task)
     distillation, its_gate = source.distillation(), gate.gate()
-    return Order(task, None, source.data(plan.seed or 0), plan, None, about, its_gate, run, distillation)
+    return Order(task, source.files(), source.data(plan.seed or 0), plan, None, about, its_gate, run, distillation)
 
 
 def _inputs(path: Path, min_inputs: int) -> ExampleSet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,7 +98,7 @@ def print_scores(scores: Sequence[Scores]) -> None:
             f"{one.exact_match:.3f}",
             None if one.label_accuracy is None else f"{one.label_accuracy:.3f}",
             None if one.macro_f1 is None else f"{one.macro_f1:.3f}",
-            f"{one.perplexity:.4g}",
+            None if math.isnan(one.perplexity) else f"{one.perplexity:.4g}",
         )
         for one in scores
     ]

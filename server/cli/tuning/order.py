@@ -1,8 +1,9 @@
-"""The parameters of one `softprompt tune`, on this machine or on a server."""
+"""The parameters of one `softprompt tune` or `distil`, on this machine or on a server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli.errors import UsageProblem
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 class Order:
     """The parameters of one run, after all checks that need no base model.
 
-    `data` is the content of the files of `examples`. `plan` comes from `options`. Both are None in a distillation: its
-    files have inputs, and its plan needs the base model's tokenizer.
+    `data` is the content of `files`: the training file, or the document, and perhaps the validation file. `plan` comes
+    from `options`; it is None in a distillation, whose plan needs the base model's tokenizer.
     """
 
     task: str
-    examples: ExampleOptions | None
+    files: tuple[Path, ...]
     data: TuningData
     options: PlanOptions
     plan: TuningPlan | None
@@ -45,4 +46,5 @@ def order_of(
     its_gate = gate.gate()
     if its_gate is not None and its_gate.metric == "agreement":
         raise UsageProblem("--gate-metric agreement is of `softprompt distil`, which has a teacher to agree with")
-    return Order(task, examples, examples.read(plan.seed), options, plan, about, its_gate, run)
+    files = (examples.train,) if examples.validation is None else (examples.train, examples.validation)
+    return Order(task, files, examples.read(plan.seed), options, plan, about, its_gate, run)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.cli.connection import Connection, connect, patiently
 from server.cli.errors import CliError, JobEnded, ServerRefused
@@ -21,6 +22,9 @@ from server.cli.tuning.outcome import Outcome, gate_news, version_news, write_pl
 from server.cli.tuning.view import TuneView
 from server.tuning.events import Extended, StepDone, TuningEvent, event_from_json
 from server.tuning.scores import Scores
+
+if TYPE_CHECKING:
+    from server.tuning.teaching import Distillation
 
 POLL_INTERVAL_S = 0.5
 _CONFLICT = 409
@@ -91,13 +95,11 @@ class WatchedJob:
 
 def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
     """Upload the files and create the job. If that fails, delete the uploaded files."""
-    assert order.examples is not None
     model = base_model or jobs.base_id()
     uploaded: list[str] = []
     try:
-        for path in (order.examples.train, order.examples.validation):
-            if path is not None:
-                uploaded.append(jobs.upload(path))
+        for path in order.files:
+            uploaded.append(jobs.upload(path))
         return jobs.create(_request(order, model, uploaded))
     except (CliError, KeyboardInterrupt):
         for file_id in uploaded:
@@ -107,7 +109,6 @@ def _begin(jobs: HttpJobs, order: Order, base_model: str | None) -> JobView:
 
 def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
     """Return the body of `POST /v1/fine_tuning/jobs` for the given options."""
-    assert order.plan is not None
     hyperparameters = order.options.given()
     hyperparameters.pop("seed", None)
     if "num_epochs" in hyperparameters:
@@ -116,16 +117,26 @@ def _request(order: Order, model: str, uploaded: list[str]) -> dict[str, Any]:
         "model": model,
         "suffix": order.task,
         "training_file": uploaded[0],
-        "hyperparameters": hyperparameters,
-        "seed": order.plan.seed,
+        "seed": order.options.seed or 0,
         "promote": order.gate is not None,
         **order.about.job_fields(),
     }
+    if order.distillation is None:
+        request["hyperparameters"] = hyperparameters
+    else:
+        body = {**_distillation(order.distillation), "hyperparameters": hyperparameters}
+        request["method"] = {"type": "distillation", "distillation": body}
     if len(uploaded) > 1:
         request["validation_file"] = uploaded[1]
     if order.gate is not None:
         request["gate"] = asdict(order.gate)
     return request
+
+
+def _distillation(distillation: Distillation) -> dict[str, Any]:
+    """The text is the training file if it is a document."""
+    text = {"document": True} if distillation.is_document else {"instruction": distillation.instruction}
+    return {**text, "max_answer_tokens": distillation.max_answer_tokens, "num_inputs": distillation.num_inputs}
 
 
 def _newest(jobs: HttpJobs, task: str) -> JobView:
@@ -168,6 +179,7 @@ def _outcome(connection: Connection, watched: WatchedJob, save: Path | None) -> 
         news.append(f"saved in {save}")
     news.append(version_news(job.task, job.version, created=published["created"], promoted=published["promoted"]))
     scored: dict[str, Any] = {field.name: metrics.get(field.name) for field in fields(Scores) if field.name != "name"}
+    scored["perplexity"] = metrics.get("perplexity", math.nan)
     has_scores = "not_evaluated" not in metrics  # an event in its log has the reason
     return Outcome(
         task=job.task,

@@ -47,7 +47,7 @@ def peft_loss(peft: PeftModel, example: EncodedExample, given: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("memory_bytes", [None, 0])
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", [method for method in Method if method is not Method.CARTRIDGE])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_loss_and_gradient_are_pefts_own(architecture, method, memory_bytes):
     """PEFT has rows for the decoder too, by default. They get no gradient, so ours are the encoder's alone."""
