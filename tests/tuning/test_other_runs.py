@@ -64,7 +64,7 @@ def test_a_head_learns_an_easy_task_at_the_default_rate(architecture, method):
     assert validations[-1].loss < 0.6 < validations[0].loss
 
 
-@pytest.mark.parametrize("method", Method)
+@pytest.mark.parametrize("method", [method for method in Method if method is not Method.CARTRIDGE])
 @pytest.mark.parametrize("architecture", ENCODER_DECODERS)
 def test_an_encoder_decoder_learns(architecture, method):
     """The loss on examples that were held out falls by far."""
