@@ -245,7 +245,7 @@ bench-tuning: real-model ## tuning by default beside a sweep, LoRA and all weigh
 
 # The fast tests: not those of a decoder's arithmetic, of most whole servers and tuning commands, and of the demo model's accuracy.
 COVERED := tests/test_*.py $(addprefix tests/,answering api batches cli engine jobs prompts_store soft_prompts structured_outputs telemetry tokenizer tuning) \
-	$(addprefix tests/model/,encoder encoder_decoder heads loading test_fused_parts.py test_hidden_rows.py test_self_proof.py) \
+	$(addprefix tests/model/,encoder encoder_decoder heads loading test_fused_parts.py test_hidden_rows.py test_int8_weight.py test_self_proof.py test_widened_weight.py) \
 	$(addprefix tests/system/,test_encoder_decoder.py test_encoders.py test_heads.py) \
 	$(addprefix --ignore=tests/cli/,test_kept_runs.py test_process.py test_tune.py test_tune_remotely.py)
 
